@@ -1,0 +1,178 @@
+"""Typed configuration of every step, and the training presets.
+
+These dataclasses are the only place with defaults; CLI, components and manifests are tested against them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tinyunet.errors import UserError
+from tinyunet.schema import Config, require
+
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """Where the images come from and how they are split.
+
+    Attributes:
+        source: Folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=].
+        class_id: DAGM2007 class, 1 to 10.
+        validation_fraction: Part of Train that is held out, per stratum (defective, clean).
+        fold: Which held-out part, 0 ≤ fold < ⌊1 / validation_fraction⌋.
+        shards: TFRecord files per split.
+    """
+
+    source: str = "synthetic://"
+    class_id: int = 1
+    validation_fraction: float = 0.15
+    fold: int = 0
+    shards: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(1 <= self.class_id <= 10, "class_id", self.class_id, "1 to 10")
+        require(
+            0 < self.validation_fraction < 0.5,
+            "validation_fraction",
+            self.validation_fraction,
+            "more than 0 and less than 0.5",
+        )
+        require(
+            0 <= self.fold < int(1 / self.validation_fraction),
+            "fold",
+            self.fold,
+            f"0 to {int(1 / self.validation_fraction) - 1}",
+        )
+        require(self.shards >= 1, "shards", self.shards, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Config):
+    """One training run. The defaults are the `fast` preset; `PRESETS` holds the others.
+
+    Attributes:
+        preset: Name of the recipe that the other values started from.
+        image_size: Side in pixels that images are resized to (area average), a multiple of 16.
+        steps: Optimizer steps, each on one global batch.
+        global_batch: Images per step over all ranks; world size must divide it.
+        seed: Of the initial weights, the order of images and the augmentation.
+        precision: Keras dtype policy; `auto` is the fastest safe one on this device.
+        deterministic: Same seed and machine give the same weights, bit for bit.
+        optimizer: `adam`, or `rmsprop_tf1` (centered, second moment starting at one, ε in the root).
+        learning_rate: Peak learning rate.
+        schedule: `cosine` (after `warmup_steps`, to zero at `steps`) or `staircase`.
+        warmup_steps: Linear warm-up of the cosine schedule.
+        decay_rate: Staircase factor.
+        decay_steps: Steps between two stairs.
+        clip_norm: Global gradient norm limit; 0 is none.
+        weight_decay: Coupled L2: this times ½‖v‖² of every kernel and bias is part of the loss.
+        ema: Decay of the averaged weights that are kept at the end; 0 is none.
+        loss: `dice_bce` (pooled Dice loss + BCE) or `adaptive` (Dice loss where below 0.3, else BCE).
+        normalization: `standardize` (training mean and deviation) or `zero_centered` (x/127.5 - 1).
+        clean_fraction: Part of every batch drawn from defect-free images.
+        poses: `dihedral` (all 8) or `published` (horizontal flip, rotations by 0, 90, 180 degrees).
+        max_shift: Largest reflected shift, as a part of the image side.
+        photometric: Largest relative change of contrast, and of brightness in deviations.
+        checkpoint_every: Steps between checkpoints.
+        validate_every: Steps between passes over the validation split; 0 is only at the end.
+    """
+
+    preset: str = "fast"
+    image_size: int = 512
+    steps: int = 250
+    global_batch: int = 16
+    seed: int = 0
+    precision: Precision = "auto"
+    deterministic: bool = False
+    optimizer: Literal["adam", "rmsprop_tf1"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: Literal["cosine", "staircase"] = "cosine"
+    warmup_steps: int = 20
+    decay_rate: float = 0.8
+    decay_steps: int = 500
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    loss: Literal["dice_bce", "adaptive"] = "dice_bce"
+    normalization: Literal["standardize", "zero_centered"] = "standardize"
+    clean_fraction: float = 0.5
+    poses: Literal["dihedral", "published"] = "dihedral"
+    max_shift: float = 0.1875
+    photometric: float = 0.1
+    checkpoint_every: int = 50
+    validate_every: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.image_size >= 32 and self.image_size % 16 == 0,
+            "image_size",
+            self.image_size,
+            "a multiple of 16, at least 32 (four 2×2 poolings)",
+        )
+        for name in ("steps", "global_batch", "checkpoint_every", "decay_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("validate_every", "warmup_steps", "clip_norm", "weight_decay", "photometric"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        require(0 <= self.ema < 1, "ema", self.ema, "0 to less than 1")
+        require(0 <= self.clean_fraction < 1, "clean_fraction", self.clean_fraction, "0 to less than 1")
+        require(0 <= self.max_shift < 0.5, "max_shift", self.max_shift, "0 to less than 0.5")
+
+
+FAST = TrainConfig()
+# NVIDIA DeepLearningExamples, UNet_Industrial, UNet{_AMP}_1GPU.sh: 2,500 iterations at 512×512.
+NVIDIA = TrainConfig(
+    preset="nvidia",
+    steps=2500,
+    optimizer="rmsprop_tf1",
+    learning_rate=1e-4,
+    schedule="staircase",
+    warmup_steps=0,
+    clip_norm=0.0,
+    weight_decay=1e-5,
+    loss="adaptive",
+    normalization="zero_centered",
+    clean_fraction=0.0,
+    poses="published",
+    max_shift=0.0,
+    photometric=0.0,
+    checkpoint_every=100,
+    validate_every=250,
+)
+PRESETS: dict[str, TrainConfig] = {"fast": FAST, "nvidia": NVIDIA}
+
+
+def preset(name: str) -> TrainConfig:
+    """Look up a training preset by name.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}; expected one of: {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(Config):
+    """How a model is judged.
+
+    Attributes:
+        batch_size: Images per forward pass.
+        test_time_poses: 1, or 8: average the logits over all dihedral poses.
+        image_score: Image-level score: `max` logit, or `top100`, the mean of the 100 largest logits.
+        overlays: Best and worst test images drawn, of each.
+    """
+
+    batch_size: int = 16
+    test_time_poses: Literal[1, 8] = 1
+    image_score: Literal["max", "top100"] = "max"
+    overlays: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(self.overlays >= 0, "overlays", self.overlays, "at least 0")

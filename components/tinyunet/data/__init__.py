@@ -1,0 +1,1 @@
+"""DAGM2007 from its sources to batches."""

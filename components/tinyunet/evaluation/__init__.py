@@ -1,0 +1,1 @@
+"""Scores, pictures, reports and exported models."""

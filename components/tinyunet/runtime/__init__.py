@@ -1,0 +1,1 @@
+"""The borders: ranks, tracking, object storage, Kubernetes."""
