@@ -1,0 +1,196 @@
+"""Scores of predicted masks and of images, from summed counts, in plain NumPy.
+
+Every pixel score is a function of the counts tp, fp, fn, tn. `count` takes them for one image at all 1,001
+thresholds k/1000 in one pass (a cumulative histogram), so a curve over thresholds costs as much as one point.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+LEVELS = 1000
+"""Thresholds are k / LEVELS; all of NVIDIA's are among them."""
+NVIDIA_THRESHOLDS = (0.05, 0.125, 0.25, 0.5, 0.75, 0.85, 0.95, 0.99)
+NVIDIA_EPSILON = 1e-5
+TOP_PIXELS = 100
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Pixel counts of each image at one threshold, int64 [N] each."""
+
+    tp: Ints
+    fp: Ints
+    fn: Ints
+    tn: Ints
+
+    def total(self) -> dict[str, int]:
+        """Sum over the images."""
+        return {name: int(getattr(self, name).sum()) for name in ("tp", "fp", "fn", "tn")}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixel counts of each image at every threshold k / LEVELS.
+
+    Attributes:
+        tp: int64 [N, LEVELS + 1], defective pixels whose probability exceeds the threshold.
+        fp: int64 [N, LEVELS + 1], the same of clean pixels.
+        positives: int64 [N], defective pixels by the label.
+        pixels: int64 [N], all pixels.
+    """
+
+    tp: Ints
+    fp: Ints
+    positives: Ints
+    pixels: Ints
+
+    @classmethod
+    def stack(cls, images: Iterable["Counts"]) -> "Counts":
+        """Join the counts of several groups of images."""
+        groups = list(images)
+        fields = ("tp", "fp", "positives", "pixels")
+        return cls(*(np.concatenate([getattr(group, name) for group in groups]) for name in fields))
+
+    def at(self, threshold: float) -> Confusion:
+        """Give the counts where "defective" is a probability above `threshold`, a multiple of 1 / LEVELS."""
+        level = round(threshold * LEVELS)
+        tp, fp = self.tp[:, level], self.fp[:, level]
+        fn = self.positives - tp
+        return Confusion(tp, fp, fn, self.pixels - tp - fp - fn)
+
+    def select(self, images: NDArray[np.bool_]) -> "Counts":
+        """Give the counts of a subset of the images."""
+        return Counts(self.tp[images], self.fp[images], self.positives[images], self.pixels[images])
+
+
+def sigmoid(logits: ArrayLike) -> Floats:
+    """Turn logits into probabilities, float64, without overflow."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, np.float64))))
+
+
+def count(logits: ArrayLike, label: ArrayLike) -> Counts:
+    """Count one image's pixels at every threshold.
+
+    Args:
+        logits: Any shape.
+        label: bool, the same shape; true is defective.
+    """
+    truth = np.asarray(label, bool).ravel()
+    # p > k/LEVELS exactly where ceil(p·LEVELS) > k
+    level = np.ceil(sigmoid(logits).ravel() * LEVELS).astype(np.int64)
+    bins = np.bincount(level + (LEVELS + 1) * truth, minlength=2 * (LEVELS + 1)).reshape(2, LEVELS + 1)
+    above = bins.sum(axis=1, keepdims=True) - np.cumsum(bins, axis=1)
+    return Counts(above[1:], above[:1], np.array([truth.sum()], np.int64), np.array([truth.size], np.int64))
+
+
+def dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
+    """Dice = 2 tp / (2 tp + fp + fn), float64; 1 where label and prediction are both empty."""
+    return _ratio(2 * np.asarray(tp), 2 * np.asarray(tp) + np.asarray(fp) + np.asarray(fn))
+
+
+def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
+    """Intersection over union = tp / (tp + fp + fn), float64; 1 where both are empty."""
+    return _ratio(np.asarray(tp), np.asarray(tp) + np.asarray(fp) + np.asarray(fn))
+
+
+def nvidia_iou(counts: Counts, threshold: float) -> float:
+    """Mean over all images of (2·|A∩B| + ε) / (|A| + |B| + ε): a Dice, though NVIDIA calls it IoU.
+
+    Source: NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, `IoU_THS_x`, ε = 1e-5.
+    """
+    pixels = counts.at(threshold)
+    predicted = pixels.tp + pixels.fp
+    ratio = (2 * pixels.tp + NVIDIA_EPSILON) / (counts.positives + predicted + NVIDIA_EPSILON)
+    return float(ratio.mean())
+
+
+def nvidia_iou_floor(counts: Counts) -> float:
+    """What `nvidia_iou` gives to a model that predicts nothing on these images."""
+    return float((NVIDIA_EPSILON / (counts.positives + NVIDIA_EPSILON)).mean())
+
+
+def image_score(logits: NDArray[Any], kind: str) -> Floats:
+    """Score images by their logits: probabilities saturate, and ties at 1 spoil every ranking.
+
+    Args:
+        logits: float [N, …].
+        kind: `max`, the largest logit, or `top100`, the mean of the 100 largest.
+
+    Returns:
+        float64 [N].
+    """
+    flat = logits.reshape(len(logits), -1).astype(np.float64)
+    top = 1 if kind == "max" else min(TOP_PIXELS, flat.shape[1])
+    return np.asarray(np.partition(flat, -top, axis=1)[:, -top:].mean(axis=1))
+
+
+def dice_curve(counts: Counts) -> Floats:
+    """Give the mean Dice over the images at every threshold, float64 [LEVELS + 1]."""
+    return np.asarray(dice(counts.tp, counts.fp, counts.positives[:, None] - counts.tp).mean(axis=0))
+
+
+def iou_curve(counts: Counts) -> Floats:
+    """Give the mean IoU over the images at every threshold, float64 [LEVELS + 1]."""
+    return np.asarray(iou(counts.tp, counts.fp, counts.positives[:, None] - counts.tp).mean(axis=0))
+
+
+def bootstrap(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> list[float] | None:
+    """Give the 5 % and 95 % quantiles of the mean when the images are drawn anew; None of no image."""
+    sample = np.asarray(values, np.float64)
+    if not sample.size:
+        return None
+    picks = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
+    low, high = np.quantile(sample[picks].mean(axis=1), (0.05, 0.95))
+    return [float(low), float(high)]
+
+
+def pixel_scores(counts: Counts, defective: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+    """Score the masks at one threshold; values that no image defines are None."""
+    pixels, found = counts.at(threshold), counts.select(defective).at(threshold)
+    per_image = dice(found.tp, found.fp, found.fn)
+    total = pixels.total()
+    return {
+        "dice_defective": _mean(per_image),
+        "iou_defective": _mean(iou(found.tp, found.fp, found.fn)),
+        "pooled_iou": float(iou(total["tp"], total["fp"], total["fn"])),
+        "pixel": total,
+        "nvidia_iou": {str(t): nvidia_iou(counts, t) for t in NVIDIA_THRESHOLDS},
+        "nvidia_iou_floor": nvidia_iou_floor(counts),
+        "bootstrap": {"dice_defective": bootstrap(per_image)},
+    }
+
+
+def image_scores(scores: Floats, defective: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+    """Score the images: "defective" is a score above `threshold`; values that no image defines are None."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    flagged = scores > threshold
+    both = bool(defective.any() and not defective.all())
+    return {
+        "image_ap": float(average_precision_score(defective, scores)) if defective.any() else None,
+        "image_auroc": float(roc_auc_score(defective, scores)) if both else None,
+        "tpr": _mean(flagged[defective]),
+        "tnr": _mean(~flagged[~defective]),
+        "image_threshold": threshold,
+        "image": {
+            "tp": int((flagged & defective).sum()),
+            "fp": int((flagged & ~defective).sum()),
+            "fn": int((~flagged & defective).sum()),
+            "tn": int((~flagged & ~defective).sum()),
+        },
+    }
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    return np.where(whole == 0, 1.0, part / np.maximum(whole, 1))
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean(dtype=np.float64)) if values.size else None

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from tinyunet.evaluation.thresholds import image_threshold, pixel_threshold
+from tinyunet.model.metrics import Counts, count
+
+
+def _logits(*probabilities: float) -> list[float]:
+    p = np.array(probabilities)
+    return (np.log(p) - np.log1p(-p)).tolist()
+
+
+def test_pixel_threshold_is_the_middle_of_the_plateau() -> None:
+    # Dice is 1 for thresholds that keep 0.8 and drop 0.2: .200 to .799 (0.2 itself is not above 0.2)
+    threshold = pixel_threshold(count(_logits(0.2001, 0.8001), [False, True]), np.array([True]))
+    assert threshold.value == pytest.approx(0.5005, abs=0.0006)
+    assert "0.201 to 0.8" in threshold.reason
+
+
+def test_pixel_threshold_ignores_clean_images() -> None:
+    defect, clean = count(_logits(0.2001, 0.8001), [False, True]), count(_logits(0.95, 0.95), [False, False])
+    both = pixel_threshold(Counts.stack([defect, clean]), np.array([True, False]))
+    assert both.value == pixel_threshold(defect, np.array([True])).value
+
+
+def test_pixel_threshold_prefers_the_widest_of_two_equal_ranges() -> None:
+    # Two images want different thresholds: mean Dice is (1 + 0)/2-like on both sides, wider on the left
+    narrow = count(_logits(0.9001, 0.99), [False, True])  # good above .9001
+    wide = count(_logits(0.0001, 0.6), [False, True])  # good below .6
+    threshold = pixel_threshold(Counts.stack([narrow, wide]), np.array([True, True]))
+    # below .6: dice (2/3 + 1)/2 = .833; above .9: (1 + 0)/2 = .5
+    assert threshold.value == pytest.approx(0.3, abs=0.001)
+
+
+def test_pixel_threshold_is_one_half_without_a_defective_image() -> None:
+    threshold = pixel_threshold(count([0.0], [False]), np.array([False]))
+    assert threshold.value == 0.5
+    assert "no defective" in threshold.reason
+
+
+def test_a_saturated_model_gets_one_half() -> None:
+    assert pixel_threshold(count([-90.0, 90.0], [False, True]), np.array([True])).value == 0.5
+
+
+def test_image_threshold_is_the_middle_of_the_gap_between_separable_scores() -> None:
+    threshold = image_threshold(np.array([-3.0, -1.0, 5.0, 9.0]), np.array([False, False, True, True]), 0.5)
+    assert threshold.value == 2.0
+    assert "-1.00" in threshold.reason
+    assert "5.00" in threshold.reason
+
+
+def test_image_threshold_of_overlapping_scores_has_the_best_balanced_accuracy() -> None:
+    scores = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    defective = np.array([False, False, True, False, True, True])
+    threshold = image_threshold(scores, defective, 0.5)
+    # at 1.5: (3/3 + 2/3)/2 = .833; at 3.5: (2/3 + 3/3)/2 = .833; the gaps are equal, the first is taken
+    assert threshold.value == 1.5
+    assert "0.833" in threshold.reason
+
+
+@pytest.mark.parametrize(("defective", "missing"), [(True, "clean"), (False, "defective")])
+def test_image_threshold_falls_back_to_the_logit_of_the_pixel_threshold(
+    defective: bool, missing: str
+) -> None:
+    threshold = image_threshold(np.array([1.0, 2.0]), np.array([defective] * 2), 0.75)
+    assert threshold.value == pytest.approx(np.log(3))
+    assert missing in threshold.reason
+
+
+def test_equal_scores_everywhere_still_give_a_threshold() -> None:
+    threshold = image_threshold(np.array([1.0, 1.0]), np.array([True, False]), 0.5)
+    assert threshold.value in (0.0, 2.0)
+    assert "0.500" in threshold.reason
