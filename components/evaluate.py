@@ -1,0 +1,48 @@
+"""A model and the data → scores on Test, curves, report and model card."""
+
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+
+from components.base import component
+
+
+@component
+def evaluate(
+    records: Input[Dataset],
+    model: Input[Model],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    roc: Output[ClassificationMetrics],
+    report: Output[HTML],
+    card: Output[Markdown],
+    test_time_poses: int = 1,
+    image_score: str = "max",
+) -> None:
+    """Choose the threshold on validation, score on Test.
+
+    Args:
+        records: Output of `convert`.
+        model: Output of `train`.
+        evaluation: Folder of metrics.json, curves, overlays, report.html and model_card.md.
+        metrics: Scores on Test, and the threshold.
+        roc: Image-level ROC curve and confusion matrix on Test.
+        report: Curves and overlays, self-contained.
+        card: Model card.
+        test_time_poses: 1, or 8: average over all dihedral poses.
+        image_score: `max` logit of an image, or `top100`: mean of its 100 largest.
+    """
+    import shutil
+    from pathlib import Path
+
+    from tinyunet.config import EvalConfig
+    from tinyunet.evaluation.evaluate import evaluate as run
+    from tinyunet.evaluation.summary import confusion_matrix, roc_points, scalars
+
+    folder = Path(evaluation.path)
+    config = EvalConfig(test_time_poses=test_time_poses, image_score=image_score)
+    scores = run(Path(model.path), Path(records.path), folder, config)
+    for name, value in scalars(scores).items():
+        metrics.log_metric(name, value)
+    roc.log_roc_curve(*roc_points(scores))
+    roc.log_confusion_matrix(["clean", "defective"], confusion_matrix(scores))
+    shutil.copyfile(folder / "report.html", report.path)
+    shutil.copyfile(folder / "model_card.md", card.path)

@@ -1,0 +1,63 @@
+"""TFRecords → a trained model, on N Horovod ranks."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.base import component
+
+# What is set on this task in the pipeline is meant for the MPIJob's workers; the launching pod needs the environment too.
+PASSTHROUGHS = [
+    dsl.TaskConfigField.RESOURCES,
+    dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
+    dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+    dsl.TaskConfigField.KUBERNETES_AFFINITY,
+    dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
+]
+
+
+@component(task_config_passthroughs=PASSTHROUGHS)
+def train(
+    records: Input[Dataset],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    task_config: dsl.TaskConfig,
+    run_id: str,
+    preset: str = "fast",
+    image_size: int = 512,
+    steps: int = 0,
+    precision: str = "auto",
+    seed: int = 0,
+    overrides: str = "",
+    workers: int = 1,
+    slots_per_worker: int = 1,
+    launcher: str = "auto",
+) -> None:
+    """Train on this machine or, on a cluster, as an MPIJob whose rank 0 writes at the model's own URI.
+
+    Args:
+        records: Output of `convert`.
+        model: Folder of model.keras, model.json and history.csv.
+        metrics: Final losses, validation Dice, throughput, seconds.
+        task_config: Resources, tolerations, node selector and environment for the workers; empty locally.
+        run_id: Identity of the pipeline run: a second launch of it resumes the first.
+        preset: `fast` or `nvidia`.
+        image_size: Side in pixels, a multiple of 16.
+        steps: Optimizer steps; 0 is the preset's.
+        precision: auto, float32, mixed_float16 or mixed_bfloat16.
+        seed: Of weights, order and augmentation.
+        overrides: YAML mapping of other training options, e.g. `learning_rate: 0.0005`.
+        workers: Worker pods of the MPIJob. World size is workers × slots_per_worker, and divides the global batch.
+        slots_per_worker: Ranks per worker pod of the MPIJob.
+        launcher: auto (mpijob inside Kubernetes, else local), local or mpijob.
+    """
+    from tinyunet.schema import load_yaml
+    from tinyunet.training.launch import launch
+
+    values = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
+    place = {"ranks": workers * slots_per_worker, "slots_per_worker": slots_per_worker, "launcher": launcher}
+    data = {"records": records.uri, "out": model.path, "uri": model.uri, "run_key": run_id}
+    values |= load_yaml(overrides)
+    result = launch(**data, **place, preset=preset, values=values, task_config=task_config)
+    model.metadata.update({"preset": preset, "mlflow_run_id": result.pop("mlflow_run_id") or ""})
+    for name, value in result.items():
+        metrics.log_metric(name, value)

@@ -1,0 +1,74 @@
+"""What Kubernetes adds to the pipeline's tasks: resources, placement, environment, deadlines.
+
+The train task hands its resources, tolerations and node selector on to the MPIJob's workers, so a GPU that is asked for
+here goes to every worker and the launching pod stays on a CPU node.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kfp import kubernetes
+from kfp.dsl import PipelineTask
+
+# Made by k8s/base; both are optional, so the pipeline also runs on a stock cluster without them.
+SETTINGS = "tinyunet"
+SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")
+SECRET = "tinyunet-s3"  # noqa: S105  a secret's name
+SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """One kind of place to run the pipeline in.
+
+    Attributes:
+        cluster: False for one machine: nothing is added, since the local runner would ignore it.
+        gpus: Per worker of the MPIJob; 0 asks for none.
+        gpu_type: Kubernetes' resource name of the GPU.
+        node_selector: Labels of the workers' nodes.
+        cpu: Requested per task, and per worker.
+        memory: Requested per task, and per worker.
+        memory_limit: Of every task, and of every worker.
+        train_timeout_s: Deadline of the train task.
+        timeout_s: Deadline of every other task.
+    """
+
+    cluster: bool = True
+    gpus: int = 0
+    gpu_type: str = "nvidia.com/gpu"
+    node_selector: dict[str, str] = field(default_factory=dict)
+    cpu: str = "250m"
+    memory: str = "1G"
+    memory_limit: str = "6G"
+    train_timeout_s: int = 24 * 3600
+    timeout_s: int = 2 * 3600
+
+    def dress(self, *, train: PipelineTask, others: Sequence[PipelineTask]) -> None:
+        """Add all of it to the tasks. Training is never taken from the cache: a cached launch starts nothing."""
+        train.set_caching_options(False)
+        if not self.cluster:
+            return
+        for task in (train, *others):
+            _add_environment(task)
+            task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
+        for task in others:
+            kubernetes.set_timeout(task, self.timeout_s)
+        kubernetes.set_timeout(train, self.train_timeout_s)
+        self._place(train)
+
+    def _place(self, train: PipelineTask) -> None:
+        """Ask for the workers' GPUs, and let them onto GPU nodes (KFP adds no toleration by itself)."""
+        for key, value in self.node_selector.items():
+            kubernetes.add_node_selector(train, key, value)
+        if self.gpus:
+            train.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
+            kubernetes.add_toleration(train, key=self.gpu_type, operator="Exists", effect="NoSchedule")
+
+
+def _add_environment(task: PipelineTask) -> None:
+    kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in SETTINGS_KEYS}, optional=True)
+    kubernetes.use_secret_as_env(task, SECRET, {key: key for key in SECRET_KEYS}, optional=True)
+
+
+LOCAL = Resources(cluster=False)
+VARIANTS = {"cpu": Resources(), "gpu": Resources(gpus=1, cpu="2", memory="4G", memory_limit="16G")}
