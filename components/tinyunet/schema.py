@@ -89,7 +89,7 @@ def _check(name: str, value: Any, hint: Any) -> None:  # noqa: ANN401  any field
         options = get_args(hint)
         require(value in options, name, value, "one of " + ", ".join(map(str, options)))
     else:
-        require(type(value) is hint, name, value, f"a value of type {hint.__name__}")
+        require(type(value) is hint, name, value, _a(hint))
 
 
 def _parse(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401  any field's value
@@ -102,5 +102,9 @@ def _parse(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401  any field'
         try:
             return kind(value)
         except ValueError as error:
-            raise UserError(f"{name} is {value!r}; expected a {kind.__name__}") from error
+            raise UserError(f"{name} is {value!r}; expected {_a(kind)}") from error
     return value
+
+
+def _a(kind: type) -> str:
+    return f"an {kind.__name__}" if kind is int else f"a {kind.__name__}"

@@ -1,0 +1,26 @@
+"""`tinyunet` and `python -m tinyunet`: run a command; bad input is one line and exit code 2."""
+
+import os
+import sys
+
+from tinyunet.errors import UserError
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter, unless asked for
+    from tinyunet.cli import parse
+
+    arguments = parse(sys.argv[1:])
+    try:
+        return int(arguments.run(arguments) or 0)
+    except UserError as error:
+        print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print("tinyunet: interrupted", file=sys.stderr, flush=True)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""The command line: parse, check, delegate. One function per command."""
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from tinyunet import __version__
+from tinyunet.config import PRESETS, DataConfig, EvalConfig, TrainConfig, preset
+from tinyunet.errors import UserError
+
+Command = Callable[[Namespace], int | None]
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Parse the command line; `run` of the result is the command's function."""
+    parser = ArgumentParser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
+    parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_ingest, _convert, _train, _evaluate, _register, _predict, _bench, _doctor):
+        add(commands)
+    return parser.parse_args(arguments)
+
+
+def _ingest(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "ingest", "bring DAGM2007 images here and verify them", _run_ingest)
+    p.add_argument(
+        "source", help="folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=]"
+    )
+    p.add_argument("--class-id", type=int, default=DataConfig.class_id, help="DAGM2007 class, 1 to 10")
+    _out(p, "folder of verified images")
+
+
+def _run_ingest(a: Namespace) -> None:
+    from tinyunet.data.ingest import ingest
+
+    DataConfig(source=a.source, class_id=a.class_id)
+    manifest = ingest(a.source, a.out, class_id=a.class_id)
+    for name, split in manifest["splits"].items():
+        print(f"{name}: {split['images']} images, {split['defective']} defective")
+    print(f"{a.out}: digest {manifest['digest'][:12]}, report {a.out / 'report.html'}")
+
+
+def _convert(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "convert", "write verified images as sharded TFRecords", _run_convert)
+    p.add_argument("raw", type=Path, help="folder written by ingest")
+    _out(p, "folder of TFRecords")
+    _settings(p, DataConfig)
+
+
+def _run_convert(a: Namespace) -> None:
+    from tinyunet.data.tfrecord import convert
+
+    manifest = convert(a.raw, a.out, DataConfig().replace(_pairs(a.set)))
+    for name, split in manifest["splits"].items():
+        print(f"{name}: {split['images']} images, {split['defective']} defective")
+    print(f"{a.out}: digest {manifest['digest'][:12]}")
+
+
+def _train(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "train", "train TinyUNet; resumes by default", _run_train)
+    p.add_argument("records", help="folder or s3:// of TFRecords, or a source of images as for ingest")
+    p.add_argument("--out", required=True, help="model folder to write, local or s3://")
+    p.add_argument("--preset", default=TrainConfig.preset, help=f"recipe: {', '.join(sorted(PRESETS))}")
+    for name in ("steps", "image_size", "precision", "seed"):
+        p.add_argument(f"--{name.replace('_', '-')}", help="short for --set " + name + "=…")
+    p.add_argument(
+        "--deterministic", action="store_true", help="same seed and machine, same weights, bit for bit"
+    )
+    p.add_argument("--ranks", type=int, default=1, help="start this many ranks by mpirun on this machine")
+    p.add_argument("--class-id", type=int, default=DataConfig.class_id, help="class, for a source of images")
+    p.add_argument(
+        "--checkpoints", default="", help="folder or s3:// of checkpoints (default: OUT.checkpoints)"
+    )
+    p.add_argument(
+        "--run-key", default="", help="identity under which MLflow keeps the run (default: from OUT)"
+    )
+    _settings(p, TrainConfig)
+
+
+def _run_train(a: Namespace) -> int:
+    from tinyunet.runtime.distributed import launched_size
+    from tinyunet.training.launch import Launch, launch_local
+    from tinyunet.training.rank import default_run_key, run_rank
+
+    shorts = {
+        k: getattr(a, k) for k in ("steps", "image_size", "precision", "seed") if getattr(a, k) is not None
+    }
+    deterministic = {"deterministic": True} if a.deterministic else {}
+    config = preset(a.preset).replace(shorts | deterministic | _pairs(a.set))
+    launch = Launch(
+        records=a.records,
+        out=a.out,
+        config=config,
+        run_key=a.run_key or default_run_key(a.out),
+        ranks=a.ranks,
+        class_id=a.class_id,
+        checkpoints=a.checkpoints or f"{a.out.rstrip('/')}.checkpoints",
+    )
+    if a.ranks > 1 and launched_size() == 1:
+        launch_local(launch)
+        return 0
+    return run_rank(launch)
+
+
+def _evaluate(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "evaluate", "judge a model: scores, curves, pictures, report.html", _run_evaluate)
+    p.add_argument("model", type=Path, help="model folder written by train")
+    p.add_argument("records", type=Path, help="folder of TFRecords")
+    _out(p, "folder of the evaluation")
+    _settings(p, EvalConfig)
+
+
+def _run_evaluate(a: Namespace) -> None:
+    from tinyunet.evaluation.evaluate import evaluate
+
+    metrics = evaluate(a.model, a.records, a.out, EvalConfig().replace(_pairs(a.set)))
+    test = metrics["test"]
+    for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
+        print(f"{name:16} {test[name]:.4f}")
+    print(f"{a.out / 'report.html'}: {metrics['comparability']}")
+
+
+def _register(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(
+        commands, "register", "make an MLflow model version; the better one is champion", _run_register
+    )
+    p.add_argument("model", type=Path, help="model folder written by train")
+    p.add_argument("evaluation", type=Path, help="folder written by evaluate")
+    p.add_argument("--name", default="", help="registered model (default: tinyunet-dagm-classN)")
+
+
+def _run_register(a: Namespace) -> None:
+    from tinyunet.runtime.tracking import register
+
+    result = register(a.model, a.evaluation, name=a.name)
+    print(f"{result['name']} version {result['version']}: {result['reason']}")
+
+
+def _predict(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "predict", "write masks and overlays of images", _run_predict)
+    p.add_argument("inputs", type=Path, nargs="+", metavar="FILE|DIR", help="8-bit grey images")
+    p.add_argument("--model", required=True, help="model folder, .keras file or models:/NAME@champion")
+    _out(p, "folder of the masks, overlays and predictions.csv")
+
+
+def _run_predict(a: Namespace) -> None:
+    from tinyunet.evaluation.export import predict
+
+    predict(a.model, a.inputs, a.out)
+
+
+def _bench(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "bench", "measure this machine: images/s of each part", _run_bench)
+    p.add_argument("--image-size", type=int, default=TrainConfig.image_size)
+    p.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are reported")
+    p.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="JSON file of the figures")
+
+
+def _run_bench(a: Namespace) -> None:
+    from tinyunet.training.bench import bench
+
+    bench(image_size=a.image_size, rounds=a.rounds, out=a.out)
+
+
+def _doctor(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    _command(commands, "doctor", "say what is missing, unreachable or mis-set", _run_doctor)
+
+
+def _run_doctor(a: Namespace) -> int:
+    from tinyunet.runtime.doctor import run
+
+    checks = run()
+    for check in checks:
+        print(f"{check.status:4}  {check.name}: {check.detail}")
+        if check.remedy:
+            print(f"      -> {check.remedy}")
+    return int(any(check.status == "fail" for check in checks))
+
+
+def _command(
+    commands: "argparse._SubParsersAction[ArgumentParser]", name: str, text: str, run: Command
+) -> ArgumentParser:
+    p = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    p.set_defaults(run=run)
+    return p
+
+
+def _out(p: ArgumentParser, text: str) -> None:
+    p.add_argument("--out", type=Path, required=True, help=text)
+
+
+def _settings(p: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
+    keys = ", ".join(f.name for f in fields(config))
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"change one of: {keys}")
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    for setting in settings:
+        if "=" not in setting:
+            raise UserError(f"--set {setting}; expected KEY=VALUE, for example --set seed=1")
+    return dict(setting.split("=", 1) for setting in settings)

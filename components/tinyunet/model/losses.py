@@ -1,0 +1,73 @@
+"""Losses as functions of sums over the global batch, so that no split over ranks changes a step.
+
+Every loss here depends on a batch only through five sums, which add up over images, micro-batches
+and ranks. A step sums them over all ranks first; the gradient of the loss with respect to the sums is
+then pulled back through each rank's own images. All reductions are float32.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+SMOOTHING = 1.0  # added to the numerator and denominator of the soft Dice (published)
+ADAPTIVE_SWITCH = 0.3  # Dice loss below which the published loss leaves BCE (published)
+
+
+class Sums(NamedTuple):
+    """What a batch contributes, each a float32 scalar: Σp·t, Σp, Σt, Σ BCE, number of pixels."""
+
+    pt: tf.Tensor
+    p: tf.Tensor
+    t: tf.Tensor
+    bce: tf.Tensor
+    pixels: tf.Tensor
+
+
+def batch_sums(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Sum over a batch what every loss needs.
+
+    Args:
+        logits: (B, S, S, 1) float32.
+        targets: (B, S, S, 1) float32 in 0..1.
+
+    Returns:
+        (5,) float32, in the order of `Sums`.
+    """
+    p = tf.sigmoid(logits)
+    bce = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+    pixels = tf.cast(tf.size(logits), tf.float32)
+    sums = [tf.reduce_sum(x) for x in (p * targets, p, targets, bce)]
+    return tf.stack([*sums, pixels])
+
+
+def dice_loss(sums: Sums) -> tf.Tensor:
+    """1 - (2·Σp·t + 1) / (Σp + Σt + 1), pooled over the global batch (Sørensen-Dice)."""
+    return 1.0 - (2.0 * sums.pt + SMOOTHING) / (sums.p + sums.t + SMOOTHING)
+
+
+def bce_loss(sums: Sums) -> tf.Tensor:
+    """Mean binary cross-entropy per pixel, in nats."""
+    return sums.bce / sums.pixels
+
+
+def adaptive(sums: Sums) -> tf.Tensor:
+    """The published loss: the Dice loss where it is below 0.3, otherwise BCE."""
+    dice = dice_loss(sums)
+    return tf.where(dice < ADAPTIVE_SWITCH, dice, bce_loss(sums))
+
+
+def dice_bce(sums: Sums) -> tf.Tensor:
+    """Dice loss + BCE."""
+    return dice_loss(sums) + bce_loss(sums)
+
+
+LOSSES: dict[str, Callable[[Sums], tf.Tensor]] = {"adaptive": adaptive, "dice_bce": dice_bce}
+
+
+def value_and_weights(name: str, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give a loss at the global sums and its gradient with respect to them, (5,) float32."""
+    with tf.GradientTape() as tape:
+        tape.watch(sums)
+        value = LOSSES[name](Sums(*tf.unstack(sums)))
+    return value, tape.gradient(value, sums)

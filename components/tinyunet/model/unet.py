@@ -1,0 +1,141 @@
+"""TinyUNet (NVIDIA U-Net Industrial, `tinyUNet` variant): 1,850,305 parameters, 18.34 GMAC at 512×512.
+
+Source: NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, model/unet.py.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from tinyunet.errors import UserError
+
+PARAMETERS = 1_850_305
+ENCODER = (32, 32, 64, 128)  # filters of the four blocks before a pooling
+BOTTLENECK = 256
+DECODER = ((128, 64), (64, 32), (32, 16))  # filters of the two convolutions of a block
+ZERO_CENTERED = (1 / 127.5, -1.0)  # grey levels 0..255 to -1..1
+
+
+def build_unet(
+    image_size: int | None = None,
+    *,
+    seed: int = 0,
+    precision: str = "float32",
+    scale: float = ZERO_CENTERED[0],
+    offset: float = ZERO_CENTERED[1],
+) -> keras.Model:
+    """Build TinyUNet with He-uniform kernels and zero biases.
+
+    Args:
+        image_size: Side in pixels, a multiple of 16; None takes any such size.
+        seed: Seed of the initial weights.
+        precision: Keras dtype policy of the hidden layers; input scaling and logits are float32.
+        scale: Factor on the grey level.
+        offset: Added after scaling.
+
+    Returns:
+        A model from grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
+    """
+    block = _Blocks(seed, keras.DTypePolicy(precision))
+    inputs = keras.Input((image_size, image_size, 1), name="grey")
+    x = layers.Rescaling(scale, offset, dtype="float32", name="normalize")(inputs)
+    skips = []
+    for level, filters in enumerate(ENCODER):
+        x = block.double(x, (filters, filters), f"encoder{level}")
+        skips.append(x)
+        x = layers.MaxPooling2D(2, dtype=block.policy, name=f"encoder{level}_pool")(x)
+    x = block.double(x, (BOTTLENECK, BOTTLENECK), "bottleneck")
+    x = block.up(x, BOTTLENECK // 2, "bottleneck")
+    for level, filters in zip((3, 2, 1), DECODER, strict=True):
+        x = block.concat(x, skips[level], f"decoder{level}")
+        x = block.double(x, filters, f"decoder{level}")
+        x = block.up(x, filters[1], f"decoder{level}")
+    x = block.concat(x, skips[0], "decoder0")
+    x = block.double(x, (32, 32), "decoder0")
+    logits = block.conv(x, 1, 1, "logits", activation=None, dtype="float32")
+    return keras.Model(inputs, logits, name="tinyunet")
+
+
+def load(path: Path, *, precision: str | None = None) -> keras.Model:
+    """Load a model file written by training.
+
+    Args:
+        path: The `.keras` file.
+        precision: Dtype policy to run it with; None keeps the one it was trained with.
+
+    Raises:
+        UserError: if the file is missing or not a Keras model.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; expected a Keras model file (train one first)")
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
+    return model if precision is None else with_precision(model, precision)
+
+
+def with_precision(model: keras.Model, precision: str) -> keras.Model:
+    """Give the same TinyUNet with the same weights under another dtype policy."""
+    normalize = model.get_layer("normalize")
+    twin = build_unet(
+        model.input_shape[1], precision=precision, scale=normalize.scale, offset=normalize.offset
+    )
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+Forward = Callable[[tf.Tensor], tf.Tensor]
+
+
+def forward_function(model: keras.Model) -> Forward:
+    """Compile a model's forward pass: grey images (B, S, S) uint8 to logits (B, S, S, 1) float32."""
+
+    def forward(grey: tf.Tensor) -> tf.Tensor:
+        return model(tf.cast(grey, tf.float32)[..., None], training=False)
+
+    return tf.function(forward, reduce_retracing=True)  # type: ignore[no-any-return]
+
+
+class _Blocks:
+    """Layer factory: names, seeds and the dtype policy in one place."""
+
+    def __init__(self, seed: int, policy: keras.DTypePolicy) -> None:
+        self.policy = policy
+        self._seeds = count(1000 * seed)
+
+    def conv(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        size: int,
+        name: str,
+        *,
+        activation: str | None = "relu",
+        dtype: keras.DTypePolicy | str | None = None,
+    ) -> keras.KerasTensor:
+        return layers.Conv2D(
+            filters,
+            size,
+            padding="same",
+            activation=activation,
+            kernel_initializer=keras.initializers.HeUniform(seed=next(self._seeds)),
+            dtype=dtype or self.policy,
+            name=name,
+        )(x)
+
+    def double(self, x: keras.KerasTensor, filters: tuple[int, int], name: str) -> keras.KerasTensor:
+        x = self.conv(x, filters[0], 3, f"{name}_conv1")
+        return self.conv(x, filters[1], 3, f"{name}_conv2")
+
+    def up(self, x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
+        x = layers.UpSampling2D(2, dtype=self.policy, name=f"{name}_up")(x)
+        return self.conv(x, filters, 2, f"{name}_up_conv")
+
+    def concat(self, x: keras.KerasTensor, skip: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        return layers.Concatenate(dtype=self.policy, name=f"{name}_concat")([x, skip])

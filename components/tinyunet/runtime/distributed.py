@@ -1,0 +1,137 @@
+"""Ranks: one process, or Horovod under mpirun, horovodrun or an MPIJob. The only user of Horovod."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Set by Open MPI, horovodrun and MPICH; the same list that Horovod itself reads.
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
+
+
+@dataclass(frozen=True)
+class World:
+    """All ranks of one training.
+
+    Attributes:
+        rank: This process, 0 ≤ rank < size; rank 0 logs, checkpoints and tracks.
+        size: World size.
+        local_rank: Index on this host; decides the GPU.
+        local_size: Ranks on this host.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def sum(self, tensor: "tf.Tensor") -> "tf.Tensor":
+        """Sum a float32 tensor over all ranks; every rank gets the result."""
+        if self.size == 1:
+            return tensor
+        hvd = _horovod()
+        return hvd.allreduce(tensor, op=hvd.Sum)
+
+    def sum_all(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        """Sum each tensor over all ranks, as one fused operation."""
+        if self.size == 1:
+            return list(tensors)
+        hvd = _horovod()
+        return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum))
+
+    def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
+        """Give every rank the values of rank 0."""
+        if self.size > 1:
+            _horovod().broadcast_variables(list(variables), root_rank=0)
+
+    def broadcast_object(self, value: Any) -> Any:  # noqa: ANN401  any picklable value
+        """Give every rank the object of rank 0."""
+        return value if self.size == 1 else _horovod().broadcast_object(value, root_rank=0)
+
+    def barrier(self) -> None:
+        """Wait for every rank."""
+        if self.size > 1:
+            _horovod().barrier()
+
+    def shutdown(self) -> None:
+        """Leave together, so that no rank sees a broken connection."""
+        if self.size > 1:
+            self.barrier()
+            _horovod().shutdown()
+
+
+def init() -> World:
+    """Join the ranks of this launch, pin this process's GPU and share out the CPU's cores.
+
+    Without a launcher (or with one rank) Horovod is never imported.
+    """
+    size = _first_int(SIZE_VARIABLES)
+    if size == 1:
+        world = World()
+    else:
+        hvd = _horovod()
+        hvd.init()
+        world = World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size())
+    _configure_devices(world)
+    return world
+
+
+def launched_size() -> int:
+    """World size that the launcher announced to this process, without joining it."""
+    return _first_int(SIZE_VARIABLES)
+
+
+def resolve_precision(precision: str) -> str:
+    """Turn `auto` into the fastest safe dtype policy of this machine.
+
+    A GPU of compute capability ≥ 7.0 (tensor cores) takes mixed_float16; a CPU with bfloat16
+    instructions (AVX512-BF16, AMX) takes mixed_bfloat16; everything else float32.
+    """
+    import tensorflow as tf
+
+    if precision != "auto":
+        return precision
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "mixed_float16" if capability >= (7, 0) else "float32"
+    return "mixed_bfloat16" if cpu_has_bfloat16() else "float32"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def _configure_devices(world: World) -> None:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus and world.size > 1:
+        tf.config.set_visible_devices(gpus[world.local_rank % len(gpus)], "GPU")
+    if world.local_size > 1:
+        cores = len(os.sched_getaffinity(0))
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // world.local_size))
+
+
+def _first_int(names: Sequence[str]) -> int:
+    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 1)
+
+
+def _horovod() -> Any:  # noqa: ANN401  a module without types
+    import horovod.tensorflow as hvd
+
+    return hvd

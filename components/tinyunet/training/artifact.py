@@ -1,0 +1,104 @@
+"""The model folder: model.keras, model.json and history.csv, written whole or not at all."""
+
+import csv
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import tinyunet
+from tinyunet.config import TrainConfig
+from tinyunet.model.unet import PARAMETERS
+from tinyunet.runtime import storage
+from tinyunet.schema import read_json
+from tinyunet.training.provenance import git_revision, lock_digest
+
+COLUMNS = (
+    "step", "loss", "bce", "dice_loss", "l2", "learning_rate", "gradient_norm", "images_per_s",
+    "validation_loss", "validation_dice",
+)  # fmt: skip
+
+
+def finished(out: str) -> dict[str, Any] | None:
+    """Read the model.json of a finished training; None if there is none."""
+    if storage.is_remote(out):
+        place = f"{out.rstrip('/')}/model.json"
+        return json.loads(storage.read_bytes(place)) if storage.exists(place) else None
+    path = Path(out) / "model.json"
+    return read_json(path) if path.is_file() else None
+
+
+def describe(
+    identity: dict[str, Any],
+    config: TrainConfig,
+    manifest: dict[str, Any],
+    *,
+    world_size: int,
+    precision: str,
+    normalization: tuple[float, float],
+    history: list[dict[str, float]],
+    mlflow: dict[str, str] | None,
+) -> dict[str, Any]:
+    """Put together the content of model.json: what was trained, on what, by which code."""
+    data = {key: manifest[key] for key in ("digest", "source", "source_digest", "complete", "synthetic")}
+    data |= {f"{name}_digest": split["digest"] for name, split in manifest["splits"].items()}
+    rates = [row["images_per_s"] for row in history]
+    return {
+        "schema_version": 1,
+        "tinyunet_version": tinyunet.__version__,
+        "preset": config.preset,
+        "image_size": config.image_size,
+        "class_id": manifest["class_id"],
+        "parameters": PARAMETERS,
+        "precision": precision,
+        "world_size": world_size,
+        "steps": config.steps,
+        "seed": config.seed,
+        "train": config.to_dict(),
+        "identity": identity,
+        "normalization": dict(zip(("scale", "offset"), normalization, strict=True)),
+        "data": data,
+        "git_revision": git_revision(),
+        "lock_digest": lock_digest(),
+        "mlflow": mlflow,
+        "training": {
+            "images_per_s": sorted(rates)[len(rates) // 2],
+            "seconds": sum(config.global_batch / max(rate, 1e-9) for rate in rates),
+            "final_loss": history[-1]["loss"],
+            "validation_dice": history[-1]["validation_dice"],
+        },
+    }
+
+
+def write(out: str, model: keras.Model, summary: dict[str, Any], history: list[dict[str, float]]) -> None:
+    """Write the model folder locally or under an s3:// prefix; model.json comes last and marks it whole."""
+    if storage.is_remote(out):
+        with tempfile.TemporaryDirectory() as folder:
+            _fill(Path(folder), model, summary, history)
+            for name in ("model.keras", "history.csv", "model.json"):
+                storage.push(Path(folder) / name, f"{out.rstrip('/')}/{name}")
+        return
+    target = Path(out)
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    _fill(part, model, summary, history)
+    if target.is_dir():
+        target.rmdir()  # an empty folder that a launcher made; a full one is not ours to replace
+    part.replace(target)
+
+
+def _fill(folder: Path, model: keras.Model, summary: dict[str, Any], history: list[dict[str, float]]) -> None:
+    model.save(folder / "model.keras")
+    (folder / "model.json").write_text(json.dumps(summary, indent=2) + "\n")
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({key: _text(value) for key, value in row.items()} for row in history)
+
+
+def _text(value: float) -> str:
+    return f"{value:.8g}"

@@ -1,0 +1,130 @@
+"""Checkpoints: one .npz per kept step, in a folder or under an s3:// prefix, complete or absent.
+
+Together with (configuration, step) the variables are all the state there is: the batch of step k is a
+function of (seed, k) alone.
+"""
+
+import io
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+
+KEEP = 2
+_NAME = re.compile(r"step-(\d{8})\.npz$")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A restored state: number of steps taken, history rows and the identity of the run."""
+
+    step: int
+    history: list[dict[str, float]]
+    identity: dict[str, Any]
+
+
+class Checkpoints:
+    """Saves and restores all variables of a model and its optimizer at one location.
+
+    Args:
+        location: Folder or s3:// prefix.
+        model: The model.
+        optimizer: Its optimizer, built.
+    """
+
+    def __init__(self, location: str, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        self._location = location.rstrip("/")
+        self._variables = [*model.variables, *optimizer.variables]
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint atomically, then drop all but the newest two."""
+        meta = {"step": checkpoint.step, "history": checkpoint.history, "identity": checkpoint.identity}
+        arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(self._variables)}
+        buffer = io.BytesIO()
+        np.savez(buffer, meta=np.array(json.dumps(meta)), **arrays)
+        write_object(f"{self._location}/step-{checkpoint.step:08d}.npz", buffer.getvalue())
+        for name in self._names()[:-KEEP]:
+            remove_object(f"{self._location}/{name}")
+
+    def restore(self) -> Checkpoint | None:
+        """Load the newest checkpoint into the variables; None where there is none.
+
+        Raises:
+            UserError: if the newest one is unreadable or holds another model.
+        """
+        names = self._names()
+        if not names:
+            return None
+        place = f"{self._location}/{names[-1]}"
+        try:
+            with np.load(io.BytesIO(read_object(place)), allow_pickle=False) as archive:
+                meta = json.loads(str(archive["meta"]))
+                arrays = [archive[f"v{i:04d}"] for i in range(len(self._variables))]
+        except (ValueError, KeyError, OSError, EOFError) as error:
+            raise UserError(
+                f"{place} is not a usable checkpoint ({error}); delete it to resume earlier"
+            ) from error
+        for variable, value in zip(self._variables, arrays, strict=True):
+            variable.assign(value)
+        return Checkpoint(meta["step"], meta["history"], meta["identity"])
+
+    def clear(self) -> None:
+        """Delete every checkpoint here: the finished model replaces them."""
+        for name in self._names():
+            remove_object(f"{self._location}/{name}")
+        if not is_remote(self._location) and Path(self._location).is_dir():
+            remaining = list(Path(self._location).iterdir())
+            if not remaining:
+                Path(self._location).rmdir()
+
+    def _names(self) -> list[str]:
+        if is_remote(self._location):
+            names = [Path(key).name for key in storage.list_objects(self._location)]
+        else:
+            folder = Path(self._location)
+            names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is an object-store URI."""
+    return location.startswith("s3://")
+
+
+def write_object(place: str, data: bytes) -> None:
+    """Write bytes to a file (through a sibling and a rename) or an object."""
+    if is_remote(place):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(place).name
+            path.write_bytes(data)
+            storage.push(path, place)
+        return
+    path = Path(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def read_object(place: str) -> bytes:
+    """Read a file or an object whole."""
+    if not is_remote(place):
+        return Path(place).read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        return storage.fetch(place, Path(folder) / "object").read_bytes()
+
+
+def remove_object(place: str) -> None:
+    """Delete a file or an object; it may be gone already."""
+    if is_remote(place):
+        storage.remove(place)
+    else:
+        Path(place).unlink(missing_ok=True)

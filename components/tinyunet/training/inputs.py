@@ -1,0 +1,61 @@
+"""Bring the TFRecords of a training to this host: a folder, an s3:// prefix, or any source of images."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tinyunet.config import DataConfig
+from tinyunet.data.ingest import ingest
+from tinyunet.data.tfrecord import convert, read_manifest
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+from tinyunet.runtime.distributed import World
+
+SPLITS = ("train", "validation")  # what a training reads; the test split stays where it is
+
+
+def local_records(records: str, world: World, *, class_id: int, run_key: str) -> Path:
+    """Give a local folder of TFRecords; the first rank of each host prepares it for the others.
+
+    Args:
+        records: Folder or s3:// prefix written by `tinyunet convert`, or a source of images
+            (synthetic://, .zip, https://, s3:// …), which is ingested and converted first.
+        world: The ranks.
+        class_id: DAGM2007 class, used for a source of images only.
+        run_key: Names the host's scratch folder, so that a restarted rank finds it again.
+
+    Raises:
+        UserError: if there are neither records nor images.
+    """
+    folder = Path(records)
+    if (folder / "manifest.json").is_file() and not (folder / "Train").is_dir():
+        return folder
+    scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-records"
+    if world.local_rank == 0 and not (scratch / "manifest.json").is_file():
+        _prepare(records, scratch, class_id)
+    world.barrier()
+    if not (scratch / "manifest.json").is_file():
+        raise UserError(f"{scratch} holds no records; the first rank of this host failed to prepare them")
+    return scratch
+
+
+def _prepare(records: str, scratch: Path, class_id: int) -> None:
+    if records.startswith("s3://") and storage.exists(f"{records.rstrip('/')}/manifest.json"):
+        _download(records.rstrip("/"), scratch)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw"
+        ingest(records, raw, class_id=class_id)
+        convert(raw, scratch, DataConfig(source=records, class_id=class_id))
+
+
+def _download(prefix: str, scratch: Path) -> None:
+    part = scratch.with_name(scratch.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    storage.fetch(f"{prefix}/manifest.json", part / "manifest.json")
+    splits = read_manifest(part)["splits"]
+    for name in SPLITS:
+        for shard in splits[name]["shards"]:
+            storage.fetch(f"{prefix}/{shard['file']}", part / shard["file"], sha256=shard["sha256"])
+    part.replace(scratch)

@@ -1,0 +1,252 @@
+"""The training run: `train` is the one seam that CLI, components, MPIJobs and tests call."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tinyunet.config import TrainConfig
+from tinyunet.data.dataset import Batch, Split, batches, load_split, statistics
+from tinyunet.data.tfrecord import read_manifest
+from tinyunet.errors import UserError
+from tinyunet.model.unet import ZERO_CENTERED, build_unet, forward_function
+from tinyunet.runtime.distributed import World, resolve_precision
+from tinyunet.runtime.tracking import NullTracker, Tracker
+from tinyunet.training import artifact
+from tinyunet.training.checkpoint import Checkpoint, Checkpoints
+from tinyunet.training.optimizer import build_optimizer
+from tinyunet.training.progress import Meter
+from tinyunet.training.step import StepResult, TrainStep, validate
+from tinyunet.training.stopping import Stopped, StopRequest
+
+FLUSH_EVERY = 10  # steps between two reads of the losses from the device, and two batches to MLflow
+# What may differ between a run and its resumption without changing what it computes.
+FREE_KEYS = frozenset({"checkpoint_every", "validate_every"})
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one training is about: inputs, outputs and the ranks.
+
+    Attributes:
+        records: Folder of TFRecords, local to this rank.
+        out: Model folder to write, local or s3://.
+        checkpoints: Folder or s3:// prefix of the checkpoints.
+        config: The recipe.
+        world: The ranks.
+        run_key: Identity under which MLflow keeps the run; a resumed training re-attaches by it.
+    """
+
+    records: Path
+    out: str
+    checkpoints: str
+    config: TrainConfig
+    world: World
+    run_key: str
+
+    def identity(self) -> dict[str, Any]:
+        """Give what must be equal for a checkpoint or a finished model to be this run's."""
+        values = {k: v for k, v in self.config.to_dict().items() if k not in FREE_KEYS}
+        return values | {"data": read_manifest(self.records)["digest"]}
+
+
+def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
+    """Train a model, or go on with a training that was interrupted.
+
+    Resume is the default: a finished model of the same identity is returned at once, a checkpoint is
+    continued, and one of another configuration or data is refused.
+
+    Args:
+        job: What to train, from what, on which ranks.
+        tracker: MLflow on rank 0, `NullTracker` on the others.
+
+    Returns:
+        The content of the model folder's model.json.
+
+    Raises:
+        UserError: for data, configuration or checkpoints that do not fit.
+        Stopped: after SIGINT or SIGTERM, with the state saved.
+    """
+    finished = job.world.broadcast_object(artifact.finished(job.out) if job.world.is_chief else None)
+    if finished is not None:
+        _refuse_other(job, finished["identity"], job.out)
+        if job.world.is_chief:
+            print(
+                f"{job.out} already holds this model ({finished['steps']} steps); nothing to do", flush=True
+            )
+        return finished
+    run = _Run(job, tracker)
+    return run.execute()
+
+
+class _Run:
+    """The state of one training between its first and its last step."""
+
+    def __init__(self, job: Job, tracker: Tracker | NullTracker) -> None:
+        config = job.config
+        self.job, self.tracker, self.world, self.config = job, tracker, job.world, config
+        if config.global_batch % self.world.size:
+            raise UserError(
+                f"global_batch is {config.global_batch}; expected a multiple of the world size, "
+                f"{self.world.size} ranks"
+            )
+        self.precision = resolve_precision(config.precision)
+        self.training = load_split(job.records, "train", config.image_size)
+        self.validation = load_split(job.records, "validation", config.image_size)
+        self.scale, self.offset = normalization(config, self.training)
+        keras.utils.set_random_seed(config.seed)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.model = build_unet(
+            config.image_size,
+            seed=config.seed,
+            precision=self.precision,
+            scale=self.scale,
+            offset=self.offset,
+        )
+        self.optimizer = build_optimizer(config, self.precision)
+        self.step = TrainStep(self.model, self.optimizer, config, self.world)
+        self.forward = forward_function(self.model)
+        self.checkpoints = Checkpoints(job.checkpoints, self.model, self.optimizer)
+        self.history: list[Row] = []
+
+    def execute(self) -> dict[str, Any]:
+        start = self._restore()
+        manifest = read_manifest(self.job.records)
+        if self.world.is_chief:
+            self._announce(start, manifest)
+        self.tracker.start(
+            f"class{manifest['class_id']}-{self.config.preset}-{self.config.image_size}px-seed{self.config.seed}",
+            params=self.config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
+            tags={"preset": self.config.preset, "class_id": str(manifest["class_id"])},
+            dataset=manifest,
+            run_key=self.job.run_key,
+        )
+        try:
+            self._steps(start)
+            result = self._finish(manifest)
+        except BaseException as error:
+            self.tracker.finish("KILLED" if isinstance(error, Stopped | KeyboardInterrupt) else "FAILED")
+            raise
+        self.tracker.finish("FINISHED")
+        return result
+
+    def _restore(self) -> int:
+        found = self.checkpoints.restore() if self.world.is_chief else None
+        step, history, identity = self.world.broadcast_object(
+            (found.step, found.history, found.identity) if found else (0, [], None)
+        )
+        if identity is not None:
+            _refuse_other(self.job, identity, self.job.checkpoints)
+        variables = [*self.model.variables, *self.optimizer.variables]
+        self.world.broadcast([v.value for v in variables])
+        self.history = history
+        return int(step)
+
+    def _announce(self, start: int, manifest: dict[str, Any]) -> None:
+        c, size = self.config, self.world.size
+        print(
+            f"training class {manifest['class_id']}: {c.preset}, {c.image_size}×{c.image_size}, "
+            f"steps {start} to {c.steps}, global batch {c.global_batch} = "
+            f"{size} rank(s) × {c.global_batch // size}, "
+            f"{self.precision}, {int(self.training.defective.sum())} defective + "
+            f"{int((~self.training.defective).sum())} clean images",
+            flush=True,
+        )
+
+    def _steps(self, start: int) -> None:
+        c, pending = self.config, []
+        source = batches(self.training, c, start=start, rank=self.world.rank, world_size=self.world.size)
+        meter = Meter(c.steps, start=start, global_batch=c.global_batch, show=self.world.is_chief)
+        with StopRequest() as stop, meter:
+            for step, batch in zip(range(start + 1, c.steps + 1), source, strict=False):
+                pending.append((step, self.step(batch), batch))
+                last = step == c.steps
+                keep = step % c.checkpoint_every == 0 or last or bool(stop.number)
+                look = bool(c.validate_every) and step % c.validate_every == 0 and not last
+                if step % FLUSH_EVERY == 0 or keep or look or step == start + 1:
+                    self._flush(pending, meter)
+                if look:
+                    self._validate(step)
+                if keep:
+                    self._save(step)
+                if stop.number:
+                    raise Stopped(step, stop.number)
+
+    def _flush(self, pending: list[tuple[int, StepResult, Batch]], meter: Meter) -> None:
+        for step, result, batch in pending:
+            values = {name: float(value) for name, value in result._asdict().items()}
+            if not np.isfinite(values["loss"]):
+                raise UserError(
+                    f"loss is {values['loss']} at step {step}; expected a finite number; images of this "
+                    f"rank: {', '.join(batch.names)}; lower learning_rate or use precision=float32"
+                )
+            rate = float(self.optimizer_rate(step))
+            images_per_s = meter.update(step, values["loss"])
+            self.history.append({"step": step, **values, "learning_rate": rate, "images_per_s": images_per_s})
+        if pending:
+            self.tracker.log_history(self.history[-len(pending) :])
+        pending.clear()
+
+    def optimizer_rate(self, step: int) -> float:
+        """Learning rate that the given step (from 1) was taken with."""
+        from tinyunet.training.optimizer import learning_rate
+
+        return float(learning_rate(self.config)(step - 1))
+
+    def _validate(self, step: int) -> None:
+        scores = validate(self.forward, self.validation, self.world)
+        row = {"validation_loss": scores.loss, "validation_dice": scores.dice}
+        self.history[-1].update(row)
+        self.tracker.log_history([{"step": step, **row}])
+
+    def _save(self, step: int) -> None:
+        if self.world.is_chief:
+            self.checkpoints.save(Checkpoint(step, self.history, self.job.identity()))
+
+    def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._validate(self.config.steps)
+        summary = artifact.describe(
+            self.job.identity(),
+            self.config,
+            manifest,
+            world_size=self.world.size,
+            precision=self.precision,
+            normalization=(self.scale, self.offset),
+            history=self.history,
+            mlflow=self.tracker.reference(),
+        )
+        if self.world.is_chief:
+            artifact.write(self.job.out, self.model, summary, self.history)
+            self.checkpoints.clear()
+            last = self.history[-1]
+            print(
+                f"{self.job.out}: validation Dice of defective images {last['validation_dice']:.3f}",
+                flush=True,
+            )
+        return summary
+
+
+def normalization(config: TrainConfig, split: Split) -> tuple[float, float]:
+    """Give scale and offset of the model's input: grey·scale + offset."""
+    if config.normalization == "zero_centered":
+        return ZERO_CENTERED
+    mean, deviation = statistics(split)
+    deviation = max(deviation, 1.0)
+    return 1.0 / deviation, -mean / deviation
+
+
+def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:
+    mine = job.identity()
+    for key in sorted(mine):
+        if identity.get(key) != mine[key]:
+            raise UserError(
+                f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}; "
+                "choose another --out, or delete it"
+            )

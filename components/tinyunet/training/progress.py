@@ -1,0 +1,76 @@
+"""Progress of a training on rank 0: a bar on a terminal, one line per N steps elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINES = 25  # lines that a whole run prints where there is no terminal
+SMOOTHING_S = 10.0  # window of the throughput shown
+
+
+class Meter:
+    """Shows step, loss, img/s and ETA; measures throughput.
+
+    Args:
+        total: Steps of the whole run.
+        start: Steps already taken.
+        global_batch: Images per step.
+        show: False on ranks other than 0.
+    """
+
+    def __init__(self, total: int, *, start: int, global_batch: int, show: bool = True) -> None:
+        self._total, self._global_batch, self._show = total, global_batch, show
+        self._every = max(1, total // LINES)
+        self._marks = [(time.monotonic(), start)]
+        self._bar = _bar() if show and sys.stderr.isatty() else None
+        self._task = self._bar.add_task("train", total=total, completed=start, note="") if self._bar else None
+
+    def __enter__(self) -> Self:
+        """Start the bar, if there is one."""
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the bar, if there is one."""
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, step: int, loss: float) -> float:
+        """Count a finished step; give the throughput of the last ten seconds in images/s."""
+        now = time.monotonic()
+        self._marks.append((now, step))
+        while len(self._marks) > 2 and now - self._marks[1][0] > SMOOTHING_S:
+            self._marks.pop(0)
+        then, first = self._marks[0]
+        steps_per_s = (step - first) / max(now - then, 1e-9)
+        if self._show:
+            self._print(step, loss, steps_per_s)
+        return steps_per_s * self._global_batch
+
+    def _print(self, step: int, loss: float, steps_per_s: float) -> None:
+        images = f"{steps_per_s * self._global_batch:.1f} img/s"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step, note=f"loss {loss:.4f}  {images}")
+        elif step % self._every == 0 or step == self._total:
+            left = (self._total - step) / steps_per_s
+            eta = f"{int(left // 60)}:{int(left % 60):02d}"
+            print(f"step {step}/{self._total}  loss {loss:.4f}  {images}  ETA {eta}", flush=True)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,105 @@
+"""One optimizer step on one global batch, and one pass over the validation split."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tinyunet.config import TrainConfig
+from tinyunet.data.dataset import Batch, Split
+from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, value_and_weights
+from tinyunet.model.unet import Forward
+from tinyunet.runtime.distributed import World
+
+
+class StepResult(NamedTuple):
+    """Scalars of one step over the global batch, float32 tensors: losses before the update."""
+
+    loss: tf.Tensor
+    bce: tf.Tensor
+    dice_loss: tf.Tensor
+    l2: tf.Tensor
+    gradient_norm: tf.Tensor
+
+
+class TrainStep:
+    """The compiled training step.
+
+    The loss is a function of sums over the global batch: forward on each rank's images, sum over ranks,
+    gradient with respect to the sums, backward from there, gradients summed over ranks. So 1×16, 2×8
+    and 4×4 (ranks × images) take the same step.
+    """
+
+    def __init__(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, config: TrainConfig, world: World
+    ) -> None:
+        optimizer.build(model.trainable_variables)
+        self._model, self._optimizer, self._config, self._world = model, optimizer, config, world
+        self._weights = [v.value for v in model.trainable_variables]
+        self._run = tf.function(self._step, reduce_retracing=True)
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """Take one step on this rank's slice of the global batch."""
+        return self._run(*map(tf.constant, (batch.images, batch.masks, batch.gain, batch.bias)))
+
+    def _step(self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor) -> StepResult:
+        grey = tf.cast(images, tf.float32) * gain[:, None, None] + bias[:, None, None]
+        targets = tf.cast(masks, tf.float32)[..., None] / 255.0
+        with tf.GradientTape() as tape:
+            local = batch_sums(self._model(grey[..., None], training=True), targets)
+        total = self._world.sum(local)
+        loss, weights = value_and_weights(self._config.loss, total)
+        scale = self._loss_scale()
+        local_gradients = tape.gradient(local, self._weights, output_gradients=weights * scale)
+        gradients = self._world.sum_all(local_gradients)
+        decay = self._config.weight_decay
+        if decay:
+            gradients = [g + decay * scale * v for g, v in zip(gradients, self._weights, strict=True)]
+        sums = Sums(*tf.unstack(total))
+        l2 = decay * tf.add_n([tf.nn.l2_loss(v) for v in self._weights])
+        norm = tf.linalg.global_norm(gradients) / scale
+        self._optimizer.apply(gradients, self._model.trainable_variables)
+        return StepResult(loss + l2, bce_loss(sums), dice_loss(sums), l2, norm)
+
+    def _loss_scale(self) -> tf.Tensor:
+        if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            return tf.convert_to_tensor(self._optimizer.dynamic_scale)
+        return tf.constant(1.0)
+
+
+class Validation(NamedTuple):
+    """Validation scores: soft Dice loss + BCE, and mean Dice of defective images at p ≥ 0.5."""
+
+    loss: float
+    dice: float
+
+
+def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 16) -> Validation:
+    """Score a split, each rank on its share; the counts are summed over ranks.
+
+    Args:
+        forward: Compiled forward pass.
+        split: Images and masks, uint8 (N, S, S).
+        world: The ranks; all must call together.
+        batch_size: Images per forward pass.
+    """
+    mine = np.arange(world.rank, len(split.images), world.size)
+    sums, dice, defective = np.zeros(5, np.float64), 0.0, 0.0
+    for start in range(0, len(mine), batch_size):
+        index = mine[start : start + batch_size]
+        logits = forward(tf.constant(split.images[index]))
+        targets = tf.constant(split.masks[index], tf.float32)[..., None] / 255.0
+        sums += batch_sums(logits, targets).numpy()
+        scores = _dice(logits.numpy()[..., 0] >= 0, split.masks[index] >= 128)
+        dice += float(scores[split.defective[index]].sum())
+        defective += float(split.defective[index].sum())
+    total = world.sum(tf.constant([*sums, dice, defective], tf.float32)).numpy()
+    values = Sums(*total[:5])
+    loss = float(dice_loss(values) + bce_loss(values))
+    return Validation(loss, float(total[5] / max(total[6], 1.0)))
+
+
+def _dice(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
+    overlap = (predicted & label).sum((1, 2))
+    return 2.0 * overlap / np.maximum(predicted.sum((1, 2)) + label.sum((1, 2)), 1)
