@@ -1,6 +1,7 @@
 """Configuration refuses what it does not know, in one line that names value and expectation."""
 
 import pytest
+
 from tinyunet.config import FAST, PRESETS, DataConfig, EvalConfig, TrainConfig, preset
 from tinyunet.errors import UserError
 from tinyunet.schema import load_yaml

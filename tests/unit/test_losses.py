@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from tinyunet.model.losses import LOSSES, Sums, batch_sums, bce_loss, dice_loss, value_and_weights
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from tinyunet.config import NVIDIA
 from tinyunet.data.dataset import Batch
 from tinyunet.model.unet import build_unet

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from tinyunet.errors import UserError
 from tinyunet.model.unet import PARAMETERS, build_unet, load, with_precision
 
