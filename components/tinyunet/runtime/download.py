@@ -1,0 +1,105 @@
+"""Download of one file by https, with resume, retries and a check of its size."""
+
+import ipaddress
+import os
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.transfer import Transfer, redact, require_space, safe_target, whole
+
+TIMEOUT_S = (5.0, 30.0)  # connect, silence while reading
+ATTEMPTS = 4
+CHUNK = 1 << 20
+
+
+def download(url: str, dest: Path) -> Path:
+    """Download a file.
+
+    Args:
+        url: https URL; http is taken from this machine only, or with TINYUNET_ALLOW_HTTP=1.
+        dest: File to write, or an existing folder that receives it under its own name.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: if it cannot be reached or is not what the server announced; nothing half-written stays.
+    """
+    _require_secure(url)
+    target = (
+        safe_target(dest, unquote(urlsplit(url).path).rsplit("/", 1)[-1] or "download")
+        if dest.is_dir()
+        else dest
+    )
+    with whole(target) as part, requests.Session() as session:
+        _attempts(session, url, part)
+    return target
+
+
+def _attempts(session: requests.Session, url: str, part: Path) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _transfer(session, url, part)
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            if status < 500 and status not in (408, 416, 429):
+                raise UserError(
+                    f"{redact(url)} answers {status} {error.response.reason}; correct the URL"
+                ) from error
+            reason = f"{status} {error.response.reason}"
+            if status == 416:
+                part.unlink(missing_ok=True)
+        except requests.RequestException as error:
+            reason = _cause(error)
+            if isinstance(error, requests.exceptions.SSLError | requests.exceptions.InvalidURL):
+                break
+        if attempt < ATTEMPTS:
+            time.sleep(0.5 * 2 ** (attempt - 1))
+    raise UserError(f"{redact(url)} cannot be downloaded ({reason}); check the URL and the network")
+
+
+def _transfer(session: requests.Session, url: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        for hop in (*response.history, response):
+            _require_secure(hop.url)
+        response.raise_for_status()
+        have = have if response.status_code == 206 else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else 0
+        require_space(part, total - have)
+        with Transfer(f"download {url}", total) as transfer, part.open("ab" if have else "wb") as file:
+            transfer.advance(have)
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                transfer.advance(len(chunk))
+    if length and part.stat().st_size != total:
+        raise requests.ConnectionError(f"got {part.stat().st_size} of {total} bytes")
+
+
+def _require_secure(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or os.environ.get("TINYUNET_ALLOW_HTTP") == "1":
+        return
+    if not _is_loopback(parts.hostname or ""):
+        raise UserError(
+            f"{redact(url)} is not https; use https, or set TINYUNET_ALLOW_HTTP=1 to trust the network"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _cause(error: BaseException) -> str:
+    """Name what lies at the bottom of requests' nested exceptions, in a few words."""
+    text = str(getattr(error.args[0], "reason", error) if error.args else error)
+    return " ".join(text.rsplit(": ", 1)[-1].split())[:160]

