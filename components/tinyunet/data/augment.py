@@ -1,0 +1,77 @@
+"""Poses, reflected shifts and photometric changes of one image: views and strip copies, no gathers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyunet.config import TrainConfig
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices for one global batch of B images.
+
+    Attributes:
+        flips: bool [B], mirror left and right, before the rotation.
+        turns: int [B], quarter turns counter-clockwise.
+        shifts: int [B, 2], pixels down and to the right, at most half the side.
+        gain: float32 [B], factor of the grey level.
+        bias: float32 [B], grey levels added after that.
+    """
+
+    flips: NDArray[np.bool_]
+    turns: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+    gain: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, std: float) -> Draws:
+    """Draw the changes of one global batch.
+
+    `dihedral` is one of all 8 poses; `published` mirrors half the images and turns by 0, 90 or 180 degrees,
+    which reaches 6 of them (NVIDIA DeepLearningExamples, UNet_Industrial). Contrast changes about `mean`,
+    brightness in units of `std`: grey · gain + bias.
+
+    Args:
+        rng: Of this step.
+        config: `global_batch`, `poses`, `max_shift` and `photometric` are used.
+        size: Side of the images in pixels.
+        mean: Mean grey level of the split.
+        std: Its standard deviation.
+    """
+    count = config.global_batch
+    reach = min(int(config.max_shift * size), (size - 1) // 2)
+    flips = rng.integers(2, size=count).astype(bool)
+    turns = rng.integers(4 if config.poses == "dihedral" else 3, size=count)
+    shifts = rng.integers(-reach, reach + 1, size=(count, 2))
+    contrast, brightness = config.photometric * rng.uniform(-1, 1, size=(2, count))
+    bias = -mean * contrast + std * brightness
+    return Draws(flips, turns, shifts, (1 + contrast).astype(np.float32), bias.astype(np.float32))
+
+
+def pose(image: Array, *, flip: bool, turns: int) -> Array:
+    """Give a mirrored and turned view of [S, S]; nothing is copied."""
+    return np.rot90(image[:, ::-1] if flip else image, turns)
+
+
+def shift_into(out: Array, image: Array, down: int, right: int) -> None:
+    """Write `image`, moved and reflected at its border (the border pixel is not repeated), to `out`.
+
+    Args:
+        out: uint8 [S, S], contiguous.
+        image: uint8 [S, S], any view.
+        down: Pixels, less than S / 2 either way.
+        right: Likewise.
+    """
+    if down < 0 or right < 0:
+        y, x = (-1 if down < 0 else 1), (-1 if right < 0 else 1)
+        shift_into(out[::y, ::x], image[::y, ::x], abs(down), abs(right))
+        return
+    size = image.shape[0]
+    out[down:, right:] = image[: size - down, : size - right]
+    out[down:, :right] = out[down:, right + 1 : 2 * right + 1][:, ::-1]
+    out[:down] = out[down + 1 : 2 * down + 1][::-1]

@@ -1,0 +1,235 @@
+"""The official DAGM2007 layout of one class: folders, Labels.txt, counts.
+
+Layout and counts: M. Wieler, T. Hahn, F. A. Hamprecht, "Weakly Supervised Learning for Industrial Optical
+Inspection", 2007, doi:10.5281/zenodo.8086136.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyunet.errors import UserError
+
+CLASSES: tuple[int, ...] = tuple(range(1, 11))
+SPLITS: tuple[str, ...] = ("train", "test")
+FOLDERS: dict[str, str] = {"train": "Train", "test": "Test"}
+OFFICIAL_SIZE = 512
+
+# (images, of them defective) of each split.
+OFFICIAL_COUNTS: dict[int, dict[str, tuple[int, int]]] = {
+    1: {"train": (575, 79), "test": (575, 71)},
+    2: {"train": (575, 66), "test": (575, 84)},
+    3: {"train": (575, 66), "test": (575, 84)},
+    4: {"train": (575, 82), "test": (575, 68)},
+    5: {"train": (575, 70), "test": (575, 80)},
+    6: {"train": (575, 83), "test": (575, 67)},
+    **{n: {"train": (1150, 150), "test": (1150, 150)} for n in range(7, 11)},
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a class.
+
+    Attributes:
+        split: `train` or `test`.
+        name: File name without extension, such as `0576`.
+        image_path: 8-bit grey PNG.
+        mask_path: Its label (0 and 255), None where the image is defect-free.
+        defective: Whether it shows a defect.
+    """
+
+    split: str
+    name: str
+    image_path: Path
+    mask_path: Path | None
+    defective: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of Labels.txt."""
+
+    line: int
+    defective: bool
+    image: str
+    mask: str | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file; `file` is its path inside the class folder."""
+
+    file: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.message}"
+
+
+def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
+    """Read Labels.txt tolerantly: byte order mark, CRLF, blank lines, header line, trailing tabs.
+
+    Args:
+        text: Tab-separated rows `number, 0|1, image, 0, mask|0`; a first line of a single field is a header.
+
+    Returns:
+        The rows, and for every malformed line its number and what is wrong with it.
+    """
+    rows: list[Row] = []
+    errors: list[tuple[int, str]] = []
+    for line, content in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        fields = content.strip().split("\t")
+        if not content.strip() or (line == 1 and len(fields) == 1):
+            continue
+        if len(fields) != 5 or fields[1] not in ("0", "1"):
+            errors.append(
+                (line, f"{content.strip()!r}, expected number, 0 or 1, image, 0, mask or 0, between tabs")
+            )
+            continue
+        rows.append(Row(line, fields[1] == "1", fields[2], None if fields[4] == "0" else fields[4]))
+    return rows, errors
+
+
+def format_labels(samples: Iterable[Sample]) -> str:
+    """Write Labels.txt as the official archives do: header `1`, trailing tab on defect-free rows, CRLF."""
+    lines = ["1"]
+    for sample in samples:
+        mask = sample.mask_path.name if sample.mask_path else "0\t"
+        lines.append(f"{sample.name}\t{sample.defective:d}\t{sample.image_path.name}\t0\t{mask}")
+    return "".join(line + "\r\n" for line in lines)
+
+
+def class_folder(root: Path, class_id: int) -> Path:
+    """Find the folder of a class: `root/ClassN`, or `root` itself when it holds Train or Test.
+
+    Raises:
+        UserError: if it is neither, or if `root` is another class.
+    """
+    for folder in (root / f"Class{class_id}", root):
+        if any((folder / name).is_dir() for name in FOLDERS.values()):
+            break
+    else:
+        raise UserError(
+            f"{root} holds neither Class{class_id} nor Train and Test; expected the DAGM2007 folder"
+        )
+    name = folder.resolve().name
+    if folder == root and name in {f"Class{n}" for n in CLASSES} and name != f"Class{class_id}":
+        raise UserError(
+            f"{root} is {name}, but class_id is {class_id}; give the folder above it, or the other class_id"
+        )
+    return folder
+
+
+def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
+    """Match the files of one split with its Labels.txt.
+
+    Args:
+        folder: The class folder.
+        split: `train` or `test`.
+
+    Returns:
+        Samples in order of name, as far as they are whole, and everything that does not match.
+    """
+    base = folder / FOLDERS[split]
+    where = f"{base.name}/Label/Labels.txt"
+    images, masks = _pngs(base), _pngs(base / "Label")
+    try:
+        text = (base / "Label" / "Labels.txt").read_text("utf-8")
+    except FileNotFoundError:
+        return [], [Problem(where, "is missing; every split needs its list of labels")]
+    except UnicodeDecodeError:
+        return [], [Problem(where, "is not text; expected tab-separated rows")]
+    rows, errors = parse_labels(text)
+    problems = [Problem(where, f"line {line} is {message}") for line, message in errors]
+    samples = {}
+    for row in rows:
+        stem = Path(row.image).stem
+        found = _row_problems(row, base, images, masks, seen=stem in samples)
+        problems += found
+        if not found:
+            mask = masks[row.mask.lower()] if row.mask else None
+            samples[stem] = Sample(split, stem, images[row.image.lower()], mask, row.defective)
+    problems += _without_row(rows, base, images, masks)
+    return sorted(samples.values(), key=lambda sample: sample.name), problems
+
+
+def read_class(root: Path, class_id: int) -> list[Sample]:
+    """List the samples of one class, Train first, in order of name.
+
+    Args:
+        root: The DAGM2007 folder, the folder of the class, or an ingested dataset.
+        class_id: 1 to 10.
+
+    Raises:
+        UserError: if files and Labels.txt do not match, or there is nothing.
+    """
+    folder = class_folder(root, class_id)
+    samples: list[Sample] = []
+    for split in SPLITS:
+        if (folder / FOLDERS[split]).is_dir():
+            found, problems = scan_split(folder, split)
+            if problems:
+                raise UserError(summary(str(folder), problems))
+            samples += found
+    return samples
+
+
+def summary(where: str, problems: Sequence[Problem]) -> str:
+    """Say in one line what is wrong: how many problems, and the first three."""
+    shown = "; ".join(str(problem) for problem in problems[:3])
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{where} has {count}: {shown}{more}; mend the files, then ingest again"
+
+
+def _pngs(folder: Path) -> dict[str, Path]:
+    """List PNG files by lower-case name; hidden files and other kinds (Thumbs.db) are no data."""
+    if not folder.is_dir():
+        return {}
+    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png" and path.is_file())
+    return {path.name.lower(): path for path in files if not path.name.startswith(".")}
+
+
+def _row_problems(
+    row: Row, base: Path, images: dict[str, Path], masks: dict[str, Path], *, seen: bool
+) -> list[Problem]:
+    name, at = f"{base.name}/{row.image}", f"in line {row.line} of Labels.txt"
+    found = []
+    if seen:
+        found.append(Problem(name, f"is listed twice, again {at}"))
+    if row.image.lower() not in images:
+        found.append(Problem(name, f"is missing, but listed {at}"))
+    if row.defective and row.mask is None:
+        found.append(Problem(name, f"is defective without a mask {at}"))
+    if not row.defective and row.mask is not None:
+        found.append(Problem(name, f"is defect-free with the mask {row.mask} {at}"))
+    if row.mask is not None and row.mask.lower() not in masks:
+        found.append(Problem(f"{base.name}/Label/{row.mask}", f"is missing, but listed {at}"))
+    if row.mask is not None and row.mask.lower() != f"{Path(row.image).stem}_label.png".lower():
+        found.append(
+            Problem(name, f"has the mask {row.mask} {at}, expected {Path(row.image).stem}_label.PNG")
+        )
+    return found
+
+
+def _without_row(
+    rows: Sequence[Row], base: Path, images: dict[str, Path], masks: dict[str, Path]
+) -> list[Problem]:
+    listed = {row.image.lower() for row in rows}
+    labels = {row.mask.lower() for row in rows if row.mask}
+    problems = [
+        Problem(f"{base.name}/{path.name}", "has no row in Labels.txt")
+        for name, path in images.items()
+        if name not in listed
+    ]
+    clean = {f"{Path(row.image).stem}_label.png".lower() for row in rows if not row.defective}
+    for name, path in masks.items():
+        if name not in labels:
+            why = (
+                "is the mask of an image listed as defect-free"
+                if name in clean
+                else "has no row in Labels.txt"
+            )
+            problems.append(Problem(f"{base.name}/Label/{path.name}", why))
+    return problems

@@ -1,0 +1,153 @@
+"""A synthetic stand-in for one class of DAGM2007: same layout, same quirks, same label statistics.
+
+Images are seeded one by one, so the same options give the same bytes on the same software.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyunet.data.dagm import FOLDERS, Sample, format_labels
+from tinyunet.data.progress import track
+from tinyunet.data.textures import KINDS, Image, Kind
+from tinyunet.errors import UserError
+from tinyunet.schema import Config, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig(Config):
+    """What to generate.
+
+    Attributes:
+        train: Images in Train.
+        test: Images in Test.
+        size: Side of the images in pixels.
+        seed: Another seed gives other images.
+        defective: Part of each split that shows a defect.
+    """
+
+    train: int = 96
+    test: int = 48
+    size: int = 512
+    seed: int = 0
+    defective: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("train", "test"):
+            require(2 <= getattr(self, name) <= 5000, name, getattr(self, name), "2 to 5000 images")
+        require(32 <= self.size <= 2048, "size", self.size, "32 to 2048 pixels")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        require(0 < self.defective < 1, "defective", self.defective, "more than 0 and less than 1")
+
+    def flags(self, split: str) -> list[bool]:
+        """Tell for every image of a split whether it is defective; there is at least one of each."""
+        count = getattr(self, split)
+        number = min(max(1, round(count * self.defective)), count - 1)
+        order = np.random.default_rng([self.seed, count, split == "train"]).permutation(count)
+        return [bool(position < number) for position in order]
+
+
+def parse_source(source: str) -> SyntheticConfig:
+    """Read `synthetic://[?train=&test=&size=&seed=&defective=]`.
+
+    Raises:
+        UserError: for anything else, an unknown option or a value out of range.
+    """
+    parts = urlsplit(source)
+    if parts.netloc or parts.path not in ("", "/"):
+        raise UserError(f"{source!r} names a place; expected synthetic://, options after a question mark")
+    return SyntheticConfig().replace(dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
+def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
+    """Write one class in the official layout; numbering runs through Test, then Train.
+
+    Args:
+        folder: Gets Train and Test; made when missing.
+        class_id: 1 to 10, chooses texture, defect and label statistics.
+        config: Counts, size, seed.
+    """
+    samples = _plan(folder, config)
+    for name in FOLDERS.values():
+        (folder / name / "Label").mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pool.map(lambda item: _write(item[1], class_id, config, item[0]), enumerate(samples, start=1))
+        for _ in track(work, f"generating class {class_id}", total=len(samples)):
+            pass
+    for split, name in FOLDERS.items():
+        text = format_labels(sample for sample in samples if sample.split == split)
+        (folder / name / "Label" / "Labels.txt").write_bytes(text.encode())
+
+
+def make_image(
+    class_id: int, config: SyntheticConfig, number: int, *, defective: bool
+) -> tuple[Image, Image]:
+    """Make one image and its mask.
+
+    Returns:
+        Image and mask, uint8 [size, size]; the mask is 0 and 255, and all 0 without a defect.
+    """
+    kind, size = KINDS[class_id], config.size
+    rng = np.random.default_rng([config.seed, class_id, number])
+    image = kind.texture(rng, size)
+    mask = np.zeros((size, size), np.uint8)
+    if defective:
+        u, v = _ellipse(kind, size, rng)
+        image = kind.defect(image, u, v, rng)
+        mask[u * u + v * v <= 1] = 255
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask  # type: ignore[return-value]
+
+
+def _plan(folder: Path, config: SyntheticConfig) -> list[Sample]:
+    samples: list[Sample] = []
+    for split in ("test", "train"):
+        base = folder / FOLDERS[split]
+        for defective in config.flags(split):
+            name = f"{len(samples) + 1:04d}"
+            mask = base / "Label" / f"{name}_label.PNG" if defective else None
+            samples.append(Sample(split, name, base / f"{name}.PNG", mask, defective))
+    return samples
+
+
+def _write(sample: Sample, class_id: int, config: SyntheticConfig, number: int) -> None:
+    from PIL import Image as Picture
+
+    image, mask = make_image(class_id, config, number, defective=sample.defective)
+    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1)
+    if sample.mask_path:
+        Picture.fromarray(mask).save(sample.mask_path, format="PNG", compress_level=6)
+
+
+def _between(rng: np.random.Generator, bounds: tuple[float, float, float]) -> float:
+    """Draw from a beta distribution stretched to bounds with the given mean."""
+    low, high, mean = bounds
+    if high == low:
+        return low
+    part = (mean - low) / (high - low)
+    return low + (high - low) * float(rng.beta(4 * part, 4 * (1 - part)))
+
+
+def _ellipse(
+    kind: Kind, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Place a label ellipse: its own coordinates u, v float32 [size, size] of every pixel."""
+    scale = size / 512
+    first = _between(rng, kind.first)
+    second = min(first, _between(rng, kind.second) if kind.second else 0.571 * first)
+    angle = rng.uniform(-kind.max_angle, kind.max_angle)
+    reach = np.hypot(
+        first * np.array([np.sin(angle), np.cos(angle)]), second * np.array([np.cos(angle), np.sin(angle)])
+    )
+    margin = np.zeros(2) if rng.random() < kind.clipped else np.minimum(reach, 255)
+    cy, cx = rng.uniform(margin, 512 - margin) * scale
+    y, x = np.ogrid[:size, :size]
+    y, x = y + 0.5 - cy, x + 0.5 - cx
+    u = (x * np.cos(angle) - y * np.sin(angle)) / (first * scale)
+    v = (x * np.sin(angle) + y * np.cos(angle)) / (second * scale)
+    return u.astype(np.float32), v.astype(np.float32)
