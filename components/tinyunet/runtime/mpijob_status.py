@@ -1,0 +1,256 @@
+"""What an MPIJob's status, pods and events mean: pure functions of the Kubernetes JSON.
+
+An MPIJob's conditions alone do not tell: an invalid job gets none at all, an evicted one is `Failed`
+while it runs, and the exit code stands only in the launcher pod. So the three are read together.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+ROLE_LABEL = "training.kubeflow.org/job-role"
+_LOST_REASONS = {
+    "Evicted",
+    "Preempting",
+    "Preempted",
+    "NodeLost",
+    "NodeShutdown",
+    "Shutdown",
+    "Terminated",
+    "NodeAffinity",
+}
+_LOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
+_NEVER_STARTS = {"InvalidImageName", "ErrImageNeverPull"}
+_STARTS_NOT = _NEVER_STARTS | {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+}
+
+
+class JobFailed(Exception):  # noqa: N818  reads as the sentence it is
+    """A job that ended badly.
+
+    Attributes:
+        exit_code: Of the launcher; 1 where it has none.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at the cluster.
+
+    Attributes:
+        job: The MPIJob.
+        pods: Pods of the job, launcher and workers.
+        events: Events about the job, its pods and its launcher's Job.
+    """
+
+    job: Json
+    pods: Sequence[Json] = ()
+    events: Sequence[Json] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        reason: One sentence; empty after success.
+        exit_code: Of the launcher; 1 where it has none.
+        lost: The cluster took a pod away; the same job may succeed when it is started again.
+    """
+
+    reason: str = ""
+    exit_code: int = 0
+    lost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """Why a job does not start.
+
+    Attributes:
+        text: What stands in the way, with Kubernetes' own words.
+        final: Waiting cannot help.
+        counted: Waiting is bounded by `pending_seconds` (a queue's wait is not).
+    """
+
+    text: str = field()
+    final: bool = False
+    counted: bool = True
+
+
+def outcome(seen: Snapshot, *, tail: Iterable[str] = (), lost: Sequence[str] = ()) -> Outcome | None:
+    """Tell how the job ended, or None while it has not.
+
+    Args:
+        seen: The look.
+        tail: Last lines of the launcher's log.
+        lost: Workers that were seen to go away while the job ran.
+    """
+    status = seen.job.get("status") or {}
+    finished = bool(status.get("completionTime"))
+    if finished and condition(seen.job, "Succeeded"):
+        return Outcome()
+    failed = condition(seen.job, "Failed")
+    if failed is None or (not finished and (failed.get("reason") != "MPIJobEvicted" or _launcher_runs(seen))):
+        return None
+    return _failure(seen, failed, "\n".join(tail), lost)
+
+
+def obstacle(seen: Snapshot) -> Obstacle | None:
+    """Tell what keeps the job from running, or None when nothing does."""
+    if _launcher_runs(seen) or condition(seen.job, "Running"):
+        return None
+    invalid = [event for event in seen.events if event.get("reason") == "ValidationError"]
+    if invalid:
+        return Obstacle(text=f"the MPI Operator refuses the job: {_message(invalid[-1])}", final=True)
+    if condition(seen.job, "Created") is None:
+        return Obstacle(text="the MPI Operator has not taken up the job; is it running? (v0.8.2, v2beta1)")
+    if condition(seen.job, "Suspended"):
+        return Obstacle(text="suspended; a queue has to admit the job", counted=False)
+    found = [problem for pod in seen.pods if (problem := _pod_obstacle(pod, seen.events))]
+    return min(found, key=lambda one: not one.final) if found else _missing_pods(seen)
+
+
+def condition(job: Json, kind: str) -> Json | None:
+    """Give the job's condition of that type if its status is True."""
+    conditions: list[Json] = (job.get("status") or {}).get("conditions") or []
+    return next((one for one in conditions if one.get("type") == kind and one.get("status") == "True"), None)
+
+
+def launcher_pod(pods: Iterable[Json]) -> Json | None:
+    """Give the newest launcher pod."""
+    found = [pod for pod in pods if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "launcher"]
+    return max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def workers(pods: Iterable[Json]) -> dict[str, str]:
+    """Give the uid of every worker pod that is not on its way out, by name."""
+    return {
+        _name(pod): str(pod["metadata"].get("uid"))
+        for pod in pods
+        if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "worker"
+        and not pod["metadata"].get("deletionTimestamp")
+    }
+
+
+def _launcher_runs(seen: Snapshot) -> bool:
+    pod = launcher_pod(seen.pods)
+    return pod is not None and _phase(pod) == "Running"
+
+
+def _failure(seen: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Outcome:
+    reason, pod = str(failed.get("reason", "")), launcher_pod(seen.pods)
+    code = _exit_code(pod) if pod else None
+    if "DeadlineExceeded" in reason:
+        limit = seen.job.get("spec", {}).get("runPolicy", {}).get("activeDeadlineSeconds")
+        return Outcome(reason=f"exceeded its deadline of {limit} s", exit_code=code or 1)
+    for one in seen.pods:
+        if _terminated(one).get("reason") == "OOMKilled":
+            return Outcome(reason=_out_of_memory(one), exit_code=code or 137)
+    taken = sorted({*lost, *(_name(one) for one in seen.pods if _taken(one))})
+    if taken or reason == "MPIJobEvicted":
+        what = f"({', '.join(taken)} evicted or deleted)" if taken else f"({failed.get('message')})"
+        return Outcome(reason=f"lost a pod {what}", exit_code=code or 1, lost=True)
+    if pod is None or code is None:
+        return Outcome(reason="lost its launcher pod", exit_code=1, lost=True)
+    if any(line in tail for line in _LOST_LINES):
+        return Outcome(reason=f"lost a worker pod (launcher exited {code})", exit_code=code, lost=True)
+    if "signal 9 (Killed)" in tail:
+        text = f"launcher exited {code}: a rank was killed (signal 9), most likely OOMKilled: {_limit(seen)}"
+        return Outcome(reason=text, exit_code=code)
+    return Outcome(reason=f"launcher exited {code}", exit_code=code)
+
+
+def _out_of_memory(pod: Json) -> str:
+    limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "none")
+    return f"{_name(pod)} was OOMKilled at its memory limit of {limit}; raise it or lower the global batch"
+
+
+def _limit(seen: Snapshot) -> str:
+    worker = seen.job.get("spec", {}).get("mpiReplicaSpecs", {}).get("Worker", {})
+    containers = worker.get("template", {}).get("spec", {}).get("containers") or [{}]
+    limit = containers[0].get("resources", {}).get("limits", {}).get("memory", "none")
+    return f"raise the workers' memory limit of {limit} or lower the global batch"
+
+
+def _taken(pod: Json) -> bool:
+    if _phase(pod) != "Failed":
+        return False
+    conditions = pod.get("status", {}).get("conditions") or []
+    disrupted = any(
+        one.get("type") == "DisruptionTarget" and one.get("status") == "True" for one in conditions
+    )
+    return disrupted or pod["status"].get("reason") in _LOST_REASONS
+
+
+def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
+    if _phase(pod) == "Failed":
+        code = _exit_code(pod)
+        return Obstacle(text=f"{_name(pod)} failed before training began (exit code {code})", final=True)
+    if _phase(pod) != "Pending":
+        return None
+    status = pod.get("status", {})
+    for one in status.get("conditions") or []:
+        if one.get("type") == "PodScheduled" and one.get("status") == "False":
+            return Obstacle(text=f"{_name(pod)} cannot be scheduled ({one.get('reason')}): {_message(one)}")
+    for one in status.get("containerStatuses") or []:
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason")
+        if reason in _STARTS_NOT:
+            text = f"{_name(pod)} cannot start ({reason}): {_message(waiting) or one.get('image')}"
+            return Obstacle(text=text, final=reason in _NEVER_STARTS)
+    warned = [event for event in events if _about(event, _name(pod)) and event.get("type") == "Warning"]
+    return Obstacle(text=f"{_name(pod)} cannot start: {_message(warned[-1])}") if warned else None
+
+
+def _missing_pods(seen: Snapshot) -> Obstacle | None:
+    wanted = seen.job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
+    if len(seen.pods) > wanted:
+        return None
+    refused = [
+        event
+        for event in seen.events
+        if event.get("type") == "Warning" and "created failed" in _message(event)
+    ]
+    refused += [event for event in seen.events if event.get("reason") == "FailedCreate"]
+    return Obstacle(text=f"the cluster refuses a pod: {_message(refused[-1])}") if refused else None
+
+
+def _about(event: Json, name: str) -> bool:
+    return bool((event.get("involvedObject") or {}).get("name") == name)
+
+
+def _terminated(pod: Json) -> Json:
+    for one in pod.get("status", {}).get("containerStatuses") or []:
+        ended = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated")
+        if ended:
+            return dict(ended)
+    return {}
+
+
+def _exit_code(pod: Json) -> int | None:
+    code = _terminated(pod).get("exitCode")
+    return None if code is None else int(code)
+
+
+def _message(about: Json) -> str:
+    return " ".join(str(about.get("message") or about.get("reason") or "").split())
+
+
+def _name(pod: Json) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def _phase(pod: Json) -> str:
+    return str(pod.get("status", {}).get("phase", ""))

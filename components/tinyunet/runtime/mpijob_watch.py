@@ -1,0 +1,130 @@
+"""Following one MPIJob to its end: what is decided by looking, a watch only says when to look again.
+
+So a dropped connection, an expired watch (410 Gone) or a restarted API server costs a look, never an event.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.mpijob_client import Cluster, Unreachable
+from tinyunet.runtime.mpijob_log import LogFollower
+from tinyunet.runtime.mpijob_status import (
+    JobFailed,
+    Obstacle,
+    Outcome,
+    Snapshot,
+    launcher_pod,
+    obstacle,
+    outcome,
+    workers,
+)
+
+_PATIENCE = 300.0  # seconds without an API server before giving up
+_GLANCE = 5  # seconds between two looks while nothing happens
+_RETRY = 1.0
+
+T = TypeVar("T")
+
+
+class Watcher:
+    """Follows one job by name.
+
+    Attributes:
+        log: The launcher's log; its tail tells why a job failed.
+    """
+
+    def __init__(
+        self, cluster: Cluster, name: str, *, pending_seconds: float, log: Callable[[str], None]
+    ) -> None:
+        self.log = LogFollower(cluster, log)
+        self._cluster, self._name, self._say = cluster, name, log
+        self._pending_seconds = pending_seconds
+        self._stuck: tuple[str, float] | None = None
+        self._known: dict[str, str] = {}
+        self._lost: set[str] = set()
+
+    def follow(self) -> Outcome:
+        """Give how the job ended.
+
+        Raises:
+            UserError: the job cannot start (in time).
+            JobFailed: somebody deleted the job.
+            Unreachable: the API server is away for minutes.
+        """
+        seen = self._look()
+        while not outcome(seen):
+            self._note(seen)
+            self._cluster.wait(self._name, seen.job["metadata"]["resourceVersion"], seconds=_GLANCE)
+            seen = patiently(self._look, forgiving=True)
+        self._attach(seen)
+        self.log.finish()
+        return outcome(seen, tail=self.log.tail, lost=sorted(self._lost)) or Outcome()
+
+    def _look(self) -> Snapshot:
+        job = self._cluster.job(self._name)
+        if job is None or job["metadata"].get("deletionTimestamp"):
+            self.log.finish(1)
+            raise JobFailed("it was deleted while it ran; start it again to resume from the last checkpoint")
+        return Snapshot(job, self._cluster.pods(self._name), self._cluster.events(self._name))
+
+    def _note(self, seen: Snapshot) -> None:
+        self._attach(seen)
+        here = workers(seen.pods)
+        if launcher_pod(seen.pods):
+            self._lost |= {name for name, uid in self._known.items() if here.get(name) != uid}
+        else:
+            self._known = here
+        self._wait_or_give_up(obstacle(seen))
+
+    def _attach(self, seen: Snapshot) -> None:
+        if pod := launcher_pod(seen.pods):
+            self.log.attach(pod["metadata"]["name"])
+
+    def _wait_or_give_up(self, problem: Obstacle | None) -> None:
+        if problem is None:
+            self._stuck = None
+            return
+        if problem.final:
+            raise UserError(f"MPIJob {self._name}: {problem.text}")
+        text, since = self._stuck or ("", time.monotonic())
+        if problem.text != text:
+            self._say(f"MPIJob {self._name} waits: {problem.text}")
+        self._stuck = (problem.text, since if problem.counted else time.monotonic())
+        if time.monotonic() - since > self._pending_seconds:
+            limit = f"{self._pending_seconds:.0f} s"
+            raise UserError(f"MPIJob {self._name} did not start within {limit}: {problem.text}")
+
+
+def patiently(call: Callable[[], T], *, forgiving: bool = False, seconds: float = _PATIENCE) -> T:
+    """Call again while the API server is away.
+
+    Args:
+        call: What to do.
+        forgiving: Take a refusal for an outage too: a starting API server does not yet know its roles.
+        seconds: Longest outage.
+
+    Raises:
+        Unreachable: after that.
+    """
+    start, passing = time.monotonic(), (Unreachable, UserError) if forgiving else (Unreachable,)
+    while True:
+        try:
+            return call()
+        except passing as error:
+            if time.monotonic() - start > seconds:
+                raise Unreachable(f"no answer from the API server for {seconds:.0f} s: {error}") from error
+            time.sleep(_RETRY)
+
+
+def gone(cluster: Cluster, name: str) -> None:
+    """Delete the job and wait until it and its pods are gone."""
+
+    def left() -> list[dict[str, Any]]:
+        job = cluster.job(name)
+        return ([job] if job else []) + cluster.pods(name)
+
+    while patiently(left):
+        patiently(lambda: cluster.delete(name))
+        time.sleep(_RETRY / 2)
