@@ -1,4 +1,4 @@
-"""What every component shares: the image that the library is installed in, and no installation at run time."""
+"""What every component shares: the image that the library is installed in, nothing installed at run time."""
 
 from functools import partial
 

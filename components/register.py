@@ -9,7 +9,7 @@ from components.base import component
 
 @component
 def register(
-    model: Input[Model], evaluation: Input[Artifact], decision: Output[Metrics], name: str = "tinyunet"
+    model: Input[Model], evaluation: Input[Artifact], decision: Output[Metrics], name: str = ""
 ) -> NamedTuple("Registered", [("version", str), ("champion", bool), ("reason", str)]):
     """Make a model version and decide on the alias.
 
@@ -17,7 +17,7 @@ def register(
         model: Output of `train`.
         evaluation: Output of `evaluate`.
         decision: The version, and 1 if it is the champion now.
-        name: Registered model.
+        name: Registered model; empty is the data's own (tinyunet-dagm-classN).
 
     Returns:
         Version, whether it is the champion now, and the reason in a sentence.
@@ -29,5 +29,5 @@ def register(
     result = run(Path(model.path), Path(evaluation.path), name=name)
     decision.log_metric("version", int(result["version"]))
     decision.log_metric("champion", int(result["champion"]))
-    print(f"{name} version {result['version']}: {result['reason']}")
+    print(f"version {result['version']}: {result['reason']}")
     return (str(result["version"]), result["champion"], result["reason"])

@@ -5,7 +5,7 @@ from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
 from components.base import component
 
-# What is set on this task in the pipeline is meant for the MPIJob's workers; the launching pod needs the environment too.
+# What the pipeline sets on this task goes to the MPIJob's workers; its own pod gets the environment as well.
 PASSTHROUGHS = [
     dsl.TaskConfigField.RESOURCES,
     dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
@@ -46,8 +46,8 @@ def train(
         precision: auto, float32, mixed_float16 or mixed_bfloat16.
         seed: Of weights, order and augmentation.
         overrides: YAML mapping of other training options, e.g. `learning_rate: 0.0005`.
-        workers: Worker pods of the MPIJob. World size is workers × slots_per_worker, and divides the global batch.
-        slots_per_worker: Ranks per worker pod of the MPIJob.
+        workers: Worker pods. World size is workers × slots_per_worker and divides the global batch.
+        slots_per_worker: Ranks per worker pod.
         launcher: auto (mpijob inside Kubernetes, else local), local or mpijob.
     """
     from tinyunet.schema import load_yaml

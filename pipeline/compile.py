@@ -1,4 +1,4 @@
-"""Compile the pipeline: `python -m pipeline.compile` writes pipeline/build/tinyunet-{cpu,gpu}.yaml, same bytes every time."""
+"""Compile the pipeline: `python -m pipeline.compile` writes build/tinyunet-{cpu,gpu}.yaml, reproducibly."""
 
 import os
 import warnings

@@ -31,7 +31,7 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
         fold: int = 0,
         test_time_poses: int = 1,
         image_score: str = "max",
-        model_name: str = "tinyunet",
+        model_name: str = "",
     ) -> None:
         """Train, judge and register a defect-segmentation model.
 

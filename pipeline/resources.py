@@ -1,7 +1,7 @@
 """What Kubernetes adds to the pipeline's tasks: resources, placement, environment, deadlines.
 
-The train task hands its resources, tolerations and node selector on to the MPIJob's workers, so a GPU that is asked for
-here goes to every worker and the launching pod stays on a CPU node.
+The train task hands its resources, tolerations and node selector on to the MPIJob's workers: a GPU that is
+asked for here goes to every worker, and the launching pod stays on a CPU node.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Resources:
     timeout_s: int = 2 * 3600
 
     def dress(self, *, train: PipelineTask, others: Sequence[PipelineTask]) -> None:
-        """Add all of it to the tasks. Training is never taken from the cache: a cached launch starts nothing."""
+        """Add all of it to the tasks. Training is not cached: a cached launch would start nothing."""
         train.set_caching_options(False)
         if not self.cluster:
             return

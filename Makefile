@@ -1,0 +1,106 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+DATA ?= synthetic://
+CLASS ?= 1
+RANKS ?= 1
+PRESET ?= fast
+IMAGE_SIZE ?= 128
+STEPS ?= 0
+PRECISION ?= auto
+SEED ?= 0
+SET ?=
+SERVICES ?=
+PORT ?= 5000
+HOST ?=
+NAMESPACE ?=
+VARIANT ?= cpu
+CRON ?=
+ARGS ?=
+
+run_options = --source '$(DATA)' --class-id $(CLASS) --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
+  --steps $(STEPS) --precision $(PRECISION) --seed $(SEED) $(foreach s,$(SET),--set '$(s)') $(ARGS)
+with_services = $(if $(SERVICES),$(PY) -m tinyunet.runtime.services start && . runs/services/env &&)
+kubeflow = $(PY) -m pipeline.$(1) --variant $(VARIANT) $(if $(HOST),--host '$(HOST)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
+
+##@ Use
+.PHONY: help
+help: ## This text
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^#: / {print "      " substr($$0, 4)} \
+	  /^[a-zA-Z0-9_.-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: setup ## The whole pipeline on this machine: ingest, convert, train, evaluate, register
+#: DATA=synthetic://   folder, .zip, s3://bucket/prefix or https://… of DAGM2007;  CLASS=1 … 10
+#: PRESET=fast         or nvidia, the published recipe;  STEPS=0 is the preset's own number
+#: IMAGE_SIZE=128      512 is the data's own size;  RANKS=1  Horovod ranks (mpirun)
+#: PRECISION=auto      float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.99"
+#: SERVICES=1          use MLflow and MinIO as real local servers (starts them)
+	@$(with_services) exec $(PY) -m pipeline.run_local $(run_options)
+
+.PHONY: ui
+ui: setup ## MLflow's dashboard on the runs made here, http://127.0.0.1:$PORT (PORT=5000)
+	@test -e runs/mlflow.db || { echo "no runs yet: make run" >&2; exit 2; }
+	@exec $(PY) -m mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
+
+.PHONY: services services-stop
+services: setup ## Start MLflow and MinIO as local servers; their addresses are in runs/services/env
+	@$(PY) -m tinyunet.runtime.services start
+services-stop: ## Stop them
+	@$(PY) -m tinyunet.runtime.services stop
+
+.PHONY: bench doctor
+bench: setup ## Images/s and efficiency of this machine
+	@$(PY) -m tinyunet bench $(ARGS)
+doctor: setup ## What is missing, unreachable or mis-set
+	@$(PY) -m tinyunet doctor $(ARGS)
+
+##@ Kubeflow Pipelines
+.PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
+pipeline: setup ## Compile to pipeline/build/tinyunet-{cpu,gpu}.yaml; TINYUNET_IMAGE names another image
+	@$(PY) -m pipeline.compile
+pipeline-upload: pipeline ## Upload; doing it twice changes nothing
+#: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile, on multi-user Kubeflow
+#: VARIANT=cpu         or gpu: one GPU per worker.  KFP_TOKEN or KFP_COOKIES authenticate, in the environment
+	@$(call kubeflow,upload) $(ARGS)
+pipeline-run: pipeline ## Upload, start a run, follow it to its end; ARGS="--param workers=4 --param preset=nvidia"
+	@$(call kubeflow,run) $(ARGS)
+pipeline-schedule: pipeline ## Upload and schedule: CRON="0 0 3 * * *" (seconds first)
+	@$(call kubeflow,run) --cron '$(CRON)' $(ARGS)
+
+##@ Cluster
+
+##@ Develop
+.PHONY: setup lock
+setup: ## Everything that the other targets need; nothing to do the second time
+	@.ci/setup
+lock: setup ## Resolve requirements.lock anew from pyproject.toml
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --all-extras pyproject.toml -o requirements.lock
+
+.PHONY: lint fmt type
+lint: setup ## ruff: rules and format
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+fmt: setup ## Format, and mend what ruff can
+	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+type: setup ## mypy, strict
+	@.venv/bin/mypy
+
+.PHONY: test test-unit ci
+test: ## Everything but the cluster: lint, types, all tests with coverage
+	@.ci/setup --browser
+	@$(MAKE) lint type
+	@$(PY) -m pytest --cov --cov-report=term --durations=15 --ignore=tests/cluster $(ARGS)
+test-unit: setup ## The fast tests only
+	@$(PY) -m pytest tests/unit tests/components $(ARGS)
+ci: ## What CI runs
+	@.ci/run
+
+.PHONY: clean
+clean: ## Remove caches and compiled pipelines; runs/ and .venv stay
+	@rm -rf pipeline/build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+	@find components pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,112 @@
+"""What a person sees of a local run: KFP's lines less its chatter; the log file keeps every line."""
+
+import io
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TextIO
+
+ANSI = re.compile(r"\033\[\d+m")
+BEGIN = re.compile(r"Executing task '(?P<task>[\w-]+)'")
+END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
+# Blocks that only the log keeps: first line, last line.
+BLOCKS = (
+    (re.compile(r"^ *\[KFP Executor .*Got executor_input:"), re.compile(r"^    }$")),
+    (re.compile(r"- INFO - Task '[\w-]+' outputs:"), re.compile(r"^-{10}")),
+    (re.compile(r"^    -{10}"), re.compile(r"^    -{10}")),  # mpirun's farewell when a rank fails
+)
+TRACEBACK = re.compile(r"^    (Exception Group )?Traceback \(most recent call last\):$")
+RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")
+CHATTER = re.compile(
+    r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
+    r"|^    (During handling of|The above exception was)"
+)
+
+
+@dataclass
+class Steps:
+    """What happened so far.
+
+    Attributes:
+        seconds: Wall time of every finished step.
+        current: The step that runs, or ran last.
+        error: Kind and message of the last exception that a step ended with.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    current: str = ""
+    error: tuple[str, str] = ("", "")
+
+
+class Console(io.TextIOBase):
+    """Stands in for standard output while KFP runs a pipeline.
+
+    Args:
+        terminal: Gets headlines of steps and the steps' own lines.
+        log: Gets every line, without colours.
+        total: Number of steps, for the headlines.
+    """
+
+    def __init__(self, terminal: TextIO, log: TextIO, *, total: int) -> None:
+        self.steps = Steps()
+        self._terminal, self._log, self._total = terminal, log, total
+        self._line, self._began = "", 0.0
+        self._until: re.Pattern[str] | None = None
+
+    def writable(self) -> bool:
+        """Say that it can be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take any piece of text; whole lines go on."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._take(ANSI.sub("", line))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush both ends."""
+        self._terminal.flush()
+        self._log.flush()
+
+    def _take(self, line: str) -> None:
+        self._log.write(line + "\n")
+        shown = self._shown(line)
+        if shown is not None:
+            self._terminal.write(shown + "\n")
+            self.flush()
+
+    def _shown(self, line: str) -> str | None:
+        """Give what the terminal shows for a line; None is nothing."""
+        if self._until is not None:
+            self._inside_block(line)
+            return None
+        self._until = RAISED if TRACEBACK.match(line) else _block_end(line)
+        if self._until is not None or CHATTER.search(line):
+            return None
+        if begin := BEGIN.search(line):
+            return self._begin(begin["task"])
+        if end := END.search(line):
+            return self._end(end["task"], end["status"])
+        return line
+
+    def _inside_block(self, line: str) -> None:
+        assert self._until is not None
+        if found := self._until.search(line):
+            if self._until is RAISED:
+                self.steps.error = (found["kind"], found["message"] or "")
+            self._until = None
+
+    def _begin(self, task: str) -> str:
+        self.steps.current, self._began = task, time.monotonic()
+        return f"[{len(self.steps.seconds) + 1}/{self._total}] {task}"
+
+    def _end(self, task: str, status: str) -> str | None:
+        if status != "SUCCESS":
+            return None
+        self.steps.seconds[task] = time.monotonic() - self._began
+        return f"    {task} took {self.steps.seconds[task]:.1f} s"
+
+
+def _block_end(line: str) -> re.Pattern[str] | None:
+    return next((end for begin, end in BLOCKS if begin.search(line)), None)

@@ -1,0 +1,142 @@
+"""Run the whole pipeline on this machine: `make run`, or `python -m pipeline.run_local --source PATH`."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from kfp import local
+
+from pipeline.console import Console, Steps
+from pipeline.pipeline import build
+
+STEPS = ("ingest", "convert", "train", "evaluate", "register")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; the destinations are the pipeline's parameters."""
+    parser = argparse.ArgumentParser(prog="tinyunet-pipeline", description=__doc__)
+    add = parser.add_argument
+    add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
+    add("--class-id", type=int, default=1, help="DAGM2007 class, 1 to 10")
+    add("--preset", default="fast", help="fast or nvidia")
+    add("--image-size", type=int, default=512, help="side in pixels, a multiple of 16")
+    add("--steps", type=int, default=0, help="optimizer steps; 0 is the preset's")
+    add("--precision", default="auto", help="auto, float32, mixed_float16 or mixed_bfloat16")
+    add("--seed", type=int, default=0)
+    add("--ranks", dest="workers", type=int, default=1, help="Horovod ranks (mpirun)")
+    add("--test-time-poses", type=int, default=1, help="1, or 8: average over all poses")
+    add("--image-score", default="max", help="max or top100")
+    add("--model-name", default="", help="registered model (default: one per class)")
+    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="a training option")
+    add("--root", type=Path, default=Path("runs"), help="folder of all runs")
+    return parser.parse_args(argv)
+
+
+def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the pipeline's parameters. A local source becomes absolute, settings become one YAML mapping."""
+    from tinyunet.errors import UserError
+
+    values = {key: value for key, value in vars(options).items() if key not in ("settings", "root")}
+    for setting in options.settings:
+        if "=" not in setting:
+            raise UserError(f"--set {setting}: expected KEY=VALUE, e.g. --set learning_rate=0.0005")
+    if "://" not in options.source:
+        values["source"] = str(Path(options.source).absolute())
+    lines = [": ".join(setting.split("=", 1)) for setting in options.settings]
+    return values | {"overrides": "\n".join(lines), "slots_per_worker": 1}
+
+
+def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
+    """Run the pipeline in this folder; its log is run.log there.
+
+    Raises:
+        StepFailed: naming the step and the log.
+    """
+    folder.mkdir(parents=True)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
+    with (folder / "run.log").open("w") as log, _settled():
+        console = Console(sys.stdout, log, total=len(STEPS))
+        with contextlib.redirect_stdout(console):
+            try:
+                build()(**arguments)
+            except RuntimeError as error:
+                raise StepFailed(console.steps, folder / "run.log") from error
+    return console.steps
+
+
+class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
+    """A step of the pipeline ended with an error."""
+
+    def __init__(self, steps: Steps, log: Path) -> None:
+        kind, message = steps.error
+        self.exit_code = 2 if kind.endswith("UserError") else 1
+        reason = message or kind or "it ended without a message"
+        super().__init__(f"step {steps.current} failed: {reason} (whole log: {log})")
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """Quiet what is noise on one machine, and end the children when the user stops the run."""
+    os.environ |= {
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+    }
+    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+            yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Stopped(BaseException):
+    """The user stopped the run; like KeyboardInterrupt it is no error."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+    for child in psutil.wait_procs(children, timeout=10)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    raise Stopped(number)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, run, and say where things are; give the exit code."""
+    from pipeline.preflight import check
+    from pipeline.summary import publish
+    from tinyunet.errors import UserError
+
+    options = parse(argv)
+    try:
+        arguments = pipeline_arguments(options)
+        check(arguments)
+        folder = options.root.absolute() / time.strftime("%Y%m%d-%H%M%S")
+        steps = run(arguments, folder)
+        print(publish(folder, steps))
+    except (UserError, StepFailed) as error:
+        print(f"tinyunet: error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    except Stopped as stopped:
+        print("tinyunet: stopped; every process of the run has ended", file=sys.stderr)
+        return 128 + int(stopped.args[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What a finished local run tells its user: the numbers, the decision, and where everything is."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.console import Steps
+
+HEADLINE = {
+    "dice_defective": "Dice",
+    "iou_defective": "IoU",
+    "image_ap": "image AP",
+    "image_auroc": "AUROC",
+    "tpr": "TPR",
+    "tnr": "TNR",
+}
+
+
+def publish(folder: Path, steps: Steps) -> str:
+    """Put the report where it is found (the folder itself, and `latest` beside it); give the last lines."""
+    (pipeline_folder,) = folder.glob("tinyunet-*/")
+    evaluation = pipeline_folder / "evaluate" / "evaluation"
+    shutil.copyfile(evaluation / "report.html", folder / "report.html")
+    _point(folder.parent / "latest", folder)
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    decision = json.loads((pipeline_folder / "register" / "executor_output.json").read_text())
+    lines = {
+        "Test": _headline(scores),
+        "": scores["comparability"],
+        "Model": _decision(decision["parameterValues"]),
+        "Report": str(folder.parent / "latest" / "report.html"),
+        "MLflow": "make ui",
+        "Log": str(folder / "run.log"),
+        "Time": _times(steps.seconds),
+    }
+    return "\n".join(f"{name:8}{text}" for name, text in lines.items())
+
+
+def _headline(scores: Mapping[str, Any]) -> str:
+    numbers = [f"{label} {scores['test'][name]:.3f}" for name, label in HEADLINE.items()]
+    data = scores["data"]
+    images = f"{data['images']} images, {data['defective']} defective; Dice and IoU of these"
+    return f"{', '.join(numbers)}  ({images})"
+
+
+def _decision(values: Mapping[str, Any]) -> str:
+    role = "champion" if values["champion"] else "not champion"
+    return f"version {values['version']}, {role}: {values['reason']}"
+
+
+def _times(seconds: Mapping[str, float]) -> str:
+    total = sum(seconds.values())
+    return ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items()) + f"; {total:.0f} s in all"
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make `link` point to a folder beside it, in one step, so that a reader never finds it missing."""
+    fresh = link.with_name(f"{link.name}.part")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
