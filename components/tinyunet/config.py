@@ -69,7 +69,8 @@ class TrainConfig(Config):
         clip_norm: Global gradient norm limit; 0 is none.
         weight_decay: Coupled L2: this times ½‖v‖² of every kernel and bias is part of the loss.
         ema: Decay of the averaged weights that are kept at the end; 0 is none.
-        loss: `dice_bce` (pooled Dice loss + BCE) or `adaptive` (Dice loss where below 0.3, else BCE).
+        loss: `image_dice_bce` (mean Dice loss of defective images + BCE), `dice_bce` (Dice loss pooled over
+            the batch + BCE), or `adaptive` (pooled Dice loss where below 0.3, else BCE).
         normalization: `standardize` (training mean and deviation) or `zero_centered` (x/127.5 - 1).
         clean_fraction: Part of every batch drawn from defect-free images.
         poses: `dihedral` (all 8) or `published` (horizontal flip, rotations by 0, 90, 180 degrees).
@@ -95,7 +96,7 @@ class TrainConfig(Config):
     clip_norm: float = 1.0
     weight_decay: float = 0.0
     ema: float = 0.0
-    loss: Literal["dice_bce", "adaptive"] = "dice_bce"
+    loss: Literal["dice_bce", "image_dice_bce", "adaptive"] = "dice_bce"
     normalization: Literal["standardize", "zero_centered"] = "standardize"
     clean_fraction: float = 0.5
     poses: Literal["dihedral", "published"] = "dihedral"

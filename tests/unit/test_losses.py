@@ -9,8 +9,16 @@ import tensorflow as tf
 from tinyunet.model.losses import LOSSES, Sums, batch_sums, bce_loss, dice_loss, value_and_weights
 
 
-def sums(pt: float, p: float, t: float, bce: float = 0.0, pixels: float = 1.0) -> Sums:
-    return Sums(*(tf.constant(x, tf.float32) for x in (pt, p, t, bce, pixels)))
+def sums(
+    pt: float,
+    p: float,
+    t: float,
+    bce: float = 0.0,
+    pixels: float = 1.0,
+    dice: float = 0.0,
+    defective: float = 0.0,
+) -> Sums:
+    return Sums(*(tf.constant(x, tf.float32) for x in (pt, p, t, bce, pixels, dice, defective)))
 
 
 def test_batch_sums_of_four_pixels_by_hand() -> None:
@@ -18,7 +26,8 @@ def test_batch_sums_of_four_pixels_by_hand() -> None:
     targets = tf.constant([1.0, 0.0, 1.0, 0.5], shape=(1, 2, 2, 1))
     # p = .5 .5 .75 .25; BCE = ln2, ln2, -ln.75, -(ln.25 + ln.75)/2
     bce = 2 * math.log(2) - math.log(0.75) - (math.log(0.25) + math.log(0.75)) / 2
-    expected = [0.5 + 0.75 + 0.125, 2.0, 2.5, bce, 4.0]
+    image_dice = (2 * 1.375 + 1) / (2.0 + 2.5 + 1)
+    expected = [0.5 + 0.75 + 0.125, 2.0, 2.5, bce, 4.0, image_dice, 1.0]
     np.testing.assert_allclose(batch_sums(logits, targets), expected, rtol=1e-6)
 
 
@@ -44,6 +53,19 @@ def test_adaptive_is_dice_below_the_switch_and_bce_from_it_on() -> None:
 
 def test_dice_bce_is_the_sum_of_both() -> None:
     assert float(LOSSES["dice_bce"](sums(6, 8, 10, bce=6.0, pixels=4.0))) == pytest.approx(6 / 19 + 1.5)
+
+
+def test_image_dice_bce_averages_over_defective_images_only() -> None:
+    logits = tf.constant(np.stack([np.full((1, 2, 1), x) for x in (20.0, -20.0)]), tf.float32)
+    targets = tf.constant([[[[1.0], [0.0]]], [[[0.0], [0.0]]]])  # the second image is clean and predicted so
+    total = Sums(*tf.unstack(batch_sums(logits, targets)))
+    assert float(total.defective) == 1.0
+    dice = (2 * 1 + 1) / (2 + 1 + 1)
+    assert float(LOSSES["image_dice_bce"](total)) == pytest.approx(1 - dice + 20.0 / 4, rel=1e-5)
+
+
+def test_a_batch_without_defects_has_only_the_bce() -> None:
+    assert float(LOSSES["image_dice_bce"](sums(0, 0, 0, bce=2.0, pixels=4.0))) == pytest.approx(1.0 + 0.5)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))

@@ -1,6 +1,6 @@
 """Losses as functions of sums over the global batch, so that no split over ranks changes a step.
 
-Every loss here depends on a batch only through five sums, which add up over images, micro-batches
+Every loss here depends on a batch only through seven sums, which add up over images, micro-batches
 and ranks. A step sums them over all ranks first; the gradient of the loss with respect to the sums is
 then pulled back through each rank's own images. All reductions are float32.
 """
@@ -15,13 +15,25 @@ ADAPTIVE_SWITCH = 0.3  # Dice loss below which the published loss leaves BCE (pu
 
 
 class Sums(NamedTuple):
-    """What a batch contributes, each a float32 scalar: Σp·t, Σp, Σt, Σ BCE, number of pixels."""
+    """What a batch contributes, each a float32 scalar.
+
+    Attributes:
+        pt: Σ p·t over pixels.
+        p: Σ p.
+        t: Σ t.
+        bce: Σ binary cross-entropy, nats.
+        pixels: Number of pixels.
+        image_dice: Σ of the soft Dice of each image that has a defect.
+        defective: Number of such images.
+    """
 
     pt: tf.Tensor
     p: tf.Tensor
     t: tf.Tensor
     bce: tf.Tensor
     pixels: tf.Tensor
+    image_dice: tf.Tensor
+    defective: tf.Tensor
 
 
 def batch_sums(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -32,13 +44,17 @@ def batch_sums(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         targets: (B, S, S, 1) float32 in 0..1.
 
     Returns:
-        (5,) float32, in the order of `Sums`.
+        (7,) float32, in the order of `Sums`.
     """
     p = tf.sigmoid(logits)
     bce = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+    pt, p, t, bce = (tf.reduce_sum(x, (1, 2, 3)) for x in (p * targets, p, targets, bce))
+    defective = tf.cast(t > 0, tf.float32)
+    image_dice = defective * (2.0 * pt + SMOOTHING) / (p + t + SMOOTHING)
     pixels = tf.cast(tf.size(logits), tf.float32)
-    sums = [tf.reduce_sum(x) for x in (p * targets, p, targets, bce)]
-    return tf.stack([*sums, pixels])
+    return tf.stack(
+        [*(tf.reduce_sum(x) for x in (pt, p, t, bce)), pixels, *map(tf.reduce_sum, (image_dice, defective))]
+    )
 
 
 def dice_loss(sums: Sums) -> tf.Tensor:
@@ -62,11 +78,20 @@ def dice_bce(sums: Sums) -> tf.Tensor:
     return dice_loss(sums) + bce_loss(sums)
 
 
-LOSSES: dict[str, Callable[[Sums], tf.Tensor]] = {"adaptive": adaptive, "dice_bce": dice_bce}
+def image_dice_bce(sums: Sums) -> tf.Tensor:
+    """1 - mean soft Dice of the images that have a defect, + BCE over all pixels of all images."""
+    return 1.0 - sums.image_dice / tf.maximum(sums.defective, 1.0) + bce_loss(sums)
+
+
+LOSSES: dict[str, Callable[[Sums], tf.Tensor]] = {
+    "adaptive": adaptive,
+    "dice_bce": dice_bce,
+    "image_dice_bce": image_dice_bce,
+}
 
 
 def value_and_weights(name: str, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Give a loss at the global sums and its gradient with respect to them, (5,) float32."""
+    """Give a loss at the global sums and its gradient with respect to them, (7,) float32."""
     with tf.GradientTape() as tape:
         tape.watch(sums)
         value = LOSSES[name](Sums(*tf.unstack(sums)))

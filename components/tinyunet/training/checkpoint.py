@@ -4,10 +4,10 @@ Together with (configuration, step) the variables are all the state there is: th
 function of (seed, k) alone.
 """
 
+import contextlib
 import io
 import json
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ class Checkpoints:
         arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(self._variables)}
         buffer = io.BytesIO()
         np.savez(buffer, meta=np.array(json.dumps(meta)), **arrays)
-        write_object(f"{self._location}/step-{checkpoint.step:08d}.npz", buffer.getvalue())
+        _write(f"{self._location}/step-{checkpoint.step:08d}.npz", buffer.getvalue())
         for name in self._names()[:-KEEP]:
-            remove_object(f"{self._location}/{name}")
+            _remove(f"{self._location}/{name}")
 
     def restore(self) -> Checkpoint | None:
         """Load the newest checkpoint into the variables; None where there is none.
@@ -65,7 +65,7 @@ class Checkpoints:
             return None
         place = f"{self._location}/{names[-1]}"
         try:
-            with np.load(io.BytesIO(read_object(place)), allow_pickle=False) as archive:
+            with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
                 meta = json.loads(str(archive["meta"]))
                 arrays = [archive[f"v{i:04d}"] for i in range(len(self._variables))]
         except (ValueError, KeyError, OSError, EOFError) as error:
@@ -79,14 +79,13 @@ class Checkpoints:
     def clear(self) -> None:
         """Delete every checkpoint here: the finished model replaces them."""
         for name in self._names():
-            remove_object(f"{self._location}/{name}")
-        if not is_remote(self._location) and Path(self._location).is_dir():
-            remaining = list(Path(self._location).iterdir())
-            if not remaining:
+            _remove(f"{self._location}/{name}")
+        if not storage.is_remote(self._location) and Path(self._location).is_dir():
+            with contextlib.suppress(OSError):  # somebody else's files are in it: not ours to delete
                 Path(self._location).rmdir()
 
     def _names(self) -> list[str]:
-        if is_remote(self._location):
+        if storage.is_remote(self._location):
             names = [Path(key).name for key in storage.list_objects(self._location)]
         else:
             folder = Path(self._location)
@@ -94,18 +93,9 @@ class Checkpoints:
         return sorted(name for name in names if _NAME.fullmatch(name))
 
 
-def is_remote(location: str) -> bool:
-    """Whether a location is an object-store URI."""
-    return location.startswith("s3://")
-
-
-def write_object(place: str, data: bytes) -> None:
-    """Write bytes to a file (through a sibling and a rename) or an object."""
-    if is_remote(place):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(place).name
-            path.write_bytes(data)
-            storage.push(path, place)
+def _write(place: str, data: bytes) -> None:
+    if storage.is_remote(place):
+        storage.write_bytes(place, data)
         return
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,17 +104,12 @@ def write_object(place: str, data: bytes) -> None:
     part.replace(path)
 
 
-def read_object(place: str) -> bytes:
-    """Read a file or an object whole."""
-    if not is_remote(place):
-        return Path(place).read_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        return storage.fetch(place, Path(folder) / "object").read_bytes()
+def _read(place: str) -> bytes:
+    return storage.read_bytes(place) if storage.is_remote(place) else Path(place).read_bytes()
 
 
-def remove_object(place: str) -> None:
-    """Delete a file or an object; it may be gone already."""
-    if is_remote(place):
+def _remove(place: str) -> None:
+    if storage.is_remote(place):
         storage.remove(place)
     else:
         Path(place).unlink(missing_ok=True)

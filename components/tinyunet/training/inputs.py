@@ -1,8 +1,11 @@
 """Bring the TFRecords of a training to this host: a folder, an s3:// prefix, or any source of images."""
 
+import hashlib
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tinyunet.config import DataConfig
 from tinyunet.data.ingest import ingest
@@ -11,6 +14,8 @@ from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
 
+PARALLEL = 4  # downloads at a time
+TRIES = 3  # of a download whose bytes do not fit the manifest
 SPLITS = ("train", "validation")  # what a training reads; the test split stays where it is
 
 
@@ -55,7 +60,23 @@ def _download(prefix: str, scratch: Path) -> None:
     part.mkdir(parents=True)
     storage.fetch(f"{prefix}/manifest.json", part / "manifest.json")
     splits = read_manifest(part)["splits"]
-    for name in SPLITS:
-        for shard in splits[name]["shards"]:
-            storage.fetch(f"{prefix}/{shard['file']}", part / shard["file"], sha256=shard["sha256"])
+    shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for _ in pool.map(lambda shard: _fetch_shard(prefix, part, shard), shards):
+            pass
     part.replace(scratch)
+
+
+def _fetch_shard(prefix: str, folder: Path, shard: dict[str, Any]) -> None:
+    path = folder / shard["file"]
+    for _ in range(TRIES):
+        storage.fetch(f"{prefix}/{shard['file']}", path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest == shard["sha256"]:
+            return
+        path.unlink()
+    raise UserError(
+        f"{prefix}/{shard['file']} has SHA-256 {digest[:12]}…, expected "
+        f"{shard['sha256'][:12]}… of the manifest; "
+        "convert and upload the records again"
+    )

@@ -96,8 +96,8 @@ class _Run:
                 f"{self.world.size} ranks"
             )
         self.precision = resolve_precision(config.precision)
-        self.training = load_split(job.records, "train", config.image_size)
-        self.validation = load_split(job.records, "validation", config.image_size)
+        self.training = load_split(job.records, "train", config.image_size, verify=True)
+        self.validation = load_split(job.records, "validation", config.image_size, verify=True)
         self.scale, self.offset = normalization(config, self.training)
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:

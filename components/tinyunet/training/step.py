@@ -85,7 +85,7 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         batch_size: Images per forward pass.
     """
     mine = np.arange(world.rank, len(split.images), world.size)
-    sums, dice, defective = np.zeros(5, np.float64), 0.0, 0.0
+    sums, dice, defective = np.zeros(len(Sums._fields), np.float64), 0.0, 0.0
     for start in range(0, len(mine), batch_size):
         index = mine[start : start + batch_size]
         logits = forward(tf.constant(split.images[index]))
@@ -95,9 +95,9 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         dice += float(scores[split.defective[index]].sum())
         defective += float(split.defective[index].sum())
     total = world.sum(tf.constant([*sums, dice, defective], tf.float32)).numpy()
-    values = Sums(*total[:5])
+    values = Sums(*total[:-2])
     loss = float(dice_loss(values) + bce_loss(values))
-    return Validation(loss, float(total[5] / max(total[6], 1.0)))
+    return Validation(loss, float(total[-2] / max(total[-1], 1.0)))
 
 
 def _dice(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
