@@ -1,0 +1,49 @@
+"""Which of two registered models is the better one: the rule behind the alias `champion`."""
+
+from dataclasses import dataclass
+
+AP_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What decides between two versions.
+
+    Attributes:
+        version: Number in the registry.
+        test_digest: Digest of the test split that it was judged on.
+        dice: Mean Dice of the defective test images.
+        ap: Image-level average precision.
+    """
+
+    version: str
+    test_digest: str
+    dice: float
+    ap: float
+
+
+def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
+    """Tell whether the alias moves to the candidate, and why, in one sentence with numbers.
+
+    It moves when there is no champion, or when the candidate has the higher Dice on the same test images and
+    an image-level average precision that is not lower by more than 0.01.
+    """
+    if champion is None:
+        return True, f"version {candidate.version} is champion: there was none"
+    if champion.version == candidate.version:
+        return True, f"version {candidate.version} is the champion already"
+    if champion.test_digest != candidate.test_digest:
+        return False, (
+            f"version {champion.version} stays champion: it was judged on other test images "
+            f"({champion.test_digest[:12]}, not {candidate.test_digest[:12]}); to decide, evaluate its "
+            "model on this test set and register that"
+        )
+    new, old = candidate, champion
+    numbers = (
+        f"test Dice {new.dice:.4f} against {old.dice:.4f}, image AP {new.ap:.4f} against {old.ap:.4f}, "
+        "same test images"
+    )
+    if new.dice > old.dice and new.ap >= old.ap - AP_TOLERANCE:
+        return True, f"version {new.version} replaces version {old.version} as champion: {numbers}"
+    fault = "Dice is not higher" if new.dice <= old.dice else f"AP is lower by more than {AP_TOLERANCE}"
+    return False, f"version {old.version} stays champion, not version {new.version}: {fault} ({numbers})"

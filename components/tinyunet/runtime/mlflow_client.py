@@ -1,0 +1,179 @@
+"""The way to MLflow: which store, a quiet client, errors in one line, and what runs share.
+
+Environment, read when a call needs it: `MLFLOW_TRACKING_URI` (default: a database at runs/mlflow.db, its
+artifacts in runs/mlartifacts), `MLFLOW_EXPERIMENT_NAME` (default: tinyunet).
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.transfer import redact
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_KEY = "tinyunet.run_key"
+MAX_PARAMS, MAX_TEXT = (
+    100,
+    5000,
+)  # MLflow's limits: parameters per request; characters of a value (6000, 8000)
+IMPATIENT_S = 6  # to connect or to answer, twice, before a training has begun
+_QUIET = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def tracking_uri() -> str:
+    """Give MLFLOW_TRACKING_URI, or the database of this working folder.
+
+    Raises:
+        UserError: for a plain folder or a file: URI, which MLflow no longer takes.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
+    if urlsplit(uri).scheme in ("", "file"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {uri!r}, a folder; MLflow keeps its runs on a server or in a database: "
+            "expected http(s)://server or sqlite:////absolute/path.db, or unset it to use runs/mlflow.db"
+        )
+    return uri
+
+
+def open_client() -> "MlflowClient":
+    """Give a client of the tracking store and registry, with MLflow's noise turned off."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    uri = tracking_uri()
+    if folder := _database_folder(uri):
+        folder.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return mlflow.MlflowClient(uri)
+
+
+@contextmanager
+def explained(*, impatient: bool = False) -> Iterator[None]:
+    """Turn MLflow's errors into one line; `impatient` gives a silent server 12 s in all."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name)
+    if impatient:
+        os.environ[name] = str(IMPATIENT_S)
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever MLflow, requests, SQLAlchemy or boto raise
+        raise UserError(f"MLFLOW_TRACKING_URI is {redact(tracking_uri())}: {_reason(error)}") from error
+    finally:
+        if impatient:
+            os.environ.pop(name, None)
+            os.environ.update({name: before} if before is not None else {})
+
+
+def experiment_id(client: "MlflowClient", name: str | None = None) -> str:
+    """Give the id of an experiment, made if need be; a database keeps artifacts beside itself.
+
+    Raises:
+        UserError: if it was deleted.
+    """
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "tinyunet"
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        folder = _database_folder(tracking_uri())
+        location = (folder / "mlartifacts" / name).as_uri() if folder else None
+        return str(client.create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage != "active":
+        raise UserError(
+            f"the MLflow experiment {name!r} is deleted; restore it "
+            f"(mlflow experiments restore -x {found.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to another"
+        )
+    return str(found.experiment_id)
+
+
+def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | None:
+    """Give the id of the newest run with this tag `tinyunet.run_key`, or None."""
+    text = run_key.replace("'", "")
+    runs = client.search_runs(
+        [experiment], f"tags.`{RUN_KEY}` = '{text}'", order_by=["start_time DESC"], max_results=1
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def create_run(client: "MlflowClient", experiment: str, run_key: str, *, name: str, source: str) -> str:
+    """Open a run; `source` is the command that makes it."""
+    tags = {RUN_KEY: run_key, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+    return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+
+
+def log_facts(
+    client: "MlflowClient",
+    run_id: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write parameters (those not there yet), tags and final metrics; URIs lose their credentials."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    known = client.get_run(run_id).data.params
+    new = [Param(k, redact(str(v))[:MAX_TEXT]) for k, v in flatten(params or {}).items() if k not in known]
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()],
+        tags=[RunTag(name, redact(str(value))[:MAX_TEXT]) for name, value in (tags or {}).items()],
+    )
+    for i in range(0, len(new), MAX_PARAMS):
+        client.log_batch(run_id, params=new[i : i + MAX_PARAMS])
+
+
+def log_path(client: "MlflowClient", run_id: str, path: Path, artifact_path: str | None) -> None:
+    """Upload a file, or a folder's content, into a folder of the run's artifacts."""
+    log = client.log_artifacts if path.is_dir() else client.log_artifact
+    log(run_id, str(path), artifact_path)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _database_folder(uri: str) -> Path | None:
+    """Give the folder of a SQLite database; None for a server."""
+    parts = urlsplit(uri)
+    if not parts.scheme.startswith("sqlite") or not parts.path.strip("/"):
+        return None
+    return Path(unquote(parts.path[1:])).absolute().parent
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if "Invalid Host header" in text:
+        return "the server refuses this host name; start it with --allowed-hosts NAME,NAME:*"
+    if " 401" in text or "Unauthorized" in text:
+        return "not authorized; set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    if any(word in text for word in ("Max retries", "Connection", "timed out", "resolve")):
+        return (
+            "no MLflow server answers there; start it (make services starts one on this machine), "
+            "correct the address, or unset the variable to use runs/mlflow.db"
+        )
+    return redact(text)[:300]

@@ -1,0 +1,105 @@
+"""Served models in MLflow: logged with signature and example, found by any name, kept in the cache."""
+
+import importlib.metadata
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.mlflow_client import explained, open_client, tracking_uri
+from tinyunet.runtime.transfer import cache_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> Any:  # noqa: ANN401  mlflow's ModelInfo
+    """Log the model as it is served: grey levels in; mask, probability and image score out."""
+    import mlflow
+    import numpy as np
+    from mlflow.models import Model, infer_signature
+
+    from tinyunet.evaluation.export import serving_model
+    from tinyunet.model.unet import load
+
+    size = metrics["image_size"]
+    thresholds = {"threshold": metrics["threshold"], "image_threshold": metrics["test"]["image_threshold"]}
+    serving = serving_model(load(model / "model.keras"), image_size=size, **thresholds)
+    texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
+    example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
+    return Model.log(
+        artifact_path=None,
+        name="model",
+        flavor=mlflow.keras,
+        run_id=run_id,
+        model=serving,
+        signature=infer_signature(example, serving.predict(example, verbose=0)),
+        input_example=example,
+        pip_requirements=_requirements(),
+        metadata={"image_size": size, **thresholds},
+    )
+
+
+def _requirements() -> list[str]:
+    """Pin what serving the model needs, as installed here."""
+    names = {d.name.lower() for d in importlib.metadata.distributions()}
+    wanted = ["keras", "numpy", "tensorflow-cpu" if "tensorflow-cpu" in names else "tensorflow"]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in wanted]
+
+
+def download_model(uri: str) -> Path:
+    """Download a registered model, once: a version never changes, so it is kept in the cache folder.
+
+    Args:
+        uri: models:/NAME@champion, models:/NAME/VERSION, models:/m-ID or runs:/RUN_ID.
+
+    Returns:
+        Folder in MLflow's model format: MLmodel, and data/model.keras.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    with explained(impatient=True):
+        client = open_client()
+        model_id = _model_id(client, uri)
+    folder = cache_folder() / "models" / model_id
+    if not folder.is_dir():
+        with explained():
+            _download(model_id, folder)
+    return folder
+
+
+def _model_id(client: "MlflowClient", uri: str) -> str:
+    """Resolve a model URI to the id of a logged model."""
+    scheme, _, rest = uri.partition(":/")
+    rest = rest.strip("/")
+    if scheme == "runs":
+        outputs = client.get_run(rest.split("/")[0]).outputs.model_outputs
+        if not outputs:
+            raise UserError(f"{uri}: this run has no model; register one, or name another run")
+        return str(outputs[-1].model_id)
+    if scheme != "models" or not rest:
+        raise UserError(
+            f"{uri!r} is not a model; expected models:/NAME@champion, models:/NAME/2 or runs:/RUN_ID"
+        )
+    if rest.startswith("m-"):
+        return rest
+    name, mark, which = rest.partition("@") if "@" in rest else rest.partition("/")
+    found = (
+        client.get_model_version_by_alias(name, which)
+        if mark == "@"
+        else client.get_model_version(name, which)
+    )
+    return str(found.model_id or found.source.rsplit("/", 1)[-1])
+
+
+def _download(model_id: str, folder: Path) -> None:
+    import mlflow
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+        path = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{model_id}", dst_path=part, tracking_uri=tracking_uri()
+        )
+        shutil.move(path, folder)

@@ -1,0 +1,188 @@
+"""Judged models in MLflow's registry: versions, and the alias `champion` for the best of them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.champion import Standing, decide
+from tinyunet.runtime.mlflow_client import (
+    MAX_TEXT,
+    RUN_KEY,
+    create_run,
+    experiment_id,
+    explained,
+    find_run,
+    flatten,
+    log_facts,
+    log_path,
+    open_client,
+)  # fmt: skip
+from tinyunet.runtime.model_store import log_model
+from tinyunet.schema import read_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+MODEL_KEY = "tinyunet.model_key"
+REASON = "tinyunet.champion_reason"
+EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", "curves", "overlays")
+TRAINING_FILES = ("model.json", "history.csv")
+
+
+def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]:
+    """Make a model version of a judged model, in the run of its training, and decide on the champion.
+
+    Scores, report, model card, curves and overlays go to the run; the same model judged the same way gives
+    the same version again.
+
+    Args:
+        model: Model folder.
+        evaluation: Evaluation folder of that model.
+        name: Registered model; default tinyunet-dagm-class<N>.
+
+    Returns:
+        name, version, champion (whether it is that now), reason, run_id and uri.
+
+    Raises:
+        UserError: if the folders do not fit each other or MLflow cannot be reached.
+    """
+    summary, metrics = read_json(model / "model.json"), read_json(evaluation / "metrics.json")
+    sha256 = _file_digest(model / "model.keras")
+    if metrics["model"].get("sha256", sha256) != sha256:
+        raise UserError(f"{evaluation} judges another model than {model}; give its own evaluation")
+    name = name or f"tinyunet-dagm-class{summary['class_id']}"
+    with explained(impatient=True):
+        client = open_client()
+        run_id = _training_run(client, summary, sha256)
+    with explained():
+        _log_evaluation(client, run_id, model, evaluation, metrics)
+        key = _model_key(sha256, metrics)
+        version = _find_version(client, name, key)
+        version = version or _make_version(client, run_id, name, key, model=model, evaluation=evaluation)
+        champion, reason = _crown(client, name, version)
+        log_facts(client, run_id, tags={"tinyunet.model_version": f"{name}/{version}", REASON: reason})
+    return {
+        "name": name,
+        "version": version,
+        "champion": champion,
+        "reason": reason,
+        "run_id": run_id,
+        "uri": f"models:/{name}/{version}",
+    }
+
+
+def _training_run(client: "MlflowClient", summary: dict[str, Any], sha256: str) -> str:
+    """Give the training's own run; where this store does not know it, one made for the model."""
+    from mlflow.exceptions import MlflowException
+
+    reference = summary.get("mlflow") or {}
+    if run_id := reference.get("run_id"):
+        try:
+            return str(client.get_run(run_id).info.run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    run_key, experiment = f"model-{sha256[:16]}", experiment_id(client)
+    if known := find_run(client, experiment, run_key):
+        return known
+    title = f"class{summary['class_id']}-{summary['preset']}-{summary['image_size']}px-seed{summary['seed']}"
+    run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
+    log_facts(client, run_id, params=summary["train"], tags={RUN_KEY: run_key})
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _log_evaluation(
+    client: "MlflowClient", run_id: str, model: Path, evaluation: Path, metrics: dict[str, Any]
+) -> None:
+    log_facts(client, run_id, metrics=_scores(metrics), tags={"test_digest": metrics["data"]["test_digest"]})
+    for folder, names, place in (
+        (evaluation, EVALUATION_FILES, "evaluation"),
+        (model, TRAINING_FILES, "training"),
+    ):
+        for path in (folder / name for name in names):
+            if path.exists():
+                log_path(client, run_id, path, f"{place}/{path.name}" if path.is_dir() else place)
+
+
+def _scores(metrics: dict[str, Any]) -> dict[str, float]:
+    """Give the numbers of metrics.json as flat MLflow metrics: test_…, validation_…, threshold."""
+    flat = {"threshold": metrics["threshold"]}
+    for split in ("test", "validation"):
+        for key, value in flatten(metrics[split]).items():
+            if key.startswith("bootstrap."):
+                flat |= {f"{split}_{key[10:]}_p5": value[0], f"{split}_{key[10:]}_p95": value[1]}
+            elif not key.startswith("pixel."):
+                flat[f"{split}_{key.replace('.', '/', 1)}"] = value
+    return {k: float(v) for k, v in flat.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _model_key(sha256: str, metrics: dict[str, Any]) -> str:
+    test = metrics["test"]
+    facts = [
+        sha256,
+        metrics["threshold"],
+        test["image_threshold"],
+        test["dice_defective"],
+        metrics["data"]["test_digest"],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _find_version(client: "MlflowClient", name: str, key: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_KEY}` = '{key}'")
+    return str(found[0].version) if found else None
+
+
+def _make_version(
+    client: "MlflowClient", run_id: str, name: str, key: str, *, model: Path, evaluation: Path
+) -> str:
+    import mlflow
+
+    summary, metrics = read_json(model / "model.json"), read_json(evaluation / "metrics.json")
+    tags = {
+        MODEL_KEY: key,
+        "test_digest": metrics["data"]["test_digest"],
+        "dice_defective": metrics["test"]["dice_defective"],
+        "image_ap": metrics["test"]["image_ap"],
+        "threshold": metrics["threshold"],
+        "image_threshold": metrics["test"]["image_threshold"],
+        "git_revision": summary["git_revision"],
+        "preset": summary["preset"],
+        "synthetic": metrics["data"]["synthetic"],
+    }
+    info = log_model(run_id, model, metrics)
+    tags = {key: "" if value is None else str(value) for key, value in tags.items()}
+    version = mlflow.register_model(f"models:/{info.model_id}", name, tags=tags)
+    card = evaluation / "model_card.md"
+    if card.is_file():
+        client.update_model_version(name, version.version, card.read_text()[:MAX_TEXT])
+    return str(version.version)
+
+
+def _crown(client: "MlflowClient", name: str, version: str) -> tuple[bool, str]:
+    """Move the alias or leave it, and write the reason on the version."""
+    holder = client.get_registered_model(name).aliases.get(CHAMPION)
+    champion, reason = decide(
+        _standing(client, name, version), _standing(client, name, str(holder)) if holder else None
+    )
+    if champion and str(holder) != version:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    client.set_model_version_tag(name, version, REASON, reason)
+    return champion, reason
+
+
+def _standing(client: "MlflowClient", name: str, version: str) -> Standing:
+    """Read a version's scores; one that was not registered here has none and is on other test images."""
+    tags = client.get_model_version(name, version).tags
+    dice, ap = (float(tags.get(key) or 0) for key in ("dice_defective", "image_ap"))
+    return Standing(version, tags.get("test_digest", "unknown"), dice, ap)
+
+
+def _file_digest(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; expected a model folder that `tinyunet train` wrote")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

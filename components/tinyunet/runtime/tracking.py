@@ -1,0 +1,226 @@
+"""Training runs in MLflow: one per training, opened by rank 0 and found again by its key.
+
+A server that cannot be reached ends a training before it starts; one that goes away later costs curves
+only. `register` and `download_model` are the registry's half of the same border.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyunet.errors import UserError
+from tinyunet.runtime.mlflow_client import (
+    RUN_KEY,
+    create_run,
+    experiment_id,
+    explained,
+    find_run,
+    log_facts,
+    log_path,
+    open_client,
+    tracking_uri,
+)  # fmt: skip
+from tinyunet.runtime.model_store import download_model
+from tinyunet.runtime.registry import register
+from tinyunet.runtime.transfer import redact
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+__all__ = ["NullTracker", "Tracker", "download_model", "register", "tracking_uri"]
+
+FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
+MAX_BATCH, MAX_PENDING = 1000, 100_000  # metrics per request (MLflow's limit); kept while the server is away
+MAX_DIGEST = 36  # characters of a dataset's digest that MLflow takes
+CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
+
+
+class NullTracker:
+    """Tracks nothing: for all ranks but the first."""
+
+    def start(
+        self,
+        run_name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        dataset: Mapping[str, Any],
+        run_key: str,
+        experiment: str | None = None,
+    ) -> str:
+        """Do nothing; give an empty run id."""
+        return ""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Do nothing."""
+
+    def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Do nothing."""
+
+    def log_artifacts(self, path: Path, artifact_path: str) -> None:
+        """Do nothing."""
+
+    def reference(self) -> dict[str, str] | None:
+        """Give None: there is no run."""
+        return None
+
+    def finish(self, status: str) -> None:
+        """Do nothing."""
+
+
+class Tracker(NullTracker):
+    """One MLflow run: parameters, tags, datasets, step curves, system metrics, artifacts."""
+
+    def __init__(self) -> None:
+        self._client: MlflowClient | None = None
+        self._monitor: SystemMetricsMonitor | None = None
+        self._run_id = ""
+        self._pending: list[Any] = []
+        self._next_flush = 0.0
+        self._warned = False
+
+    def start(
+        self,
+        run_name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        dataset: Mapping[str, Any],
+        run_key: str,
+        experiment: str | None = None,
+    ) -> str:
+        """Open the run, or re-attach: to MLFLOW_RUN_ID if set, else to the run of the same key.
+
+        Args:
+            run_name: Name shown in the UI.
+            params: Parameters, may be nested; one that the run already has keeps its value.
+            tags: Tags.
+            dataset: Manifest of the records; its splits become the run's datasets, with their digests.
+            run_key: Identity of the training: the tag `tinyunet.run_key`.
+            experiment: MLflow experiment; default MLFLOW_EXPERIMENT_NAME, else `tinyunet`.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            UserError: if the server cannot be reached or refuses, within 15 s.
+        """
+        with explained(impatient=True):
+            self._client = client = open_client()
+            self._run_id = _attach(client, run_key, experiment) or create_run(
+                client, experiment_id(client, experiment), run_key, name=run_name, source="tinyunet train"
+            )
+            client.update_run(self._run_id, status="RUNNING")
+            digests = {"data_digest": dataset["digest"], "test_digest": dataset["splits"]["test"]["digest"]}
+            log_facts(client, self._run_id, params=params, tags={RUN_KEY: run_key, **digests, **tags})
+            client.log_inputs(self._run_id, datasets=_datasets(dataset))
+            self._monitor = _start_monitor(self._run_id)
+        return self._run_id
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add points to the run's curves; they are sent in batches, and NaN is left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._pending += [Metric(k, float(v), now, step) for k, v in metrics.items() if v == v]
+        del self._pending[:-MAX_PENDING]
+        if time.monotonic() >= self._next_flush:
+            self._flush()
+
+    def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add the rows of a history, each with its `step`, to the curves."""
+        for row in rows:
+            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
+    def log_artifacts(self, path: Path, artifact_path: str) -> None:
+        """Upload a file, or a folder's content, into a folder of the run's artifacts."""
+        with self._forgiving(f"{path.name} is not in the run", impatient=False):
+            log_path(self._open(), self._run_id, path, artifact_path)
+
+    def reference(self) -> dict[str, str] | None:
+        """Give tracking URI (without credentials) and run id; None before the start."""
+        return {"tracking_uri": redact(tracking_uri()), "run_id": self._run_id} if self._run_id else None
+
+    def finish(self, status: str) -> None:
+        """Send what is pending and end the run: FINISHED, FAILED or KILLED."""
+        if not self._run_id:
+            return
+        with self._forgiving("the last system metrics are missing"):
+            _stop_monitor(self._monitor)
+        self._flush()
+        with self._forgiving(f"the run does not say {status}"):
+            self._open().set_terminated(self._run_id, status)
+
+    def _open(self) -> "MlflowClient":
+        assert self._client is not None, "start() comes first"
+        return self._client
+
+    def _flush(self) -> None:
+        self._next_flush = time.monotonic() + RETRY_S
+        with self._forgiving("its curves will have gaps, history.csv has all points"):
+            while self._pending:
+                self._open().log_batch(self._run_id, metrics=self._pending[:MAX_BATCH])
+                del self._pending[:MAX_BATCH]
+            self._next_flush = time.monotonic() + FLUSH_S
+
+    @contextmanager
+    def _forgiving(self, consequence: str, *, impatient: bool = True) -> Iterator[None]:
+        """Warn, once, instead of failing: a training must not end because its log cannot be written."""
+        try:
+            with explained(impatient=impatient):
+                yield
+        except UserError as error:
+            if not self._warned:
+                self._warned = True
+                print(f"tinyunet: warning: {error}; {consequence}", file=sys.stderr, flush=True)
+
+
+def _attach(client: "MlflowClient", run_key: str, experiment: str | None) -> str | None:
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return find_run(client, experiment_id(client, experiment), run_key)
+    if client.get_run(run_id).info.lifecycle_stage != "active":
+        raise UserError(f"MLFLOW_RUN_ID is {run_id!r}, a deleted run; restore it or unset the variable")
+    return run_id
+
+
+def _datasets(manifest: Mapping[str, Any]) -> list[Any]:
+    """Describe the splits of the records as MLflow datasets; no image is read."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": redact(str(manifest["source"]))})
+    inputs = []
+    for name, split in manifest["splits"].items():
+        dataset = Dataset(
+            name=f"dagm-class{manifest['class_id']}-{name}",
+            digest=split["digest"][:MAX_DIGEST],
+            source_type="tinyunet",
+            source=source,
+            profile=json.dumps({"num_rows": split["images"], "defective": split["defective"]}),
+        )
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", CONTEXTS[name])]))
+    return inputs
+
+
+def _start_monitor(run_id: str) -> "SystemMetricsMonitor":
+    """Sample CPU, memory, disk, network and GPUs every 5 s; a resumed run's curves go on."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=SAMPLING_S, resume_logging=True)
+    monitor.start()
+    return monitor
+
+
+def _stop_monitor(monitor: "SystemMetricsMonitor | None") -> None:
+    """End the sampling with one more sample, so that a short run has some."""
+    if monitor is not None:
+        monitor.finish()
+        monitor.collect_metrics()
+        monitor.publish_metrics(monitor.aggregate_metrics())
+        monitor.mlflow_logger.flush()
