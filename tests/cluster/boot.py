@@ -1,0 +1,449 @@
+"""A real one-node Kubernetes on this machine: every part a host process, pods real containers.
+
+python tests/cluster/boot.py up      # boots it, prints the KUBECONFIG, leaves it running
+python tests/cluster/boot.py down    # ends every process, mount and network of it
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from machine import REPOSITORY, CannotHost, cache, programs, require, run
+
+STATE = REPOSITORY / "runs" / "cluster"
+NODE = "node-0"
+BRIDGE = "cni-tinyunet"
+ADDRESS = "10.244.0.1"  # the host on the pods' bridge: API server, kubelet and DNS listen here, not outside
+SERVER = f"https://{ADDRESS}:6443"
+GPUS = 2  # advertised, for scheduling; there is no device
+CLIENTS = {
+    "admin": "/O=system:masters/CN=admin",
+    "kubelet": f"/O=system:nodes/CN=system:node:{NODE}",
+    "manager": "/CN=system:kube-controller-manager",
+    "scheduler": "/CN=system:kube-scheduler",
+    "proxy": "/CN=system:kube-proxy",
+    "operator": "/O=system:masters/CN=mpi-operator",
+}
+
+
+class Cluster:
+    """The cluster and its processes.
+
+    Attributes:
+        state: Folder of keys, logs, pids and containers.
+        kubeconfig: Of the administrator.
+        socket: Of containerd.
+    """
+
+    def __init__(self, state: Path = STATE) -> None:
+        self.state = state
+        self.kubeconfig = state / "admin.kubeconfig"
+        self.socket = state / "run" / "containerd.sock"
+        self._bin = Path()
+
+    def up(self) -> None:
+        """Boot to a Ready node with the MPI Operator running.
+
+        Raises:
+            CannotHost: something is missing, or a part does not come up; the message names its log.
+        """
+        require()
+        self._bin = programs()
+        self.down()
+        for name in ("pki", "log", "pid", "cni", "kubelet", "run"):
+            (self.state / name).mkdir(parents=True, exist_ok=True)
+        self._write("netns", "\n".join(_namespaces()))
+        try:
+            self._certificates()
+            self._network()
+            self._control_plane()
+            self._node()
+            self._operator()
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """End everything; what is already gone is fine."""
+        for name in ("kubelet", "operator", "proxy", "coredns", "scheduler", "manager", "apiserver", "etcd"):
+            self.stop(name)
+        if self.socket.exists():
+            self._end_containers()
+        self.stop("containerd")
+        self._end_shims()
+        self._unmount()
+        self._remove_network()
+        if self.state.exists():
+            keep = self.state.parent / "cluster-log"
+            shutil.rmtree(keep, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.state / "log").rename(keep)
+            shutil.rmtree(self.state)
+
+    def kubectl(self, *words: object, stdin: str | None = None) -> str:
+        """Run kubectl as the administrator."""
+        binary = self._bin / "kubectl" if self._bin.name else programs() / "kubectl"
+        return run(binary, "--kubeconfig", self.kubeconfig, *words, input=stdin)
+
+    def apply(self, *objects: dict[str, object]) -> None:
+        """Apply objects."""
+        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def ctr(self, *words: object) -> str:
+        """Run containerd's client in Kubernetes' namespace."""
+        return run("ctr", "-a", self.socket, "-n", "k8s.io", *words)
+
+    def start(self, name: str, *command: object) -> None:
+        """Start a program; its output goes to log/NAME.log."""
+        with (self.state / "log" / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._write(f"pid/{name}", str(process.pid))
+
+    def stop(self, name: str, signum: int = signal.SIGKILL) -> None:
+        """End a program that `start` started and wait until it is gone."""
+        file = self.state / "pid" / name
+        if not file.exists():
+            return
+        pid = int(file.read_text())
+        if str(self.state).encode() in _command_line(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+            _wait_for_end(pid)
+        file.unlink()
+
+    def restart_api_server(self) -> None:
+        """Kill the API server and start it again: watches break, clients see refused connections."""
+        self.stop("apiserver")
+        self._api_server()
+        self._until("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+
+    # --- parts
+
+    def _certificates(self) -> None:
+        pki = self.state / "pki"
+        run("openssl", "genrsa", "-out", pki / "sa.key", 2048)
+        run(
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                30,
+                "-subj",
+                "/CN=test-ca",
+            ),
+            *("-keyout", pki / "ca.key", "-out", pki / "ca.crt"),
+        )
+        hosts = f"IP:127.0.0.1,IP:10.96.0.1,IP:{ADDRESS},DNS:kubernetes.default.svc,DNS:localhost"
+        self._certificate("apiserver", "/CN=kube-apiserver", hosts)
+        self._certificate("kubelet-server", f"/CN={NODE}", f"IP:{ADDRESS}")
+        for name, subject in CLIENTS.items():
+            self._certificate(name, subject)
+            self._write(f"{name}.kubeconfig", yaml.safe_dump(self._kubeconfig(name)))
+
+    def _certificate(self, name: str, subject: str, hosts: str = "") -> None:
+        pki = self.state / "pki"
+        self._write(f"pki/{name}.ext", f"subjectAltName={hosts}" if hosts else "")
+        key, request = ("-keyout", pki / f"{name}.key"), pki / f"{name}.csr"
+        run("openssl", "req", "-newkey", "rsa:2048", "-nodes", *key, "-out", request, "-subj", subject)
+        run(
+            *("openssl", "x509", "-req", "-in", request, "-days", 30, "-out", pki / f"{name}.crt"),
+            *(
+                "-CA",
+                pki / "ca.crt",
+                "-CAkey",
+                pki / "ca.key",
+                "-CAcreateserial",
+                "-extfile",
+                pki / f"{name}.ext",
+            ),
+        )
+
+    def _kubeconfig(self, name: str) -> dict[str, object]:
+        pki = self.state / "pki"
+        user = {"client-certificate": f"{pki}/{name}.crt", "client-key": f"{pki}/{name}.key"}
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {"name": "c", "cluster": {"server": SERVER, "certificate-authority": f"{pki}/ca.crt"}}
+            ],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+
+    def _network(self) -> None:
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        run("ip", "addr", "add", f"{ADDRESS}/24", "dev", BRIDGE)
+        run("ip", "link", "set", BRIDGE, "up")
+        subnet = {"subnet": "10.244.0.0/24", "gateway": ADDRESS}
+        ipam = {"type": "host-local", "ranges": [[subnet]], "routes": [{"dst": "0.0.0.0/0"}]}
+        ipam["dataDir"] = str(self.state / "ipam")
+        plugin = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": ipam}
+        conf = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
+        self._write("cni/10-bridge.conflist", yaml.safe_dump(conf, default_flow_style=True, width=10_000))
+
+    def _control_plane(self) -> None:
+        local = "http://127.0.0.1"
+        self.start(
+            *("etcd", "etcd", "--data-dir", self.state / "etcd", "--unsafe-no-fsync"),
+            *("--listen-client-urls", f"{local}:2379", "--advertise-client-urls", f"{local}:2379"),
+            *("--listen-peer-urls", f"{local}:2380", "--initial-advertise-peer-urls", f"{local}:2380"),
+            *("--initial-cluster", f"default={local}:2380"),
+        )
+        self._api_server()
+        self._until("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+        pki = self.state / "pki"
+        self._controller("manager", "kube-controller-manager",
+            f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt",
+            "--use-service-account-credentials",
+        )  # fmt: skip
+        self._controller("scheduler", "kube-scheduler")
+
+    def _api_server(self) -> None:
+        pki = self.state / "pki"
+        self.start(
+            "apiserver", self._bin / "kube-apiserver",
+            "--etcd-servers=http://127.0.0.1:2379",
+            f"--bind-address={ADDRESS}", f"--advertise-address={ADDRESS}", "--secure-port=6443",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--tls-cert-file={pki}/apiserver.crt", f"--tls-private-key-file={pki}/apiserver.key",
+            f"--client-ca-file={pki}/ca.crt", "--authorization-mode=Node,RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={pki}/sa.key", f"--service-account-signing-key-file={pki}/sa.key",
+            f"--kubelet-client-certificate={pki}/admin.crt", f"--kubelet-client-key={pki}/admin.key",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--feature-gates=WatchList=false",  # Debian's etcd 3.4 cannot stream lists
+        )  # fmt: skip
+
+    def _controller(self, name: str, program: str, *more: str) -> None:
+        config = self.state / f"{name}.kubeconfig"
+        same = [
+            f"--{flag}={config}"
+            for flag in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+        ]
+        self.start(
+            name, self._bin / program, *same, "--bind-address=127.0.0.1", "--leader-elect=false", *more
+        )
+
+    def _node(self) -> None:
+        self._containerd()
+        self._kubelet()
+        config = self.state / "proxy.kubeconfig"
+        self.start(
+            "proxy", self._bin / "kube-proxy", f"--kubeconfig={config}", f"--hostname-override={NODE}",
+            "--cluster-cidr=10.244.0.0/24", "--proxy-mode=iptables", "--bind-address=127.0.0.1",
+            "--healthz-bind-address=127.0.0.1:10256", "--nodeport-addresses=127.0.0.0/8",
+            "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0",
+            "--conntrack-tcp-timeout-close-wait=0",
+        )  # fmt: skip
+        self._write("Corefile", COREFILE.format(address=ADDRESS, kubeconfig=self.kubeconfig))
+        self.start("coredns", self._bin / "coredns", "-conf", self.state / "Corefile")
+        self._until("the node registers", lambda: self.kubectl("get", "node", NODE))
+        self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+        gpus = {"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(GPUS)}
+        self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps([gpus]))
+
+    def _containerd(self) -> None:
+        self._write("containerd.toml", CONTAINERD.format(state=self.state, socket=self.socket))
+        self.start("containerd", "containerd", "-c", self.state / "containerd.toml")
+        self._until("containerd answers", lambda: self.ctr("version"))
+        self.load(pause_image())
+
+    def _kubelet(self) -> None:
+        pki = self.state / "pki"
+        config = KUBELET.format(address=ADDRESS, pki=pki, socket=self.socket)
+        self._write("kubelet.yaml", config)
+        self.start(
+            "kubelet", self._bin / "kubelet", f"--config={self.state}/kubelet.yaml",
+            f"--kubeconfig={self.state}/kubelet.kubeconfig", f"--root-dir={self.state}/kubelet",
+            f"--hostname-override={NODE}", f"--node-ip={ADDRESS}",
+        )  # fmt: skip
+
+    def _operator(self) -> None:
+        module = REPOSITORY / "tests/cluster/programs/mpi-operator"
+        where = run(
+            "go", "list", "-m", "-f", "{{.Dir}}", "github.com/kubeflow/mpi-operator", cwd=module
+        ).strip()
+        crd = Path(where) / "manifests/base/kubeflow.org_mpijobs.yaml"
+        self.kubectl("apply", "--server-side", "-f", crd)
+        established = ("wait", "--for=condition=Established", "crd/mpijobs.kubeflow.org", "--timeout=20s")
+        self._until("the MPIJob type is served", lambda: self.kubectl(*established))
+        self.kubectl("create", "namespace", "mpi-operator")
+        config = f"-kubeConfig={self.state}/operator.kubeconfig"
+        self.start("operator", self._bin / "mpi-operator", config, "-lock-namespace=mpi-operator")
+
+    # --- images
+
+    def load(self, archive: Path) -> None:
+        """Import an image archive; pods use it with `imagePullPolicy: IfNotPresent`."""
+        self.ctr("image", "import", archive)
+
+    # --- small things
+
+    def _write(self, name: str, text: str) -> None:
+        (self.state / name).write_text(text)
+
+    def _until(self, what: str, call: Callable[[], object], seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                call()
+                return
+            except RuntimeError as error:
+                if time.monotonic() > end:
+                    raise CannotHost(
+                        f"not within {seconds:.0f} s: {what}; see runs/cluster-log ({error})"
+                    ) from error
+                time.sleep(0.25)
+
+    def _end_containers(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            for task in self.ctr("task", "ls", "-q").split():
+                with contextlib.suppress(RuntimeError):
+                    self.ctr("task", "delete", "--force", task)
+
+    def _end_shims(self) -> None:
+        mine = f"-address\0{self.socket}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            command = _command_line(int(entry.name))
+            if b"containerd-shim" in command and mine in command:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                _wait_for_end(int(entry.name))
+
+    def _unmount(self) -> None:
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        points = [line.split()[1] for line in lines]
+        for point in sorted((one for one in points if one.startswith(f"{self.state}/")), reverse=True):
+            run("umount", "-l", point)
+
+    def _remove_network(self) -> None:
+        before = self.state / "netns"
+        if before.exists():
+            for name in set(_namespaces()) - set(before.read_text().split()):
+                subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+            subprocess.run([programs() / "kube-proxy", "--cleanup"], capture_output=True)
+        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+
+
+def pause_image() -> Path:
+    """Make the image of the pods' sandbox: one static program that waits."""
+    archive = cache() / "images" / "pause.tar"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        container = run("buildah", "from", "scratch").strip()
+        run("buildah", "copy", "-q", container, "/usr/bin/catatonit", "/catatonit")
+        run("buildah", "config", "--entrypoint", '["/catatonit","-P"]', container)
+        run("buildah", "commit", "-q", "--rm", container, "localhost/pause:1")
+        run("buildah", "push", "-q", "localhost/pause:1", f"oci-archive:{archive}.part:localhost/pause:1")
+        Path(f"{archive}.part").rename(archive)
+    return archive
+
+
+def _namespaces() -> list[str]:
+    folder = Path("/var/run/netns")
+    return sorted(one.name for one in folder.glob("cni-*")) if folder.exists() else []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _wait_for_end(pid: int, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        if not _command_line(pid):
+            return
+        time.sleep(0.02)
+
+
+COREFILE = """\
+cluster.local:53 {{
+  bind {address}
+  kubernetes cluster.local {{
+    kubeconfig {kubeconfig}
+    pods insecure
+    ttl 1
+  }}
+  errors
+}}
+"""
+CONTAINERD = """\
+version = 2
+root = "{state}/containerd"
+state = "{state}/run"
+[grpc]
+ address = "{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+ sandbox_image = "localhost/pause:1"
+ restrict_oom_score_adj = true # without CAP_SYS_RESOURCE a score cannot be lowered
+ [plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "{state}/cni"
+"""
+KUBELET = """\
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+address: {address}
+authentication:
+  anonymous: {{enabled: false}}
+  x509: {{clientCAFile: {pki}/ca.crt}}
+  webhook: {{enabled: true}}
+authorization: {{mode: Webhook}}
+tlsCertFile: {pki}/kubelet-server.crt
+tlsPrivateKeyFile: {pki}/kubelet-server.key
+containerRuntimeEndpoint: unix://{socket}
+cgroupDriver: cgroupfs
+failSwapOn: false
+clusterDNS: [{address}]
+clusterDomain: cluster.local
+resolvConf: ""
+evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.available: "100Mi"}}
+imageGCHighThresholdPercent: 100
+"""
+
+
+def main() -> None:
+    """Boot or end the cluster from the shell."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    try:
+        if verb == "up":
+            start = time.monotonic()
+            cluster = Cluster()
+            cluster.up()
+            print(f"ready in {time.monotonic() - start:.1f} s: export KUBECONFIG={cluster.kubeconfig}")
+        elif verb == "down":
+            Cluster().down()
+        else:
+            sys.exit("usage: boot.py up|down")
+    except CannotHost as error:
+        sys.exit(f"cluster: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""One real cluster for all tests here; every test gets a namespace with Pod Security `restricted`."""
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from boot import Cluster
+from images import RANKS, ranks_image
+from machine import REPOSITORY, CannotHost
+
+from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods
+
+PYTHON = Path(sys.base_prefix)
+ENVIRONMENT = Path(sys.prefix)
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The booted cluster; it is ended with the session."""
+    made = Cluster()
+    try:
+        made.up()
+        made.load(ranks_image(PYTHON, ENVIRONMENT))
+    except CannotHost as error:
+        made.down()
+        pytest.fail(f"this machine cannot host the cluster: {error}", pytrace=False)
+    os.environ["KUBECONFIG"] = str(made.kubeconfig)
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of one test; it and all in it are gone afterwards."""
+    name = f"test-{next(_numbers)}"
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s")
+
+
+@pytest.fixture
+def shell(namespace: str) -> "Shell":
+    """Makes jobs whose ranks run a shell command."""
+    return Shell(namespace)
+
+
+class Shell:
+    """Jobs of plain shell ranks: they start in a second."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def job(self, script: str, **changes: object) -> MPIJobSpec:
+        """Give a job of two ranks that run `script`."""
+        small = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
+        values = {
+            "name": "ranks",
+            "namespace": self.namespace,
+            "image": RANKS,
+            "command": ("sh", "-c", script),
+            "pods": WorkerPods(resources=small),
+            "shm": "32Mi",
+            "restarts": 0,
+            "pending_seconds": 60,
+        }
+        return MPIJobSpec(**(values | changes))
+
+
+def mounted_environment(cluster: Cluster, namespace: str) -> WorkerPods:
+    """Give worker pods that see this Python environment, read-only, at its own paths.
+
+    Pod Security `restricted` forbids hostPath in pods, so each folder is a cluster volume with a claim.
+    """
+    volumes, mounts = [], []
+    for number, path in enumerate((PYTHON, ENVIRONMENT, REPOSITORY / "components")):
+        name = f"{namespace}-{number}"
+        cluster.apply(*_claimed(name, namespace, path))
+        claim = {"claimName": name, "readOnly": True}
+        volumes.append({"name": f"host-{number}", "persistentVolumeClaim": claim})
+        mounts.append({"name": f"host-{number}", "mountPath": str(path), "readOnly": True})
+    return WorkerPods(volumes=volumes, volume_mounts=mounts)
+
+
+def _claimed(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
+    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    size, claim = {"storage": "1Gi"}, {"name": name, "namespace": namespace}
+    volume = common | {"capacity": size, "hostPath": {"path": str(path)}, "claimRef": claim}
+    request = common | {"volumeName": name, "resources": {"requests": size}}
+    return (
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": claim, "spec": request},
+    )
+
+
+def items(cluster: Cluster, kind: str, namespace: str) -> list[dict]:
+    """List objects of a kind."""
+    return json.loads(cluster.kubectl("-n", namespace, "get", kind, "-o", "json"))["items"]
