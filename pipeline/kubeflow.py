@@ -1,0 +1,136 @@
+"""Talk to a Kubeflow Pipelines API: who we are, whether it answers, and its errors in one line.
+
+Credentials come from the environment only: KFP_TOKEN (bearer), KFP_COOKIES (a dex or oauth2-proxy session), or, inside a
+pod, the projected service-account token. KFP_CA_CERT names a CA file.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import kfp
+import kfp_server_api
+import urllib3
+from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
+
+from tinyunet.errors import UserError
+
+POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Give a parser with the options that every verb has."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--host", default=os.environ.get("KF_PIPELINES_ENDPOINT", ""), help="URL of the API")
+    options.add_argument("--namespace", default="", help="your profile, on multi-user Kubeflow")
+    options.add_argument("--variant", default="cpu", help="cpu or gpu: which compiled pipeline")
+    options.add_argument("--name", default="tinyunet", help="of the pipeline on the server")
+    return options
+
+
+def connect(host: str, namespace: str = "") -> kfp.Client:
+    """Give a client of an API that answers.
+
+    Args:
+        host: URL; empty is the cluster that this pod or kubeconfig belongs to.
+        namespace: Profile on multi-user Kubeflow.
+
+    Raises:
+        UserError: if there is no such API.
+    """
+    if host and not host.startswith(("http://", "https://")):
+        raise UserError(f"host is {host!r}; expected a URL, such as https://kubeflow.example.org/pipeline")
+    if host:
+        _check_answers(host)
+    elif not (os.environ.get("KUBERNETES_SERVICE_HOST") or _kubeconfig().is_file()):
+        raise UserError(
+            f"no host: give HOST=https://…; none is known, there is no {_kubeconfig()} and this is no pod"
+        )
+    pod = ServiceAccountTokenVolumeCredentials() if POD_TOKEN.is_file() else None
+    token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # a FutureWarning about backends before 2.0
+        return kfp.Client(
+            host=host or None,
+            namespace=namespace or "kubeflow",
+            existing_token=token,
+            cookies=cookies,
+            credentials=None if token or cookies else pod,
+            ssl_ca_cert=os.environ.get("KFP_CA_CERT"),
+        )
+
+
+@contextlib.contextmanager
+def one_line_errors(host: str, namespace: str) -> Iterator[None]:
+    """Turn the SDK's exceptions into a UserError, and keep its own prints to itself."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    except kfp_server_api.ApiException as error:
+        raise UserError(explain(error, host, namespace)) from error
+    except (urllib3.exceptions.HTTPError, TimeoutError, OSError) as error:
+        raise UserError(f"{host or 'the cluster'} does not answer ({_short(error)}); check HOST") from error
+
+
+def explain(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
+    """Say in one line what an HTTP error of the API means, and what to do."""
+    place = f"{host or 'the cluster'}"
+    remedy = {
+        400: "check the parameters and the namespace (NAMESPACE=… on multi-user Kubeflow, none elsewhere)",
+        401: "set KFP_TOKEN or KFP_COOKIES to a valid session",
+        403: f"this account may not do that in namespace {namespace or '(none given)'}; give NAMESPACE=your-profile",
+        404: "expected the Kubeflow Pipelines API there (behind Kubeflow's gateway it is HOST/pipeline)",
+    }.get(error.status, "see the log of ml-pipeline")
+    return f"{place} answered {error.status}: {message(error)}; {remedy}"
+
+
+def message(error: kfp_server_api.ApiException) -> str:
+    """Give the API's own words for an error, else the HTTP reason."""
+    try:
+        body = json.loads(error.body or "{}")
+        text = body.get("error_message") or body.get("message") or body.get("error") or error.reason
+    except (ValueError, AttributeError, TypeError):
+        text = error.reason
+    return " ".join(str(text).split())[:300]
+
+
+def _check_answers(host: str) -> None:
+    """Find an address that does not answer, or that answers with a login page, before the SDK's slow retries."""
+    context = ssl.create_default_context(cafile=os.environ.get("KFP_CA_CERT"))
+    request = urllib.request.Request(f"{host.rstrip('/')}/apis/v2beta1/healthz", headers=_headers())  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
+            kind = answer.headers.get_content_type()
+    except urllib.error.HTTPError:
+        return  # the SDK's call says more
+    except (OSError, urllib.error.URLError) as error:
+        raise UserError(f"{host} does not answer ({_short(error)}); check HOST") from error
+    if kind == "text/html":
+        raise UserError(
+            f"{host} answers with a web page, not the API: set KFP_TOKEN or KFP_COOKIES, or check HOST"
+        )
+
+
+def _headers() -> dict[str, str]:
+    token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
+    return {
+        **({"Authorization": f"Bearer {token}"} if token else {}),
+        **({"Cookie": cookies} if cookies else {}),
+    }
+
+
+def _kubeconfig() -> Path:
+    return Path(os.environ.get("KUBECONFIG", "").split(":")[0] or Path.home() / ".kube" / "config")
+
+
+def _short(error: BaseException) -> str:
+    reason = getattr(error, "reason", None) or error
+    return " ".join(str(reason).split())[:200]

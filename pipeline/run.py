@@ -1,0 +1,182 @@
+"""Start a run on Kubeflow and follow it to its end, or schedule it; the pipeline is uploaded first if need be."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import kfp
+import kfp_server_api
+import urllib3
+import yaml
+
+from pipeline.kubeflow import one_line_errors, parser
+from pipeline.upload import Uploaded, package, upload_from
+from tinyunet.errors import UserError
+
+TERMINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+READ: Mapping[str, Callable[[str], Any]] = {
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "STRING": str,
+    "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
+}
+TOLERATED = 12  # failed polls in a row: a minute of an API server that restarts
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    options = parser(__doc__)
+    options.add_argument("--experiment", default="tinyunet", help="made if it does not exist")
+    options.add_argument("--param", dest="params", action="append", default=[], metavar="KEY=VALUE")
+    options.add_argument("--cron", help="schedule instead: 6 fields, seconds first, e.g. '0 0 3 * * *'")
+    options.add_argument("--service-account", default=None, help="of the run's pods")
+    options.add_argument("--no-follow", action="store_true", help="start only")
+    options.add_argument("--poll", type=float, default=5.0, help="seconds between two looks at the run")
+    return options.parse_args(argv)
+
+
+def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
+    """Read KEY=VALUE pairs as the types that the compiled pipeline declares.
+
+    Raises:
+        UserError: for an unknown parameter or a value that does not fit.
+    """
+    spec = next(yaml.safe_load_all(path.read_text()))
+    declared = {k: v["parameterType"] for k, v in spec["root"]["inputDefinitions"]["parameters"].items()}
+    values = {}
+    for pair in pairs:
+        key, found, text = pair.partition("=")
+        if not found or key not in declared:
+            known = ", ".join(sorted(declared))
+            raise UserError(f"--param {pair}: expected KEY=VALUE with KEY one of: {known}")
+        try:
+            values[key] = READ[declared[key]](text)
+        except (ValueError, KeyError) as error:
+            raise UserError(f"--param {pair}: expected a value of type {declared[key]}") from error
+    return values
+
+
+def check_cron(expression: str) -> str:
+    """Give the expression back if it has six fields.
+
+    Raises:
+        UserError: if it has not.
+    """
+    if len(expression.split()) != 6:
+        raise UserError(
+            f"cron is {expression!r}; expected 6 fields: second minute hour day month weekday, e.g. '0 0 3 * * *'"
+        )
+    return expression
+
+
+def follow(client: kfp.Client, run_id: str, *, poll: float) -> Any:  # noqa: ANN401  the SDK's run, untyped
+    """Print every change of state until the run has ended, whichever way; give the run."""
+    seen: dict[str, str] = {}
+    failures = 0
+    while True:
+        try:
+            run = client.get_run(run_id)
+            failures = 0
+        except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
+            failures += 1
+            if getattr(error, "status", 500) < 500 or failures > TOLERATED:
+                raise
+            time.sleep(poll)
+            continue
+        _print_changes(run, seen)
+        if run.state in TERMINAL:
+            return run
+        time.sleep(poll)
+
+
+def _print_changes(run: Any, seen: dict[str, str]) -> None:  # noqa: ANN401
+    tasks = (run.run_details.task_details if run.run_details else None) or []
+    states = {task.display_name: task.state for task in tasks if task.state and task.display_name}
+    for name, state in {**states, "run": run.state or "PENDING"}.items():
+        if seen.get(name) != state:
+            print(f"{time.strftime('%H:%M:%S')}  {name}: {state}", file=sys.stderr, flush=True)
+            seen[name] = state
+
+
+def start(client: kfp.Client, done: Uploaded, options: argparse.Namespace, params: dict[str, Any]) -> str:
+    """Start a run of the uploaded version; give its id."""
+    experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
+    run = client.run_pipeline(
+        experiment.experiment_id,
+        f"{options.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+        params=params,
+        pipeline_id=done.pipeline_id,
+        version_id=done.version_id,
+        service_account=options.service_account,
+    )
+    return str(run.run_id)
+
+
+def schedule(
+    client: kfp.Client, done: Uploaded, options: argparse.Namespace, params: dict[str, Any]
+) -> tuple[str, bool]:
+    """Schedule the uploaded version, once per expression and version; give the schedule's id, and if it is new."""
+    experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
+    name = f"{options.name} {done.version} {options.cron}"
+    listed = client.list_recurring_runs(experiment_id=experiment.experiment_id, page_size=100).recurring_runs
+    for known in listed or ():
+        if known.display_name == name and known.status != "DISABLED":
+            return str(known.recurring_run_id), False
+    made = client.create_recurring_run(
+        experiment.experiment_id,
+        name,
+        cron_expression=options.cron,
+        no_catchup=True,
+        params=params,
+        pipeline_id=done.pipeline_id,
+        version_id=done.version_id,
+        service_account=options.service_account,
+    )
+    return str(made.recurring_run_id), True
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Do what the command line says; give the exit code: 0 only for a run that succeeded."""
+    params = parameters(package(options.variant), options.params)
+    if options.cron is not None:
+        check_cron(options.cron)
+    client, done = upload_from(options)
+    if options.cron is not None:
+        with one_line_errors(options.host, options.namespace):
+            schedule_id, new = schedule(client, done, options, params)
+        print(f"schedule {options.cron!r}: {'created' if new else 'already there'}")
+        print(f"{options.host}/#/recurringrun/details/{schedule_id}")
+        return 0
+    with one_line_errors(options.host, options.namespace):
+        run_id = start(client, done, options, params)
+    print(f"{options.host}/#/runs/details/{run_id}", flush=True)
+    return 0 if options.no_follow else _follow_to_the_end(client, run_id, options)
+
+
+def _follow_to_the_end(client: kfp.Client, run_id: str, options: argparse.Namespace) -> int:
+    with one_line_errors(options.host, options.namespace):
+        run = follow(client, run_id, poll=options.poll)
+    if run.state == "SUCCEEDED":
+        return 0
+    reason = f": {run.error.message}" if run.error and run.error.message else ""
+    print(f"tinyunet: error: run {run_id} ended as {run.state}{reason}", file=sys.stderr)
+    return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or schedule; give the exit code."""
+    try:
+        return execute(parse(argv))
+    except UserError as error:
+        print(f"tinyunet: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tinyunet: stopped following; the run goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
