@@ -1,6 +1,5 @@
 """Records in memory, resized, and the batches of a training run."""
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tinyunet.data.augment import draw, pose, shift_into
 from tinyunet.data.prefetch import ahead
 from tinyunet.data.resize import area_average
 from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, order
-from tinyunet.data.tfrecord import SPLITS, Record, parse, read_manifest
+from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse, read_manifest
 from tinyunet.errors import UserError
 
 Array = NDArray[np.uint8]
@@ -106,8 +105,8 @@ def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_s
     """Give the batches of steps `start` to `config.steps`, for one rank.
 
     Defective and defect-free images are two endless streams, each with a fresh permutation per epoch. A
-    global batch takes `clean_fraction` of its images from the second, spread evenly, and rank r takes the r-th of
-    `world_size` contiguous slices. Close the iterator to end its thread early.
+    global batch takes `clean_fraction` of its images from the second, spread evenly, and rank r takes the
+    r-th of `world_size` contiguous slices. Close the iterator to end its thread early.
 
     Args:
         split: Images in memory.
@@ -177,32 +176,19 @@ def _check(split: Split, config: TrainConfig, world_size: int) -> None:
 def _read_shard(path: Path, shard: dict[str, Any], size: int, verify: bool) -> list[Record]:
     import tensorflow as tf
 
-    _check_shard(path, shard, verify)
+    check_shard(path.parent, shard, verify=verify)
     try:
         records = [
             _shrink(parse(item), size) for item in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         ]
     except (tf.errors.DataLossError, ValueError, tf.errors.InvalidArgumentError) as error:
         text = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} is damaged ({text}); convert the dataset again") from error
+        raise UserError(f"{path} is damaged ({text}); remove the folder and convert again") from error
     if len(records) != shard["images"]:
         raise UserError(
-            f"{path} holds {len(records)} images, the manifest says {shard['images']}; convert again"
+            f"{path} holds {len(records)} images, not {shard['images']}; remove the folder and convert again"
         )
     return records
-
-
-def _check_shard(path: Path, shard: dict[str, Any], verify: bool) -> None:
-    if not path.is_file():
-        raise UserError(f"{path} is missing, but listed in manifest.json; convert the dataset again")
-    if path.stat().st_size != shard["bytes"]:
-        raise UserError(
-            f"{path} has {path.stat().st_size} bytes, the manifest says {shard['bytes']}; convert again"
-        )
-    if verify and hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
-        raise UserError(
-            f"{path} is not the file of manifest.json (its SHA-256 differs); convert the dataset again"
-        )
 
 
 def _shrink(record: Record, size: int) -> Record:

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from tinyunet.data.dagm import FOLDERS, class_folder, summary
+from tinyunet.data.dagm import read_class, summary
+from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.progress import say
+from tinyunet.data.report import render
+from tinyunet.data.sources import is_synthetic, public, stage
 from tinyunet.data.validate import Report, validate
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json
@@ -35,65 +34,39 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
     """
     with part_folder(out) as part:
         stage(source, part, class_id)
-        report = validate(part, class_id, synthetic=source.startswith("synthetic:"))
+        report = validate(part, class_id, synthetic=is_synthetic(source))
         if report.problems:
             raise UserError(summary(public(source), report.problems))
         manifest = describe(report, source)
         if is_done(out, manifest["digest"]):
+            verify(out)
             say(f"{out} already holds this dataset ({manifest['digest'][:12]}), nothing to do")
             return read_json(out / "manifest.json")
+        for name in report.ignored:
+            (part / name).unlink()
         (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         (part / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+        (part / "report.html").write_text(render(report, manifest), encoding="utf-8")
         part.rename(out)
     say(f"{out}: {_counts(report)}, digest {manifest['digest'][:12]}")
     return manifest
 
 
-def stage(source: str, part: Path, class_id: int) -> None:
-    """Put the files of one class into `part` in the official layout, unchecked."""
-    if source.startswith("synthetic:"):
-        from tinyunet.data.synthetic import generate, parse_source
-
-        generate(part, class_id, parse_source(source))
-    else:
-        _stage_path(Path(source), part, class_id)
-
-
-def _stage_path(path: Path, part: Path, class_id: int) -> None:
-    folder = class_folder(path, class_id)
-    for name in FOLDERS.values():
-        if (folder / name).is_dir():
-            shutil.copytree(folder / name, part / name)
-
-
-@contextmanager
-def part_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside `out` to work in; it is gone afterwards unless it was renamed to `out`."""
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def is_done(out: Path, digest: str) -> bool:
-    """Tell whether `out` holds the dataset of that digest already.
+def verify(out: Path) -> None:
+    """Compare every file of an ingested dataset with its manifest.
 
     Raises:
-        UserError: if it holds anything else.
+        UserError: naming the first file that is missing or has changed.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    if not (out / "manifest.json").is_file():
-        raise UserError(f"{out} exists and is not a dataset made here; choose another folder or remove it")
-    held = read_json(out / "manifest.json").get("digest")
-    if held != digest:
-        raise UserError(
-            f"{out} holds other content ({str(held)[:12]}, not {digest[:12]}); remove it or choose another"
-        )
-    return True
+    samples = {(s.split, s.name): s for s in read_class(out, read_json(out / "manifest.json")["class_id"])}
+    for entry in read_json(out / "manifest.json")["files"]:
+        sample = samples.get((entry["split"], entry["name"]))
+        hashes = None if sample is None else (_sha256(sample.image_path), _sha256(sample.mask_path))
+        if hashes != (entry["image_sha256"], entry["mask_sha256"]):
+            raise UserError(
+                f"{out}: {entry['split']} image {entry['name']} or its mask is missing or has changed; "
+                "remove the folder and ingest again"
+            )
 
 
 def describe(report: Report, source: str) -> dict[str, Any]:
@@ -114,7 +87,7 @@ def describe(report: Report, source: str) -> dict[str, Any]:
         "class_id": report.class_id,
         "digest": content_digest(files),
         "complete": report.complete,
-        "synthetic": source.startswith("synthetic:"),
+        "synthetic": is_synthetic(source),
         "image_shape": list(report.shape),
         "splits": report.counts(),
         "files": files,
@@ -127,14 +100,10 @@ def content_digest(files: list[dict[str, Any]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def public(source: str) -> str:
-    """Give a source without what may be secret: user, password and query of a URL."""
-    if not source.startswith(("http://", "https://", "s3://")):
-        return source
-    parts = urlsplit(source)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
 def _counts(report: Report) -> str:
     counts = report.counts().items()
     return ", ".join(f"{split} {n['images']} images ({n['defective']} defective)" for split, n in counts)
+
+
+def _sha256(path: Path | None) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None

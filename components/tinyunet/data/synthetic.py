@@ -3,8 +3,6 @@
 Images are seeded one by one, so the same options give the same bytes on the same software.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.data.dagm import FOLDERS, Sample, format_labels
-from tinyunet.data.progress import track
+from tinyunet.data.progress import parallel
 from tinyunet.data.textures import KINDS, Image, Kind
 from tinyunet.errors import UserError
 from tinyunet.schema import Config, require
@@ -76,10 +74,7 @@ def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
     samples = _plan(folder, config)
     for name in FOLDERS.values():
         (folder / name / "Label").mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(lambda item: _write(item[1], class_id, config, item[0]), enumerate(samples, start=1))
-        for _ in track(work, f"generating class {class_id}", total=len(samples)):
-            pass
+    parallel(lambda sample: _write(sample, class_id, config), samples, f"generating class {class_id}")
     for split, name in FOLDERS.items():
         text = format_labels(sample for sample in samples if sample.split == split)
         (folder / name / "Label" / "Labels.txt").write_bytes(text.encode())
@@ -115,10 +110,10 @@ def _plan(folder: Path, config: SyntheticConfig) -> list[Sample]:
     return samples
 
 
-def _write(sample: Sample, class_id: int, config: SyntheticConfig, number: int) -> None:
+def _write(sample: Sample, class_id: int, config: SyntheticConfig) -> None:
     from PIL import Image as Picture
 
-    image, mask = make_image(class_id, config, number, defective=sample.defective)
+    image, mask = make_image(class_id, config, int(sample.name), defective=sample.defective)
     Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1)
     if sample.mask_path:
         Picture.fromarray(mask).save(sample.mask_path, format="PNG", compress_level=6)

@@ -53,13 +53,14 @@ def _blurred(image: Image, y: float, x: float) -> Image:
 def _noise(rng: Rng, size: int, y: float, x: float) -> Image:
     """Give Gaussian noise of unit deviation, blurred by y and x pixels (at 512)."""
     noise = _blurred(rng.standard_normal((size, size), dtype=np.float32), y, x)
-    return noise / noise.std()
+    return _grey(noise / noise.std())
 
 
 def _grid(size: int) -> tuple[Image, Image]:
     """Give y and x of every pixel in pixels at 512."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) * (512 / size)
-    return np.meshgrid(axis, axis, indexing="ij")  # type: ignore[return-value]
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    return y, x
 
 
 def _inside(u: Image, v: Image, edge: float = 0.3) -> Image:

@@ -1,6 +1,7 @@
 """Convert an ingested class to sharded TFRecords with a manifest; the same input gives the same bytes."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from tinyunet.config import DataConfig
 from tinyunet.data.dagm import Sample, read_class
-from tinyunet.data.ingest import is_done, part_folder
+from tinyunet.data.output import is_done, part_folder
+from tinyunet.data.pixels import read_grey
 from tinyunet.data.progress import say, track
 from tinyunet.data.splits import validation_names
-from tinyunet.data.validate import read_grey
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json
 
@@ -59,6 +60,8 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
     """
     dataset = read_raw(raw, config.class_id)
     hashes = {(f["split"], f["name"]): (f["image_sha256"], f["mask_sha256"]) for f in dataset["files"]}
+    import tensorflow  # noqa: F401  takes seconds: here it does not count as progress
+
     groups = _groups(read_class(raw, config.class_id), config)
     with part_folder(out) as part:
         splits = {}
@@ -70,6 +73,9 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
             )
         manifest = _manifest(dataset, config, splits)
         if is_done(out, manifest["digest"]):
+            for split in manifest["splits"].values():
+                for shard in split["shards"]:
+                    check_shard(out, shard, verify=True)
             say(f"{out} already holds these records ({manifest['digest'][:12]}), nothing to do")
             return read_manifest(out)
         (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -109,9 +115,25 @@ def read_manifest(records: Path) -> dict[str, Any]:
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION or "validation" not in manifest.get("splits", {}):
         raise UserError(
-            f"{records}/manifest.json is of schema {version}, expected {SCHEMA_VERSION} of records; convert again"
+            f"{records} has a manifest of schema {version}, not of records ({SCHEMA_VERSION}); convert again"
         )
     return manifest
+
+
+def check_shard(records: Path, shard: dict[str, Any], *, verify: bool) -> None:
+    """Compare a shard with its entry in the manifest: there, of that size, and with `verify` of that SHA-256.
+
+    Raises:
+        UserError: naming the file.
+    """
+    path = records / shard["file"]
+    if not path.is_file():
+        raise UserError(f"{path} is missing, but in manifest.json; remove the folder and convert again")
+    size = path.stat().st_size
+    if size != shard["bytes"]:
+        raise UserError(f"{path} has {size} bytes, not {shard['bytes']}; remove the folder and convert again")
+    if verify and hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
+        raise UserError(f"{path} has changed (its SHA-256 differs); remove the folder and convert again")
 
 
 def serialize(record: Record) -> bytes:
@@ -196,7 +218,7 @@ def _write_split(
     for index in range(shards):
         path = folder / f"{split}-{index:05d}-of-{shards:05d}.tfrecord"
         size = (index + 1) * count // shards - index * count // shards
-        defective += _write_shard(path, [next(stream) for _ in range(size)], digest.update)
+        defective += _write_shard(path, list(itertools.islice(stream, size)), digest.update)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         described.append({"file": path.name, "images": size, "bytes": path.stat().st_size, "sha256": sha256})
     return {"images": count, "defective": defective, "digest": digest.hexdigest(), "shards": described}

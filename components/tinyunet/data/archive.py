@@ -1,0 +1,141 @@
+"""One class out of a .zip of DAGM2007; what could do harm is refused before anything is written."""
+
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from tinyunet.data.dagm import FOLDERS
+from tinyunet.data.progress import track
+from tinyunet.errors import UserError
+
+MAX_BYTES = 32 * 2**30  # the ten classes take 5 GiB
+MAX_RATIO = 100  # PNG files hardly shrink
+MAX_MEMBERS = 100_000
+
+Members = dict[PurePosixPath, zipfile.ZipInfo]
+
+
+def unpack(path: Path, part: Path, class_id: int, *, name: str | None = None, nested: bool = True) -> None:
+    """Extract Train and Test of one class into `part`.
+
+    The class may lie anywhere in the archive: as `ClassN/Train/…`, bare `Train/…`, or in a `ClassN.zip`.
+
+    Args:
+        path: The archive.
+        part: Folder to extract into.
+        class_id: 1 to 10.
+        name: What to call the archive in messages.
+        nested: Whether to look into a `ClassN.zip` inside.
+
+    Raises:
+        UserError: if it is no zip, damaged, encrypted, too large or dangerous, or lacks the class.
+    """
+    name = name or str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = check(archive, name, path.stat().st_size)
+            inner = [info for member, info in members.items() if member.name == f"Class{class_id}.zip"]
+            prefix = _prefix(members, class_id)
+            if prefix is None and inner and nested:
+                return _unpack_inner(archive, inner[0], part, class_id, name)
+            if prefix is None:
+                raise UserError(
+                    f"{name} does not hold Class{class_id}/Train or Test; expected an archive of DAGM2007"
+                )
+            return _extract(archive, members, prefix, part)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"{name} is not a whole .zip ({text}); fetch it again") from error
+
+
+def check(archive: zipfile.ZipFile, name: str, size: int) -> Members:
+    """Look at every entry of an archive before any is read.
+
+    Args:
+        archive: Opened archive.
+        name: What to call it.
+        size: Its bytes.
+
+    Returns:
+        Its files by path.
+
+    Raises:
+        UserError: for paths that lead out of the folder, links, encryption, doubles, or sizes of a bomb.
+    """
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    if len(infos) > MAX_MEMBERS or total > MAX_BYTES or total > MAX_RATIO * max(size, 1):
+        raise UserError(
+            f"{name} would unpack {len(infos)} files of {total} bytes from {size}, more than PNG files do; "
+            "unpack it yourself if you trust it"
+        )
+    members: Members = {}
+    for info in infos:
+        _refuse(info, name)
+        if not info.is_dir() and PurePosixPath(info.filename) in members:
+            raise UserError(f"{name} holds {info.filename!r} twice; make the archive anew")
+        if not info.is_dir():
+            members[PurePosixPath(info.filename)] = info
+    return members
+
+
+def _refuse(info: zipfile.ZipInfo, name: str) -> None:
+    # orig_filename: zipfile itself cuts names at NUL and turns the system's separators into "/".
+    raw = info.orig_filename
+    reason = None
+    if raw.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", raw):
+        reason = "has an absolute path"
+    elif ".." in re.split(r"[/\\]", raw) or "\0" in raw:
+        reason = "leads out of the folder"
+    elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        reason = "is a link or a special file"
+    elif info.flag_bits & 0x1:
+        reason = "is encrypted"
+    if reason:
+        raise UserError(f"{name}: entry {raw!r} {reason}; refused, nothing was unpacked")
+
+
+def _prefix(members: Members, class_id: int) -> PurePosixPath | None:
+    """Find the folder of the class: the shallowest `ClassN`, else one not named after a class."""
+    folders = {
+        PurePosixPath(*member.parts[:depth])
+        for member in members
+        for depth, part in enumerate(member.parts[:-1])
+        if part in FOLDERS.values() and "__MACOSX" not in member.parts
+    }
+    ranked: Sequence[PurePosixPath] = sorted(folders, key=lambda folder: (len(folder.parts), str(folder)))
+    named = [folder for folder in ranked if folder.name == f"Class{class_id}"]
+    bare = [folder for folder in ranked if not re.fullmatch(r"Class\d+", folder.name)]
+    return next(iter(named or bare), None)
+
+
+def _extract(archive: zipfile.ZipFile, members: Members, prefix: PurePosixPath, part: Path) -> None:
+    from tinyunet.runtime.transfer import require_space
+
+    depth = len(prefix.parts)
+    inside = {
+        member.parts[depth:]: info for member, info in members.items() if member.parts[:depth] == prefix.parts
+    }
+    wanted = {
+        parts: info for parts, info in inside.items() if len(parts) > 1 and parts[0] in FOLDERS.values()
+    }
+    require_space(part, sum(info.file_size for info in wanted.values()))
+    for parts, info in track(wanted.items(), "unpacking", total=len(wanted), unit="files"):
+        target = part.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(info) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+
+
+def _unpack_inner(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, part: Path, class_id: int, name: str
+) -> None:
+    inner = part / "inner.zip"
+    with archive.open(info) as source, inner.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    unpack(inner, part, class_id, name=f"{name}!{info.filename}", nested=False)
+    inner.unlink()

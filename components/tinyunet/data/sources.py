@@ -1,0 +1,85 @@
+"""Where a class comes from: a folder, an archive, S3, https or the generator."""
+
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tinyunet.data.dagm import FOLDERS, class_folder
+from tinyunet.data.progress import parallel
+from tinyunet.errors import UserError
+
+KINDS = "a folder, a .zip, s3://bucket/prefix, https://… or synthetic://"
+
+
+def stage(source: str, part: Path, class_id: int) -> None:
+    """Put Train and Test of one class into `part`, unchecked.
+
+    Raises:
+        UserError: if there is no such source, or the class is not in it.
+    """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
+    if scheme is None:
+        _stage_path(Path(source), part, class_id)
+    elif scheme[1] == "synthetic":
+        from tinyunet.data.synthetic import generate, parse_source
+
+        generate(part, class_id, parse_source(source))
+    elif scheme[1] in ("s3", "https", "http"):
+        _stage_remote(source, part, class_id)
+    else:
+        raise UserError(f"{source} is a {scheme[1]} URL; expected {KINDS}")
+
+
+def is_synthetic(source: str) -> bool:
+    """Tell whether a source is the generator."""
+    return source.startswith("synthetic://")
+
+
+def public(source: str) -> str:
+    """Give a source without what may be secret: user, password and query of a URL."""
+    if not source.startswith(("http://", "https://", "s3://")):
+        return source
+    parts = urlsplit(source)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _stage_path(path: Path, part: Path, class_id: int) -> None:
+    if not path.exists():
+        raise UserError(f"{path} does not exist; expected {KINDS}")
+    if path.is_dir():
+        return _copy(class_folder(path, class_id), part)
+    if path.suffix.lower() != ".zip":
+        raise UserError(f"{path} is a file, but not a .zip; expected {KINDS}")
+    from tinyunet.data.archive import unpack
+
+    return unpack(path, part, class_id)
+
+
+def _copy(folder: Path, part: Path) -> None:
+    """Copy the files of Train, Train/Label, Test and Test/Label."""
+    places = [folder / name / below for name in FOLDERS.values() for below in ("", "Label")]
+    files = [path for place in places if place.is_dir() for path in place.iterdir() if path.is_file()]
+    for place in places:
+        (part / place.relative_to(folder)).mkdir(parents=True, exist_ok=True)
+    parallel(lambda path: shutil.copyfile(path, part / path.relative_to(folder)), files, "copying")
+
+
+def _stage_remote(source: str, part: Path, class_id: int) -> None:
+    from tinyunet.runtime import storage
+
+    download = part / "download"
+    download.mkdir()
+    path = urlsplit(source).path
+    if source.startswith("s3://") and not path.lower().endswith(".zip"):
+        prefix = source.rstrip("/")
+        wanted = f"{prefix}/Class{class_id}/"
+        found = any(name.startswith(wanted) for name in storage.list_objects(prefix))
+        _copy(
+            class_folder(storage.fetch(wanted if found else f"{prefix}/", download / "class"), class_id), part
+        )
+    else:
+        from tinyunet.data.archive import unpack
+
+        unpack(storage.fetch(source, download / "archive.zip"), part, class_id, name=public(source))
+    shutil.rmtree(download)
