@@ -32,7 +32,7 @@ def pixel_threshold(counts: Counts, defective: NDArray[np.bool_]) -> Threshold:
     return Threshold(
         value / LEVELS,
         f"middle of {(start + 1) / LEVELS:g} to {(end + 1) / LEVELS:g}, where the mean Dice of "
-        f"{int(defective.sum())} defective validation images is within {PLATEAU} of its best "
+        f"{_images(int(defective.sum()))} is within {PLATEAU} of its best "
         f"({curve.max():.3f})",
     )
 
@@ -76,3 +76,7 @@ def _widest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
     starts, ends = edges[::2], edges[1::2] - 1
     widest = int(np.argmax(ends - starts))
     return int(starts[widest]), int(ends[widest])
+
+
+def _images(count: int) -> str:
+    return f"{count} defective validation image{'s' if count != 1 else ''}"

@@ -1,0 +1,97 @@
+"""Logits of whole splits: in batches, over several poses, with progress, in constant memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tinyunet.config import EvalConfig
+from tinyunet.data.dataset import Split
+from tinyunet.data.progress import track
+from tinyunet.errors import UserError
+from tinyunet.model import metrics
+from tinyunet.model.unet import forward_function
+
+MASK_LEVEL = 128
+"""Coverage (0 to 255) from which a pixel of a resized mask counts as defective: half of it."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model says about a split.
+
+    Attributes:
+        split: The images and labels.
+        counts: Pixel counts of every image at every threshold.
+        scores: float64 [N], image-level scores (logits).
+    """
+
+    split: Split
+    counts: metrics.Counts
+    scores: metrics.Floats
+
+
+class Predictor:
+    """Logits of grey images, averaged over the poses that the configuration asks for."""
+
+    def __init__(self, model: keras.Model, config: EvalConfig) -> None:
+        self._forward = forward_function(model)
+        self._poses = range(config.test_time_poses)
+        self._batch_size = config.batch_size
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict one batch.
+
+        Args:
+            images: uint8 [b, S, S].
+
+        Returns:
+            float32 [b, S, S].
+        """
+        total = np.zeros(images.shape, np.float32)
+        for pose in self._poses:
+            posed = np.ascontiguousarray(turn(images, pose))
+            total += turn_back(self._forward(tf.constant(posed)).numpy()[..., 0], pose)
+        return total / np.float32(len(self._poses))
+
+    def each(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """Yield the logits of image after image, float32 [S, S], while predicting batch by batch."""
+        for start in range(0, len(images), self._batch_size):
+            yield from self.logits(images[start : start + self._batch_size])
+
+
+def turn(images: NDArray[Any], pose: int) -> NDArray[Any]:
+    """Bring images [b, S, S] into one of eight dihedral poses: quarter turns, from 4 on mirrored first."""
+    mirrored = images[:, :, ::-1] if pose >= 4 else images
+    return np.rot90(mirrored, pose % 4, axes=(1, 2))
+
+
+def turn_back(images: NDArray[Any], pose: int) -> NDArray[Any]:
+    """Undo `turn`."""
+    straight = np.rot90(images, -(pose % 4), axes=(1, 2))
+    return straight[:, :, ::-1] if pose >= 4 else straight
+
+
+def judge(predictor: Predictor, split: Split, config: EvalConfig) -> Judged:
+    """Predict a split and keep counts and scores, not the maps.
+
+    Raises:
+        UserError: if a logit is not finite.
+    """
+    counts, scores = [], []
+    maps = track(predictor.each(split.images), f"judging {split.name}", total=len(split.images))
+    for name, mask, logits in zip(split.names, split.masks, maps, strict=True):
+        if not np.isfinite(logits).all():
+            raise UserError(f"the model's logits on {name} are not finite; expected numbers: train it again")
+        counts.append(metrics.count(logits, mask >= MASK_LEVEL))
+        scores.append(metrics.image_score(logits[None], config.image_score))
+    return Judged(split, metrics.Counts.stack(counts), np.concatenate(scores))
+
+
+def probabilities(predictor: Predictor, split: Split, chosen: Sequence[int]) -> list[metrics.Floats]:
+    """Predict a few images again, for drawing: float64 [S, S] each."""
+    return [metrics.sigmoid(logits) for logits in predictor.each(split.images[list(chosen)])]

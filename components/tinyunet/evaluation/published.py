@@ -1,0 +1,85 @@
+"""NVIDIA's published scores per DAGM2007 class, and when ours may stand beside them.
+
+Source: README of NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, March 2019 to mid 2020
+(container 19.03-py3, DGX-1 V100, 2,500 iterations). Each number is a mean over several runs; spread and count
+are not given.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinyunet.data.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
+
+Row = tuple[float, float, float]  # "IoU" (a Dice over all images), TPR %, TNR %
+THRESHOLDS = (0.75, 0.85, 0.95, 0.99)
+
+FLOAT32: dict[int, tuple[Row, Row, Row, Row]] = {
+    1: ((0.968, 100.0, 97.88), (0.968, 100.0, 97.88), (0.969, 100.0, 97.93), (0.969, 100.0, 97.95)),
+    2: ((0.976, 100.0, 99.62), (0.976, 100.0, 99.62), (0.976, 100.0, 99.64), (0.976, 100.0, 99.64)),
+    3: ((0.979, 100.0, 99.64), (0.979, 100.0, 99.64), (0.979, 100.0, 99.64), (0.979, 100.0, 99.64)),
+    4: ((0.965, 100.0, 97.43), (0.966, 100.0, 97.44), (0.966, 100.0, 97.52), (0.967, 100.0, 97.55)),
+    5: ((0.992, 100.0, 99.88), (0.992, 100.0, 99.88), (0.992, 100.0, 99.88), (0.992, 100.0, 99.88)),
+    6: ((0.982, 100.0, 98.78), (0.982, 100.0, 98.8), (0.982, 100.0, 98.83), (0.983, 100.0, 98.88)),
+    7: ((0.98, 100.0, 99.58), (0.98, 100.0, 99.6), (0.981, 100.0, 99.65), (0.981, 100.0, 99.67)),
+    8: ((0.97, 100.0, 99.85), (0.97, 100.0, 99.85), (0.97, 100.0, 99.88), (0.97, 100.0, 99.92)),
+    9: ((0.988, 99.82, 99.81), (0.988, 99.82, 99.81), (0.988, 99.82, 99.83), (0.988, 99.82, 99.84)),
+    10: ((0.979, 100.0, 99.43), (0.98, 100.0, 99.45), (0.98, 100.0, 99.54), (0.981, 100.0, 99.62)),
+}
+AMP: dict[int, tuple[Row, Row, Row, Row]] = {
+    1: ((0.966, 100.0, 97.55), (0.966, 100.0, 97.56), (0.966, 100.0, 97.58), (0.967, 100.0, 97.66)),
+    2: ((0.976, 100.0, 99.66), (0.976, 100.0, 99.66), (0.976, 100.0, 99.66), (0.976, 100.0, 99.71)),
+    3: ((0.979, 100.0, 99.63), (0.977, 100.0, 99.33), (0.98, 100.0, 99.64), (0.98, 100.0, 99.66)),
+    4: ((0.96, 100.0, 96.85), (0.96, 100.0, 96.85), (0.961, 100.0, 96.88), (0.961, 100.0, 96.89)),
+    5: ((0.991, 100.0, 99.78), (0.991, 100.0, 99.78), (0.991, 100.0, 99.78), (0.991, 100.0, 99.78)),
+    6: ((0.979, 100.0, 98.39), (0.979, 100.0, 98.41), (0.98, 100.0, 98.58), (0.981, 100.0, 98.65)),
+    7: ((0.98, 100.0, 99.56), (0.98, 100.0, 99.58), (0.98, 100.0, 99.59), (0.98, 100.0, 99.62)),
+    8: ((0.971, 100.0, 100.0), (0.971, 100.0, 100.0), (0.971, 100.0, 100.0), (0.971, 100.0, 100.0)),
+    9: ((0.988, 99.87, 99.81), (0.988, 99.87, 99.81), (0.988, 99.87, 99.82), (0.988, 99.87, 99.82)),
+    10: ((0.982, 100.0, 99.7), (0.982, 100.0, 99.71), (0.982, 100.0, 99.72), (0.982, 100.0, 99.78)),
+}
+
+
+def published(class_id: int) -> dict[str, Any]:
+    """Give NVIDIA's scores of one class by threshold; rates as fractions.
+
+    `dice_defective` is implied, not published: a clean image scores 1 or about 0, so with p the defective
+    part of the test images, Dice = ("IoU" - (1 - p)·TNR) / p, within 0.004 by the rounding of the table.
+    """
+    images, defective = OFFICIAL_COUNTS[class_id]["test"]
+    part = defective / images
+    result: dict[str, Any] = {"class": class_id, "thresholds": list(THRESHOLDS)}
+    for precision, table in (("float32", FLOAT32), ("amp", AMP)):
+        rows = table[class_id]
+        result[precision] = {
+            "iou": [iou for iou, _, _ in rows],
+            "tpr": [tpr / 100 for _, tpr, _ in rows],
+            "tnr": [tnr / 100 for _, _, tnr in rows],
+            "dice_defective": [(iou - (1 - part) * tnr / 100) / part for iou, _, tnr in rows],
+        }
+    return result
+
+
+def comparability(data: Mapping[str, Any], *, image_size: int) -> tuple[bool, str]:
+    """Say whether our scores may be compared with NVIDIA's, and why not.
+
+    Args:
+        data: Records manifest: `class_id`, `complete`, `synthetic`.
+        image_size: Side in pixels at which the masks were compared.
+    """
+    reasons = []
+    if data["synthetic"]:
+        reasons.append("the images are synthetic")
+    elif not data["complete"]:
+        reasons.append(
+            "the images are not the complete official split of this class but a part or a re-split of it"
+        )
+    if image_size != OFFICIAL_SIZE:
+        size = f"{OFFICIAL_SIZE}×{OFFICIAL_SIZE}"
+        reasons.append(f"masks were compared at {image_size}×{image_size} pixels instead of {size}")
+    if reasons:
+        return False, f"Not comparable with NVIDIA's published numbers, because {' and '.join(reasons)}."
+    return True, (
+        f"Comparable with NVIDIA's published numbers for class {data['class_id']}: the data are the complete "
+        f"official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means over several "
+        "runs, ours come from one run."
+    )
