@@ -98,9 +98,7 @@ def _creases(rng: Rng, size: int) -> Image:
     for turns in rng.integers(9, 45, 5):
         rays += np.sin(turns * phi + rng.uniform(0, 6.3) + 0.004 * radius)
     paper = _noise(rng, size, 1.2, 1.2) - _noise(rng, size, 2.5, 2.5)
-    return (182 + 6 * rays * np.exp(-radius / 260) + 6 * paper - 60 * np.exp(-((radius / 14) ** 2))).astype(
-        np.float32
-    )
+    return _grey(182 + 6 * rays * np.exp(-radius / 260) + 6 * paper - 60 * np.exp(-((radius / 14) ** 2)))
 
 
 def _clouds(rng: Rng, size: int) -> Image:
@@ -109,9 +107,7 @@ def _clouds(rng: Rng, size: int) -> Image:
 
 
 def _blotches(rng: Rng, size: int) -> Image:
-    return (100 + 75 * np.tanh(2.5 * _noise(rng, size, 2.2, 2.2)) + 8 * _noise(rng, size, 0.5, 0.5)).astype(
-        np.float32
-    )
+    return _grey(100 + 75 * np.tanh(2.5 * _noise(rng, size, 2.2, 2.2)) + 8 * _noise(rng, size, 0.5, 0.5))
 
 
 def _weave(rng: Rng, size: int) -> Image:
@@ -119,9 +115,7 @@ def _weave(rng: Rng, size: int) -> Image:
     y, x = y + rng.uniform(0, 40) + 1.5 * _noise(rng, size, 25, 25), x + rng.uniform(0, 40)
     over = np.sign(np.sin(np.pi * x / 12) * np.sin(np.pi * y / 12))
     warp, weft = np.abs(np.sin(np.pi * x / 12)), np.abs(np.sin(np.pi * y / 12))
-    return (110 + 50 * (np.where(over > 0, warp, weft) - 0.5) + 9 * _noise(rng, size, 0.8, 0.8)).astype(
-        np.float32
-    )
+    return _grey(110 + 50 * (np.where(over > 0, warp, weft) - 0.5) + 9 * _noise(rng, size, 0.8, 0.8))
 
 
 def _stripes(rng: Rng, size: int) -> Image:
@@ -164,7 +158,7 @@ def _stroke(depth: float, width: float) -> Defect:
 def _speckles(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     """Scatter bright crumbs."""
     crumbs = np.clip(_noise(rng, image.shape[0], 2.5, 2.5) - 0.9, 0, 1) * _inside(u, v, 0.6)
-    return image + 130 * crumbs
+    return _grey(image + 130 * crumbs)
 
 
 def _hatch(image: Image, u: Image, v: Image, rng: Rng) -> Image:

@@ -33,10 +33,7 @@ class Report:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Count images and defective images of each split."""
-        flags = {
-            split: [c.sample.defective for c in self.checked if c.sample.split == split] for split in SPLITS
-        }
-        return {split: {"images": len(found), "defective": sum(found)} for split, found in flags.items()}
+        return count(self.checked)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the report as plain values, for report.json."""
@@ -76,15 +73,19 @@ def validate(folder: Path, class_id: int, *, synthetic: bool = False) -> Report:
         problems += wrong
     checked = parallel(lambda sample: check_sample(sample, folder), samples, "checking")
     problems += [problem for item in checked for problem in item.problems]
-    problems += _shape_problems(checked) + _duplicates(checked, folder)
-    count_problems = _count_problems(checked, class_id, synthetic=synthetic)
-    shape = _common_shape(checked)
-    complete = (
-        not synthetic and not problems and not count_problems and _is_official(checked, class_id, shape)
-    )
-    return Report(
-        class_id, complete, shape, tuple(checked), (*problems, *count_problems), tuple(_ignored(folder))
-    )
+    problems += _shape_problems(checked) + _duplicates(checked)
+    problems += _count_problems(checked, class_id, official=not synthetic)
+    complete = not synthetic and not problems and _is_official(count(checked), class_id)
+    ignored = tuple(_ignored(folder))
+    return Report(class_id, complete, _common_shape(checked), tuple(checked), tuple(problems), ignored)
+
+
+def count(checked: Iterable[Checked]) -> dict[str, dict[str, int]]:
+    """Count images and defective images of each split."""
+    flags: dict[str, list[bool]] = {split: [] for split in SPLITS}
+    for item in checked:
+        flags[item.sample.split].append(item.sample.defective)
+    return {split: {"images": len(found), "defective": sum(found)} for split, found in flags.items()}
 
 
 def _common_shape(checked: Iterable[Checked]) -> tuple[int, int]:
@@ -108,7 +109,7 @@ def _where(item: Checked) -> str:
     return f"{FOLDERS[item.sample.split]}/{item.sample.image_path.name}"
 
 
-def _duplicates(checked: Iterable[Checked], folder: Path) -> list[Problem]:
+def _duplicates(checked: Iterable[Checked]) -> list[Problem]:
     first: dict[str, Checked] = {}
     problems = []
     for item in checked:
@@ -121,29 +122,29 @@ def _duplicates(checked: Iterable[Checked], folder: Path) -> list[Problem]:
     return problems
 
 
-def _count_problems(checked: Sequence[Checked], class_id: int, *, synthetic: bool) -> list[Problem]:
+def _count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
+    """Look for empty splits, and hold a split with the official number of images against the official facts."""
     problems = []
-    for split in SPLITS:
-        flags = [item.sample.defective for item in checked if item.sample.split == split]
+    for split, folder in FOLDERS.items():
+        items = [item for item in checked if item.sample.split == split]
+        number = sum(item.sample.defective for item in items)
         images, defective = OFFICIAL_COUNTS[class_id][split]
-        if not flags:
-            problems.append(Problem(FOLDERS[split], "holds no usable image"))
-        elif len(flags) == images and sum(flags) != defective and not synthetic:
-            message = (
-                f"has all {images} images of Class{class_id}, {sum(flags)} defective, expected {defective}"
-            )
-            problems.append(Problem(FOLDERS[split], message))
-        else:
-            for kind, count in (("defective", sum(flags)), ("defect-free", len(flags) - sum(flags))):
-                if not count and split == "train":
-                    problems.append(Problem(FOLDERS[split], f"holds no {kind} image"))
+        messages = {
+            "holds no usable image": not items,
+            "holds no defective image": items and not number and split == "train",
+            "holds no defect-free image": items and number == len(items) and split == "train",
+        }
+        if official and len(items) == images:
+            whole = f"has all {images} images of Class{class_id}, but"
+            wrong_size = {item.shape for item in items} != {(OFFICIAL_SIZE, OFFICIAL_SIZE)}
+            messages[f"{whole} {number} defective, expected {defective}"] = number != defective
+            messages[f"{whole} not all of {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels"] = wrong_size
+        problems += [Problem(folder, message) for message, applies in messages.items() if applies]
     return problems
 
 
-def _is_official(checked: Sequence[Checked], class_id: int, shape: tuple[int, int]) -> bool:
-    counts = {s: [item.sample.defective for item in checked if item.sample.split == s] for s in SPLITS}
-    whole = all((len(counts[s]), sum(counts[s])) == OFFICIAL_COUNTS[class_id][s] for s in SPLITS)
-    return whole and shape == (OFFICIAL_SIZE, OFFICIAL_SIZE)
+def _is_official(counts: dict[str, dict[str, int]], class_id: int) -> bool:
+    return all(tuple(counts[split].values()) == OFFICIAL_COUNTS[class_id][split] for split in SPLITS)
 
 
 def _ignored(folder: Path) -> list[str]:
