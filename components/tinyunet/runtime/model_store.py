@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> Any:  # noqa
     import numpy as np
     from mlflow.models import Model, infer_signature
 
-    from tinyunet.evaluation.export import serving_model
+    from tinyunet.evaluation.serving import Operating, serving_model
     from tinyunet.model.unet import load
 
-    size = metrics["image_size"]
-    thresholds = {"threshold": metrics["threshold"], "image_threshold": metrics["test"]["image_threshold"]}
-    serving = serving_model(load(model / "model.keras"), image_size=size, **thresholds)
+    size, use = metrics["image_size"], Operating.of(metrics)
+    serving = serving_model(
+        load(model / "model.keras"), use.threshold, use.image_threshold, size, image_score=use.image_score
+    )
     texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
     example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
     return Model.log(
@@ -37,7 +39,7 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> Any:  # noqa
         signature=infer_signature(example, serving.predict(example, verbose=0)),
         input_example=example,
         pip_requirements=_requirements(),
-        metadata={"image_size": size, **thresholds},
+        metadata={"image_size": size, **asdict(use)},
     )
 
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_client import (
-    RUN_KEY,
     create_run,
     experiment_id,
     explained,
     find_run,
+    flatten,
     log_facts,
     log_path,
     open_client,
     tracking_uri,
-)  # fmt: skip
+)
 from tinyunet.runtime.model_store import download_model
 from tinyunet.runtime.registry import register
 from tinyunet.runtime.transfer import redact
@@ -38,6 +38,7 @@ __all__ = ["NullTracker", "Tracker", "download_model", "register", "tracking_uri
 FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
 MAX_BATCH, MAX_PENDING = 1000, 100_000  # metrics per request (MLflow's limit); kept while the server is away
 MAX_DIGEST = 36  # characters of a dataset's digest that MLflow takes
+FREE = {"world_size", "checkpoint_every", "validate_every"}  # parameters that may change on resume
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 
@@ -113,12 +114,16 @@ class Tracker(NullTracker):
         """
         with explained(impatient=True):
             self._client = client = open_client()
-            self._run_id = _attach(client, run_key, experiment) or create_run(
+            tags = {
+                "data_digest": dataset["digest"],
+                "test_digest": dataset["splits"]["test"]["digest"],
+                **tags,
+            }
+            self._run_id = _attach(client, run_key, experiment, params, tags) or create_run(
                 client, experiment_id(client, experiment), run_key, name=run_name, source="tinyunet train"
             )
             client.update_run(self._run_id, status="RUNNING")
-            digests = {"data_digest": dataset["digest"], "test_digest": dataset["splits"]["test"]["digest"]}
-            log_facts(client, self._run_id, params=params, tags={RUN_KEY: run_key, **digests, **tags})
+            log_facts(client, self._run_id, params=params, tags=tags)
             client.log_inputs(self._run_id, datasets=_datasets(dataset))
             self._monitor = _start_monitor(self._run_id)
         return self._run_id
@@ -181,13 +186,24 @@ class Tracker(NullTracker):
                 print(f"tinyunet: warning: {error}; {consequence}", file=sys.stderr, flush=True)
 
 
-def _attach(client: "MlflowClient", run_key: str, experiment: str | None) -> str | None:
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if not run_id:
-        return find_run(client, experiment_id(client, experiment), run_key)
-    if client.get_run(run_id).info.lifecycle_stage != "active":
-        raise UserError(f"MLFLOW_RUN_ID is {run_id!r}, a deleted run; restore it or unset the variable")
-    return run_id
+def _attach(
+    client: "MlflowClient",
+    run_key: str,
+    experiment: str | None,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> str | None:
+    """Find the run to go on with: one of the same key that had the same parameters and data."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        if client.get_run(run_id).info.lifecycle_stage != "active":
+            raise UserError(f"MLFLOW_RUN_ID is {run_id!r}, a deleted run; restore it or unset the variable")
+        return run_id
+    found = find_run(client, experiment_id(client, experiment), run_key)
+    if found is None:
+        return None
+    data = client.get_run(found).data
+    same = all(data.params.get(k, str(v)) == str(v) for k, v in flatten(params).items() if k not in FREE)
+    return found if same and data.tags.get("data_digest") == tags["data_digest"] else None
 
 
 def _datasets(manifest: Mapping[str, Any]) -> list[Any]:
