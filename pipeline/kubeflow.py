@@ -1,7 +1,7 @@
 """Talk to a Kubeflow Pipelines API: who we are, whether it answers, and its errors in one line.
 
-Credentials come from the environment only: KFP_TOKEN (bearer), KFP_COOKIES (a dex or oauth2-proxy session), or, inside a
-pod, the projected service-account token. KFP_CA_CERT names a CA file.
+Credentials come from the environment only: KFP_TOKEN (bearer), KFP_COOKIES (a dex or oauth2-proxy session),
+or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file.
 """
 
 import argparse
@@ -29,7 +29,8 @@ POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Give a parser with the options that every verb has."""
     options = argparse.ArgumentParser(description=description)
-    options.add_argument("--host", default=os.environ.get("KF_PIPELINES_ENDPOINT", ""), help="URL of the API")
+    endpoint = os.environ.get("KF_PIPELINES_ENDPOINT", "")
+    options.add_argument("--host", default=endpoint, type=lambda url: url.rstrip("/"), help="URL of the API")
     options.add_argument("--namespace", default="", help="your profile, on multi-user Kubeflow")
     options.add_argument("--variant", default="cpu", help="cpu or gpu: which compiled pipeline")
     options.add_argument("--name", default="tinyunet", help="of the pipeline on the server")
@@ -49,7 +50,7 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
     if host and not host.startswith(("http://", "https://")):
         raise UserError(f"host is {host!r}; expected a URL, such as https://kubeflow.example.org/pipeline")
     if host:
-        _check_answers(host)
+        _check_answers(host, namespace)
     elif not (os.environ.get("KUBERNETES_SERVICE_HOST") or _kubeconfig().is_file()):
         raise UserError(
             f"no host: give HOST=https://…; none is known, there is no {_kubeconfig()} and this is no pod"
@@ -82,11 +83,13 @@ def one_line_errors(host: str, namespace: str) -> Iterator[None]:
 
 def explain(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
     """Say in one line what an HTTP error of the API means, and what to do."""
-    place = f"{host or 'the cluster'}"
+    place = host or "the cluster"
+    if not error.status:
+        return f"{place} does not answer ({_short(error)}); check HOST"
     remedy = {
         400: "check the parameters and the namespace (NAMESPACE=… on multi-user Kubeflow, none elsewhere)",
         401: "set KFP_TOKEN or KFP_COOKIES to a valid session",
-        403: f"this account may not do that in namespace {namespace or '(none given)'}; give NAMESPACE=your-profile",
+        403: f"not allowed in namespace {namespace or '(none given)'}; give NAMESPACE=your-profile",
         404: "expected the Kubeflow Pipelines API there (behind Kubeflow's gateway it is HOST/pipeline)",
     }.get(error.status, "see the log of ml-pipeline")
     return f"{place} answered {error.status}: {message(error)}; {remedy}"
@@ -102,29 +105,30 @@ def message(error: kfp_server_api.ApiException) -> str:
     return " ".join(str(text).split())[:300]
 
 
-def _check_answers(host: str) -> None:
-    """Find an address that does not answer, or that answers with a login page, before the SDK's slow retries."""
-    context = ssl.create_default_context(cafile=os.environ.get("KFP_CA_CERT"))
-    request = urllib.request.Request(f"{host.rstrip('/')}/apis/v2beta1/healthz", headers=_headers())  # noqa: S310
+def _check_answers(host: str, namespace: str) -> None:
+    """Find a wrong address, a refusal or a login page before the SDK's slow retries do."""
+    request = urllib.request.Request(f"{host}/apis/v2beta1/healthz", headers=_headers())  # noqa: S310
     try:
+        context = ssl.create_default_context(cafile=os.environ.get("KFP_CA_CERT"))
         with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
             kind = answer.headers.get_content_type()
-    except urllib.error.HTTPError:
-        return  # the SDK's call says more
+    except urllib.error.HTTPError as error:
+        refusal = kfp_server_api.ApiException(status=error.code, reason=error.reason)
+        raise UserError(explain(refusal, host, namespace)) from error
     except (OSError, urllib.error.URLError) as error:
         raise UserError(f"{host} does not answer ({_short(error)}); check HOST") from error
     if kind == "text/html":
         raise UserError(
-            f"{host} answers with a web page, not the API: set KFP_TOKEN or KFP_COOKIES, or check HOST"
+            f"{host} answers with a web page, not the API; set KFP_TOKEN or KFP_COOKIES, check HOST"
         )
 
 
 def _headers() -> dict[str, str]:
     token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
-    return {
-        **({"Authorization": f"Bearer {token}"} if token else {}),
-        **({"Cookie": cookies} if cookies else {}),
-    }
+    if not (token or cookies) and POD_TOKEN.is_file():
+        token = POD_TOKEN.read_text().strip()
+    bearer = {"Authorization": f"Bearer {token}"} if token else {}
+    return bearer | ({"Cookie": cookies} if cookies else {})
 
 
 def _kubeconfig() -> Path:

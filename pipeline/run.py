@@ -1,4 +1,4 @@
-"""Start a run on Kubeflow and follow it to its end, or schedule it; the pipeline is uploaded first if need be."""
+"""Start a run on Kubeflow and follow it to its end, or schedule it; the pipeline is uploaded if need be."""
 
 import argparse
 import sys
@@ -67,7 +67,7 @@ def check_cron(expression: str) -> str:
     """
     if len(expression.split()) != 6:
         raise UserError(
-            f"cron is {expression!r}; expected 6 fields: second minute hour day month weekday, e.g. '0 0 3 * * *'"
+            f"cron is {expression!r}; expected 6 fields, second minute hour day month weekday: '0 0 3 * * *'"
         )
     return expression
 
@@ -118,7 +118,7 @@ def start(client: kfp.Client, done: Uploaded, options: argparse.Namespace, param
 def schedule(
     client: kfp.Client, done: Uploaded, options: argparse.Namespace, params: dict[str, Any]
 ) -> tuple[str, bool]:
-    """Schedule the uploaded version, once per expression and version; give the schedule's id, and if it is new."""
+    """Schedule the uploaded version, once per cron expression; give the schedule's id, and if it is new."""
     experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
     name = f"{options.name} {done.version} {options.cron}"
     listed = client.list_recurring_runs(experiment_id=experiment.experiment_id, page_size=100).recurring_runs

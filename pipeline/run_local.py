@@ -17,6 +17,7 @@ from kfp import local
 from pipeline.console import Console, Steps
 from pipeline.pipeline import build
 
+GRACE_S = 15.0  # time that a stopped training has for its checkpoint
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
 
 
@@ -104,16 +105,22 @@ class Stopped(BaseException):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """Tell the step's process, which passes it on (training then keeps a checkpoint); kill what does not end."""
     import psutil
 
     children = psutil.Process().children(recursive=True)
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.terminate()
-    for child in psutil.wait_procs(children, timeout=10)[1]:
+    if not (number == signal.SIGINT and _in_foreground()):  # there, Ctrl-C has reached all of them already
+        for child in children[:2]:  # KFP's shell and its Python
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+    for child in psutil.wait_procs(children, timeout=GRACE_S)[1]:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     raise Stopped(number)
+
+
+def _in_foreground() -> bool:
+    return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,10 +39,14 @@ def publish(folder: Path, steps: Steps) -> str:
 
 
 def _headline(scores: Mapping[str, Any]) -> str:
-    numbers = [f"{label} {scores['test'][name]:.3f}" for name, label in HEADLINE.items()]
+    numbers = [f"{label} {_number(scores['test'][name])}" for name, label in HEADLINE.items()]
     data = scores["data"]
     images = f"{data['images']} images, {data['defective']} defective; Dice and IoU of these"
     return f"{', '.join(numbers)}  ({images})"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _decision(values: Mapping[str, Any]) -> str:

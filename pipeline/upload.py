@@ -52,7 +52,7 @@ def package(variant: str) -> Path:
 
 
 def version_name(path: Path) -> str:
-    """Give the content-addressed name: package version, variant, first 12 hex digits of the file's SHA-256."""
+    """Give the content-addressed name: package version, variant, 12 hex digits of the file's SHA-256."""
     variant = path.stem.removeprefix("tinyunet-")
     return f"{__version__}-{variant}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
@@ -62,6 +62,7 @@ def upload(client: kfp.Client, path: Path, *, name: str, namespace: str = "") ->
 
     The server names the first version of a new pipeline after the pipeline itself; ours follows it.
     """
+    namespace = namespace or client.get_user_namespace()
     pipeline_id = _find(client, name, namespace) or _create(client, path, name, namespace)
     version = version_name(path)
     known = _find_version(client, pipeline_id, version)

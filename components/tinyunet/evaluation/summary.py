@@ -24,8 +24,6 @@ def roc_points(scores: Mapping[str, Any]) -> tuple[list[float], list[float], lis
 
 
 def confusion_matrix(scores: Mapping[str, Any]) -> list[list[int]]:
-    """Count Test images: rows are the truth, columns the verdict, both (clean, defective)."""
-    matrix = [[0, 0], [0, 0]]
-    for image in scores["images"]:
-        matrix[bool(image["defective"])][image["score"] >= scores["test"]["image_threshold"]] += 1
-    return matrix
+    """Give the counts of Test images: rows are the truth, columns the verdict, both (clean, defective)."""
+    counts = scores["test"]["image"]
+    return [[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]]
