@@ -157,16 +157,16 @@ def _stroke(depth: float, width: float) -> Defect:
 
 def _speckles(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     """Scatter bright crumbs."""
-    crumbs = np.clip(_noise(rng, image.shape[0], 2.5, 2.5) - 0.9, 0, 1) * _inside(u, v, 0.6)
-    return _grey(image + 130 * crumbs)
+    crumbs = np.clip(_noise(rng, image.shape[0], 2.5, 2.5) - 0.4, 0, 1.2) * _inside(u, v, 0.6)
+    return _grey(image + 140 * crumbs)
 
 
 def _hatch(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     """Lay a small patch of fine lines over the texture."""
     y, x = _grid(image.shape[0])
     angle = rng.uniform(0, np.pi)
-    lines = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 1.1)
-    return _grey(image + 30 * lines * _inside(u, v, 0.5))
+    lines = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 0.65)
+    return _grey(image + 38 * lines * _inside(u, v, 0.5))
 
 
 def _shade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
@@ -174,11 +174,16 @@ def _shade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     return image * (1 - rng.uniform(0.45, 0.6) * _inside(u, v, 0.8))
 
 
-def _shear(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Displace the texture by half a period, as a slipped thread does."""
-    step = max(1, round(rng.uniform(7, 10) * image.shape[0] / 512))
-    moved = np.roll(image, step, axis=int(rng.integers(2)))
-    return image + (moved - image) * _inside(u, v, 0.15)
+def _fray(image: Image, u: Image, v: Image, rng: Rng) -> Image:
+    """Replace the texture by coarse noise, as loose threads do."""
+    loose = image.mean() + 24 * _noise(rng, len(image), 5, 5)
+    return _grey(image + (loose - image) * 0.8 * _inside(u, v))
+
+
+def _turn(image: Image, u: Image, v: Image, rng: Rng) -> Image:
+    """Let the texture run the other way."""
+    other = np.roll(image[:, ::-1], rng.integers(len(image)), axis=1)
+    return image + (other - image) * _inside(u, v, 0.15)
 
 
 def _fade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
@@ -196,8 +201,8 @@ KINDS: dict[int, Kind] = {
     4: Kind(_creases, _stroke(-40, 2.5), (23, 157, 75), (20, 43, 30)),
     5: Kind(_clouds, _hatch, (36, 72, 54), None, clipped=1.0),
     6: Kind(_blotches, _shade, (260, 260, 260), (30, 30, 30), clipped=1.0),
-    7: Kind(_weave, _shear, (30, 90, 55), (15, 45, 28)),
-    8: Kind(_stripes, _shear, (25, 70, 40), (12, 30, 20)),
+    7: Kind(_weave, _fray, (30, 90, 55), (15, 45, 28)),
+    8: Kind(_stripes, _turn, (25, 70, 40), (12, 30, 20)),
     9: Kind(_cells, _stroke(70, 2.0), (40, 110, 70), (12, 30, 20)),
     10: Kind(_dots, _fade, (25, 70, 45), (20, 50, 32)),
 }

@@ -123,7 +123,7 @@ def _duplicates(checked: Iterable[Checked]) -> list[Problem]:
 
 
 def _count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
-    """Look for empty splits, and hold a split with the official number of images against the official facts."""
+    """Look for empty splits, and hold a split of the official size against the official facts."""
     problems = []
     for split, folder in FOLDERS.items():
         items = [item for item in checked if item.sample.split == split]
