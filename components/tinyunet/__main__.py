@@ -9,6 +9,7 @@ from tinyunet.errors import UserError
 def main() -> int:
     """Run the command line; return the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter, unless asked for
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, but said once instead of logged twice
     from tinyunet.cli import parse
 
     arguments = parse(sys.argv[1:])

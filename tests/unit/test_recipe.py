@@ -39,7 +39,7 @@ def numpy_rmsprop(weights: np.ndarray, gradients: list[np.ndarray], rate: float)
 
 def test_three_rmsprop_steps_equal_tensorflow_1s_formula() -> None:
     rng = np.random.default_rng(0)
-    start = rng.normal(size=(5, 3))
+    start = rng.normal(size=(5, 3)).astype(np.float32).astype(np.float64)
     gradients = [rng.normal(size=(5, 3)) * scale for scale in (1.0, 1e-3, 10.0)]
     variable = keras.Variable(start.astype(np.float32))
     optimizer = build_optimizer(NVIDIA, "float32")
@@ -47,8 +47,7 @@ def test_three_rmsprop_steps_equal_tensorflow_1s_formula() -> None:
     for g in gradients:
         optimizer.apply([tf.constant(g, tf.float32)], [variable])
     expected = numpy_rmsprop(start, gradients, 1e-4)
-    np.testing.assert_allclose(variable.numpy() - start, expected - start, rtol=2e-3, atol=1e-9)
-    np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(variable.numpy() - start, expected - start, rtol=1e-3, atol=2e-7)
 
 
 def test_tf1_itself_takes_the_same_three_steps() -> None:

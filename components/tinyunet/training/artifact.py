@@ -1,6 +1,7 @@
 """The model folder: model.keras, model.json and history.csv, written whole or not at all."""
 
 import csv
+import hashlib
 import json
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 import tinyunet
 from tinyunet.config import TrainConfig
@@ -40,6 +42,7 @@ def describe(
     precision: str,
     normalization: tuple[float, float],
     history: list[dict[str, float]],
+    weights_digest: str,
     mlflow: dict[str, str] | None,
 ) -> dict[str, Any]:
     """Put together the content of model.json: what was trained, on what, by which code."""
@@ -53,6 +56,7 @@ def describe(
         "image_size": config.image_size,
         "class_id": manifest["class_id"],
         "parameters": PARAMETERS,
+        "weights_digest": weights_digest,
         "precision": precision,
         "world_size": world_size,
         "steps": config.steps,
@@ -89,6 +93,14 @@ def write(out: str, model: keras.Model, summary: dict[str, Any], history: list[d
     if target.is_dir():
         target.rmdir()  # an empty folder that a launcher made; a full one is not ours to replace
     part.replace(target)
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Give the SHA-256 of all weights, in order."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
 
 
 def _fill(folder: Path, model: keras.Model, summary: dict[str, Any], history: list[dict[str, float]]) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,19 @@ _NAME = re.compile(r"step-(\d{8})\.npz$")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A restored state: number of steps taken, history rows and the identity of the run."""
+    """A state that can be gone on with.
+
+    Attributes:
+        step: Steps taken.
+        history: One row per step.
+        identity: Configuration and data that a resumption must share.
+        run_key: Under which MLflow keeps the run, so that a resumption re-attaches to it.
+    """
 
     step: int
     history: list[dict[str, float]]
     identity: dict[str, Any]
+    run_key: str
 
 
 class Checkpoints:
@@ -46,10 +54,9 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically, then drop all but the newest two."""
-        meta = {"step": checkpoint.step, "history": checkpoint.history, "identity": checkpoint.identity}
-        arrays = {f"v{i:04d}": np.asarray(v) for i, v in enumerate(self._variables)}
+        arrays: dict[str, Any] = {f"v{i:04d}": v.numpy() for i, v in enumerate(self._variables)}
         buffer = io.BytesIO()
-        np.savez(buffer, meta=np.array(json.dumps(meta)), **arrays)
+        np.savez(buffer, meta=np.array(json.dumps(asdict(checkpoint))), **arrays)
         _write(f"{self._location}/step-{checkpoint.step:08d}.npz", buffer.getvalue())
         for name in self._names()[:-KEEP]:
             _remove(f"{self._location}/{name}")
@@ -74,7 +81,7 @@ class Checkpoints:
             ) from error
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
-        return Checkpoint(meta["step"], meta["history"], meta["identity"])
+        return Checkpoint(**meta)
 
     def clear(self) -> None:
         """Delete every checkpoint here: the finished model replaces them."""

@@ -6,14 +6,17 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
-from tinyunet.config import TrainConfig, preset
+from tinyunet.config import TrainConfig
+from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
+from tinyunet.schema import read_json, require
 from tinyunet.training import artifact
 
-Launcher = Literal["auto", "local", "mpijob"]
+LAUNCHERS = ("auto", "local", "mpijob")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Launch:
 
     def arguments(self) -> list[str]:
         """Give the arguments of `tinyunet` that every rank is started with."""
-        base, values = preset(self.config.preset), self.config.to_dict()
+        base, values = find_preset(self.config.preset), self.config.to_dict()
         changed = {k: v for k, v in values.items() if v != getattr(base, k)}
         settings = [part for k, v in changed.items() for part in ("--set", f"{k}={v}")]
         kept = ["--checkpoints", self.checkpoints] if self.checkpoints else []
@@ -51,38 +54,135 @@ class Launch:
         ]  # fmt: skip
 
 
+def launch(
+    *,
+    records: str,
+    out: str,
+    uri: str,
+    run_key: str,
+    preset: str,
+    values: Mapping[str, Any],
+    ranks: int,
+    slots_per_worker: int,
+    launcher: str,
+    task_config: object | None,
+) -> dict[str, Any]:
+    """Train where this process runs, or as an MPIJob, as the pipeline's train step asks.
+
+    Args:
+        records: Folder or object-store URI of TFRecords.
+        out: Local model folder; stays absent under an MPIJob.
+        uri: Object-store URI of the same folder: there rank 0 of an MPIJob writes.
+        run_key: Identity of the pipeline run.
+        preset: Name of the recipe.
+        values: Changes to it; zero steps and empty strings leave the preset's value.
+        ranks: World size.
+        slots_per_worker: Ranks per MPIJob worker.
+        launcher: `auto` is `mpijob` in a pod of Kubernetes and `local` elsewhere.
+        task_config: What Kubernetes shall add to the workers (`dsl.TaskConfig`).
+
+    Returns:
+        Final figures for the step's metrics, and mlflow_run_id.
+    """
+    require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
+    config = configure(preset, values)
+    require(
+        ranks >= 1 and config.global_batch % ranks == 0,
+        "world size",
+        ranks,
+        f"a divisor of the global batch {config.global_batch}",
+    )
+    if launcher == "local" or (launcher == "auto" and not os.environ.get("KUBERNETES_SERVICE_HOST")):
+        kept = Path("runs/checkpoints") / f"{config.digest()}-{records_digest(records)}"
+        job = Launch(
+            records=records,
+            out=out,
+            config=config,
+            run_key=run_key,
+            ranks=ranks,
+            checkpoints=str(kept.resolve()),
+        )
+        summary = launch_local(job)
+    else:
+        summary = _launch_mpijob(
+            Launch(records=_s3(records), out=_s3(uri), config=config, run_key=run_key, ranks=ranks),
+            slots_per_worker,
+            task_config,
+        )
+    return _figures(summary)
+
+
 def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     """Give a preset with some values changed; zero steps and empty strings leave the preset's value."""
     kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and int(v) == 0)}
-    return preset(name).replace(kept)
+    return find_preset(name).replace(kept)
 
 
-def launch_local(launch: Launch) -> dict[str, Any]:
+def launch_local(job: Launch) -> dict[str, Any]:
     """Train on this machine: `ranks` processes under mpirun, or one.
 
     Returns:
         The content of model.json.
 
     Raises:
-        UserError: if the ranks do not fit the batch, or mpirun is missing.
+        UserError: if mpirun is missing.
         TrainingFailed: if a rank ends with another exit code than 0.
     """
-    if launch.ranks < 1 or launch.config.global_batch % launch.ranks:
-        raise UserError(
-            f"ranks is {launch.ranks}; expected a divisor of the global batch {launch.config.global_batch}"
-        )
-    command = [sys.executable, "-m", "tinyunet", *launch.arguments()]
-    if launch.ranks > 1:
-        command = [*mpirun(launch.ranks), *command]
-    _run(command, os.environ | dict(launch.environment))
-    summary = artifact.finished(launch.out)
+    command = [sys.executable, "-m", "tinyunet", *job.arguments()]
+    if job.ranks > 1:
+        command = [*mpirun(job.ranks), *command]
+    _run(command, os.environ | dict(job.environment))
+    summary = artifact.finished(job.out)
     if summary is None:
-        raise TrainingFailed(f"the ranks ended with exit code 0 but {launch.out} holds no model.json")
+        raise TrainingFailed(f"the ranks ended with exit code 0 but {job.out} holds no model.json")
     return summary
 
 
 class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
     """The ranks ended without a model; the message says how."""
+
+
+def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | None) -> dict[str, Any]:
+    from tinyunet.runtime.mpijob import run_mpijob, task_image
+    from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods, job_name
+
+    require(
+        slots_per_worker >= 1 and job.ranks % slots_per_worker == 0,
+        "slots_per_worker",
+        slots_per_worker,
+        f"a divisor of the world size {job.ranks}",
+    )
+    run_mpijob(
+        MPIJobSpec(
+            name=job_name(job.run_key),
+            image=task_image(),
+            command=("python3", "-m", "tinyunet", *job.arguments()),
+            run_key=job.run_key,
+            workers=job.ranks // slots_per_worker,
+            slots_per_worker=slots_per_worker,
+            pods=WorkerPods.of_task(task_config),
+        )
+    )
+    summary = artifact.finished(job.out)
+    if summary is None:
+        raise TrainingFailed(f"the MPIJob succeeded but {job.out} holds no model.json")
+    return summary
+
+
+def _s3(uri: str) -> str:
+    """KFP names a MinIO bucket minio://; its objects are reached by S3 like any other."""
+    return uri.replace("minio://", "s3://", 1) if uri.startswith("minio://") else uri
+
+
+def records_digest(records: str) -> str:
+    """Give the digest of a local records folder, 12 hex digits: training on the same data resumes."""
+    return str(read_json(Path(records) / "manifest.json")["digest"])[:12]
+
+
+def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    figures = dict(summary["training"])
+    figures["mlflow_run_id"] = (summary["mlflow"] or {}).get("run_id")
+    return figures
 
 
 def mpirun(ranks: int) -> list[str]:

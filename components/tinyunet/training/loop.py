@@ -17,7 +17,7 @@ from tinyunet.runtime.distributed import World, resolve_precision
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.training import artifact
 from tinyunet.training.checkpoint import Checkpoint, Checkpoints
-from tinyunet.training.optimizer import build_optimizer
+from tinyunet.training.optimizer import build_optimizer, learning_rate
 from tinyunet.training.progress import Meter
 from tinyunet.training.step import StepResult, TrainStep, validate
 from tinyunet.training.stopping import Stopped, StopRequest
@@ -73,7 +73,7 @@ def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
         Stopped: after SIGINT or SIGTERM, with the state saved.
     """
     finished = job.world.broadcast_object(artifact.finished(job.out) if job.world.is_chief else None)
-    if finished is not None:
+    if isinstance(finished, dict):
         _refuse_other(job, finished["identity"], job.out)
         if job.world.is_chief:
             print(
@@ -90,11 +90,6 @@ class _Run:
     def __init__(self, job: Job, tracker: Tracker | NullTracker) -> None:
         config = job.config
         self.job, self.tracker, self.world, self.config = job, tracker, job.world, config
-        if config.global_batch % self.world.size:
-            raise UserError(
-                f"global_batch is {config.global_batch}; expected a multiple of the world size, "
-                f"{self.world.size} ranks"
-            )
         self.precision = resolve_precision(config.precision)
         self.training = load_split(job.records, "train", config.image_size, verify=True)
         self.validation = load_split(job.records, "validation", config.image_size, verify=True)
@@ -110,10 +105,12 @@ class _Run:
             offset=self.offset,
         )
         self.optimizer = build_optimizer(config, self.precision)
+        self.learning_rate = learning_rate(config)
         self.step = TrainStep(self.model, self.optimizer, config, self.world)
         self.forward = forward_function(self.model)
         self.checkpoints = Checkpoints(job.checkpoints, self.model, self.optimizer)
         self.history: list[Row] = []
+        self.run_key = job.run_key
 
     def execute(self) -> dict[str, Any]:
         start = self._restore()
@@ -125,7 +122,7 @@ class _Run:
             params=self.config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
             tags={"preset": self.config.preset, "class_id": str(manifest["class_id"])},
             dataset=manifest,
-            run_key=self.job.run_key,
+            run_key=self.run_key,
         )
         try:
             self._steps(start)
@@ -138,15 +135,13 @@ class _Run:
 
     def _restore(self) -> int:
         found = self.checkpoints.restore() if self.world.is_chief else None
-        step, history, identity = self.world.broadcast_object(
-            (found.step, found.history, found.identity) if found else (0, [], None)
-        )
-        if identity is not None:
-            _refuse_other(self.job, identity, self.job.checkpoints)
+        found = self.world.broadcast_object(found)
+        if found:
+            _refuse_other(self.job, found.identity, self.job.checkpoints)
+            self.history, self.run_key = found.history, found.run_key
         variables = [*self.model.variables, *self.optimizer.variables]
         self.world.broadcast([v.value for v in variables])
-        self.history = history
-        return int(step)
+        return found.step if found else 0
 
     def _announce(self, start: int, manifest: dict[str, Any]) -> None:
         c, size = self.config, self.world.size
@@ -179,25 +174,23 @@ class _Run:
                     raise Stopped(step, stop.number)
 
     def _flush(self, pending: list[tuple[int, StepResult, Batch]], meter: Meter) -> None:
-        for step, result, batch in pending:
-            values = {name: float(value) for name, value in result._asdict().items()}
-            if not np.isfinite(values["loss"]):
-                raise UserError(
-                    f"loss is {values['loss']} at step {step}; expected a finite number; images of this "
-                    f"rank: {', '.join(batch.names)}; lower learning_rate or use precision=float32"
-                )
-            rate = float(self.optimizer_rate(step))
-            images_per_s = meter.update(step, values["loss"])
-            self.history.append({"step": step, **values, "learning_rate": rate, "images_per_s": images_per_s})
-        if pending:
-            self.tracker.log_history(self.history[-len(pending) :])
+        """Read the losses of the steps since the last flush; this waits for the device."""
+        rows = [self._row(step, result, batch) for step, result, batch in pending]
+        rate = meter.update(int(rows[-1]["step"]), rows[-1]["loss"])
+        for row in rows:
+            row["images_per_s"] = rate
+        self.history += rows
+        self.tracker.log_history(rows)
         pending.clear()
 
-    def optimizer_rate(self, step: int) -> float:
-        """Learning rate that the given step (from 1) was taken with."""
-        from tinyunet.training.optimizer import learning_rate
-
-        return float(learning_rate(self.config)(step - 1))
+    def _row(self, step: int, result: StepResult, batch: Batch) -> Row:
+        values = {name: float(value) for name, value in result._asdict().items()}
+        if not np.isfinite(values["loss"]):
+            raise UserError(
+                f"loss is {values['loss']} at step {step}; expected a finite number; images of this "
+                f"rank: {', '.join(batch.names)}; lower learning_rate or use precision=float32"
+            )
+        return {"step": step, **values, "learning_rate": float(self.learning_rate(step - 1))}
 
     def _validate(self, step: int) -> None:
         scores = validate(self.forward, self.validation, self.world)
@@ -207,10 +200,13 @@ class _Run:
 
     def _save(self, step: int) -> None:
         if self.world.is_chief:
-            self.checkpoints.save(Checkpoint(step, self.history, self.job.identity()))
+            self.checkpoints.save(Checkpoint(step, self.history, self.job.identity(), self.run_key))
 
     def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        digest = artifact.weights_digest(self.model)
+        if self.world.broadcast_object(digest) != digest:
+            raise RuntimeError(f"rank {self.world.rank} ended with other weights than rank 0; this is a bug")
         self._validate(self.config.steps)
         summary = artifact.describe(
             self.job.identity(),
@@ -220,6 +216,7 @@ class _Run:
             precision=self.precision,
             normalization=(self.scale, self.offset),
             history=self.history,
+            weights_digest=digest,
             mlflow=self.tracker.reference(),
         )
         if self.world.is_chief:

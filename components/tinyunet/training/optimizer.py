@@ -7,7 +7,7 @@ import keras
 from tinyunet.config import TrainConfig
 
 
-class TF1RMSprop(keras.optimizers.RMSprop):
+class TF1RMSprop(keras.optimizers.RMSprop):  # type: ignore[misc]
     """RMSProp as TensorFlow 1 had it: the second moment starts at one, not at zero.
 
     For the first 100 to 200 steps that is a hidden warm-up: the update is lr·g/√(0.9 + 0.1·g² − …)

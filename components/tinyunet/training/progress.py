@@ -8,7 +8,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINES = 25  # lines that a whole run prints where there is no terminal
-SMOOTHING_S = 10.0  # window of the throughput shown
+SMOOTHING_S = 20.0  # window of the throughput shown
 
 
 class Meter:
@@ -24,7 +24,8 @@ class Meter:
     def __init__(self, total: int, *, start: int, global_batch: int, show: bool = True) -> None:
         self._total, self._global_batch, self._show = total, global_batch, show
         self._every = max(1, total // LINES)
-        self._marks = [(time.monotonic(), start)]
+        self._step, self._time, self._printed = start, time.monotonic(), start
+        self._recent: list[tuple[int, float]] = []
         self._bar = _bar() if show and sys.stderr.isatty() else None
         self._task = self._bar.add_task("train", total=total, completed=start, note="") if self._bar else None
 
@@ -42,22 +43,23 @@ class Meter:
             self._bar.stop()
 
     def update(self, step: int, loss: float) -> float:
-        """Count a finished step; give the throughput of the last ten seconds in images/s."""
+        """Count the steps up to `step`; give the throughput since the last call in images/s."""
         now = time.monotonic()
-        self._marks.append((now, step))
-        while len(self._marks) > 2 and now - self._marks[1][0] > SMOOTHING_S:
-            self._marks.pop(0)
-        then, first = self._marks[0]
-        steps_per_s = (step - first) / max(now - then, 1e-9)
+        steps, seconds = step - self._step, max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        self._recent.append((steps, seconds))
+        while len(self._recent) > 1 and sum(s for _, s in self._recent) > SMOOTHING_S:
+            self._recent.pop(0)
         if self._show:
-            self._print(step, loss, steps_per_s)
-        return steps_per_s * self._global_batch
+            self._print(step, loss, sum(n for n, _ in self._recent) / sum(s for _, s in self._recent))
+        return steps / seconds * self._global_batch
 
     def _print(self, step: int, loss: float, steps_per_s: float) -> None:
         images = f"{steps_per_s * self._global_batch:.1f} img/s"
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step, note=f"loss {loss:.4f}  {images}")
-        elif step % self._every == 0 or step == self._total:
+        elif step == self._total or step >= self._printed + self._every:
+            self._printed = step
             left = (self._total - step) / steps_per_s
             eta = f"{int(left // 60)}:{int(left % 60):02d}"
             print(f"step {step}/{self._total}  loss {loss:.4f}  {images}  ETA {eta}", flush=True)

@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-from tinyunet.errors import UserError
 from tinyunet.runtime.distributed import init
+from tinyunet.schema import require
 from tinyunet.training.inputs import local_records
 from tinyunet.training.launch import Launch
 from tinyunet.training.stopping import Stopped
@@ -18,10 +18,8 @@ def run_rank(launch: Launch) -> int:
     from tinyunet.training.loop import Job, train
 
     world = init()
-    if world.size > 1 and launch.config.global_batch % world.size:
-        raise UserError(
-            f"world size is {world.size}; expected a divisor of the global batch {launch.config.global_batch}"
-        )
+    batch = launch.config.global_batch
+    require(batch % world.size == 0, "world size", world.size, f"a divisor of the global batch {batch}")
     records = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
     job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
     try:

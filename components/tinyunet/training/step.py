@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tinyunet.config import TrainConfig
 from tinyunet.data.dataset import Batch, Split
@@ -41,7 +42,8 @@ class TrainStep:
 
     def __call__(self, batch: Batch) -> StepResult:
         """Take one step on this rank's slice of the global batch."""
-        return self._run(*map(tf.constant, (batch.images, batch.masks, batch.gain, batch.bias)))
+        result: StepResult = self._run(*map(tf.constant, (batch.images, batch.masks, batch.gain, batch.bias)))
+        return result
 
     def _step(self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor) -> StepResult:
         grey = tf.cast(images, tf.float32) * gain[:, None, None] + bias[:, None, None]
@@ -100,6 +102,7 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
     return Validation(loss, float(total[-2] / max(total[-1], 1.0)))
 
 
-def _dice(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
+def _dice(predicted: NDArray[np.bool_], label: NDArray[np.bool_]) -> NDArray[np.float64]:
     overlap = (predicted & label).sum((1, 2))
-    return 2.0 * overlap / np.maximum(predicted.sum((1, 2)) + label.sum((1, 2)), 1)
+    dice: NDArray[np.float64] = 2.0 * overlap / np.maximum(predicted.sum((1, 2)) + label.sum((1, 2)), 1)
+    return dice
