@@ -105,7 +105,7 @@ class Stopped(BaseException):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Tell the step's process, which passes it on (training then keeps a checkpoint); kill what does not end."""
+    """Tell the step's process, which passes it on (training keeps a checkpoint); kill what does not end."""
     import psutil
 
     children = psutil.Process().children(recursive=True)
