@@ -52,12 +52,9 @@ def tracking_uri() -> str:
 
 def open_client() -> "MlflowClient":
     """Give a client of the tracking store and registry, with MLflow's noise turned off."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    _quiet()
     import mlflow
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     uri = tracking_uri()
     if folder := _database_folder(uri):
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,18 +63,32 @@ def open_client() -> "MlflowClient":
     return mlflow.MlflowClient(uri)
 
 
+def _quiet() -> None:
+    """Turn off MLflow's reports home, progress bars, retries for minutes and INFO lines."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # sets the levels of these loggers when it is imported
+
+    del mlflow
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 @contextmanager
 def explained(*, impatient: bool = False) -> Iterator[None]:
     """Turn MLflow's errors into one line; `impatient` gives a silent server 12 s in all."""
+    _quiet()
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     before = os.environ.get(name)
     if impatient:
         os.environ[name] = str(IMPATIENT_S)
     try:
         yield
-    except UserError:
-        raise
-    except Exception as error:  # whatever MLflow, requests, SQLAlchemy or boto raise
+    except (MlflowException, SQLAlchemyError, RequestException, ConnectionError) as error:
         raise UserError(f"MLFLOW_TRACKING_URI is {redact(tracking_uri())}: {_reason(error)}") from error
     finally:
         if impatient:

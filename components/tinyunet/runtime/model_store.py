@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> Any:  # noqa: ANN401  mlflow's ModelInfo
-    """Log the model as it is served: grey levels in; mask, probability and image score out."""
+def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
+    """Log the model as it is served to a run: grey levels in; probability, mask, score and verdict out.
+
+    Returns:
+        Id of the logged model, which no later one shares.
+    """
     import mlflow
     import numpy as np
     from mlflow.models import Model, infer_signature
@@ -30,10 +34,10 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> Any:  # noqa
     )
     texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
     example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
-    return Model.log(
+    info = Model.log(
         artifact_path=None,
         name="model",
-        flavor=mlflow.keras,
+        flavor=mlflow.tensorflow,  # mlflow.keras takes neither input examples nor named outputs
         run_id=run_id,
         model=serving,
         signature=infer_signature(example, serving.predict(example, verbose=0)),
@@ -41,11 +45,12 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> Any:  # noqa
         pip_requirements=_requirements(),
         metadata={"image_size": size, **asdict(use)},
     )
+    return str(info.model_id)
 
 
 def _requirements() -> list[str]:
     """Pin what serving the model needs, as installed here."""
-    names = {d.name.lower() for d in importlib.metadata.distributions()}
+    names = {d.name.lower().replace("_", "-") for d in importlib.metadata.distributions()}
     wanted = ["keras", "numpy", "tensorflow-cpu" if "tensorflow-cpu" in names else "tensorflow"]
     return [f"{name}=={importlib.metadata.version(name)}" for name in wanted]
 

@@ -140,11 +140,29 @@ def _find_version(client: "MlflowClient", name: str, key: str) -> str | None:
 def _make_version(
     client: "MlflowClient", run_id: str, name: str, key: str, *, model: Path, evaluation: Path
 ) -> str:
-    import mlflow
+    from mlflow.exceptions import MlflowException
 
     summary, metrics = read_json(model / "model.json"), read_json(evaluation / "metrics.json")
+    card = evaluation / "model_card.md"
+    model_id = log_model(run_id, model, metrics)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name,
+        f"models:/{model_id}",
+        run_id=run_id,
+        tags={MODEL_KEY: key, **_version_tags(summary, metrics)},
+        description=card.read_text()[:MAX_TEXT] if card.is_file() else None,
+        model_id=model_id,
+    )
+    return str(version.version)
+
+
+def _version_tags(summary: dict[str, Any], metrics: dict[str, Any]) -> dict[str, str]:
     tags = {
-        MODEL_KEY: key,
         "test_digest": metrics["data"]["test_digest"],
         "dice_defective": metrics["test"]["dice_defective"],
         "image_ap": metrics["test"]["image_ap"],
@@ -154,13 +172,7 @@ def _make_version(
         "preset": summary["preset"],
         "synthetic": metrics["data"]["synthetic"],
     }
-    info = log_model(run_id, model, metrics)
-    tags = {key: "" if value is None else str(value) for key, value in tags.items()}
-    version = mlflow.register_model(f"models:/{info.model_id}", name, tags=tags)
-    card = evaluation / "model_card.md"
-    if card.is_file():
-        client.update_model_version(name, version.version, card.read_text()[:MAX_TEXT])
-    return str(version.version)
+    return {key: "" if value is None else str(value) for key, value in tags.items()}
 
 
 def _crown(client: "MlflowClient", name: str, version: str) -> tuple[bool, str]:

@@ -180,7 +180,7 @@ class Tracker(NullTracker):
         try:
             with explained(impatient=impatient):
                 yield
-        except UserError as error:
+        except Exception as error:
             if not self._warned:
                 self._warned = True
                 print(f"tinyunet: warning: {error}; {consequence}", file=sys.stderr, flush=True)
