@@ -48,6 +48,7 @@ class Cluster:
         self.kubeconfig = state / "admin.kubeconfig"
         self.socket = state / "run" / "containerd.sock"
         self._bin = Path()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def up(self) -> None:
         """Boot to a Ready node with the MPI Operator running.
@@ -104,14 +105,14 @@ class Cluster:
     def start(self, name: str, *command: object) -> None:
         """Start a program; its output goes to log/NAME.log."""
         with (self.state / "log" / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
+            self._children[name] = subprocess.Popen(
                 [str(word) for word in command],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._write(f"pid/{name}", str(process.pid))
+        self._write(f"pid/{name}", str(self._children[name].pid))
 
     def stop(self, name: str, signum: int = signal.SIGKILL) -> None:
         """End a program that `start` started and wait until it is gone."""
@@ -122,6 +123,8 @@ class Cluster:
         if str(self.state).encode() in _command_line(pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
+            if child := self._children.pop(name, None):
+                child.wait(10)
             _wait_for_end(pid)
         file.unlink()
 
@@ -200,7 +203,7 @@ class Cluster:
         ipam["dataDir"] = str(self.state / "ipam")
         plugin = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": ipam}
         conf = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
-        self._write("cni/10-bridge.conflist", yaml.safe_dump(conf, default_flow_style=True, width=10_000))
+        self._write("cni/10-bridge.conflist", json.dumps(conf))
 
     def _control_plane(self) -> None:
         local = "http://127.0.0.1"
@@ -374,11 +377,7 @@ def _command_line(pid: int) -> bytes:
 
 def _wait_for_end(pid: int, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if not _command_line(pid):
-            return
+    while _command_line(pid) and time.monotonic() < end:
         time.sleep(0.02)
 
 

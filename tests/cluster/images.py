@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ def ranks_image(python: Path, environment: Path) -> Path:
         environment: Root of the host's virtual environment.
     """
     recipe = f"""\
-FROM {BASE}-ranks
+FROM {BASE}-{digest(PACKAGES)}
 RUN useradd --uid 1000 --create-home mpiuser && chmod 755 /root
 RUN mkdir -p {python} {environment} {REPOSITORY}
 COPY docker/sshd_mpi_config /etc/ssh/sshd_mpi_config
@@ -54,6 +55,8 @@ def digest(*texts: str) -> str:
 
 def debian(name: str, packages: str, *, variant: str = "minbase") -> None:
     """Make a Debian image under the name that Dockerfiles ask for, from this machine's mirror."""
+    if not subprocess.run(["buildah", "inspect", "--type=image", name], capture_output=True).returncode:
+        return
     mirror = next(
         one for one in run("apt-get", "indextargets", "--format", "$(SITE)").split() if "security" not in one
     )
@@ -83,5 +86,5 @@ def build(recipe: str, name: str, target: Path) -> None:
 
 
 def _build_ranks(recipe: str, target: Path) -> None:
-    debian(f"{BASE}-ranks", PACKAGES)
+    debian(f"{BASE}-{digest(PACKAGES)}", PACKAGES)
     build(recipe, RANKS, target)
