@@ -4,6 +4,7 @@ import ipaddress
 import os
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -13,7 +14,7 @@ from tinyunet.runtime.transfer import Transfer, redact, require_space, safe_targ
 
 TIMEOUT_S = (5.0, 30.0)  # connect, silence while reading
 ATTEMPTS = 4
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # what a broken connection loses at most
 
 
 def download(url: str, dest: Path) -> Path:
@@ -36,6 +37,7 @@ def download(url: str, dest: Path) -> Path:
         else dest
     )
     with whole(target) as part, requests.Session() as session:
+        session.mount("http://", _Http())
         _attempts(session, url, part)
     return target
 
@@ -66,9 +68,9 @@ def _transfer(session: requests.Session, url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        for hop in (*response.history, response):
-            _require_secure(hop.url)
         response.raise_for_status()
+        if etag := response.headers.get("ETag"):
+            session.headers["If-Range"] = etag  # a file that has changed comes whole
         have = have if response.status_code == 206 else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
@@ -80,6 +82,20 @@ def _transfer(session: requests.Session, url: str, part: Path) -> None:
                 transfer.advance(len(chunk))
     if length and part.stat().st_size != total:
         raise requests.ConnectionError(f"got {part.stat().st_size} of {total} bytes")
+
+
+class _Http(requests.adapters.HTTPAdapter):
+    """Refuses http to other machines, also where a redirect leads there."""
+
+    def send(  # requests' own many arguments, passed on
+        self,
+        request: requests.PreparedRequest,
+        *args: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> requests.Response:
+        """Send a request that `_require_secure` lets pass."""
+        _require_secure(request.url or "")
+        return super().send(request, *args, **kwargs)
 
 
 def _require_secure(url: str) -> None:

@@ -7,8 +7,6 @@ Files appear whole or not at all, and every failure ends in one `UserError` with
 
 import io
 import os
-import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +14,13 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, MinioException, S3Error
+from minio.error import MinioException, S3Error
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.download import download
-from tinyunet.runtime.transfer import THREADS, Transfer, parallel, redact, require_space, safe_target, whole
+from tinyunet.runtime.transfer import (
+    THREADS, Transfer, parallel, redact, require_space, safe_target, split_uri, whole,
+)  # fmt: skip
 
 CONNECT_S, READ_S, RETRIES = 4.0, 60.0, 2
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
@@ -31,7 +31,7 @@ _REMEDY = {
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID; correct it",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
     "InvalidBucketName": "not a bucket name; correct it",
-}
+} | dict.fromkeys(_MISSING, "no object of that name; correct it")
 
 
 def is_remote(location: str) -> bool:
@@ -55,7 +55,7 @@ def fetch(uri: str, dest: Path) -> Path:
     """
     if uri.startswith(("https://", "http://")):
         return download(uri, dest)
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     with _explained(uri):
         if key and not key.endswith("/") and (size := _size(bucket, key)) is not None:
             return _fetch_object(bucket, key, size, dest)
@@ -75,7 +75,7 @@ def push(path: Path, uri: str) -> int:
     Raises:
         UserError: if the path is missing or the endpoint refuses.
     """
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     if path.is_dir():
         prefix = key.rstrip("/") + "/" if key else ""
         names = {f: prefix + f.relative_to(path).as_posix() for f in sorted(path.rglob("*")) if f.is_file()}
@@ -97,21 +97,21 @@ def push(path: Path, uri: str) -> int:
 
 def exists(uri: str) -> bool:
     """Whether an object of exactly this name exists."""
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     with _explained(uri):
         return _size(bucket, key) is not None
 
 
 def list_objects(uri: str) -> list[str]:
     """List the URIs of all objects under a prefix (taken as a folder), sorted."""
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     with _explained(uri):
         return [f"s3://{bucket}/{name}" for name, _ in _listing(bucket, key)]
 
 
 def read_bytes(uri: str) -> bytes:
     """Read an object whole."""
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     with _explained(uri):
         response = _client().get_object(bucket, key)
         try:
@@ -123,14 +123,14 @@ def read_bytes(uri: str) -> bytes:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write an object whole; readers see the old one or the new one."""
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     with _explained(uri):
         _client().put_object(bucket, key, io.BytesIO(data), len(data))
 
 
 def remove(uri: str) -> None:
     """Delete an object; it may be gone already."""
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     with _explained(uri):
         _client().remove_object(bucket, key)
 
@@ -149,31 +149,16 @@ def check(endpoint: str | None = None) -> list[str]:
         return [bucket.name for bucket in _client(endpoint).list_buckets()]
 
 
-def _split(uri: str) -> tuple[str, str]:
-    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,62})(?:/(.*))?", uri, re.DOTALL)
-    if not match:
-        raise UserError(
-            f"{redact(uri)!r} is not an S3 location; expected s3://bucket/key or s3://bucket/prefix"
-        )
-    key = match[2] or ""
-    if any(part in ("..", ".") for part in key.split("/")):
-        raise UserError(f"{uri!r} has '.' or '..' in its name; expected a plain object name")
-    return match[1], key
-
-
 def _client(endpoint: str | None = None) -> Minio:
     url = endpoint or os.environ.get("S3_ENDPOINT_URL", "")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
         raise UserError(
-            f"S3_ENDPOINT_URL is {redact(url)!r}; expected http(s)://host[:port], e.g. https://s3.amazonaws.com"
-            " or the MinIO that `make services` starts"
+            f"S3_ENDPOINT_URL is {redact(url)!r}; expected http(s)://host[:port], of MinIO or another S3"
         )
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     if unset := [name for name in names if not os.environ.get(name)]:
-        raise UserError(
-            f"{' and '.join(unset)} not set; S3 needs both {names[0]} and {names[1]} in the environment"
-        )
+        raise UserError(f"{' and '.join(unset)} not set; S3 needs {' and '.join(names)} in the environment")
     return Minio(
         parts.netloc,
         access_key=os.environ[names[0]],
@@ -184,17 +169,18 @@ def _client(endpoint: str | None = None) -> Minio:
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
             maxsize=THREADS,  # one connection per thread of `parallel`
-            retries=urllib3.Retry(
-                RETRIES, connect=1, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504)
-            ),
+            retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=(500, 502, 503)),
         ),
     )
 
 
 def _size(bucket: str, key: str) -> int | None:
+    """Give the size of an object in bytes, None if there is none of that name."""
     try:
         return _client().stat_object(bucket, key).size or 0
     except S3Error as error:
+        if error.code == "AccessDenied":  # the answer to HEAD has no body; the one to GET tells the reason
+            _client().get_object(bucket, key).close()
         if error.code not in _MISSING:
             raise
         return None
@@ -210,7 +196,7 @@ def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> Path:
     target = safe_target(dest, key.rsplit("/", 1)[-1]) if dest.is_dir() else dest
     require_space(target, size)
     with Transfer(f"download s3://{bucket}/{key}", size) as transfer, whole(target) as part:
-        _client().fget_object(bucket, key, str(part))
+        _download(_client(), bucket, key, part)
         transfer.advance(size)
     return target
 
@@ -229,7 +215,7 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
         def get(item: tuple[str, int]) -> None:
             name, size = item
             targets[name].parent.mkdir(parents=True, exist_ok=True)
-            client.fget_object(bucket, name, str(targets[name]))
+            _download(client, bucket, name, targets[name])
             transfer.advance(size)
 
         part.mkdir()
@@ -239,26 +225,34 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
     return dest
 
 
+def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
+    """Write an object to a file; a connection that breaks half-way is tried twice more."""
+    for attempt in range(RETRIES + 1):
+        try:
+            client.fget_object(bucket, key, str(path))
+        except urllib3.exceptions.HTTPError:
+            if attempt == RETRIES:
+                raise
+        else:
+            return
+
+
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
     """Turn what minio and urllib3 raise into one line."""
-    place = os.environ.get("S3_ENDPOINT_URL", "")
     try:
         yield
-    except S3Error as error:
-        reason = _REMEDY.get(str(error.code), f"{error.code}: {error.message}")
-        if error.code in _MISSING:
-            reason = "no object of that name; correct it"
-        raise UserError(f"{uri} at {place}: {reason}") from error
-    except (InvalidResponseError, MinioException) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{uri} at {place}: not an answer of an S3 server ({reason}); correct S3_ENDPOINT_URL"
-        ) from error
-    except urllib3.exceptions.HTTPError as error:
-        reason = type(getattr(error, "reason", None) or error).__name__
-        raise UserError(
-            f"{uri} at {place}: the endpoint does not answer ({reason}); start it or correct S3_ENDPOINT_URL"
-        ) from error
-    except (ValueError, OSError, shutil.Error) as error:
-        raise UserError(f"{uri} at {place}: {' '.join(str(error).split())}") from error
+    except (MinioException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        raise UserError(f"{uri} at {os.environ.get('S3_ENDPOINT_URL')}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, S3Error):
+        return _REMEDY.get(str(error.code), f"{error.code}: {error.message}")
+    if isinstance(error, MinioException):
+        return f"not an answer of an S3 server ({text}); correct S3_ENDPOINT_URL"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        kind = type(getattr(error, "reason", None) or error).__name__
+        return f"the endpoint does not answer ({kind}); start it or correct S3_ENDPOINT_URL"
+    return text

@@ -114,6 +114,23 @@ def safe_target(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
+def split_uri(uri: str) -> tuple[str, str]:
+    """Give bucket and key of s3://bucket/key; the key may be empty.
+
+    Raises:
+        UserError: if it is no such URI, or has '.' or '..' in its key.
+    """
+    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,62})(?:/(.*))?", uri, re.DOTALL)
+    if not match:
+        raise UserError(
+            f"{redact(uri)!r} is not an S3 location; expected s3://bucket/key or s3://bucket/prefix"
+        )
+    key = match[2] or ""
+    if any(part in ("..", ".") for part in key.split("/")):
+        raise UserError(f"{uri!r} has '.' or '..' in its name; expected a plain object name")
+    return match[1], key
+
+
 def require_space(target: Path, size: int) -> None:
     """Refuse a transfer that does not fit.
 

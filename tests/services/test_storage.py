@@ -1,0 +1,162 @@
+"""Objects on a real MinIO: round trips, parallel prefixes, and every way to be refused."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def make_tree(root: Path, count: int) -> dict[str, bytes]:
+    for i in range(count):
+        path = root / f"part{i % 3}" / f"{i:03d}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes([i % 256]) * (1000 + i))
+    return tree(root)
+
+
+def failure(call: Callable[[], object]) -> str:
+    """Run what must fail; give its message, which is one line, after at most 15 s."""
+    began = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        call()
+    assert time.monotonic() - began < 15
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_comes_back_with_the_same_bytes(prefix: str, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\x00\xff" * 5000)
+    assert storage.push(tmp_path / "a.bin", f"{prefix}/b.bin") == 1
+    got = storage.fetch(f"{prefix}/b.bin", tmp_path / "c.bin")
+    assert got == tmp_path / "c.bin"
+    assert got.read_bytes() == b"\x00\xff" * 5000
+
+
+def test_a_file_takes_its_own_name_in_a_folder(prefix: str, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"1")
+    storage.push(tmp_path / "a.bin", f"{prefix}/")
+    (tmp_path / "into").mkdir()
+    assert storage.fetch(f"{prefix}/a.bin", tmp_path / "into") == tmp_path / "into" / "a.bin"
+
+
+def test_a_folder_comes_back_whole_and_several_objects_travel_at_a_time(prefix: str, tmp_path: Path) -> None:
+    expected = make_tree(tmp_path / "there", 60)
+    assert storage.push(tmp_path / "there", prefix) == 60
+    assert storage.list_objects(prefix) == sorted(f"{prefix}/{name}" for name in expected)
+    workers, done = set(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            workers.update(t.name for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    got = storage.fetch(prefix, tmp_path / "back")
+    done.set()
+    watcher.join()
+    assert tree(got) == expected
+    assert len(workers) == 8
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back", "there"]
+
+
+def test_a_prefix_is_a_folder_not_a_beginning_of_names(prefix: str, tmp_path: Path) -> None:
+    storage.write_bytes(f"{prefix}/ab/x", b"1")
+    storage.write_bytes(f"{prefix}/abc/y", b"2")
+    assert storage.list_objects(f"{prefix}/ab") == [f"{prefix}/ab/x"]
+    assert tree(storage.fetch(f"{prefix}/ab", tmp_path / "ab")) == {"x": b"1"}
+
+
+def test_bytes_are_written_read_replaced_and_removed(prefix: str) -> None:
+    uri = f"{prefix}/state"
+    assert not storage.exists(uri)
+    storage.write_bytes(uri, b"old")
+    storage.write_bytes(uri, b"new")
+    assert storage.exists(uri)
+    assert storage.read_bytes(uri) == b"new"
+    storage.remove(uri)
+    storage.remove(uri)
+    assert not storage.exists(uri)
+
+
+def test_the_endpoint_tells_its_buckets() -> None:
+    assert storage.check() == ["mlflow", "tinyunet"]
+
+
+def test_a_full_folder_is_not_overwritten(prefix: str, tmp_path: Path) -> None:
+    storage.write_bytes(f"{prefix}/x", b"1")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("keep")
+    assert "not an empty folder" in failure(lambda: storage.fetch(prefix, tmp_path / "mine"))
+    assert tree(tmp_path) == {"mine/precious": b"keep"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("s3://tinyunet/absent/key", "no object of that name and none under it"),
+        ("s3://absent-bucket/key", "no bucket of that name"),
+        ("s3://tinyunet/a/../../secret", "'.' or '..' in its name"),
+        ("s3://Bad_Bucket/key", "expected s3://bucket/key"),
+    ],
+)
+def test_what_is_not_there_is_named_and_leaves_nothing(uri: str, words: str, tmp_path: Path) -> None:
+    message = failure(lambda: storage.fetch(uri, tmp_path / "x"))
+    assert uri in message
+    assert words in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_an_absent_object_says_so(prefix: str) -> None:
+    assert "no object of that name" in failure(lambda: storage.read_bytes(f"{prefix}/none"))
+
+
+def test_uploading_an_absent_file_says_so(prefix: str, tmp_path: Path) -> None:
+    assert "does not exist" in failure(lambda: storage.push(tmp_path / "none", prefix))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "AWS_SECRET_ACCESS_KEY does not fit"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "does not know this AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY not set"),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set",
+        ),
+        ({"S3_ENDPOINT_URL": ""}, "S3_ENDPOINT_URL is ''"),
+        ({"S3_ENDPOINT_URL": "127.0.0.1:9000"}, "expected http(s)://host[:port]"),
+        ({"S3_ENDPOINT_URL": "http://127.0.0.1:9"}, "the endpoint does not answer"),
+        ({"S3_ENDPOINT_URL": "http://no-such-host.invalid:9000"}, "the endpoint does not answer"),
+    ],
+)
+def test_wrong_settings_are_named_in_one_line(
+    changes: dict[str, str], words: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    for call in (
+        lambda: storage.fetch(f"{prefix}/x", tmp_path / "x"),
+        lambda: storage.list_objects(prefix),
+        storage.check,
+    ):
+        message = failure(call)
+        assert words in message
+        assert "wrong-secret" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_kind_of_server_is_recognised(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setenv("S3_ENDPOINT_URL", os.environ["MLFLOW_TRACKING_URI"])
+    assert "not an answer of an S3 server" in failure(lambda: storage.list_objects(prefix))

@@ -1,0 +1,190 @@
+"""Transfers without an object store: downloads from a real local server, names, redaction, whole files."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+from tinyunet.runtime.transfer import cache_folder, redact, require_space, safe_target, whole
+
+CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
+
+
+@dataclass
+class Server:
+    """A local HTTP server that breaks off after `cut` bytes, `failures` times.
+
+    Attributes:
+        cut: Bytes sent of an answer that breaks off.
+        failures: Answers left that break off.
+        ranges: Range headers seen.
+        location: Redirect target of /redirect.
+        requests: Requests seen.
+    """
+
+    cut: int = 300_000
+    failures: int = 0
+    ranges: list[str | None] = field(default_factory=list)
+    location: str = ""
+    url: str = ""
+    requests: int = 0
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.requests += 1
+        if handler.path.startswith("/redirect"):
+            handler.send_response(302)
+            handler.send_header("Location", self.location)
+            handler.end_headers()
+        elif handler.path.startswith("/file"):
+            self._send(handler)
+        else:
+            handler.send_error(404)
+
+    def _send(self, handler: BaseHTTPRequestHandler) -> None:
+        wanted = handler.headers.get("Range")
+        self.ranges.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        body = CONTENT[start:]
+        handler.send_response(206 if wanted else 200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if self.failures:
+            self.failures -= 1
+            body = body[: self.cut]
+        handler.wfile.write(body)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            server.answer(self)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        server.url = f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def failure(url: str, dest: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        storage.fetch(url, dest)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_download_has_every_byte_and_the_name_of_the_url(tmp_path: Path) -> None:
+    with serving(Server()) as server:
+        got = storage.fetch(f"{server.url}/file/Class%201.zip?x=1", tmp_path)
+    assert got == tmp_path / "Class 1.zip"
+    assert got.read_bytes() == CONTENT
+
+
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    with serving(Server(failures=2)) as server:
+        got = storage.fetch(f"{server.url}/file", tmp_path / "out")
+    assert got.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=262144-", "bytes=524288-"]  # 4 and 8 chunks of 65,536 bytes
+
+
+def test_a_download_that_never_completes_leaves_nothing(tmp_path: Path) -> None:
+    with serving(Server(failures=99, cut=10)) as server:
+        assert "cannot be downloaded" in failure(f"{server.url}/file", tmp_path / "out")
+    assert len(server.ranges) == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_url_is_not_tried_again(tmp_path: Path) -> None:
+    with serving(Server()) as server:
+        assert "answers 404" in failure(f"{server.url}/absent", tmp_path / "out")
+    assert server.requests == 1
+
+
+def test_a_redirect_on_this_machine_is_followed(tmp_path: Path) -> None:
+    with serving(Server()) as server:
+        server.location = f"{server.url}/file"
+        assert storage.fetch(f"{server.url}/redirect", tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_plain_http_to_another_machine_is_refused_even_behind_a_redirect(tmp_path: Path) -> None:
+    assert "is not https" in failure("http://example.com/data.zip", tmp_path / "out")
+    with serving(Server(location="http://192.0.2.1/data.zip")) as server:
+        assert "http://192.0.2.1/data.zip is not https" in failure(f"{server.url}/redirect", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_is_named_within_15_s(tmp_path: Path) -> None:
+    began = time.monotonic()
+    message = failure("http://127.0.0.1:9/data.zip", tmp_path / "out")
+    assert message.startswith("http://127.0.0.1:9/data.zip cannot be downloaded")
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://user:pass@host/x", "https://***@host/x"),
+        ("postgresql://u:p@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),
+        (
+            "https://b.s3.amazonaws.com/k?X-Amz-Signature=abc&part=1",
+            "https://b.s3.amazonaws.com/k?X-Amz-Signature=***&part=1",
+        ),
+        ("https://h/x?a=1&access_token=t", "https://h/x?a=1&access_token=***"),
+        ("synthetic://?train=24&seed=7", "synthetic://?train=24&seed=7"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+    ],
+)
+def test_credentials_vanish_from_uris_and_nothing_else_does(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "", "a\0b"])
+def test_names_that_lead_out_of_the_folder_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a safe file name"):
+        safe_target(tmp_path, name)
+
+
+def test_plain_names_stay_in_the_folder(tmp_path: Path) -> None:
+    assert safe_target(tmp_path, "a/b..c/d.bin") == tmp_path / "a" / "b..c" / "d.bin"
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_text("old")
+
+    def write_half() -> None:
+        with whole(target) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x", "old")]
+
+
+def test_a_transfer_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make room"):
+        require_space(tmp_path / "new" / "x", 10**18)
+
+
+def test_the_cache_folder_follows_its_two_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.delenv("TINYUNET_CACHE", raising=False)
+    assert cache_folder() == Path("/somewhere/tinyunet")
+    monkeypatch.setenv("TINYUNET_CACHE", "/elsewhere")
+    assert cache_folder() == Path("/elsewhere")
