@@ -1,13 +1,33 @@
-"""Fixtures that many tests share: one tiny synthetic class, raw and as records."""
+"""Fixtures that many tests share: one tiny synthetic class from raw images to a registered model."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tinyunet.config import DataConfig
+from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 
 SIZE = 64
 SOURCE = f"synthetic://?train=24&test=16&size={SIZE}&seed=7"
+
+
+@dataclass(frozen=True)
+class Services:
+    """Running services: their folder, and the environment that leads to them."""
+
+    folder: Path
+    env: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered model: its folder, its evaluation, and what `register` returned."""
+
+    model: Path
+    evaluation: Path
+    result: dict[str, Any]
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +48,58 @@ def records(raw: Path) -> Path:
     out = raw.with_name("records")
     convert(raw, out, DataConfig(shards=2))
     return out
+
+
+@pytest.fixture(scope="session")
+def model(records: Path) -> Path:
+    """A model folder as `train` leaves it, after 12 steps: it has learned little."""
+    from tinyunet.runtime.distributed import World
+    from tinyunet.runtime.tracking import NullTracker
+    from tinyunet.training.loop import Job, train
+
+    out = records.with_name("model")
+    config = TrainConfig(image_size=SIZE, steps=12, global_batch=8, precision="float32", validate_every=6)
+    train(Job(records, str(out), str(out) + ".checkpoints", config, World(), "fixture"), NullTracker())
+    return out
+
+
+@pytest.fixture(scope="session")
+def evaluation(model: Path, records: Path) -> Path:
+    """The evaluation of `model` as `evaluate` leaves it."""
+    from tinyunet.evaluation.evaluate import evaluate
+
+    out = model.with_name("evaluation")
+    evaluate(model, records, out, EvalConfig(overlays=3))
+    return out
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A real MinIO and a real MLflow server on free ports, for the whole session."""
+    from tinyunet.runtime.services import local_services
+
+    folder = tmp_path_factory.mktemp("services")
+    with local_services(folder) as env:
+        yield Services(folder, env)
+
+
+@pytest.fixture(scope="session")
+def registered(
+    services: Services, records: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registered]:
+    """A model trained, evaluated and registered with these services: 12 steps, run `fixture`."""
+    from tinyunet.evaluation.evaluate import evaluate
+    from tinyunet.runtime.distributed import World
+    from tinyunet.runtime.tracking import Tracker, register
+    from tinyunet.training.loop import Job, train
+
+    folder = tmp_path_factory.mktemp("registered")
+    model, judged = folder / "model", folder / "evaluation"
+    config = TrainConfig(image_size=SIZE, steps=12, global_batch=8, precision="float32", validate_every=6)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in services.env.items():
+            patch.setenv(name, value)
+        job = Job(records, str(model), str(folder / "checkpoints"), config, World(), "fixture")
+        train(job, Tracker())
+        evaluate(model, records, judged, EvalConfig(overlays=3))
+        yield Registered(model, judged, register(model, judged))

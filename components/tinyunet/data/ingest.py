@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tinyunet.data.dagm import read_class, summary
+from tinyunet.data.dagm import CLASSES, read_class, summary
 from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.progress import say
 from tinyunet.data.report import render
 from tinyunet.data.sources import is_synthetic, public, stage
 from tinyunet.data.validate import Report, validate
 from tinyunet.errors import UserError
-from tinyunet.schema import read_json
+from tinyunet.schema import read_json, require
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +32,7 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
     Raises:
         UserError: if the source cannot be read or is not valid, or if `out` holds something else.
     """
+    require(class_id in CLASSES, "class_id", class_id, "1 to 10")
     with part_folder(out) as part:
         stage(source, part, class_id)
         report = validate(part, class_id, synthetic=is_synthetic(source))

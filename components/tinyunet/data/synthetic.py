@@ -16,6 +16,8 @@ from tinyunet.data.textures import KINDS, Image, Kind
 from tinyunet.errors import UserError
 from tinyunet.schema import Config, require
 
+Pixels = NDArray[np.uint8]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig(Config):
@@ -82,7 +84,7 @@ def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
 
 def make_image(
     class_id: int, config: SyntheticConfig, number: int, *, defective: bool
-) -> tuple[Image, Image]:
+) -> tuple[Pixels, Pixels]:
     """Make one image and its mask.
 
     Returns:
@@ -96,7 +98,7 @@ def make_image(
         u, v = _ellipse(kind, size, rng)
         image = kind.defect(image, u, v, rng)
         mask[u * u + v * v <= 1] = 255
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask  # type: ignore[return-value]
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
 
 
 def _plan(folder: Path, config: SyntheticConfig) -> list[Sample]:
@@ -128,13 +130,12 @@ def _between(rng: np.random.Generator, bounds: tuple[float, float, float]) -> fl
     return low + (high - low) * float(rng.beta(4 * part, 4 * (1 - part)))
 
 
-def _ellipse(
-    kind: Kind, size: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Place a label ellipse: its own coordinates u, v float32 [size, size] of every pixel."""
+def _ellipse(kind: Kind, size: int, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Place a label ellipse of at least one pixel: its own coordinates u, v of every pixel."""
     scale = size / 512
-    first = _between(rng, kind.first)
-    second = min(first, _between(rng, kind.second) if kind.second else 0.571 * first)
+    first = max(_between(rng, kind.first), 1 / scale)
+    second = _between(rng, kind.second) if kind.second else 0.571 * first
+    second = max(min(first, second), 1 / scale)
     angle = rng.uniform(-kind.max_angle, kind.max_angle)
     reach = np.hypot(
         first * np.array([np.sin(angle), np.cos(angle)]), second * np.array([np.cos(angle), np.sin(angle)])

@@ -150,7 +150,7 @@ def serialize(record: Record) -> bytes:
         "image": data(record.image.tobytes()),
         "mask": data(np.packbits(record.mask > 0).tobytes()),
         "name": data(record.name.encode()),
-        "defective": number(record.defective),
+        "defective": number(int(record.defective)),
         "height": number(record.image.shape[0]),
         "width": number(record.image.shape[1]),
     }

@@ -74,8 +74,8 @@ def validate(folder: Path, class_id: int, *, synthetic: bool = False) -> Report:
     checked = parallel(lambda sample: check_sample(sample, folder), samples, "checking")
     problems += [problem for item in checked for problem in item.problems]
     problems += _shape_problems(checked) + _duplicates(checked)
-    problems += _count_problems(checked, class_id, official=not synthetic)
-    complete = not synthetic and not problems and _is_official(count(checked), class_id)
+    problems += count_problems(checked, class_id, official=not synthetic)
+    complete = not synthetic and not problems and is_official(count(checked), class_id)
     ignored = tuple(_ignored(folder))
     return Report(class_id, complete, _common_shape(checked), tuple(checked), tuple(problems), ignored)
 
@@ -122,7 +122,7 @@ def _duplicates(checked: Iterable[Checked]) -> list[Problem]:
     return problems
 
 
-def _count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
+def count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
     """Look for empty splits, and hold a split of the official size against the official facts."""
     problems = []
     for split, folder in FOLDERS.items():
@@ -143,7 +143,8 @@ def _count_problems(checked: Sequence[Checked], class_id: int, *, official: bool
     return problems
 
 
-def _is_official(counts: dict[str, dict[str, int]], class_id: int) -> bool:
+def is_official(counts: dict[str, dict[str, int]], class_id: int) -> bool:
+    """Tell whether images and defective images are those of the official splits."""
     return all(tuple(counts[split].values()) == OFFICIAL_COUNTS[class_id][split] for split in SPLITS)
 
 
