@@ -67,7 +67,7 @@ class Cluster:
             self._network()
             self._control_plane()
             self._node()
-            self._operator()
+            self.install_operator()
         except BaseException:
             self.down()
             raise
@@ -282,7 +282,8 @@ class Cluster:
             f"--hostname-override={NODE}", f"--node-ip={ADDRESS}",
         )  # fmt: skip
 
-    def _operator(self) -> None:
+    def install_operator(self) -> None:
+        """Apply the MPIJob type and start its controller."""
         module = REPOSITORY / "tests/cluster/programs/mpi-operator"
         where = run(
             "go", "list", "-m", "-f", "{{.Dir}}", "github.com/kubeflow/mpi-operator", cwd=module
@@ -291,7 +292,8 @@ class Cluster:
         self.kubectl("apply", "--server-side", "-f", crd)
         established = ("wait", "--for=condition=Established", "crd/mpijobs.kubeflow.org", "--timeout=20s")
         self._until("the MPIJob type is served", lambda: self.kubectl(*established))
-        self.kubectl("create", "namespace", "mpi-operator")
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mpi-operator"}})
+        self.stop("operator")
         config = f"-kubeConfig={self.state}/operator.kubeconfig"
         self.start("operator", self._bin / "mpi-operator", config, "-lock-namespace=mpi-operator")
 

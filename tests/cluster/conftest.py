@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from boot import Cluster
 from images import RANKS, ranks_image
 from machine import REPOSITORY, CannotHost
 
-from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods
+from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, run_mpijob
 
 PYTHON = Path(sys.base_prefix)
 ENVIRONMENT = Path(sys.prefix)
@@ -41,7 +43,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
@@ -101,3 +103,44 @@ def _claimed(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
 def items(cluster: Cluster, kind: str, namespace: str) -> list[dict]:
     """List objects of a kind."""
     return json.loads(cluster.kubectl("-n", namespace, "get", kind, "-o", "json"))["items"]
+
+
+def until(what: str, call: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until `call` gives something true."""
+    end = time.monotonic() + seconds
+    while not call():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def nothing_runs(cluster: Cluster, namespace: str) -> bool:
+    """Tell whether no pod of the namespace runs or may still run."""
+    phases = {pod["status"]["phase"] for pod in items(cluster, "pods", namespace)}
+    return not phases & {"Running", "Pending"}
+
+
+class Running:
+    """A launcher that follows its job beside the test."""
+
+    def __init__(self, spec: MPIJobSpec) -> None:
+        self.lines: list[str] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(spec,), daemon=True)
+        self._thread.start()
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Wait for a line of the log."""
+        until(f"a line {text!r} in {self.lines}", lambda: any(text in line for line in self.lines), seconds)
+
+    def result(self, seconds: float = 120) -> None:
+        """Wait for the launcher's end; raise what it raised."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), f"still running after {seconds:.0f} s: {self.lines}"
+        if self._error:
+            raise self._error
+
+    def _run(self, spec: MPIJobSpec) -> None:
+        try:
+            run_mpijob(spec, log=self.lines.append)
+        except BaseException as error:
+            self._error = error

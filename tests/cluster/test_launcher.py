@@ -1,9 +1,37 @@
-"""The MPIJob launcher on a real cluster: success first."""
+"""The MPIJob launcher on a real cluster: success, following, finding again."""
 
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 from boot import Cluster
-from conftest import Shell, items
+from conftest import Running, Shell, items, nothing_runs, until
 
-from tinyunet.runtime.mpijob import run_mpijob
+from tinyunet.runtime.mpijob import JobFailed, MPIJobSpec, run_mpijob
+
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+def start(spec: MPIJobSpec, **environment: str) -> "subprocess.Popen[str]":
+    values = json.dumps(dataclasses.asdict(spec))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, LAUNCH, values], env=os.environ | environment, **pipes)
+
+
+def read_to(process: "subprocess.Popen[str]", text: str) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"the launcher ended without saying {text!r}")
+
+
+def uid(cluster: Cluster, namespace: str) -> str:
+    return cluster.kubectl("-n", namespace, "get", "mpijob", "ranks", "-o", "jsonpath={.metadata.uid}")
 
 
 def test_two_ranks_run_to_success_and_the_workers_are_released(cluster: Cluster, shell: Shell) -> None:
@@ -12,9 +40,91 @@ def test_two_ranks_run_to_success_and_the_workers_are_released(cluster: Cluster,
     assert "rank 0 of 2" in lines
     assert "rank 1 of 2" in lines
     assert lines[-1].endswith("succeeded")
-    left = [
-        pod["metadata"]["name"]
-        for pod in items(cluster, "pods", shell.namespace)
-        if pod["status"]["phase"] == "Running"
-    ]
-    assert left == []
+    until("workers are released", lambda: nothing_runs(cluster, shell.namespace))
+
+
+def test_a_succeeded_job_is_not_run_a_second_time(shell: Shell) -> None:
+    job = shell.job("echo once")
+    run_mpijob(job, log=lambda line: None)
+    lines: list[str] = []
+    run_mpijob(job, log=lines.append)
+    assert "is there already" in lines[0]
+    assert lines[-1].endswith("succeeded")
+
+
+def test_sigterm_deletes_the_job_within_a_second(cluster: Cluster, shell: Shell) -> None:
+    process = start(shell.job("echo started; sleep 600"))
+    read_to(process, "started")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(3) == 143
+    process.stdout.close()
+    until("the job is gone", lambda: not items(cluster, "mpijobs", shell.namespace))
+    until("its pods are gone", lambda: nothing_runs(cluster, shell.namespace))
+
+
+def test_a_killed_launcher_is_followed_up_by_its_retry(cluster: Cluster, shell: Shell) -> None:
+    job = shell.job("echo started; sleep 12; echo finished")
+    process = start(job)
+    read_to(process, "started")
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    first = uid(cluster, shell.namespace)
+    lines: list[str] = []
+    run_mpijob(job, log=lines.append)
+    assert "is there already" in lines[0]
+    assert lines.count("finished") == 2  # two ranks, each line once
+    assert uid(cluster, shell.namespace) == first
+
+
+def test_a_failed_try_is_replaced_by_a_new_job(cluster: Cluster, shell: Shell) -> None:
+    with pytest.raises(JobFailed):
+        run_mpijob(shell.job("exit 1"), log=lambda line: None)
+    first = uid(cluster, shell.namespace)
+    with pytest.raises(JobFailed):
+        run_mpijob(shell.job("exit 1"), log=lambda line: None)
+    assert uid(cluster, shell.namespace) != first
+
+
+def test_other_work_under_the_name_of_a_running_job_is_refused(cluster: Cluster, shell: Shell) -> None:
+    running = Running(shell.job("echo started; sleep 600"))
+    running.wait_for("started")
+    with pytest.raises(JobFailed, match="another specification.*delete mpijob ranks"):
+        run_mpijob(shell.job("echo other"), log=lambda line: None)
+    cluster.kubectl("-n", shell.namespace, "delete", "mpijob", "ranks", "--wait=false")
+    with pytest.raises(JobFailed, match="deleted while it ran"):
+        running.result()
+
+
+def test_the_job_belongs_to_the_tasks_pod_and_goes_with_it(
+    cluster: Cluster, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = {
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{
+            "name": "main", "image": shell.job("x").image, "command": ["sleep", "600"],
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }],
+    }  # fmt: skip
+    meta = {"name": "task", "namespace": shell.namespace}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    pod = cluster.kubectl("-n", shell.namespace, "get", "pod", "task", "-o", "jsonpath={.metadata.uid}")
+    monkeypatch.setenv("KFP_POD_NAME", "task")
+    monkeypatch.setenv("KFP_POD_UID", pod)
+    running = Running(shell.job("echo started; sleep 600"))
+    running.wait_for("started")
+    cluster.kubectl("-n", shell.namespace, "delete", "pod", "task", "--grace-period=0", "--force")
+    with pytest.raises(JobFailed, match="deleted while it ran"):
+        running.result()
+
+
+def test_a_restarted_api_server_costs_no_line_and_no_job(cluster: Cluster, shell: Shell) -> None:
+    running = Running(
+        shell.job('for i in $(seq 30); do echo "line-$OMPI_COMM_WORLD_RANK-$i"; sleep .5; done')
+    )
+    running.wait_for("line-0-3")
+    cluster.restart_api_server()
+    running.result()
+    said = [line for line in running.lines if line.startswith("line-0-")]
+    assert said == [f"line-0-{number}" for number in range(1, 31)]
+    assert running.lines[-1].endswith("succeeded")

@@ -18,7 +18,16 @@ from tinyunet.runtime.mpijob_spec import DIGEST_ANNOTATION, MPIJobSpec, WorkerPo
 from tinyunet.runtime.mpijob_status import JobFailed, Outcome, condition
 from tinyunet.runtime.mpijob_watch import Watcher, gone, patiently
 
-__all__ = ["JobFailed", "MPIJobSpec", "WorkerPods", "build", "job_name", "run_manifest", "run_mpijob"]
+__all__ = [
+    "JobFailed",
+    "MPIJobSpec",
+    "WorkerPods",
+    "build",
+    "job_name",
+    "run_manifest",
+    "run_mpijob",
+    "task_image",
+]
 
 Log = Callable[[str], None]
 _TERMINATED = 128 + signal.SIGTERM
@@ -53,6 +62,20 @@ def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
             restarts=spec.restarts,
             log=log,
         )
+
+
+def task_image() -> str:
+    """Give the image that this pod runs, for its job to use too; TINYUNET_IMAGE names another.
+
+    Raises:
+        UserError: if there is no pod and no such variable.
+    """
+    named, pod = os.environ.get("TINYUNET_IMAGE"), os.environ.get("KFP_POD_NAME")
+    if named:
+        return named
+    if not pod:
+        raise UserError("TINYUNET_IMAGE is not set and this is no task's pod; name the trainer image in it")
+    return Cluster().image(pod)
 
 
 def run_manifest(

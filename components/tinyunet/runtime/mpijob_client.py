@@ -85,6 +85,16 @@ class Cluster:
         selector = f"{_JOB_LABEL}={name}"
         return self._items(self._core.list_namespaced_pod, self.namespace, label_selector=selector)
 
+    def image(self, pod: str) -> str:
+        """Give the image of a pod's `main` container, or of its first."""
+        found = self._absent_is_none(self._core.read_namespaced_pod, pod, self.namespace)
+        if found is None:
+            raise UserError(
+                f"pod {self.namespace}/{pod} does not exist; set TINYUNET_IMAGE to the trainer image"
+            )
+        containers = found["spec"]["containers"]
+        return str(next((one for one in containers if one["name"] == "main"), containers[0])["image"])
+
     def events(self, name: str) -> list[Json]:
         """List events about the job and what it made, oldest first; empty where reading them is forbidden."""
         try:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tinyunet.errors import UserError
@@ -74,6 +74,13 @@ class WorkerPods:
     affinity: Mapping[str, Any] = field(default_factory=dict)
     volumes: Sequence[Mapping[str, Any]] = ()
     volume_mounts: Sequence[Mapping[str, Any]] = ()
+
+    @classmethod
+    def of_task(cls, task_config: object | None) -> "WorkerPods":
+        """Take over what was set on a KFP task: a `dsl.TaskConfig`, whose unset fields are None."""
+        names = [one.name for one in fields(cls)]
+        given = {name: getattr(task_config, name, None) for name in names}
+        return cls(**{name: value for name, value in given.items() if value})
 
 
 @dataclass(frozen=True, kw_only=True)

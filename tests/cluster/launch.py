@@ -1,0 +1,15 @@
+"""Runs one MPIJob as a process of its own: `launch.py '{"name": …}'`, for tests that signal or kill the launcher."""
+
+import json
+import sys
+
+from tinyunet.runtime.mpijob import JobFailed, MPIJobSpec, WorkerPods, run_mpijob
+
+if __name__ == "__main__":
+    values = json.loads(sys.argv[1])
+    values["pods"] = WorkerPods(**values["pods"])
+    try:
+        run_mpijob(MPIJobSpec(**values), log=lambda line: print(line, flush=True))
+    except JobFailed as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
