@@ -20,10 +20,12 @@ PLAIN = FAST.replace({"steps": 4, "global_batch": 8, "max_shift": 0.0, "photomet
 
 
 def _split(images: int = 12, defective: int = 5, size: int = 32) -> Split:
-    """Random images whose masks are their own pixels, so that the two must stay alike."""
+    """Random images; masks of defective ones are their own pixels, so that the two must stay alike."""
     pixels = np.random.default_rng(0).integers(0, 256, (images, size, size), dtype=np.uint8)
     flags = np.arange(images) < defective
-    return Split("train", pixels, pixels.copy(), flags, tuple(f"{n:04d}" for n in range(images)))
+    return Split(
+        "train", pixels, pixels * flags[:, None, None], flags, tuple(f"{n:04d}" for n in range(images))
+    )
 
 
 def _run(
@@ -307,9 +309,10 @@ def test_another_seed_gives_other_batches() -> None:
     assert (first.images != second.images).any()
 
 
-def test_image_and_mask_move_together() -> None:
-    for batch in _run(_split(), FAST.replace({"steps": 4, "global_batch": 8})):
-        np.testing.assert_array_equal(batch.images, batch.masks)
+def test_image_and_mask_move_together_and_clean_images_have_an_empty_mask() -> None:
+    for batch in _run(_split(defective=5), FAST.replace({"steps": 4, "global_batch": 8})):
+        for name, image, mask in zip(batch.names, batch.images, batch.masks, strict=True):
+            np.testing.assert_array_equal(mask, image * (int(name) < 5))
 
 
 def test_an_image_is_changed_by_pose_alone_when_nothing_else_is_asked() -> None:

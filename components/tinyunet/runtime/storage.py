@@ -8,7 +8,7 @@ Files appear whole or not at all, and every failure ends in one `UserError` with
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +19,15 @@ from minio.error import MinioException, S3Error
 from tinyunet.errors import UserError
 from tinyunet.runtime.download import download
 from tinyunet.runtime.transfer import (
-    THREADS, Transfer, parallel, redact, require_space, safe_target, split_uri, whole,
-)  # fmt: skip
+    THREADS,
+    Transfer,
+    parallel,
+    redact,
+    require_space,
+    safe_target,
+    split_uri,
+    whole,
+)
 
 CONNECT_S, READ_S, RETRIES = 4.0, 60.0, 2
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
@@ -30,7 +37,6 @@ _REMEDY = {
     "InvalidAccessKeyId": "the endpoint does not know this AWS_ACCESS_KEY_ID; correct it",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID; correct it",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "InvalidBucketName": "not a bucket name; correct it",
 } | dict.fromkeys(_MISSING, "no object of that name; correct it")
 
 
@@ -112,13 +118,8 @@ def list_objects(uri: str) -> list[str]:
 def read_bytes(uri: str) -> bytes:
     """Read an object whole."""
     bucket, key = split_uri(uri)
-    with _explained(uri):
-        response = _client().get_object(bucket, key)
-        try:
-            return bytes(response.read())
-        finally:
-            response.close()
-            response.release_conn()
+    with _explained(uri), closing(_client().get_object(bucket, key)) as response:
+        return bytes(response.read())
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -220,8 +221,6 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
 
         part.mkdir()
         parallel(get, objects)
-        if dest.is_dir():
-            dest.rmdir()
     return dest
 
 
