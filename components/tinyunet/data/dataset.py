@@ -140,11 +140,12 @@ class _Maker:
         drawn = draw(generator(self._config.seed, AUGMENT, step), self._config, size, *self._statistics)
         indices = self._indices(step)[mine]
         images = np.empty((len(indices), size, size), np.uint8)
-        masks = np.empty_like(images)
-        changes = zip(drawn.flips[mine], drawn.turns[mine], drawn.shifts[mine], strict=True)
-        for slot, (index, (flip, turns, (down, right))) in enumerate(zip(indices, changes, strict=True)):
-            for out, source in ((images, split.images), (masks, split.masks)):
-                shift_into(out[slot], pose(source[index], flip=flip, turns=turns), down, right)
+        masks = np.zeros_like(images)  # and so they stay where there is no defect
+        changes = zip(indices, drawn.flips[mine], drawn.turns[mine], drawn.shifts[mine], strict=True)
+        for slot, (index, flip, turns, (down, right)) in enumerate(changes):
+            shift_into(images[slot], pose(split.images[index], flip=flip, turns=turns), down, right)
+            if split.defective[index]:
+                shift_into(masks[slot], pose(split.masks[index], flip=flip, turns=turns), down, right)
         names = tuple(split.names[index] for index in indices)
         return Batch(images, masks, drawn.gain[mine], drawn.bias[mine], names)
 
