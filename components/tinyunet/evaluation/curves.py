@@ -171,7 +171,7 @@ def _draw_dice(curve: Mapping[str, Sequence[float]], threshold: float) -> Figure
     axes.plot(curve["threshold"], curve["dice"], color=BLUE, linewidth=2, label="Dice")
     axes.plot(curve["threshold"], curve["iou"], color=ORANGE, linewidth=2, linestyle="--", label="IoU")
     axes.axvline(threshold, color=INK, linewidth=1, linestyle=":", label=f"chosen, {threshold:g}")
-    _legend(axes)
+    _legend(axes, "best")
     return figure
 
 

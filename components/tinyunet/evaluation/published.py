@@ -77,7 +77,7 @@ def comparability(data: Mapping[str, Any], *, image_size: int) -> tuple[bool, st
         size = f"{OFFICIAL_SIZE}×{OFFICIAL_SIZE}"
         reasons.append(f"masks were compared at {image_size}×{image_size} pixels instead of {size}")
     if reasons:
-        return False, f"Not comparable with NVIDIA's published numbers, because {' and '.join(reasons)}."
+        return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
     return True, (
         f"Comparable with NVIDIA's published numbers for class {data['class_id']}: the data are the complete "
         f"official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means over several "

@@ -1,0 +1,225 @@
+"""Models as others use them: found anywhere, applied to any number of images in constant memory."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tinyunet.data.pixels import read_grey
+from tinyunet.data.progress import say, track
+from tinyunet.errors import UserError
+from tinyunet.evaluation.evaluate import read_model
+from tinyunet.evaluation.folder import whole_folder
+from tinyunet.evaluation.overlays import highlight
+from tinyunet.evaluation.serving import OUTPUTS, Operating, serving_model
+from tinyunet.model.unet import load
+from tinyunet.schema import read_json
+
+__all__ = ["Operating", "find_operating", "load_serving", "predict", "serving_model"]
+
+REGISTRY = "models:/"
+BATCH = 8
+COLUMNS = ("name", "score", "defective", "area", "file")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to predict.
+
+    Attributes:
+        name: Its file name without extension, made unique among the inputs.
+        file: Where it was read from.
+        grey: uint8 [H, W].
+    """
+
+    name: str
+    file: Path
+    grey: NDArray[np.uint8]
+
+
+def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
+    """Write `<name>_mask.png`, `<name>_overlay.png` and a row of predictions.csv (area in pixels) per image.
+
+    Images stream through: memory does not grow with their number. A file that is no 8-bit grey PNG is named
+    on stderr and left out.
+
+    Args:
+        model: As for `load_serving`.
+        inputs: PNG files, and folders of them.
+        out: Folder to make.
+
+    Returns:
+        The number of images predicted.
+
+    Raises:
+        UserError: if an input or the model is missing, and at the end if files were refused.
+    """
+    names = _names(_files(inputs, out))
+    serving = load_serving(model)
+    refused: list[Path] = []
+    with (
+        whole_folder(out, marker="predictions.csv") as part,
+        (part / "predictions.csv").open("w", newline="") as file,
+    ):
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        read = _read(track(names.items(), "predicting", total=len(names)), refused)
+        for batch in _batches(read):
+            table.writerows(_apply(serving, batch, part))
+        if len(refused) == len(names):
+            raise UserError(f"none of {len(names)} files is an 8-bit grey PNG; nothing was written")
+    if refused:
+        raise UserError(
+            f"{len(refused)} of {len(names)} files were refused (named above); the others are in {out}"
+        )
+    return len(names)
+
+
+def load_serving(model: str | Path) -> keras.Model:
+    """Load a model for serving.
+
+    Args:
+        model: A folder that training made (its thresholds come from an evaluation, see `find_operating`),
+            a `.keras` file, a folder with one, or `models:/name@alias` of MLflow's registry.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    path = _resolve(str(model))
+    if (path / "model.json").is_file():
+        identity = read_model(path)
+        return _wrap(
+            load(path / "model.keras"), find_operating(path, identity["sha256"]), identity["image_size"]
+        )
+    loaded = load(_keras_file(path))
+    if isinstance(loaded.output, dict):
+        if set(OUTPUTS) <= set(loaded.output):
+            return loaded
+        raise UserError(
+            f"{path} gives {', '.join(loaded.output)}; expected {', '.join(OUTPUTS)}: export it again"
+        )
+    return _wrap(loaded, Operating(), loaded.input_shape[1] or 512)
+
+
+def find_operating(folder: Path, sha256: str) -> Operating:
+    """Find the thresholds of a model folder: in metrics.json inside it, beside it or in a sibling folder.
+
+    Only an evaluation of these very weights counts (by SHA-256); without one it is 0.5 and its logit, 0.
+    """
+    here = folder.resolve()
+    places = [
+        here / "metrics.json",
+        here.parent / "metrics.json",
+        *sorted(here.parent.glob("*/metrics.json")),
+    ]
+    for place in places:
+        evaluation = read_json(place) if place.is_file() else {}
+        if evaluation.get("model", {}).get("sha256") == sha256:
+            return Operating.of(evaluation)
+    return Operating()
+
+
+def _wrap(model: keras.Model, operating: Operating, image_size: int) -> keras.Model:
+    return serving_model(
+        model,
+        operating.threshold,
+        operating.image_threshold,
+        image_size,
+        image_score=operating.image_score,
+    )
+
+
+def _resolve(model: str) -> Path:
+    if model.startswith(REGISTRY):
+        from tinyunet.runtime.tracking import download_model
+
+        return Path(download_model(model))
+    path = Path(model)
+    if not path.exists():
+        raise UserError(
+            f"{model} does not exist; expected a model folder, a .keras file or models:/NAME@champion"
+        )
+    return path
+
+
+def _keras_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = sorted(path.rglob("*.keras"))
+    if len(found) != 1:
+        raise UserError(
+            f"{path} holds {len(found)} .keras files; expected one, or a folder that training made"
+        )
+    return found[0]
+
+
+def _files(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """List the input files; folders stand for the PNG files in them."""
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise UserError(f"{path} does not exist; expected an image or a folder of images")
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() == ".png") if path.is_dir() else [path]
+        if not inside:
+            raise UserError(f"{path} holds no PNG file; expected 8-bit grey images")
+        found += inside
+    for path in found:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(f"{path} lies in {out}, which is replaced; choose another --out")
+    return found
+
+
+def _names(files: Iterable[Path]) -> dict[str, Path]:
+    """Name every file by its stem, with -2, -3 … where a stem repeats (also by case alone)."""
+    named: dict[str, Path] = {}
+    taken: set[str] = set()
+    for file in files:
+        name, n = file.stem, 1
+        while name.casefold() in taken:
+            n += 1
+            name = f"{file.stem}-{n}"
+        taken.add(name.casefold())
+        named[name] = file
+    return named
+
+
+def _read(files: Iterable[tuple[str, Path]], refused: list[Path]) -> Iterator[Item]:
+    for name, file in files:
+        try:
+            yield Item(name, file, read_grey(file.read_bytes()))
+        except UserError as error:  # the message continues the file's name
+            refused.append(file)
+            say(f"{file} {error}")
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Group neighbours of one size, at most BATCH."""
+    batch: list[Item] = []
+    for item in items:
+        if batch and (len(batch) == BATCH or batch[0].grey.shape != item.grey.shape):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _apply(serving: keras.Model, batch: Sequence[Item], folder: Path) -> Iterator[dict[str, Any]]:
+    result = serving.predict_on_batch(np.stack([item.grey for item in batch])[..., None])
+    for i, item in enumerate(batch):
+        mask = result["mask"][i, ..., 0].astype(bool)
+        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(folder / f"{item.name}_mask.png")
+        Image.fromarray(highlight(item.grey, mask)).save(folder / f"{item.name}_overlay.png")
+        yield {
+            "name": item.name,
+            "score": f"{float(result['score'][i]):.6g}",
+            "defective": int(result["defective"][i]),
+            "area": int(mask.sum()),
+            "file": item.file,
+        }

@@ -1,0 +1,54 @@
+"""A real headless Chromium."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Request, Response, sync_playwright
+from visits import Visit
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, one for all tests."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "Chromium is missing: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """A fresh page of 1280×900 pixels that records its requests and errors."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    result = Visit(context.new_page())
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            result.errors.append(message.text)
+
+    def on_failed(request: Request) -> None:
+        result.errors.append(f"{request.url[:200]}: {request.failure}")
+
+    def on_response(response: Response) -> None:
+        if response.status >= 400:
+            result.errors.append(f"{response.url[:200]}: HTTP {response.status}")
+
+    result.page.on("console", on_console)
+    result.page.on("pageerror", lambda error: result.errors.append(str(error)))
+    result.page.on("request", lambda request: result.requests.append(request.url))
+    result.page.on("requestfailed", on_failed)
+    result.page.on("response", on_response)
+    yield result
+    context.close()

@@ -1,0 +1,104 @@
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyunet.evaluation import overlays as o
+
+
+def _row(defective: bool, score: float, dice: float | None = None) -> dict[str, Any]:
+    return {"defective": defective, "score": score, "dice": dice}
+
+
+def test_worst_are_wrong_verdicts_then_low_dice_and_best_are_high_dice_then_quiet_clean_images() -> None:
+    rows = [
+        _row(True, 5, 0.9),
+        _row(True, 4, 0.3),
+        _row(True, -1, 0.1),  # missed by 1
+        _row(False, -3),
+        _row(False, 2),  # false alarm by 2
+        _row(False, -7),
+    ]
+    worst, best = o.choose(rows, threshold=0.0, count=3)
+    assert worst == [4, 2]  # half of the four notable ones
+    assert best == [0, 1, 5]
+
+
+def test_no_image_is_drawn_twice_and_none_when_none_is_wanted() -> None:
+    rows = [_row(True, 5, 0.5 + i / 100) for i in range(5)]
+    worst, best = o.choose(rows, threshold=0.0, count=8)
+    assert (worst, best) == ([0, 1, 2], [4, 3])
+    assert o.choose(rows, threshold=0.0, count=0) == ([], [])
+
+
+def test_hits_false_alarms_and_misses_get_their_colours_and_the_rest_stays_grey() -> None:
+    label, predicted = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+    label[1, 1:3] = True
+    predicted[1, 2:4] = True
+    canvas = o.compare(np.full((8, 8), 77, np.uint8), label, predicted)
+    assert canvas.dtype == np.uint8
+    assert canvas[1, 1].tolist() == list(o.MISSED)
+    assert canvas[1, 2].tolist() == list(o.HIT)
+    assert canvas[1, 3].tolist() == list(o.FALSE)
+    assert canvas[5, 5].tolist() == [77, 77, 77]
+
+
+def test_the_inside_of_a_region_shows_the_image_and_its_edge_the_colour() -> None:
+    mask = np.zeros((7, 7), bool)
+    mask[1:6, 1:6] = True
+    canvas = o.highlight(np.full((7, 7), 100, np.uint8), mask)
+    assert canvas[1, 3].tolist() == list(o.HIT)
+    assert canvas[3, 3].tolist() == [92, 144, 173]  # .45·100 + .55·(86, 180, 233)
+
+
+def test_an_edge_is_also_where_a_region_meets_the_border_of_the_image() -> None:
+    canvas = o.highlight(np.full((4, 4), 100, np.uint8), np.ones((4, 4), bool))
+    assert canvas[0, 0].tolist() == list(o.HIT)
+    assert canvas[1, 1].tolist() != list(o.HIT)
+
+
+def test_the_colours_differ_in_brightness_too() -> None:
+    luma = sorted(0.299 * r + 0.587 * g + 0.114 * b for r, g, b in (o.HIT, o.FALSE, o.MISSED))
+    assert luma[2] - luma[0] > 10
+
+
+@pytest.mark.parametrize("size", [64, 128, 512])
+def test_a_panel_has_four_tiles_of_one_size(size: int) -> None:
+    grey = np.full((size, size), 50, np.uint8)
+    label = np.zeros((size, size), bool)
+    label[: size // 2] = True
+    strip = o.panel(grey, label, np.zeros((size, size)), 0.5)
+    assert strip.size == (4 * 256 + 3 * 4, 256)
+    assert strip.getpixel((10, 10)) == (50, 50, 50)  # image
+    assert strip.getpixel((270, 10)) == (255, 255, 255)  # label, above
+    assert strip.getpixel((270, 250)) == (0, 0, 0)  # label, below
+    red, green, blue = np.array(strip)[0, 790].astype(int)  # comparison: nothing was predicted
+    assert min(red, blue) - green > 20  # purple
+
+
+def test_file_names_are_safe_whatever_the_image_is_called() -> None:
+    assert o.file_name(3, "worst", "../../etc/pass wd") == "worst-03-.._.._etc_pass_wd.png"
+    assert len(o.file_name(1, "best", "x" * 500)) < 100
+
+
+def test_captions_say_truth_and_verdict() -> None:
+    assert o.caption(_row(True, -1.0, 0.25), 0.0) == "Dice 0.250, defective and passed, score -1.00"
+    assert o.caption(_row(False, 2.5), 0.0) == "clean and flagged, score 2.50"
+
+
+def test_pictures_are_saved_with_a_header_and_embedded_without(tmp_path: Path) -> None:
+    strip = Image.new("RGB", (o.WIDTH, o.TILE), (10, 200, 30))
+    panel = o.Panel("0001", "worst-01-0001.png", "caption", strip)
+    o.save([panel], tmp_path / "overlays")
+    with Image.open(tmp_path / "overlays" / "worst-01-0001.png") as saved:
+        assert saved.size == (o.WIDTH, o.TILE + o.HEADER)
+        assert saved.getpixel((5, o.HEADER + 5)) == (10, 200, 30)
+        assert o.HIT in {colour for _, colour in saved.getcolors(10_000) or []}  # the legend
+    kind, data = panel.data_uri().split(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as embedded:
+        assert embedded.size == strip.size
