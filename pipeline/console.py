@@ -20,7 +20,7 @@ RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")
 CHATTER = re.compile(
     r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
     r"|^    (During handling of|The above exception was)"
-    r"|^    (WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:\d\d\.\d+ )"  # TensorFlow's C++ side
+    r"|^    (WARNING: All log messages before absl|[IW]0000 00:00:\d+\.\d+ )"  # TensorFlow's C++ side
 )
 
 

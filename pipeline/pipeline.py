@@ -43,7 +43,7 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
         """
         raw = ingest(source=source, class_id=class_id).set_display_name("1 Ingest")
         records = convert(
-            raw=raw.outputs["raw"], validation_fraction=validation_fraction, fold=fold
+            raw=raw.outputs["raw"], class_id=class_id, validation_fraction=validation_fraction, fold=fold
         ).set_display_name("2 Convert")
         model = train(
             records=records.outputs["records"],

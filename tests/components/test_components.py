@@ -1,0 +1,112 @@
+"""The components: defaults equal to the configuration's, and the short ones run as plain functions."""
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.convert import convert
+from components.evaluate import evaluate
+from components.ingest import ingest
+from components.register import register
+from components.train import train
+from pipeline.pipeline import build
+from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+
+COMPONENTS = {
+    "ingest": ingest,
+    "convert": convert,
+    "train": train,
+    "evaluate": evaluate,
+    "register": register,
+}
+
+
+def defaults(function: Any) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "own"),
+    [
+        ("ingest", DataConfig, {}),
+        ("convert", DataConfig, {}),
+        (
+            "train",
+            TrainConfig,
+            {"steps": 0, "overrides": "", "workers": 1, "slots_per_worker": 1, "launcher": "auto"},
+        ),
+        ("evaluate", EvalConfig, {}),
+        ("register", DataConfig, {"name": ""}),
+    ],
+)
+def test_defaults_are_the_configurations(name: str, config: type[Any], own: dict[str, Any]) -> None:
+    """Literals in a component, because its text runs elsewhere; `steps: 0` is "the preset's number"."""
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    found = defaults(COMPONENTS[name].python_func)
+    assert found == {key: own[key] if key in own else fields[key] for key in found}
+    assert own.keys() <= found.keys()
+
+
+def test_the_pipelines_defaults_are_the_components() -> None:
+    theirs: dict[str, Any] = {}
+    for component in COMPONENTS.values():
+        theirs |= defaults(component.python_func)
+    theirs["model_name"] = theirs.pop("name")
+    found = defaults(build().pipeline_func)
+    assert found == {key: theirs[key] for key in found}
+
+
+@pytest.mark.parametrize("name", sorted(COMPONENTS))
+def test_every_component_describes_itself_and_its_inputs(name: str) -> None:
+    spec = COMPONENTS[name].component_spec
+    assert spec.description
+    documented = COMPONENTS[name].python_func.__doc__
+    for parameter in inspect.signature(COMPONENTS[name].python_func).parameters:
+        assert f"\n        {parameter}: " in documented
+
+
+def artifact(kind: type[Any], path: Path) -> Any:
+    return kind(uri=str(path))
+
+
+def test_ingest_and_convert_leave_what_the_next_step_needs(tmp_path: Path) -> None:
+    raw, report = artifact(dsl.Dataset, tmp_path / "raw"), artifact(dsl.HTML, tmp_path / "report")
+    ingest.python_func(
+        raw=raw, report=report, source="synthetic://?train=16&test=8&size=64&seed=3", class_id=2
+    )
+    manifest = json.loads((tmp_path / "raw" / "manifest.json").read_text())
+    assert raw.metadata == {
+        "digest": manifest["digest"],
+        "class_id": 2,
+        "complete": False,
+        "synthetic": True,
+    }
+    assert "<html" in Path(report.path).read_text()
+
+    records, sizes = artifact(dsl.Dataset, tmp_path / "records"), artifact(dsl.Metrics, tmp_path / "sizes")
+    convert.python_func(raw=raw, records=records, sizes=sizes, class_id=2, shards=2)
+    assert len(list((tmp_path / "records").glob("*-of-00002.tfrecord"))) == 6
+    assert sizes.metadata["train_images"] + sizes.metadata["validation_images"] == 16
+    assert sizes.metadata["test_images"] == 8
+    assert records.metadata["digest"] != raw.metadata["digest"]
+
+
+def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> None:
+    from tinyunet.errors import UserError
+
+    with pytest.raises(UserError, match="unknown TrainConfig key 'learning_rat'"):
+        train.python_func(
+            records=artifact(dsl.Dataset, tmp_path / "records"),
+            model=artifact(dsl.Model, tmp_path / "model"),
+            metrics=artifact(dsl.Metrics, tmp_path / "metrics"),
+            task_config=dsl.TaskConfig(),
+            run_id="test",
+            overrides="learning_rat: 0.1",
+        )
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,39 @@
+"""A compiled pipeline and a Kubeflow Pipelines API to talk to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_kfp import FakeKfp
+
+from pipeline import compile as compiling
+from pipeline import upload
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("build")
+    compiling.compile_variant("cpu", folder)
+    return folder
+
+
+@pytest.fixture
+def stranger(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that knows no Kubeflow: no context file, no kubeconfig, no credentials."""
+    monkeypatch.setattr(upload, "BUILD", build)
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    for name in (
+        "KFP_TOKEN",
+        "KFP_COOKIES",
+        "KFP_CA_CERT",
+        "KF_PIPELINES_ENDPOINT",
+        "KUBERNETES_SERVICE_HOST",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def kfp(stranger: None) -> Iterator[FakeKfp]:
+    with FakeKfp().serving() as fake:
+        yield fake

@@ -1,0 +1,201 @@
+"""An HTTP contract fake of the Kubeflow Pipelines API (v2beta1): the routes and statuses the verbs meet."""
+
+import email.parser
+import email.policy
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Json = dict[str, Any]
+
+
+@dataclass
+class FakeKfp:
+    """The server's state, and knobs for what goes wrong.
+
+    Attributes:
+        token: Bearer token that every call but healthz needs; empty is none.
+        cookie: Cookie that every call needs; empty is none.
+        namespaces: Profiles of a multi-user server; empty is single-user.
+        states: States that a run goes through, one per look at it; the last one stays.
+        failures: Status codes that the next looks at a run get instead.
+        page: Answer everything with a login page, as an OIDC proxy does.
+        race: Create the pipeline between the client's look-up and its upload.
+        log: "METHOD path" of every call.
+    """
+
+    token: str = ""
+    cookie: str = ""
+    namespaces: tuple[str, ...] = ()
+    states: list[str | None] = field(default_factory=lambda: [None, "RUNNING", "SUCCEEDED"])
+    failures: list[int] = field(default_factory=list)
+    page: bool = False
+    race: bool = False
+    log: list[str] = field(default_factory=list)
+    pipelines: list[Json] = field(default_factory=list)
+    versions: list[Json] = field(default_factory=list)
+    experiments: list[Json] = field(default_factory=list)
+    runs: list[Json] = field(default_factory=list)
+    schedules: list[Json] = field(default_factory=list)
+    host: str = ""
+
+    @contextmanager
+    def serving(self) -> Iterator["FakeKfp"]:
+        """Answer on a free port of this machine for the length of a block."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        self.host = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def answer(self, method: str, path: str, query: Json, body: Json) -> tuple[int, Json]:
+        """Give status and body for a call that has passed authentication."""
+        route = path.removeprefix("/apis/v2beta1/")
+        if route == "healthz":
+            return 200, {"multi_user": bool(self.namespaces)}
+        namespace = query.get("namespace") or body.get("namespace") or ""
+        if self.namespaces and namespace not in self.namespaces and route in NAMESPACED:
+            return _error(403, f"User is not authorized with reason: namespace {namespace!r}")
+        if not self.namespaces and namespace and route in NAMESPACED:
+            return _error(400, "In single-user mode, the namespace must be empty")
+        found = getattr(self, f"_{method.lower()}_{route.split('/')[0]}", None)
+        return found(route, query, body) if found else _error(404, "Not Found")
+
+    def _get_pipelines(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        if route == "pipelines":
+            rows = [p for p in self.pipelines if p["namespace"] == query.get("namespace", "")]
+            return 200, {"pipelines": _filtered(rows, query)}
+        pipeline_id = route.split("/")[1]
+        rows = [v for v in self.versions if v["pipeline_id"] == pipeline_id]
+        return 200, {"pipeline_versions": _filtered(rows, query)}
+
+    def _post_pipelines(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        if route == "pipelines/upload":
+            name, namespace = query["name"], query.get("namespace", "")
+            if self.race:
+                self.race = False
+                self._create(name, namespace, "someone else's")
+            if any((p["display_name"], p["namespace"]) == (name, namespace) for p in self.pipelines):
+                return _error(409, f"The pipeline {name} already exists")
+            return 200, self._create(name, namespace, body["uploadfile"])
+        name, pipeline_id = query["name"], query["pipelineid"]
+        if any((v["display_name"], v["pipeline_id"]) == (name, pipeline_id) for v in self.versions):
+            return _error(409, f"The pipeline version {name} already exists")
+        return 200, self._add_version(pipeline_id, name, body["uploadfile"])
+
+    def _create(self, name: str, namespace: str, file: str) -> Json:
+        """Make a pipeline; its first version gets the pipeline's own name, as on the real server."""
+        pipeline = {
+            "pipeline_id": f"p{len(self.pipelines) + 1}",
+            "display_name": name,
+            "namespace": namespace,
+        }
+        self.pipelines.append(pipeline)
+        self._add_version(pipeline["pipeline_id"], name, file)
+        return pipeline
+
+    def _add_version(self, pipeline_id: str, name: str, file: str) -> Json:
+        number = f"v{len(self.versions) + 1}"
+        version = {"pipeline_id": pipeline_id, "pipeline_version_id": number, "display_name": name}
+        self.versions.append(version | {"file": file})
+        return version
+
+    def _get_experiments(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        rows = [e for e in self.experiments if e["namespace"] == query.get("namespace", "")]
+        return 200, {"experiments": _filtered(rows, query)}
+
+    def _post_experiments(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        made = {"experiment_id": f"e{len(self.experiments) + 1}", "namespace": "", **body}
+        self.experiments.append(made)
+        return 200, made
+
+    def _post_runs(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        self.runs.append({"run_id": f"r{len(self.runs) + 1}", **body})
+        return 200, self.runs[-1]
+
+    def _get_runs(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        if self.failures:
+            return _error(self.failures.pop(0), "upstream connect error")
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        error = {"error": {"message": "step train failed"}} if state == "FAILED" else {}
+        return 200, {"run_id": route.split("/")[1], **({"state": state} if state else {}), **error}
+
+    def _get_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        rows = [s for s in self.schedules if s["experiment_id"] == query.get("experiment_id")]
+        return 200, {"recurringRuns": rows}
+
+    def _post_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        self.schedules.append(
+            {"recurring_run_id": f"s{len(self.schedules) + 1}", "status": "ENABLED", **body}
+        )
+        return 200, self.schedules[-1]
+
+
+NAMESPACED = ("pipelines", "pipelines/upload", "experiments")
+
+
+def _error(status: int, text: str) -> tuple[int, Json]:
+    return status, {"error_message": text, "error_details": text}
+
+
+def _filtered(rows: list[Json], query: Json) -> list[Json]:
+    wanted = json.loads(query.get("filter", "{}")).get("predicates", [])
+    return [row for row in rows if all(row[p["key"]] == p["stringValue"] for p in wanted)]
+
+
+def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            parts = urlsplit(self.path)
+            fake.log.append(f"{self.command} {parts.path}")
+            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if fake.page:
+                return self._send(200, b"<html>Log in</html>", "text/html; charset=utf-8")
+            status, body = self._refusal(parts.path) or fake.answer(
+                self.command,
+                parts.path,
+                {key: values[0] for key, values in parse_qs(parts.query).items()},
+                _body(self.headers.get("Content-Type", ""), data),
+            )
+            return self._send(status, json.dumps(body).encode(), "application/json")
+
+        def _refusal(self, path: str) -> tuple[int, Json] | None:
+            if fake.cookie and self.headers.get("Cookie") != fake.cookie:
+                return _error(401, "Request not authenticated")
+            bearer = self.headers.get("Authorization") == f"Bearer {fake.token}"
+            if fake.token and not bearer and not path.endswith("healthz"):
+                return _error(401, "Unauthenticated: could not read the bearer token")
+            return None
+
+        def _send(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _serve  # noqa: N815  http.server's names
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    return Handler
+
+
+def _body(kind: str, data: bytes) -> Json:
+    if kind.startswith("multipart/form-data"):
+        raw = f"Content-Type: {kind}\r\n\r\n".encode() + data
+        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(raw)
+        return {part.get_param("name", header="content-disposition"): part.get_payload(decode=True).decode()
+                for part in message.iter_parts()}  # fmt: skip
+    return json.loads(data) if data else {}

@@ -1,0 +1,192 @@
+"""What the compiled pipeline says: edges, images, resources, parameters; and the same bytes every time."""
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.base import IMAGE
+from pipeline.compile import compile_variant
+from pipeline.pipeline import build as build_pipeline
+
+ROOT = Path(__file__).parents[2]
+TASKS = ["convert", "evaluate", "ingest", "register", "train"]
+
+
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def compiled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    path = compile_variant(request.param, tmp_path_factory.mktemp("compiled"))
+    return [*yaml.safe_load_all(path.read_text()), {"variant": request.param}]
+
+
+def executors(compiled: list[dict[str, Any]]) -> dict[str, Any]:
+    found = compiled[0]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): executor["container"] for name, executor in found.items()}
+
+
+def platform(compiled: list[dict[str, Any]]) -> dict[str, Any]:
+    found = compiled[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): executor for name, executor in found.items()}
+
+
+def test_the_edges_are_the_way_of_the_data(compiled: list[dict[str, Any]]) -> None:
+    edges = {
+        (
+            inputs["taskOutputArtifact"]["producerTask"],
+            inputs["taskOutputArtifact"]["outputArtifactKey"],
+            name,
+        )
+        for name, task in compiled[0]["root"]["dag"]["tasks"].items()
+        for inputs in task.get("inputs", {}).get("artifacts", {}).values()
+    }
+    assert edges == {
+        ("ingest", "raw", "convert"),
+        ("convert", "records", "train"),
+        ("convert", "records", "evaluate"),
+        ("train", "model", "evaluate"),
+        ("train", "model", "register"),
+        ("evaluate", "evaluation", "register"),
+    }
+
+
+def test_every_task_has_a_name_for_people(compiled: list[dict[str, Any]]) -> None:
+    tasks = compiled[0]["root"]["dag"]["tasks"].values()
+    names = sorted(task["taskInfo"]["name"] for task in tasks)
+    assert names == ["1 Ingest", "2 Convert", "3 Train", "4 Evaluate", "5 Register"]
+
+
+def test_outputs_have_the_types_that_the_dashboard_shows(compiled: list[dict[str, Any]]) -> None:
+    outputs = {
+        name.removeprefix("comp-"): {
+            key: artifact["artifactType"]["schemaTitle"].removeprefix("system.")
+            for key, artifact in component["outputDefinitions"]["artifacts"].items()
+        }
+        for name, component in compiled[0]["components"].items()
+    }
+    assert outputs == {
+        "ingest": {"raw": "Dataset", "report": "HTML"},
+        "convert": {"records": "Dataset", "sizes": "Metrics"},
+        "train": {"model": "Model", "metrics": "Metrics"},
+        "evaluate": {
+            "evaluation": "Artifact",
+            "metrics": "Metrics",
+            "roc": "ClassificationMetrics",
+            "report": "HTML",
+            "card": "Markdown",
+        },
+        "register": {"decision": "Metrics"},
+    }
+
+
+def test_nothing_is_installed_at_run_time(compiled: list[dict[str, Any]]) -> None:
+    assert sorted(executors(compiled)) == TASKS
+    for container in executors(compiled).values():
+        assert "pip install" not in " ".join(container["command"])
+
+
+def test_every_task_runs_in_the_one_image(compiled: list[dict[str, Any]]) -> None:
+    assert {container["image"] for container in executors(compiled).values()} == {IMAGE}
+
+
+def test_only_training_bypasses_the_cache(compiled: list[dict[str, Any]]) -> None:
+    tasks = compiled[0]["root"]["dag"]["tasks"]
+    assert [name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")] == [
+        "train"
+    ]
+
+
+def test_the_run_id_is_the_whole_argument(compiled: list[dict[str, Any]]) -> None:
+    """Inside a longer string KFP would hand it on unresolved."""
+    run_id = compiled[0]["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]["run_id"]
+    assert run_id == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+
+
+def test_gpus_and_their_toleration_are_asked_for_training_alone(compiled: list[dict[str, Any]]) -> None:
+    with_gpu = {
+        n: c["resources"]["accelerator"]
+        for n, c in executors(compiled).items()
+        if "accelerator" in c["resources"]
+    }
+    tolerant = {n: e["tolerations"] for n, e in platform(compiled).items() if "tolerations" in e}
+    if compiled[2]["variant"] == "cpu":
+        assert with_gpu == tolerant == {}
+    else:
+        assert {n: (a["resourceType"], a["resourceCount"]) for n, a in with_gpu.items()} == {
+            "train": ("nvidia.com/gpu", "1")
+        }
+        assert tolerant == {
+            "train": [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}]
+        }
+
+
+def test_trainings_resources_go_to_the_workers(compiled: list[dict[str, Any]]) -> None:
+    passthroughs = compiled[0]["components"]["comp-train"]["taskConfigPassthroughs"]
+    assert {(p["field"], p.get("applyToTask", False)) for p in passthroughs} == {
+        ("RESOURCES", False),
+        ("KUBERNETES_TOLERATIONS", False),
+        ("KUBERNETES_NODE_SELECTOR", False),
+        ("KUBERNETES_AFFINITY", False),
+        ("ENV", True),
+    }
+
+
+def test_credentials_are_references_and_optional(compiled: list[dict[str, Any]]) -> None:
+    """Optional: a stock cluster without our Secret and ConfigMap still starts the pods."""
+    assert sorted(platform(compiled)) == TASKS
+    for executor in platform(compiled).values():
+        (secret,), (settings,) = executor["secretAsEnv"], executor["configMapAsEnv"]
+        assert secret["secretName"] == "tinyunet-s3"
+        assert settings["configMapName"] == "tinyunet"
+        assert secret["optional"] is settings["optional"] is True
+
+
+def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
+    seconds = {name: int(executor["activeDeadlineSeconds"]) for name, executor in platform(compiled).items()}
+    assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}
+
+
+def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, Any]]) -> None:
+    declared = compiled[0]["root"]["inputDefinitions"]["parameters"]
+    signature = inspect.signature(build_pipeline().pipeline_func).parameters
+    assert {name: p["defaultValue"] for name, p in declared.items()} == {
+        name: parameter.default for name, parameter in signature.items()
+    }
+
+
+COMPILE = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "keras", "mlflow", "horovod", "tinyunet", "numpy"):
+            raise ImportError(f"{name} must not be needed to compile")
+sys.meta_path.insert(0, Absent())
+from pathlib import Path
+from pipeline.compile import compile_variant
+print(compile_variant("gpu", Path(sys.argv[1])).read_text(), end="")
+"""
+
+
+def compile_elsewhere(folder: Path, seed: str) -> str:
+    environment = os.environ | {"PYTHONHASHSEED": seed}
+    command = [sys.executable, "-c", COMPILE, str(folder)]
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_compiling_needs_no_machine_learning_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (compile_elsewhere(tmp_path / seed, seed) for seed in ("1", "2"))
+    assert first == second == compile_variant("gpu", tmp_path).read_text()
+
+
+def test_another_image_replaces_the_literal_one_everywhere(tmp_path: Path) -> None:
+    path = compile_variant("cpu", tmp_path, image="registry.example.org/mine-python:7")
+    assert IMAGE not in path.read_text()
+    assert path.read_text().count("image: registry.example.org/mine-python:7") == len(TASKS)

@@ -1,0 +1,86 @@
+"""The terminal shows steps and their own lines; the log file keeps everything."""
+
+import io
+
+from pipeline.console import Console
+
+STREAM = """\
+08:00:00.000 - INFO - Running pipeline: \033[95m'tinyunet'\033[0m
+--------------------------------------------------------------------------------
+08:00:00.001 - INFO - Executing task \033[96m'ingest'\033[0m
+08:00:00.002 - INFO - Streamed logs:
+
+    [KFP Executor 2026-11-24 08:00:00,500 INFO]: Looking for component `ingest` in `x.py`
+    [KFP Executor 2026-11-24 08:00:00,501 INFO]: Got executor_input:
+    {
+        "inputs": {
+            "secret": 1
+        }
+    }
+    24 images
+    WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+    I0000 00:00:1795507370.698119    2098 port.cc:153] oneDNN custom operations are on.
+    [KFP Executor 2026-11-24 08:00:01,000 INFO]: Wrote executor output file to /x/executor_output.json.
+
+
+08:00:02.001 - INFO - Task \033[96m'ingest'\033[0m finished with status \033[92mSUCCESS\033[0m
+08:00:02.002 - INFO - Task \033[96m'ingest'\033[0m outputs:
+    raw: Dataset( name='raw',
+                  metadata={} )
+
+--------------------------------------------------------------------------------
+08:00:02.003 - INFO - Executing task \033[96m'convert'\033[0m
+08:00:02.004 - INFO - Streamed logs:
+
+    Traceback (most recent call last):
+      File "a.py", line 1, in <module>
+        deep()
+    KeyError: 'x'
+
+    The above exception was the direct cause of the following exception:
+
+    Traceback (most recent call last):
+      File "b.py", line 2, in <module>
+        raise UserError("no")
+    tinyunet.errors.UserError: 0001.PNG is 16-bit; expected 8-bit grey
+
+
+08:00:03.000 - ERROR - Task \033[96m'convert'\033[0m finished with status \033[91mFAILURE\033[0m
+--------------------------------------------------------------------------------
+"""
+
+
+def feed(text: str, size: int) -> tuple[Console, str, str]:
+    terminal, log = io.StringIO(), io.StringIO()
+    console = Console(terminal, log, total=5)
+    for start in range(0, len(text), size):
+        console.write(text[start : start + size])
+    return console, terminal.getvalue(), log.getvalue()
+
+
+def test_only_headlines_and_the_steps_own_lines_are_shown() -> None:
+    _, shown, _ = feed(STREAM, 7)
+    assert shown == "[1/5] ingest\n    24 images\n    ingest took 0.0 s\n[2/5] convert\n"
+
+
+def test_the_log_keeps_every_line_without_colours() -> None:
+    _, _, log = feed(STREAM, 7)
+    assert len(log.splitlines()) == len(STREAM.splitlines())
+    assert '"secret": 1' in log
+    assert "\033" not in log
+
+
+def test_the_last_exception_of_a_step_is_remembered() -> None:
+    console, _, _ = feed(STREAM, len(STREAM))
+    assert console.steps.current == "convert"
+    assert console.steps.error == ("tinyunet.errors.UserError", "0001.PNG is 16-bit; expected 8-bit grey")
+    assert list(console.steps.seconds) == ["ingest"]
+
+
+def test_what_mpirun_says_after_a_failure_is_left_to_the_log() -> None:
+    rule = "    " + "-" * 74
+    _, shown, log = feed(
+        f"    step 1/6\n{rule}\n    Primary job  terminated normally, but\n{rule}\n    after\n", 1
+    )
+    assert shown == "    step 1/6\n    after\n"
+    assert "Primary job" in log

@@ -1,0 +1,109 @@
+"""Running and scheduling on Kubeflow: typed parameters, followed to any end, with the right exit code."""
+
+import pytest
+from fake_kfp import FakeKfp
+
+from pipeline import run
+
+pytestmark = pytest.mark.usefixtures("stranger")
+
+
+def start(kfp: FakeKfp, *arguments: str) -> int:
+    return run.main(["--host", kfp.host, "--poll", "0.01", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ([None, "PENDING", "RUNNING", "SUCCEEDED"], 0),
+        (["RUNNING", "FAILED"], 1),
+        (["RUNNING", "CANCELING", "CANCELED"], 1),
+        (["SKIPPED"], 1),
+    ],
+)
+def test_a_run_is_followed_to_any_terminal_state(kfp: FakeKfp, states: list[str | None], code: int) -> None:
+    looks = len(states)
+    kfp.states = states
+    assert start(kfp) == code
+    assert kfp.log.count("GET /apis/v2beta1/runs/r1") == looks
+
+
+def test_the_address_is_printed_before_the_end(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(kfp) == 0
+    assert f"{kfp.host}/#/runs/details/r1" in capsys.readouterr().out
+
+
+def test_a_failed_run_gives_the_servers_reason_in_one_line(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.states = ["FAILED"]
+    assert start(kfp) == 1
+    assert "tinyunet: error: run r1 ended as FAILED: step train failed" in capsys.readouterr().err
+
+
+def test_a_restarting_api_server_does_not_end_the_following(kfp: FakeKfp) -> None:
+    kfp.failures = [503, 502, 500]
+    assert start(kfp) == 0
+
+
+def test_an_expired_session_ends_the_following_with_one_line(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.failures = [401]
+    assert start(kfp) == 2
+    assert "KFP_TOKEN" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_follow_only_starts(kfp: FakeKfp) -> None:
+    assert start(kfp, "--no-follow") == 0
+    assert "GET /apis/v2beta1/runs/r1" not in kfp.log
+
+
+def test_the_run_uses_the_uploaded_version_and_typed_parameters(kfp: FakeKfp) -> None:
+    start(kfp, "--param", "workers=4", "--param", "validation_fraction=0.2", "--param", "preset=nvidia")
+    (made,) = kfp.runs
+    assert made["runtime_config"]["parameters"] == {
+        "workers": 4,
+        "validation_fraction": 0.2,
+        "preset": "nvidia",
+    }
+    assert made["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v2"}
+    assert made["experiment_id"] == "e1"
+
+
+def test_the_experiment_is_made_in_the_namespace_once(kfp: FakeKfp) -> None:
+    kfp.namespaces = ("anna",)
+    for _ in range(2):
+        kfp.states = ["SUCCEEDED"]
+        assert start(kfp, "--namespace", "anna") == 0
+    assert [(e["display_name"], e["namespace"]) for e in kfp.experiments] == [("tinyunet", "anna")]
+
+
+def test_scheduling_twice_makes_one_schedule(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(kfp, "--cron", "0 0 3 * * *", "--param", "steps=500") == 0
+    assert "created" in capsys.readouterr().out
+    assert start(kfp, "--cron", "0 0 3 * * *", "--param", "steps=500") == 0
+    assert "already there" in capsys.readouterr().out
+    (made,) = kfp.schedules
+    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
+    assert made["no_catchup"] is True
+    assert made["runtime_config"]["parameters"] == {"steps": 500}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--param", "workers=many"], "NUMBER_INTEGER"),
+        (["--param", "worker=2"], "KEY one of: class_id"),
+        (["--param", "workers"], "KEY=VALUE"),
+        (["--cron", "0 3 * * *"], "6 fields"),
+        (["--cron", ""], "6 fields"),
+    ],
+)
+def test_bad_input_is_found_before_anything_is_sent(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert start(kfp, *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert kfp.log == []

@@ -1,0 +1,232 @@
+"""The whole pipeline on this machine, for real; and how a local run ends when it cannot go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.preflight import check
+from pipeline.run_local import parse, pipeline_arguments
+from tinyunet.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--source", "synthetic://?train=24&test=16&size=64&seed=7", "--image-size", "64", "--steps", "6")
+QUICK = (*TINY, "--set", "global_batch=4", "--set", "validate_every=3", "--set", "checkpoint_every=3")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline.run_local", *arguments]
+
+
+def environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_"))}
+    return kept | {"PYTHONPATH": str(ROOT), "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false"}
+
+
+def run_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run in a folder of its own, so that `runs/` is made there."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
+    )
+
+
+@dataclass(frozen=True)
+class Finished:
+    folder: Path
+    output: str
+
+    def task(self, name: str) -> Path:
+        (found,) = self.folder.glob(f"tinyunet-*/{name}")
+        return found
+
+    def outputs(self, name: str) -> dict[str, Any]:
+        return json.loads((self.task(name) / "executor_output.json").read_text())
+
+    def metadata(self, name: str, artifact: str) -> dict[str, Any]:
+        return self.outputs(name)["artifacts"][artifact]["artifacts"][0]["metadata"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run of all five steps with two Horovod ranks, on 24 + 16 images of 64×64 pixels."""
+    folder = tmp_path_factory.mktemp("finished")
+    result = run_local(folder, *QUICK, "--ranks", "2")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
+    assert result.stderr == ""
+    return Finished((folder / "runs" / "latest").resolve(), result.stdout)
+
+
+@pytest.fixture(scope="module")
+def mlflow_run(finished: Finished) -> Iterator[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished.folder.parent / 'mlflow.db'}")
+    yield client.get_run(finished.metadata("train", "model")["mlflow_run_id"])
+
+
+def test_the_closing_lines_say_where_everything_is(finished: Finished) -> None:
+    tail = finished.output[finished.output.rindex("Test ") :]
+    assert "not comparable" in tail
+    assert "version 1, champion:" in tail
+    assert str(finished.folder.parent / "latest" / "report.html") in tail
+    assert "make ui" in tail
+    assert "ingest" in tail.splitlines()[-1]
+    assert "in all" in tail.splitlines()[-1]
+
+
+def test_kfps_chatter_stays_in_the_log(finished: Finished) -> None:
+    assert "KFP Executor" not in finished.output
+    assert "KFP Executor" in (finished.folder / "run.log").read_text()
+    assert [line[:5] for line in finished.output.splitlines() if line.startswith("[")] == [
+        f"[{number}/5]" for number in range(1, 6)
+    ]
+
+
+def test_training_shows_its_progress(finished: Finished) -> None:
+    assert "step 6/6" in finished.output
+    assert "img/s" in finished.output
+
+
+def test_the_report_is_one_offline_page_found_in_latest(finished: Finished) -> None:
+    page = (finished.folder / "report.html").read_text()
+    assert page == (finished.task("evaluate") / "report").read_text()
+    assert 'src="http' not in page
+
+
+def test_every_step_leaves_its_artifacts(finished: Finished) -> None:
+    assert (finished.task("ingest") / "raw" / "manifest.json").is_file()
+    assert "<html" in (finished.task("ingest") / "report").read_text()
+    assert (finished.task("convert") / "records" / "manifest.json").is_file()
+    assert (finished.task("train") / "model" / "model.keras").is_file()
+    assert "# " in (finished.task("evaluate") / "card").read_text()
+
+
+def test_metrics_reach_the_dashboard_as_numbers(finished: Finished) -> None:
+    scores = json.loads((finished.task("evaluate") / "evaluation" / "metrics.json").read_text())
+    shown = finished.metadata("evaluate", "metrics")
+    assert shown["dice_defective"] == scores["test"]["dice_defective"]
+    assert shown["threshold"] == scores["threshold"]
+    assert finished.metadata("convert", "sizes")["test_images"] == 16
+    assert finished.metadata("train", "metrics")["images_per_s"] > 0
+    assert finished.metadata("register", "decision") == {"version": 1, "champion": 1}
+
+
+def test_the_roc_curve_and_confusion_matrix_reach_the_dashboard(finished: Finished) -> None:
+    shown = finished.metadata("evaluate", "roc")
+    assert shown["confidenceMetrics"][-1]["recall"] == 1.0
+    assert len(shown["confidenceMetrics"]) >= 2
+    assert sum(sum(row["row"]) for row in shown["confusionMatrix"]["rows"]) == 16
+    assert sum(shown["confusionMatrix"]["rows"][1]["row"]) == 5
+
+
+def test_mlflow_holds_one_finished_run_of_two_ranks(finished: Finished, mlflow_run: Any) -> None:
+    assert mlflow_run.info.status == "FINISHED"
+    assert mlflow_run.data.params["global_batch"] == "4"
+    assert "validation_dice" in mlflow_run.data.metrics
+    model = json.loads((finished.task("train") / "model" / "model.json").read_text())
+    assert model["world_size"] == 2
+    assert model["mlflow"]["run_id"] == mlflow_run.info.run_id
+
+
+def test_the_registered_version_is_the_champion(finished: Finished) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished.folder.parent / 'mlflow.db'}")
+    (registered,) = client.search_registered_models()
+    assert registered.aliases == {"champion": "1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--preset", "slow"], "unknown preset 'slow'; expected one of: fast, nvidia"),
+        (["--ranks", "3"], "ranks is 3; expected a divisor of the global batch 16"),
+        (["--ranks", "0"], "ranks is 0"),
+        (["--image-size", "100"], "image_size is 100; expected a multiple of 16"),
+        (["--class-id", "11"], "class_id is 11; expected 1 to 10"),
+        (["--precision", "float64"], "precision is 'float64'"),
+        (["--steps", "-5"], "steps is -5"),
+        (["--image-score", "mean"], "image_score is 'mean'"),
+        (["--test-time-poses", "4"], "test_time_poses is 4"),
+        (["--set", "learning_rat=1"], "unknown TrainConfig key 'learning_rat'"),
+        (["--set", "learning_rate=fast"], "learning_rate is 'fast'"),
+        (["--set", "learning_rate"], "expected KEY=VALUE"),
+        (["--source", "/no/such/folder"], "/no/such/folder does not exist"),
+        (["--source", __file__], "expected a DAGM2007 folder or a .zip"),
+        (["--source", "ftp://example.org/x"], "expected a folder, a .zip, or synthetic://, s3://"),
+    ],
+)
+def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(pipeline_arguments(parse(arguments)))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_mlflow_server_that_does_not_answer_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with pytest.raises(
+        UserError, match=r"MLFLOW_TRACKING_URI is http://127\.0\.0\.1:1, which does not answer"
+    ):
+        check(pipeline_arguments(parse([])))
+
+
+def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> None:
+    result = run_local(tmp_path, "--preset", "slow")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "tinyunet: error: unknown preset 'slow'; expected one of: fast, nvidia"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run_local(tmp_path, "--source", "empty")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("tinyunet: error: step ingest failed: ")
+    assert str(tmp_path / "empty") in line
+    (log,) = tmp_path.glob("runs/*/run.log")
+    assert f"(whole log: {log})" in line
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_a_run_ends_all_its_processes(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    source = "synthetic://?train=4000&test=2000&size=512&seed=1"
+    process = subprocess.Popen(
+        command("--source", source),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    children = wait_for_children(process.pid, 2)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.decode().splitlines() == ["tinyunet: stopped; every process of the run has ended"]
+    assert [child for child in children if child.is_running()] == []
+
+
+def wait_for_children(pid: int, least: int) -> list[psutil.Process]:
+    """Give the descendants of a process once there are so many: KFP's shell and its Python."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = psutil.Process(pid).children(recursive=True)
+        if len(children) >= least:
+            return children
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} has not started {least} children within a minute")

@@ -1,0 +1,158 @@
+"""Uploading: idempotent, in the right namespace, with every error in one line."""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import pytest
+from fake_kfp import FakeKfp
+
+from pipeline import compile as compiling
+from pipeline import kubeflow, upload
+
+pytestmark = pytest.mark.usefixtures("stranger")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert upload.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tinyunet: error: ")
+    return line
+
+
+def test_the_version_is_named_after_the_content(kfp: FakeKfp, build: Path) -> None:
+    assert upload.main(["--host", kfp.host]) == 0
+    digest = hashlib.sha256((build / "tinyunet-cpu.yaml").read_bytes()).hexdigest()[:12]
+    assert [v["display_name"] for v in kfp.versions] == ["tinyunet", f"0.1.0-cpu-{digest}"]
+    assert kfp.versions[1]["file"] == (build / "tinyunet-cpu.yaml").read_text()
+
+
+def test_uploading_twice_changes_nothing_and_says_so(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upload.main(["--host", kfp.host]) == 0
+    before = list(kfp.versions)
+    assert "uploaded" in capsys.readouterr().out
+    assert upload.main(["--host", kfp.host]) == 0
+    assert "already there" in capsys.readouterr().out
+    assert kfp.versions == before
+
+
+def test_another_content_becomes_another_version(
+    kfp: FakeKfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload.main(["--host", kfp.host])
+    compiling.compile_variant("cpu", tmp_path, image="registry.example.org/other-python:2")
+    monkeypatch.setattr(upload, "BUILD", tmp_path)
+    upload.main(["--host", kfp.host])
+    assert len(kfp.pipelines) == 1
+    assert len({v["display_name"] for v in kfp.versions}) == 3
+
+
+def test_a_pipeline_that_someone_creates_meanwhile_is_used(kfp: FakeKfp) -> None:
+    kfp.race = True
+    assert upload.main(["--host", kfp.host]) == 0
+    assert len(kfp.pipelines) == 1
+    assert kfp.versions[-1]["pipeline_id"] == kfp.pipelines[0]["pipeline_id"]
+
+
+def test_a_version_that_exists_is_no_error_even_if_the_listing_missed_it(
+    kfp: FakeKfp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload.main(["--host", kfp.host])
+    real, calls = upload._find_version, []
+
+    def late(*arguments: object) -> str:
+        calls.append(arguments)
+        return "" if len(calls) == 1 else real(*arguments)
+
+    monkeypatch.setattr(upload, "_find_version", late)
+    assert upload.main(["--host", kfp.host]) == 0
+    assert len(calls) == 2
+
+
+def test_a_private_pipeline_is_found_in_its_namespace(kfp: FakeKfp) -> None:
+    kfp.namespaces = ("anna", "bert")
+    for namespace in ("anna", "bert", "anna"):
+        assert upload.main(["--host", kfp.host, "--namespace", namespace]) == 0
+    assert [p["namespace"] for p in kfp.pipelines] == ["anna", "bert"]
+    assert len(kfp.versions) == 4
+
+
+def test_a_foreign_namespace_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.namespaces = ("anna",)
+    line = refused(capsys, "--host", kfp.host, "--namespace", "eve")
+    assert "403" in line
+    assert "namespace eve" in line
+
+
+def test_a_namespace_on_a_single_user_server_is_explained(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "NAMESPACE" in refused(capsys, "--host", kfp.host, "--namespace", "anna")
+
+
+def test_the_token_is_sent(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.token = "secret-token"
+    line = refused(capsys, "--host", kfp.host)
+    assert "401" in line
+    assert "KFP_TOKEN" in line
+    monkeypatch.setenv("KFP_TOKEN", "secret-token")
+    assert upload.main(["--host", kfp.host]) == 0
+
+
+def test_the_session_cookie_is_sent(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.cookie = "authservice_session=abc"
+    assert "KFP_COOKIES" in refused(capsys, "--host", kfp.host)
+    monkeypatch.setenv("KFP_COOKIES", "authservice_session=abc")
+    assert upload.main(["--host", kfp.host]) == 0
+
+
+def test_a_pods_service_account_token_is_sent(
+    kfp: FakeKfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.token = "pod-token"
+    (tmp_path / "token").write_text("pod-token")
+    monkeypatch.setattr(kubeflow, "POD_TOKEN", tmp_path / "token")
+    mounted = partial(kubeflow.ServiceAccountTokenVolumeCredentials, path=str(tmp_path / "token"))
+    monkeypatch.setattr(kubeflow, "ServiceAccountTokenVolumeCredentials", mounted)
+    assert upload.main(["--host", kfp.host]) == 0
+
+
+def test_no_secret_is_printed(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.token = "right"
+    monkeypatch.setenv("KFP_TOKEN", "wrong-but-secret")
+    assert "wrong-but-secret" not in refused(capsys, "--host", kfp.host)
+
+
+def test_a_login_page_is_recognised(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.page = True
+    assert "web page" in refused(capsys, "--host", kfp.host)
+
+
+def test_an_address_without_the_api_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--host", f"{kfp.host}/elsewhere")
+    assert "404" in line
+    assert "/pipeline" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--host", "http://127.0.0.1:1"], "does not answer"),
+        (["--host", "kubeflow.example.org"], "expected a URL"),
+        ([], "HOST="),
+        (["--host", "http://127.0.0.1:1", "--variant", "tpu"], "expected one of: cpu, gpu"),
+        (["--host", "http://127.0.0.1:1", "--variant", "gpu"], "make pipeline"),
+    ],
+)
+def test_bad_input_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert expected in refused(capsys, *arguments)
