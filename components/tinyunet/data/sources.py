@@ -70,16 +70,25 @@ def _stage_remote(source: str, part: Path, class_id: int) -> None:
 
     download = part / "download"
     download.mkdir()
-    path = urlsplit(source).path
-    if source.startswith("s3://") and not path.lower().endswith(".zip"):
-        prefix = source.rstrip("/")
-        wanted = f"{prefix}/Class{class_id}/"
-        found = any(name.startswith(wanted) for name in storage.list_objects(prefix))
-        _copy(
-            class_folder(storage.fetch(wanted if found else f"{prefix}/", download / "class"), class_id), part
-        )
+    if source.startswith("s3://") and not urlsplit(source).path.lower().endswith(".zip"):
+        _copy(storage.fetch(_class_prefix(source, class_id), download / "class"), part)
     else:
         from tinyunet.data.archive import unpack
 
         unpack(storage.fetch(source, download / "archive.zip"), part, class_id, name=public(source))
     shutil.rmtree(download)
+
+
+def _class_prefix(source: str, class_id: int) -> str:
+    """Find the prefix of the class on S3: below the source, or the source itself."""
+    from tinyunet.runtime import storage
+
+    root = source.rstrip("/")
+    names = storage.list_objects(root)
+    for prefix in (f"{root}/Class{class_id}", root):
+        if any(name.startswith(f"{prefix}/{folder}/") for name in names for folder in FOLDERS.values()):
+            return prefix + "/"
+    raise UserError(
+        f"{source} holds {len(names)} objects, none in Class{class_id}, Train or Test; "
+        "expected the prefix of DAGM2007 or of one class"
+    )

@@ -1,0 +1,54 @@
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tinyunet.data.ingest import ingest
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+from tinyunet.schema import read_json
+
+
+@pytest.fixture
+def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
+    """A prefix that holds Class1, the archive Class1.zip, and a file of another class."""
+    for name in ("Train", "Test"):
+        shutil.copytree(raw / name, tmp_path / "up" / "Class1" / name)
+    (tmp_path / "up" / "Class2" / "Train").mkdir(parents=True)
+    (tmp_path / "up" / "Class2" / "Train" / "0001.PNG").write_bytes(b"no image")
+    with zipfile.ZipFile(tmp_path / "up" / "Class1.zip", "w") as file:
+        for path in sorted((tmp_path / "up").rglob("Class1/*/**/*.*")):
+            file.write(path, path.relative_to(tmp_path / "up"))
+    storage.push(tmp_path / "up", prefix)
+    return prefix
+
+
+@pytest.mark.parametrize("below", ["", "/", "/Class1", "/Class1.zip"])
+def test_every_way_to_name_a_class_on_s3_gives_the_same_dataset(
+    raw: Path, bucket: str, tmp_path: Path, below: str
+) -> None:
+    manifest = ingest(bucket + below, tmp_path / "out", class_id=1)
+    assert manifest["digest"] == read_json(raw / "manifest.json")["digest"]
+    assert manifest["source"] == bucket + below
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"Train", "Test", "manifest.json", "report.json", "report.html"}
+
+
+@pytest.mark.parametrize(
+    ("below", "class_id", "message"),
+    [
+        ("/nothing", 1, "nothing holds 0 objects"),
+        ("", 3, "none in Class3, Train or Test"),
+        ("/Class3.zip", 3, r"Class3\.zip"),
+        ("", 2, "Train/0001.PNG|Labels.txt"),
+    ],
+)
+def test_a_class_that_is_not_there_or_not_whole_leaves_nothing(
+    bucket: str, tmp_path: Path, below: str, class_id: int, message: str
+) -> None:
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError, match=message) as caught:
+        ingest(bucket + below, tmp_path / "new" / "out", class_id=class_id)
+    assert "\n" not in str(caught.value)
+    assert set(tmp_path.iterdir()) == before
