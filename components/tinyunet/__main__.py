@@ -1,6 +1,5 @@
 """`tinyunet` and `python -m tinyunet`: run a command; bad input is one line and exit code 2."""
 
-import os
 import sys
 
 from tinyunet.errors import UserError
@@ -8,8 +7,6 @@ from tinyunet.errors import UserError
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter, unless asked for
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, but said once instead of logged twice
     from tinyunet.cli import parse
 
     arguments = parse(sys.argv[1:])

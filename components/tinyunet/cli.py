@@ -9,6 +9,7 @@ from pathlib import Path
 from tinyunet import __version__
 from tinyunet.config import PRESETS, DataConfig, EvalConfig, TrainConfig, preset
 from tinyunet.errors import UserError
+from tinyunet.runtime.quiet import import_tensorflow
 
 Command = Callable[[Namespace], int | None]
 
@@ -50,6 +51,7 @@ def _convert(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 
 def _run_convert(a: Namespace) -> None:
+    import_tensorflow()
     from tinyunet.data.tfrecord import convert
 
     manifest = convert(a.raw, a.out, DataConfig().replace(_pairs(a.set)))
@@ -81,8 +83,7 @@ def _train(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def _run_train(a: Namespace) -> int:
     from tinyunet.runtime.distributed import launched_size
-    from tinyunet.training.launch import Launch, launch_local
-    from tinyunet.training.rank import default_run_key, run_rank
+    from tinyunet.training.launch import Launch, TrainingFailed, default_run_key, launch_local
 
     shorts = {
         k: getattr(a, k) for k in ("steps", "image_size", "precision", "seed") if getattr(a, k) is not None
@@ -99,8 +100,14 @@ def _run_train(a: Namespace) -> int:
         checkpoints=a.checkpoints or f"{a.out.rstrip('/')}.checkpoints",
     )
     if a.ranks > 1 and launched_size() == 1:
-        launch_local(launch)
+        try:
+            launch_local(launch)
+        except TrainingFailed as failure:  # the ranks have said why
+            return failure.code
         return 0
+    import_tensorflow()
+    from tinyunet.training.rank import run_rank
+
     return run_rank(launch)
 
 
@@ -113,6 +120,7 @@ def _evaluate(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 
 def _run_evaluate(a: Namespace) -> None:
+    import_tensorflow()
     from tinyunet.evaluation.evaluate import evaluate
 
     metrics = evaluate(a.model, a.records, a.out, EvalConfig().replace(_pairs(a.set)))
@@ -132,6 +140,7 @@ def _register(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 
 def _run_register(a: Namespace) -> None:
+    import_tensorflow()
     from tinyunet.runtime.tracking import register
 
     result = register(a.model, a.evaluation, name=a.name)
@@ -146,6 +155,7 @@ def _predict(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 
 def _run_predict(a: Namespace) -> None:
+    import_tensorflow()
     from tinyunet.evaluation.export import predict
 
     predict(a.model, a.inputs, a.out)
@@ -159,6 +169,7 @@ def _bench(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 
 def _run_bench(a: Namespace) -> None:
+    import_tensorflow()
     from tinyunet.training.bench import bench
 
     bench(image_size=a.image_size, rounds=a.rounds, out=a.out)

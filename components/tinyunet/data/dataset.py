@@ -178,10 +178,9 @@ def _read_shard(path: Path, shard: dict[str, Any], size: int, verify: bool) -> l
     import tensorflow as tf
 
     check_shard(path.parent, shard, verify=verify)
+    dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20)
     try:
-        records = [
-            _shrink(parse(item), size) for item in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-        ]
+        records = [_shrink(parse(item), size) for item in dataset.as_numpy_iterator()]
     except (tf.errors.DataLossError, ValueError, tf.errors.InvalidArgumentError) as error:
         text = " ".join(str(error).split())[:120]
         raise UserError(f"{path} is damaged ({text}); remove the folder and convert again") from error

@@ -238,13 +238,9 @@ def _manifest(dataset: dict[str, Any], config: DataConfig, splits: dict[str, Any
     shards = [f"{s['file']} {s['sha256']}\n" for split in splits.values() for s in split["shards"]]
     return {
         "schema_version": SCHEMA_VERSION,
-        "class_id": dataset["class_id"],
-        "source": dataset["source"],
+        **{key: dataset[key] for key in ("class_id", "source", "complete", "synthetic", "image_shape")},
         "source_digest": dataset["digest"],
         "digest": hashlib.sha256("".join(shards).encode()).hexdigest(),
-        "complete": dataset["complete"],
-        "synthetic": dataset["synthetic"],
-        "image_shape": dataset["image_shape"],
         "validation_fraction": config.validation_fraction,
         "fold": config.fold,
         "splits": splits,

@@ -23,7 +23,7 @@ from tinyunet.schema import read_json
 
 __all__ = ["Operating", "find_operating", "load_serving", "predict", "serving_model"]
 
-REGISTRY = "models:/"
+MLFLOW = ("models:/", "runs:/")
 BATCH = 8
 COLUMNS = ("name", "score", "defective", "area", "file")
 
@@ -86,7 +86,7 @@ def load_serving(model: str | Path) -> keras.Model:
 
     Args:
         model: A folder that training made (its thresholds come from an evaluation, see `find_operating`),
-            a `.keras` file, a folder with one, or `models:/name@alias` of MLflow's registry.
+            a `.keras` file, a folder with one, `models:/name@alias` or `runs:/id` of MLflow.
 
     Raises:
         UserError: if there is no such model.
@@ -136,7 +136,7 @@ def _wrap(model: keras.Model, operating: Operating, image_size: int) -> keras.Mo
 
 
 def _resolve(model: str) -> Path:
-    if model.startswith(REGISTRY):
+    if model.startswith(MLFLOW):
         from tinyunet.runtime.tracking import download_model
 
         return Path(download_model(model))

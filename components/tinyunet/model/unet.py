@@ -50,10 +50,10 @@ def build_unet(
         x = layers.MaxPooling2D(2, dtype=block.policy, name=f"encoder{level}_pool")(x)
     x = block.double(x, (BOTTLENECK, BOTTLENECK), "bottleneck")
     x = block.up(x, BOTTLENECK // 2, "bottleneck")
-    for level, filters in zip((3, 2, 1), DECODER, strict=True):
+    for level, pair in zip((3, 2, 1), DECODER, strict=True):
         x = block.concat(x, skips[level], f"decoder{level}")
-        x = block.double(x, filters, f"decoder{level}")
-        x = block.up(x, filters[1], f"decoder{level}")
+        x = block.double(x, pair, f"decoder{level}")
+        x = block.up(x, pair[1], f"decoder{level}")
     x = block.concat(x, skips[0], "decoder0")
     x = block.double(x, (32, 32), "decoder0")
     logits = block.conv(x, 1, 1, "logits", activation=None, dtype="float32")

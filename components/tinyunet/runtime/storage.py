@@ -18,16 +18,7 @@ from minio.error import MinioException, S3Error
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.download import download
-from tinyunet.runtime.transfer import (
-    THREADS,
-    Transfer,
-    parallel,
-    redact,
-    require_space,
-    safe_target,
-    split_uri,
-    whole,
-)
+from tinyunet.runtime.transfer import Transfer, parallel, redact, require_space, safe_target, split_uri, whole
 
 CONNECT_S, READ_S, RETRIES = 4.0, 60.0, 2
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
@@ -169,7 +160,7 @@ def _client(endpoint: str | None = None) -> Minio:
         region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
-            maxsize=THREADS,  # one connection per thread of `parallel`
+            maxsize=8,  # one connection per thread of `parallel`
             retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=(500, 502, 503)),
         ),
     )

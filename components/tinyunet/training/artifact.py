@@ -6,17 +6,18 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 import tinyunet
 from tinyunet.config import TrainConfig
-from tinyunet.model.unet import PARAMETERS
 from tinyunet.runtime import storage
 from tinyunet.schema import read_json
 from tinyunet.training.provenance import git_revision, lock_digest
+
+if TYPE_CHECKING:
+    import keras
 
 COLUMNS = (
     "step", "loss", "bce", "dice_loss", "l2", "learning_rate", "gradient_norm", "images_per_s",
@@ -46,6 +47,8 @@ def describe(
     mlflow: dict[str, str] | None,
 ) -> dict[str, Any]:
     """Put together the content of model.json: what was trained, on what, by which code."""
+    from tinyunet.model.unet import PARAMETERS
+
     data = {key: manifest[key] for key in ("digest", "source", "source_digest", "complete", "synthetic")}
     data |= {f"{name}_digest": split["digest"] for name, split in manifest["splits"].items()}
     rates = [row["images_per_s"] for row in history]
@@ -77,7 +80,7 @@ def describe(
     }
 
 
-def write(out: str, model: keras.Model, summary: dict[str, Any], history: list[dict[str, float]]) -> None:
+def write(out: str, model: "keras.Model", summary: dict[str, Any], history: list[dict[str, float]]) -> None:
     """Write the model folder locally or under an s3:// prefix; model.json comes last and marks it whole."""
     if storage.is_remote(out):
         with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +98,7 @@ def write(out: str, model: keras.Model, summary: dict[str, Any], history: list[d
     part.replace(target)
 
 
-def weights_digest(model: keras.Model) -> str:
+def weights_digest(model: "keras.Model") -> str:
     """Give the SHA-256 of all weights, in order."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
@@ -103,7 +106,9 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _fill(folder: Path, model: keras.Model, summary: dict[str, Any], history: list[dict[str, float]]) -> None:
+def _fill(
+    folder: Path, model: "keras.Model", summary: dict[str, Any], history: list[dict[str, float]]
+) -> None:
     model.save(folder / "model.keras")
     (folder / "model.json").write_text(json.dumps(summary, indent=2) + "\n")
     with (folder / "history.csv").open("w", newline="") as file:

@@ -1,6 +1,8 @@
 """Start a training on N ranks and follow it: in one process, by mpirun on this machine, or as an MPIJob."""
 
+import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,12 +88,6 @@ def launch(
     """
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     config = configure(preset, values)
-    require(
-        ranks >= 1 and config.global_batch % ranks == 0,
-        "world size",
-        ranks,
-        f"a divisor of the global batch {config.global_batch}",
-    )
     if launcher == "local" or (launcher == "auto" and not os.environ.get("KUBERNETES_SERVICE_HOST")):
         kept = Path("runs/checkpoints") / f"{config.digest()}-{records_digest(records)}"
         job = Launch(
@@ -118,6 +114,13 @@ def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     return find_preset(name).replace(kept)
 
 
+def default_run_key(out: str) -> str:
+    """Name the run of an output place: its last part and a digest of the whole, safe in file names."""
+    place = out if "://" in out else str(Path(out).resolve())
+    name = re.sub(r"[^a-z0-9]+", "-", Path(out).name.lower()).strip("-") or "run"
+    return f"{name[:24]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
 def launch_local(job: Launch) -> dict[str, Any]:
     """Train on this machine: `ranks` processes under mpirun, or one.
 
@@ -128,6 +131,13 @@ def launch_local(job: Launch) -> dict[str, Any]:
         UserError: if mpirun is missing.
         TrainingFailed: if a rank ends with another exit code than 0.
     """
+    batch = job.config.global_batch
+    require(
+        job.ranks >= 1 and batch % job.ranks == 0,
+        "world size",
+        job.ranks,
+        f"a divisor of the global batch {batch}",
+    )
     command = [sys.executable, "-m", "tinyunet", *job.arguments()]
     if job.ranks > 1:
         command = [*mpirun(job.ranks), *command]
@@ -139,7 +149,11 @@ def launch_local(job: Launch) -> dict[str, Any]:
 
 
 class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
-    """The ranks ended without a model; the message says how."""
+    """The ranks ended without a model; the message says how, `code` is their exit code."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | None) -> dict[str, Any]:
@@ -210,4 +224,4 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if code:
-        raise TrainingFailed(f"training ended with exit code {code}; its last lines are above")
+        raise TrainingFailed(f"training ended with exit code {code}; its last lines are above", code)

@@ -1,9 +1,6 @@
 """What one process of a training does: join the ranks, get the records, train, leave together."""
 
-import hashlib
-import re
 import sys
-from pathlib import Path
 
 from tinyunet.runtime.distributed import init
 from tinyunet.schema import require
@@ -30,10 +27,3 @@ def run_rank(launch: Launch) -> int:
         return stopped.exit_code
     world.shutdown()
     return 0
-
-
-def default_run_key(out: str) -> str:
-    """Name the run of an output place: its last part and a digest of the whole, safe in file names."""
-    place = out if "://" in out else str(Path(out).resolve())
-    name = re.sub(r"[^a-z0-9]+", "-", Path(out).name.lower()).strip("-") or "run"
-    return f"{name[:24]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
