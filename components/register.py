@@ -29,5 +29,5 @@ def register(
     result = run(Path(model.path), Path(evaluation.path), name=name)
     decision.log_metric("version", int(result["version"]))
     decision.log_metric("champion", int(result["champion"]))
-    print(f"version {result['version']}: {result['reason']}")
+    print(result["reason"])
     return (str(result["version"]), result["champion"], result["reason"])

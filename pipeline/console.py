@@ -21,6 +21,7 @@ CHATTER = re.compile(
     r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
     r"|^    (During handling of|The above exception was)"
     r"|^    (WARNING: All log messages before absl|[IW]0000 00:00:\d+\.\d+ )"  # TensorFlow's C++ side
+    r"|^    .* ━+ "  # bars that Keras draws into a pipe
 )
 
 

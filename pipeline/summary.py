@@ -29,7 +29,7 @@ def publish(folder: Path, steps: Steps) -> str:
     lines = {
         "Test": _headline(scores),
         "": scores["comparability"],
-        "Model": _decision(decision["parameterValues"]),
+        "Model": decision["parameterValues"]["reason"],
         "Report": str(folder.parent / "latest" / "report.html"),
         "MLflow": "make ui",
         "Log": str(folder / "run.log"),
@@ -47,11 +47,6 @@ def _headline(scores: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
-
-
-def _decision(values: Mapping[str, Any]) -> str:
-    role = "champion" if values["champion"] else "not champion"
-    return f"version {values['version']}, {role}: {values['reason']}"
 
 
 def _times(seconds: Mapping[str, float]) -> str:

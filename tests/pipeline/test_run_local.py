@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +65,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def mlflow_run(finished: Finished) -> Iterator[Any]:
+def mlflow_run(finished: Finished) -> Any:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{finished.folder.parent / 'mlflow.db'}")
-    yield client.get_run(finished.metadata("train", "model")["mlflow_run_id"])
+    return client.get_run(finished.metadata("train", "model")["mlflow_run_id"])
 
 
 def test_the_closing_lines_say_where_everything_is(finished: Finished) -> None:
     tail = finished.output[finished.output.rindex("Test ") :]
-    assert "not comparable" in tail
-    assert "version 1, champion:" in tail
+    scores = json.loads((finished.task("evaluate") / "evaluation" / "metrics.json").read_text())
+    assert scores["comparability"] in tail
+    assert f"Dice {scores['test']['dice_defective']:.3f}" in tail
+    assert "version 1 is champion" in tail
     assert str(finished.folder.parent / "latest" / "report.html") in tail
     assert "make ui" in tail
     assert "ingest" in tail.splitlines()[-1]
