@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from tinyunet.config import EvalConfig
 from tinyunet.data.dataset import Split, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
+from tinyunet.evaluation.curves import curve_points
 from tinyunet.evaluation.evaluate import evaluate, read_model
 from tinyunet.evaluation.inference import Judged, Predictor, judge, turn, turn_back
 from tinyunet.evaluation.results import summarize
@@ -145,6 +147,29 @@ def test_a_model_trained_on_other_records_is_told_apart(model: Path, records: Pa
     assert "other records" in other["notes"][0]
 
 
+def _one_kind(defective: bool) -> Judged:
+    judged = _judged([-3, -1, 2, 4])
+    keep = judged.split.defective == defective
+    split = Split(
+        "test", judged.split.images[keep], judged.split.masks[keep], judged.split.defective[keep], ("a", "b")
+    )
+    return Judged(split, judged.counts.select(keep), judged.scores[keep])
+
+
+@pytest.mark.parametrize(("defective", "drawn"), [(True, {"pr", "dice_vs_threshold"}), (False, set())])
+def test_curves_that_the_images_do_not_define_are_empty(defective: bool, drawn: set[str]) -> None:
+    points = curve_points(_one_kind(defective))
+    assert {name for name, curve in points.items() if curve["threshold"]} == drawn
+
+
+def test_labels_that_vanish_at_a_small_size_are_told(model: Path, records: Path) -> None:
+    identity, manifest, judged = read_model(model), read_manifest(records), _judged([-3, -1, 2, 4])
+    gone = dataclasses.replace(judged.counts, positives=np.array([0, 0, 0, 1]))
+    test = Judged(judged.split, gone, judged.scores)
+    note = summarize(identity, manifest, EvalConfig(), validation=judged, test=test)["notes"][0]
+    assert "1 defective test image " in note
+
+
 def test_every_pose_is_undone_and_all_eight_differ() -> None:
     image = np.arange(16).reshape(1, 4, 4)
     poses = [turn(image, pose) for pose in range(8)]
@@ -248,6 +273,8 @@ def test_a_folder_of_something_else_is_not_overwritten(model: Path, records: Pat
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match=r"not empty and holds no metrics\.json"):
         evaluate(model, records, tmp_path, CONFIG)
+    with pytest.raises(UserError, match="is a file"):
+        evaluate(model, records, tmp_path / "thesis.tex", CONFIG)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 

@@ -239,6 +239,13 @@ def test_models_are_found_as_folder_file_and_inside_a_registry_download(
     np.testing.assert_allclose(scores[2], scores[0], rtol=1e-6)
 
 
+def test_a_model_with_other_outputs_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 1))
+    keras.Model(inputs, {"heat": keras.layers.ReLU()(inputs)}).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match="gives heat; expected probability"):
+        load_serving(tmp_path / "other.keras")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -147,9 +147,9 @@ def _with_header(strip: Image.Image) -> Image.Image:
     sheet = Image.new("RGB", (strip.width, strip.height + HEADER), "white")
     sheet.paste(strip, (0, HEADER))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
-    for i, title in enumerate(TITLES):
+    for i, title in enumerate(TITLES[:3]):  # the legend is the title of the comparison
         draw.text((i * (TILE + GAP) + 2, 5), title, fill="black", font=font)
-    x = WIDTH - 168
+    x = 3 * (TILE + GAP) + 2
     for text, colour in LEGEND:
         draw.rectangle((x, 8, x + 9, 17), fill=colour)
         draw.text((x + 13, 5), text, fill="black", font=font)
