@@ -1,4 +1,4 @@
-"""Runs one MPIJob as a process of its own: `launch.py '{"name": …}'`, for tests that signal or kill the launcher."""
+"""Runs one MPIJob as a process of its own: `launch.py '{"name": …}'`: tests signal and kill it."""
 
 import json
 import sys

@@ -14,6 +14,7 @@ from conftest import Running, Shell, items, nothing_runs, until
 
 from tinyunet.runtime.mpijob import JobFailed, MPIJobSpec, run_mpijob
 
+SECCOMP = {"type": "RuntimeDefault"}
 LAUNCH = Path(__file__).with_name("launch.py")
 
 
@@ -89,7 +90,7 @@ def test_a_failed_try_is_replaced_by_a_new_job(cluster: Cluster, shell: Shell) -
 def test_other_work_under_the_name_of_a_running_job_is_refused(cluster: Cluster, shell: Shell) -> None:
     running = Running(shell.job("echo started; sleep 600"))
     running.wait_for("started")
-    with pytest.raises(JobFailed, match="another specification.*delete mpijob ranks"):
+    with pytest.raises(JobFailed, match=r"another specification.*delete mpijob ranks"):
         run_mpijob(shell.job("echo other"), log=lambda line: None)
     cluster.kubectl("-n", shell.namespace, "delete", "mpijob", "ranks", "--wait=false")
     with pytest.raises(JobFailed, match="deleted while it ran"):
@@ -100,7 +101,7 @@ def test_the_job_belongs_to_the_tasks_pod_and_goes_with_it(
     cluster: Cluster, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = {
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {"runAsUser": 1000, "runAsNonRoot": True, "seccompProfile": SECCOMP},
         "containers": [{
             "name": "main", "image": shell.job("x").image, "command": ["sleep", "600"],
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

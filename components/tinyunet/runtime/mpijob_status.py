@@ -21,7 +21,9 @@ _LOST_REASONS = {
     "Terminated",
     "NodeAffinity",
 }
+_LOST_EVENTS = {"Evicted", "Preempted", "TaintManagerEviction", "NodeNotReady"}
 _LOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
+_KILLED = 128 + 9  # of a rank, by signal 9
 _NEVER_STARTS = {"InvalidImageName", "ErrImageNeverPull"}
 _STARTS_NOT = _NEVER_STARTS | {
     "ErrImagePull",
@@ -114,12 +116,16 @@ def obstacle(seen: Snapshot) -> Obstacle | None:
     invalid = [event for event in seen.events if event.get("reason") == "ValidationError"]
     if invalid:
         return Obstacle(text=f"the MPI Operator refuses the job: {_message(invalid[-1])}", final=True)
-    if condition(seen.job, "Created") is None:
-        return Obstacle(text="the MPI Operator has not taken up the job; is it running? (v0.8.2, v2beta1)")
     if condition(seen.job, "Suspended"):
         return Obstacle(text="suspended; a queue has to admit the job", counted=False)
     found = [problem for pod in seen.pods if (problem := _pod_obstacle(pod, seen.events))]
-    return min(found, key=lambda one: not one.final) if found else _missing_pods(seen)
+    if found:
+        return min(found, key=lambda one: not one.final)
+    if refused := _refused_pods(seen):
+        return refused
+    if condition(seen.job, "Created") is None:
+        return Obstacle(text="the MPI Operator has not taken up the job; is it running? (v0.8.2, v2beta1)")
+    return None
 
 
 def condition(job: Json, kind: str) -> Json | None:
@@ -144,6 +150,12 @@ def workers(pods: Iterable[Json]) -> dict[str, str]:
     }
 
 
+def evicted(events: Iterable[Json], uids: Iterable[str]) -> set[str]:
+    """Give the names of those pods that events tell the cluster has taken away."""
+    abouts = [one["involvedObject"] for one in events if one.get("reason") in _LOST_EVENTS]
+    return {str(one["name"]) for one in abouts if one.get("uid") in set(uids)}
+
+
 def _launcher_runs(seen: Snapshot) -> bool:
     pod = launcher_pod(seen.pods)
     return pod is not None and _phase(pod) == "Running"
@@ -166,7 +178,7 @@ def _failure(seen: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Ou
         return Outcome(reason="lost its launcher pod", exit_code=1, lost=True)
     if any(line in tail for line in _LOST_LINES):
         return Outcome(reason=f"lost a worker pod (launcher exited {code})", exit_code=code, lost=True)
-    if "signal 9 (Killed)" in tail:
+    if code == _KILLED:
         text = f"launcher exited {code}: a rank was killed (signal 9), most likely OOMKilled: {_limit(seen)}"
         return Outcome(reason=text, exit_code=code)
     return Outcome(reason=f"launcher exited {code}", exit_code=code)
@@ -214,7 +226,7 @@ def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
     return Obstacle(text=f"{_name(pod)} cannot start: {_message(warned[-1])}") if warned else None
 
 
-def _missing_pods(seen: Snapshot) -> Obstacle | None:
+def _refused_pods(seen: Snapshot) -> Obstacle | None:
     wanted = seen.job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
     if len(seen.pods) > wanted:
         return None

@@ -15,6 +15,7 @@ from tinyunet.runtime.mpijob_status import (
     Obstacle,
     Outcome,
     Snapshot,
+    evicted,
     launcher_pod,
     obstacle,
     outcome,
@@ -60,6 +61,7 @@ class Watcher:
             seen = patiently(self._look, forgiving=True)
         self._attach(seen)
         self.log.finish()
+        self._lost |= evicted(seen.events, self._known.values())
         return outcome(seen, tail=self.log.tail, lost=sorted(self._lost)) or Outcome()
 
     def _look(self) -> Snapshot:
@@ -72,7 +74,7 @@ class Watcher:
     def _note(self, seen: Snapshot) -> None:
         self._attach(seen)
         here = workers(seen.pods)
-        if launcher_pod(seen.pods):
+        if self._known and launcher_pod(seen.pods):
             self._lost |= {name for name, uid in self._known.items() if here.get(name) != uid}
         else:
             self._known = here
