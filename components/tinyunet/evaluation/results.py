@@ -96,8 +96,8 @@ def _notes(identity: Mapping[str, Any], manifest: Mapping[str, Any], test: Judge
     vanished = int((test.split.defective & (test.counts.positives == 0)).sum())
     if vanished:
         notes.append(
-            f"The label of {vanished} defective test image{'s' if vanished > 1 else ''} vanishes at this size; "
-            "Dice is then 1 where nothing is predicted and 0 elsewhere."
+            f"The label of {vanished} defective test image{'s' if vanished > 1 else ''} vanishes at this "
+            "size; Dice is then 1 where nothing is predicted and 0 elsewhere."
         )
     return notes
 
