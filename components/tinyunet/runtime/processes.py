@@ -62,7 +62,7 @@ def ensure(folder: Path, service: Service, command: Callable[[], list[str]], env
     Raises:
         UserError: if its port is taken, or it ends or stays silent; it does not run then.
     """
-    process = running(folder, service.name) or _launch(folder, service, command(), env)
+    process = running(folder, service.name) or _launch(folder, service, command, env)
     began = time.monotonic()
     while not service.healthy():
         alive = running(folder, service.name)
@@ -74,11 +74,14 @@ def ensure(folder: Path, service: Service, command: Callable[[], list[str]], env
         time.sleep(0.2)
 
 
-def _launch(folder: Path, service: Service, command: list[str], env: Mapping[str, str]) -> psutil.Process:
+def _launch(
+    folder: Path, service: Service, command: Callable[[], list[str]], env: Mapping[str, str]
+) -> psutil.Process:
     _require_free(service)
+    arguments = command()
     with (folder / f"{service.name}.log").open("ab") as output:
         child = subprocess.Popen(
-            command, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            arguments, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             cwd=folder, start_new_session=True,
         )  # fmt: skip
     child.returncode = 0  # it outlives this object: from here on it is known by pid and time of creation
