@@ -426,6 +426,7 @@ clusterDomain: cluster.local
 resolvConf: ""
 evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.available: "100Mi"}}
 imageGCHighThresholdPercent: 100
+volumeStatsAggPeriod: 5s
 """
 
 

@@ -25,7 +25,7 @@ _SSHD = (
     ' LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} ${OPAL_PREFIX:+OPAL_PREFIX=$OPAL_PREFIX}"'
 )
 _MPIRUN = (
-    *("mpirun", "--bind-to", "none", "--map-by", "slot"),
+    *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the writable place
     *(
         "--mca",
         "pml",

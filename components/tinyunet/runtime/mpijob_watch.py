@@ -90,11 +90,13 @@ class Watcher:
             return
         if problem.final:
             raise UserError(f"MPIJob {self._name}: {problem.text}")
-        text, since = self._stuck or ("", time.monotonic())
-        if problem.text != text:
+        said, since = self._stuck or ("", time.monotonic())
+        waited = time.monotonic() - since
+        if problem.text != said and (waited > _GLANCE or not problem.counted):
             self._say(f"MPIJob {self._name} waits: {problem.text}")
-        self._stuck = (problem.text, since if problem.counted else time.monotonic())
-        if time.monotonic() - since > self._pending_seconds:
+            said = problem.text
+        self._stuck = (said, since if problem.counted else time.monotonic())
+        if waited > self._pending_seconds:
             limit = f"{self._pending_seconds:.0f} s"
             raise UserError(f"MPIJob {self._name} did not start within {limit}: {problem.text}")
 
