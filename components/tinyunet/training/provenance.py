@@ -13,7 +13,10 @@ def git_revision() -> str:
     if revision := os.environ.get("TINYUNET_GIT_REVISION"):
         return revision
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git here
+        return "unknown"
     return result.stdout.strip() or "unknown"
 
 
