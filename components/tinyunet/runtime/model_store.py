@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import tempfile
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,12 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
     Returns:
         Id of the logged model, which no later one shares.
     """
-    import mlflow
     import numpy as np
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # MLflow's, of its own code
+        import mlflow.pyfunc
+        import mlflow.tensorflow
     from mlflow.models import Model, infer_signature
 
     from tinyunet.evaluation.serving import Operating, serving_model

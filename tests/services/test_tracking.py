@@ -1,0 +1,323 @@
+"""Training runs on a real MLflow server whose artifacts lie on a real MinIO."""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from tests.conftest import Registered
+from tinyunet.data.tfrecord import read_manifest
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+from tinyunet.runtime.tracking import NullTracker, Tracker
+
+
+@pytest.fixture
+def client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+@pytest.fixture
+def manifest(records: Path) -> dict[str, Any]:
+    return read_manifest(records)
+
+
+def begin(tracker: Tracker, manifest: dict[str, Any], run_key: str, **params: object) -> str:
+    return tracker.start(
+        "test",
+        params={"steps": 10, **params},
+        tags={"preset": "fast"},
+        dataset=manifest,
+        run_key=run_key,
+        experiment="tests",
+    )
+
+
+def points(client: mlflow.MlflowClient, run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in client.get_metric_history(run_id, name)]
+
+
+@pytest.fixture
+def run(client: mlflow.MlflowClient, registered: Registered) -> Run:
+    return client.get_run(registered.result["run_id"])
+
+
+def test_a_training_is_one_run(client: mlflow.MlflowClient, run: Run) -> None:
+    same = client.search_runs([run.info.experiment_id], "tags.`tinyunet.run_key` = 'fixture'")
+    assert [r.info.run_id for r in same] == [run.info.run_id]
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "class1-fast-64px-seed0"
+
+
+def test_a_run_has_its_parameters_and_tags(run: Run, manifest: dict[str, Any]) -> None:
+    expected = {"steps": "12", "global_batch": "8", "image_size": "64", "world_size": "1", "seed": "0"}
+    assert expected.items() <= run.data.params.items()
+    assert run.data.params["precision"] == "float32"
+    assert run.data.tags["preset"] == "fast"
+    assert run.data.tags["class_id"] == "1"
+    assert run.data.tags["data_digest"] == manifest["digest"]
+
+
+def test_curves_have_a_point_for_every_step(client: mlflow.MlflowClient, run: Run) -> None:
+    for name in ("loss", "learning_rate", "gradient_norm", "images_per_s"):
+        assert [step for step, _ in points(client, run.info.run_id, name)] == list(range(1, 13))
+    assert [step for step, _ in points(client, run.info.run_id, "validation_dice")] == [6, 12]
+
+
+def test_even_a_short_run_has_system_metrics(client: mlflow.MlflowClient, run: Run) -> None:
+    memory = points(client, run.info.run_id, "system/system_memory_usage_megabytes")
+    assert memory
+    assert all(value > 0 for _, value in memory)
+    assert "system/cpu_utilization_percentage" in run.data.metrics
+
+
+def test_the_splits_are_datasets_with_their_digests(run: Run, manifest: dict[str, Any]) -> None:
+    found = {i.tags[0].value: (i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs}
+    splits = manifest["splits"]
+    assert found == {
+        "training": ("dagm-class1-train", splits["train"]["digest"][:36]),
+        "validation": ("dagm-class1-validation", splits["validation"]["digest"][:36]),
+        "testing": ("dagm-class1-test", splits["test"]["digest"][:36]),
+    }
+
+
+def test_the_judgement_is_in_the_training_run(run: Run, registered: Registered) -> None:
+    from tinyunet.schema import read_json
+
+    test = read_json(registered.evaluation / "metrics.json")["test"]
+    assert run.data.metrics["test_dice_defective"] == pytest.approx(test["dice_defective"])
+    assert run.data.metrics["test_image_ap"] == pytest.approx(test["image_ap"])
+    assert run.data.metrics["test_nvidia_iou/0.5"] == pytest.approx(test["nvidia_iou"]["0.5"])
+    assert run.data.metrics["test_dice_defective_p5"] <= run.data.metrics["test_dice_defective_p95"]
+
+
+def test_artifacts_are_objects_in_the_store(run: Run, registered: Registered) -> None:
+    prefix = f"s3://mlflow/{urlsplit(run.info.artifact_uri).path.strip('/')}"
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+    here, there = registered.evaluation, set(storage.list_objects(prefix))
+    names = ["report.html", "model_card.md", "metrics.json"]
+    names += [
+        p.relative_to(here).as_posix() for folder in ("curves", "overlays") for p in (here / folder).iterdir()
+    ]
+    assert {f"{prefix}/evaluation/{name}" for name in names} <= there
+    assert storage.read_bytes(f"{prefix}/evaluation/report.html") == (here / "report.html").read_bytes()
+    assert f"{prefix}/training/history.csv" in there
+
+
+def test_a_resumed_training_goes_on_in_its_run(client: mlflow.MlflowClient, manifest: dict[str, Any]) -> None:
+    key = secrets.token_hex(4)
+    first = Tracker()
+    run_id = begin(first, manifest, key, world_size=1)
+    first.log_metrics({"loss": 3.0}, 1)
+    first.finish("KILLED")
+    assert client.get_run(run_id).info.status == "KILLED"
+    second = Tracker()
+    assert begin(second, manifest, key, world_size=2) == run_id
+    assert client.get_run(run_id).info.status == "RUNNING"
+    second.log_history(
+        [{"step": 2, "loss": 2.0}, {"step": 3, "loss": float("nan")}, {"step": 4, "loss": 1.0}]
+    )
+    second.finish("FINISHED")
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert points(client, run_id, "loss") == [(1, 3.0), (2, 2.0), (4, 1.0)]
+    steps = [step for step, _ in points(client, run_id, "system/system_memory_usage_megabytes")]
+    assert len(steps) >= 2
+    assert steps == list(range(len(steps)))
+
+
+def test_other_parameters_or_data_make_another_run_in_spite_of_the_same_key(
+    manifest: dict[str, Any],
+) -> None:
+    key, ids = secrets.token_hex(4), []
+    for data, seed in ((manifest, 0), (manifest, 1), ({**manifest, "digest": "0" * 64}, 1)):
+        tracker = Tracker()
+        ids.append(begin(tracker, data, key, seed=seed))
+        tracker.finish("FAILED")
+    assert len(set(ids)) == 3
+
+
+def test_a_run_given_from_outside_is_used(
+    client: mlflow.MlflowClient, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    tracker = Tracker()
+    assert begin(tracker, manifest, "any") == given
+    tracker.finish("FINISHED")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with pytest.raises(UserError, match="0" * 32):
+        begin(Tracker(), manifest, "any")
+
+
+def test_no_credential_is_stored(client: mlflow.MlflowClient, manifest: dict[str, Any]) -> None:
+    source = "https://user:hunter2@host/x.zip?X-Amz-Signature=hunter2"
+    tracker = Tracker()
+    run_id = tracker.start(
+        "secret",
+        params={"data": {"source": source}},
+        tags={"source": source},
+        dataset={**manifest, "source": source},
+        run_key=secrets.token_hex(4),
+        experiment="tests",
+    )
+    tracker.finish("FINISHED")
+    stored = str(client.get_run(run_id).to_dictionary())
+    assert "https://***@host/x.zip?X-Amz-Signature=***" in stored
+    assert "hunter2" not in stored
+
+
+def test_other_ranks_track_nothing(manifest: dict[str, Any]) -> None:
+    tracker = NullTracker()
+    assert tracker.start("x", params={}, tags={}, dataset=manifest, run_key="x") == ""
+    assert tracker.reference() is None
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """A port that takes connections and never says anything."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["refused", "silent", "unknown host", "no MLflow"])
+def test_a_server_that_cannot_be_used_ends_the_start_within_15_s(
+    kind: str, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent_server() as silent:
+        uri = {
+            "refused": "http://user:secret@127.0.0.1:9",
+            "silent": silent,
+            "unknown host": "http://mlflow.invalid",
+            "no MLflow": os.environ["S3_ENDPOINT_URL"],
+        }[kind]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        began = time.monotonic()
+        with pytest.raises(UserError) as caught:
+            begin(Tracker(), manifest, "any")
+    assert time.monotonic() - began < 15
+    message = str(caught.value)
+    assert message.startswith(f"MLFLOW_TRACKING_URI is {uri.replace('user:secret', '***')}: ")
+    assert "\n" not in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "/tmp/mlruns"])
+def test_a_folder_is_no_tracking_store(
+    uri: str, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match="unset it to use runs/mlflow"):
+        begin(Tracker(), manifest, "any")
+
+
+def test_without_a_server_runs_are_kept_in_the_working_folder(
+    manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (tmp_path / "note.txt").write_text("hello")
+    tracker = Tracker()
+    run_id = begin(tracker, manifest, "local")
+    tracker.log_artifacts(tmp_path / "note.txt", "notes")
+    tracker.finish("FINISHED")
+    assert tracker.reference() == {"tracking_uri": f"sqlite:///{tmp_path}/runs/mlflow.db", "run_id": run_id}
+    assert {p.name for p in tmp_path.iterdir()} == {"note.txt", "runs"}
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"mlflow.db", "mlartifacts"}
+    assert [p.read_text() for p in tmp_path.glob("runs/mlartifacts/**/note.txt")] == ["hello"]
+
+
+class Gate:
+    """A TCP relay to the MLflow server that can be shut."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._target = (parts.hostname, parts.port)
+        self._open = True
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def shut(self) -> None:
+        self._open = False
+        for each in self._sockets:
+            hang_up(each)
+
+    def reopen(self) -> None:
+        self._open = True
+
+    def close(self) -> None:
+        self.shut()
+        hang_up(self._server)
+        self._server.close()
+        for thread in self._threads:
+            thread.join()
+        for each in self._sockets:
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            self._sockets.append(client)
+            if not self._open:
+                hang_up(client)
+                continue
+            server = socket.create_connection(self._target)
+            self._sockets.append(server)
+            for pair in ((client, server), (server, client)):
+                self._threads.append(threading.Thread(target=relay, args=pair))
+                self._threads[-1].start()
+
+
+def hang_up(one: socket.socket) -> None:
+    with suppress(OSError):  # the other side may have done so
+        one.shutdown(socket.SHUT_RDWR)
+
+
+def relay(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):  # the gate was shut
+        while data := source.recv(65536):
+            sink.sendall(data)
+    hang_up(sink)
+
+
+def test_a_server_that_goes_away_costs_one_warning_and_nothing_when_it_returns(
+    client: mlflow.MlflowClient,
+    manifest: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    gate = Gate(os.environ["MLFLOW_TRACKING_URI"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", gate.url)
+    tracker = Tracker()
+    run_id = begin(tracker, manifest, secrets.token_hex(4))
+    gate.shut()
+    began = time.monotonic()
+    for step in range(200):
+        tracker.log_metrics({"loss": float(step)}, step)
+    tracker.log_artifacts(Path(__file__), "code")
+    assert time.monotonic() - began < 15
+    gate.reopen()
+    tracker.finish("FINISHED")
+    gate.close()
+    shown = capfd.readouterr().err.splitlines()
+    assert [line for line in shown if line.startswith("tinyunet: warning: MLFLOW_TRACKING_URI is")] == shown
+    assert len(shown) == 1
+    assert points(client, run_id, "loss") == [(step, float(step)) for step in range(200)]
+    assert client.get_run(run_id).info.status == "FINISHED"

@@ -1,0 +1,49 @@
+"""When the alias `champion` moves."""
+
+import pytest
+
+from tinyunet.runtime.champion import Standing, decide
+
+CHAMPION = Standing("3", "d" * 64, 0.80, 0.99)
+
+
+def candidate(*, dice: float = 0.80, ap: float = 0.99, digest: str = "d" * 64) -> Standing:
+    return Standing("4", digest, dice, ap)
+
+
+def test_the_first_version_is_champion() -> None:
+    assert decide(candidate(), None) == (True, "version 4 is champion: there was none")
+
+
+def test_the_champion_registered_again_stays_champion() -> None:
+    assert decide(CHAMPION, CHAMPION) == (True, "version 3 is the champion already")
+
+
+@pytest.mark.parametrize(
+    ("dice", "ap", "moves"),
+    [
+        (0.81, 0.99, True),
+        (0.81, 0.981, True),  # AP lower by 0.009
+        (0.81, 0.979, False),  # AP lower by 0.011
+        (0.80, 1.00, False),  # Dice equal
+        (0.79, 1.00, False),
+    ],
+)
+def test_higher_dice_wins_unless_average_precision_falls_by_more_than_a_hundredth(
+    dice: float, ap: float, moves: bool
+) -> None:
+    moved, reason = decide(candidate(dice=dice, ap=ap), CHAMPION)
+    assert moved is moves
+    assert f"test Dice {dice:.4f} against 0.8000, image AP {ap:.4f} against 0.9900" in reason
+
+
+def test_the_reason_names_what_is_missing() -> None:
+    assert "Dice is not higher" in decide(candidate(dice=0.7), CHAMPION)[1]
+    assert "AP is lower by more than 0.01" in decide(candidate(dice=0.9, ap=0.5), CHAMPION)[1]
+
+
+def test_versions_judged_on_other_test_images_are_not_compared() -> None:
+    moved, reason = decide(candidate(dice=0.99, ap=1.0, digest="e" * 64), CHAMPION)
+    assert not moved
+    assert "other test images (dddddddddddd, not eeeeeeeeeeee)" in reason
+    assert "evaluate its model on this test set" in reason
