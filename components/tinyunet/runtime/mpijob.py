@@ -185,7 +185,15 @@ def main() -> None:
     """Print k8s/mpijob.yaml."""
     import yaml
 
-    sys.stdout.write(_HEADER + yaml.safe_dump(example(), sort_keys=False, width=110))
+    class Readable(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Readable.add_representer(str, text)
+    sys.stdout.write(_HEADER + yaml.dump(example(), Dumper=Readable, sort_keys=False, width=110))
 
 
 _HEADER = """\

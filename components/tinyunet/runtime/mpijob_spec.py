@@ -19,11 +19,13 @@ HOME = "/home/mpiuser"  # of the images' user; the operator mounts the SSH key b
 USER_ID = 1000
 SSH_PORT = 2222  # what an unprivileged sshd may bind
 
-# sshd gives its sessions a bare environment, but mpirun's daemon needs the image's search paths to start.
-_SSHD = (
-    'exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=PATH=$PATH'
-    ' LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} ${OPAL_PREFIX:+OPAL_PREFIX=$OPAL_PREFIX}"'
-)
+# sshd gives its sessions a bare environment: the image's search paths and identity are handed on.
+_SSHD = """\
+for name in PATH LD_LIBRARY_PATH OPAL_PREFIX TINYUNET_GIT_REVISION TINYUNET_LOCK_DIGEST; do
+  value=$(printenv $name) && kept="$kept $name=$value"
+done
+exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
+"""
 _MPIRUN = (
     *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the writable place
     *(

@@ -1,0 +1,19 @@
+"""Training as an MPIJob: Horovod ranks with TensorFlow in pods."""
+
+import dataclasses
+
+from boot import Cluster
+from conftest import Shell, items, mounted_environment
+from images import RANKS
+
+from tinyunet.runtime.mpijob import EXAMPLE, run_mpijob
+
+
+def test_two_horovod_ranks_train_in_mixed_precision(cluster: Cluster, shell: Shell) -> None:
+    pods = mounted_environment(cluster, shell.namespace)
+    job = dataclasses.replace(EXAMPLE, namespace=shell.namespace, image=RANKS, pods=pods, restarts=0)
+    lines: list[str] = []
+    run_mpijob(job, log=lambda line: (print(line), lines.append(line)))
+    assert lines[-1].endswith("succeeded")
+    assert any("step 30" in line or "30/30" in line for line in lines)
+    assert items(cluster, "mpijobs", shell.namespace)[0]["status"]["completionTime"]
