@@ -23,6 +23,7 @@ NODE = "node-0"
 BRIDGE = "cni-tinyunet"
 ADDRESS = "10.244.0.1"  # the host on the pods' bridge: API server, kubelet and DNS listen here, not outside
 SERVER = f"https://{ADDRESS}:6443"
+DISKS = 4
 GPUS = 2  # advertised, for scheduling; there is no device
 CLIENTS = {
     "admin": "/O=system:masters/CN=admin",
@@ -264,7 +265,19 @@ class Cluster:
         self._until("the node registers", lambda: self.kubectl("get", "node", NODE))
         self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
         gpus = {"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(GPUS)}
+        self._disks()
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps([gpus]))
+
+    def _disks(self) -> None:
+        """Offer volumes for claims: there is no provisioner here."""
+        for number in range(DISKS):
+            folder = self.state / "disks" / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o777)
+            size = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}
+            spec = size | {"hostPath": {"path": str(folder)}, "storageClassName": ""}
+            meta = {"name": f"disk-{number}"}
+            self.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec})
 
     def _containerd(self) -> None:
         self._write("containerd.toml", CONTAINERD.format(state=self.state, socket=self.socket))

@@ -36,6 +36,41 @@ WORKDIR /home/mpiuser
     return once(f"ranks-{key}.tar", lambda target: _build_ranks(recipe, target))
 
 
+def minio_image(binary: Path) -> Path:
+    """Make MinIO's image around a program that is built already."""
+    name = "docker.io/tinyunet/minio:0.1.0"
+
+    def make(archive: Path) -> None:
+        container = run("buildah", "from", "scratch").strip()
+        run("buildah", "copy", "-q", container, binary, "/usr/local/bin/minio")
+        run("buildah", "config", "--env", "PATH=/usr/local/bin", "--user", "1000", container)
+        run("buildah", "commit", "-q", "--rm", container, name)
+        run("buildah", "push", "-q", name, f"docker-archive:{archive}:{name}")
+
+    return once(f"{binary.parent.name}.tar", make)
+
+
+def postgres_image() -> Path:
+    """Make a stand-in for the official PostgreSQL image: Debian's server under the same variables."""
+    packages = "ca-certificates,libpq5,postgresql"
+    name = "docker.io/library/postgres:17-bookworm"
+    recipe = f"""\
+FROM {BASE}-{digest(packages)}
+ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin
+RUN userdel postgres; useradd --uid 999 postgres
+COPY tests/cluster/postgres.sh /usr/bin/postgres.sh
+USER 999
+CMD ["sh", "/usr/bin/postgres.sh"]
+"""
+
+    def make(archive: Path) -> None:
+        debian(f"{BASE}-{digest(packages)}", packages)
+        build(recipe, name, archive)
+
+    script = (REPOSITORY / "tests/cluster/postgres.sh").read_text()
+    return once(f"postgres-{digest(recipe, script)}.tar", make)
+
+
 def once(name: str, make: Callable[[Path], None]) -> Path:
     """Give a cached file, made at its first use."""
     target = cache() / "images" / name
@@ -71,9 +106,46 @@ def debian(name: str, packages: str, *, variant: str = "minbase") -> None:
             "usr/share/locale",
         ):
             shutil.rmtree(root / waste, ignore_errors=True)
+        _trust_what_this_machine_trusts(root)
         container = run("buildah", "from", "scratch").strip()
         run("buildah", "add", "-q", container, root, "/")
         run("buildah", "commit", "-q", "--rm", container, name)
+
+
+def _trust_what_this_machine_trusts(root: Path) -> None:
+    """Copy this machine's own certificate authorities, if it has any: builds then reach what it reaches."""
+    own = sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))
+    for file in own:
+        shutil.copy(file, root / "usr/local/share/ca-certificates")
+    if own:
+        run("chroot", root, "update-ca-certificates")
+
+
+def target_image(target: str) -> Path:
+    """Build a target of docker/Dockerfile, once per content of what it is made of; give its archive."""
+    used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
+    if target in ("mlflow", "minio"):
+        used = ("docker/Dockerfile", "docker/mlflow.lock", "docker/minio.sh")
+    key = digest(*(f"{file}{file.read_text()}" for name in used for file in _files(REPOSITORY / name)))
+    return once(f"{target}-{key}.tar", lambda archive: _build_target(target, archive))
+
+
+def _files(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else sorted(path.rglob("*"))
+    return [one for one in found if one.is_file() and "__pycache__" not in one.parts]
+
+
+def _build_target(target: str, archive: Path) -> None:
+    debian(BASE, "ca-certificates")
+    name = f"docker.io/tinyunet/{target}:0.1.0"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder, "uv.toml")
+        settings.write_text("native-tls = true\n")
+        volumes = ["--volume", f"{folder}:/etc/uv:ro", "--volume", f"{cache().parent}:/opt/wheels:ro"]
+        dockerfile = REPOSITORY / "docker" / "Dockerfile"
+        run("buildah", "bud", "-q", "--isolation=chroot", "--layers", *volumes, "--target", target,
+            "-t", name, "-f", dockerfile, REPOSITORY)  # fmt: skip
+    run("buildah", "push", "-q", name, f"docker-archive:{archive}:{name}")
 
 
 def build(recipe: str, name: str, target: Path) -> None:

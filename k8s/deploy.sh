@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Deploy an overlay and wait until it is healthy; doing it again changes nothing.
+#   deploy.sh local|gpu|production        KUBECTL names another kubectl, TIMEOUT the longest wait in seconds (600)
+# Secrets are made here, random, where they are missing, and stand in no file; production's are yours to make.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+overlay=${1:-local} namespace=tinyunet timeout=${TIMEOUT:-600}
+kubectl=${KUBECTL:-kubectl}
+fail() { echo "deploy: $*" >&2; exit 2; }
+[ -d "$here/overlays/$overlay" ] || fail "no overlay $overlay; there are: $(cd "$here/overlays" && echo *)"
+"$kubectl" version >/dev/null 2>&1 || fail "no cluster answers; set KUBECONFIG (make cluster starts one here)"
+
+random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
+secret() { # name key=value... : made once, never changed
+  "$kubectl" -n $namespace get secret "$1" >/dev/null 2>&1 && return
+  [ "$overlay" != production ] || fail "secret $namespace/$1 is missing; make it: kubectl -n $namespace create secret generic $1 $2=…"
+  local name=$1; shift
+  # by standard input: a command line could be read by others
+  { printf 'apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\nstringData:\n' "$name"; printf '  %s\n' "${@/=/: }"; } |
+    "$kubectl" -n $namespace create -f -
+}
+
+"$kubectl" apply -f "$here/base/namespace.yaml"
+password=$(random)
+secret tinyunet-s3 "AWS_ACCESS_KEY_ID=tinyunet-$(random | tr -dc a-z0-9 | head -c 8)" "AWS_SECRET_ACCESS_KEY=$(random)"
+secret tinyunet-postgres "uri=postgresql://mlflow:$password@postgres:5432/mlflow" "password=$password"
+"$kubectl" apply -k "$here/overlays/$overlay"
+start=$SECONDS
+for what in $("$kubectl" -n $namespace get statefulsets,deployments -l app.kubernetes.io/part-of=tinyunet -o name); do
+  "$kubectl" -n $namespace rollout status "$what" --timeout="${timeout}s"
+done
+if "$kubectl" -n $namespace get job minio-buckets >/dev/null 2>&1; then
+  "$kubectl" -n $namespace wait --for=condition=complete job/minio-buckets --timeout="${timeout}s"
+fi
+echo "deploy: $overlay is healthy ($((SECONDS - start)) s); MLflow: kubectl -n $namespace port-forward service/mlflow 5000"

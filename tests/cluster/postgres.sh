@@ -1,0 +1,12 @@
+# What the official image does with its variables, for Debian's server: a database and its user at the first start.
+set -eu
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  printf '%s' "$POSTGRES_PASSWORD" >/tmp/password
+  initdb --username="$POSTGRES_USER" --pwfile=/tmp/password --auth-host=scram-sha-256 --auth-local=trust --no-locale -E UTF8
+  rm /tmp/password
+  printf 'host all all all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
+  postgres --single -D "$PGDATA" postgres <<SQL
+CREATE DATABASE "$POSTGRES_DB"
+SQL
+fi
+exec postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql -c external_pid_file=
