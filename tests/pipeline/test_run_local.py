@@ -143,7 +143,7 @@ def test_the_registered_version_is_the_champion(finished: Finished) -> None:
 
     client = MlflowClient(f"sqlite:///{finished.folder.parent / 'mlflow.db'}")
     (registered,) = client.search_registered_models()
-    assert registered.aliases == {"champion": "1"}
+    assert {alias: int(version) for alias, version in registered.aliases.items()} == {"champion": 1}
 
 
 @pytest.mark.parametrize(
