@@ -126,7 +126,7 @@ def _run_evaluate(a: Namespace) -> None:
     metrics = evaluate(a.model, a.records, a.out, EvalConfig().replace(_pairs(a.set)))
     test = metrics["test"]
     for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
-        print(f"{name:16} {test[name]:.4f}")
+        print(f"{name:16} {'not defined' if test[name] is None else format(test[name], '.4f')}")
     print(f"{a.out / 'report.html'}: {metrics['comparability']}")
 
 

@@ -1,0 +1,140 @@
+"""Real ranks under mpirun: the same steps however the batch is split, and recovery from a kill."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+STEPS = 20
+SETTINGS = [
+    "image_size=32",
+    "precision=float32",
+    "deterministic=true",
+    "checkpoint_every=5",
+    "validate_every=0",
+]
+Command = Callable[[str, int, str], list[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def command(records: Path) -> Command:
+    """The training command for a model folder, a number of ranks and a preset."""
+
+    def build(out: str, ranks: int, preset: str) -> list[str]:
+        settings = [part for s in [*SETTINGS, f"steps={STEPS}"] for part in ("--set", s)]
+        program = [sys.executable, "-m", "tinyunet", "train", str(records)]
+        return [*program, "--out", out, "--ranks", str(ranks), "--preset", preset, *settings]
+
+    return build
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, command: Command) -> Callable[[str, int], Path]:
+    """Train once per (preset, ranks); give the model folder."""
+
+    def get(preset: str, ranks: int) -> Path:
+        out = folder / f"{preset}-{ranks}"
+        if not out.exists():
+            result = run(command(out.name, ranks, preset), folder)
+            assert result.returncode == 0, result.stdout + result.stderr
+        return out
+
+    return get
+
+
+def losses(model: Path) -> np.ndarray:
+    with (model / "history.csv").open() as file:
+        return np.array([[float(row["loss"]), float(row["dice_loss"])] for row in csv.DictReader(file)])
+
+
+def summary(model: Path) -> dict[str, object]:
+    return dict(json.loads((model / "model.json").read_text()))
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_take_the_same_20_steps_as_one_process(trained: Callable[[str, int], Path], ranks: int) -> None:
+    one, many = losses(trained("nvidia", 1)), losses(trained("nvidia", ranks))
+    assert len(one) == STEPS
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+    assert summary(trained("nvidia", ranks))["world_size"] == ranks
+
+
+def test_the_fast_preset_differs_between_world_sizes_by_amplified_rounding_only(
+    trained: Callable[[str, int], Path],
+) -> None:
+    """Adam divides by the gradient's size, so the last bit of a sum grows: equal at first, then close."""
+    one, two = losses(trained("fast", 1)), losses(trained("fast", 2))
+    np.testing.assert_allclose(two[:5], one[:5], rtol=1e-5)
+    np.testing.assert_allclose(two, one, rtol=0.02)
+
+
+def test_only_rank_0_prints_and_a_finished_model_is_not_trained_again(
+    folder: Path, trained: Callable[[str, int], Path], command: Command
+) -> None:
+    before = summary(trained("fast", 2))
+    result = run(command("fast-2", 2, "fast"), folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("already holds this model") == 1
+    assert summary(folder / "fast-2") == before
+
+
+def test_a_kill_in_the_middle_and_the_same_command_end_with_the_uninterrupted_weights(
+    folder: Path, trained: Callable[[str, int], Path], command: Command
+) -> None:
+    expected = summary(trained("fast", 2))["weights_digest"]
+    process = subprocess.Popen(
+        command("killed", 2, "fast"), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(folder / "killed.checkpoints" / "step-00000005.npz", process)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0, output
+    assert not (folder / "killed").exists(), "an interrupted training must not look finished"
+    again = run(command("killed", 2, "fast"), folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "steps 0 to" not in again.stdout, "it must resume, not start over"
+    assert summary(folder / "killed")["weights_digest"] == expected
+    assert len(losses(folder / "killed")) == STEPS
+    assert not (folder / "killed.checkpoints").exists()
+
+
+def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2(
+    folder: Path, command: Command
+) -> None:
+    result = run(command("uneven", 3, "fast"), folder)
+    assert result.returncode == 2
+    assert "world size is 3; expected a divisor of the global batch 16" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert not (folder / "uneven").exists()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """Process ids of the two ranks: the Python children of mpirun."""
+    tree = psutil.Process(process.pid).children(recursive=True)
+    return [p.pid for p in tree if "OMPI_COMM_WORLD_RANK" in p.environ() and "python" in p.name()]
