@@ -79,7 +79,8 @@ def mounted_environment(cluster: Cluster, namespace: str) -> WorkerPods:
 
     Pod Security `restricted` forbids hostPath in pods, so each folder is a cluster volume with a claim.
     """
-    volumes, mounts = [], []
+    volumes: list[dict] = []
+    mounts: list[dict] = []
     for number, path in enumerate((PYTHON, ENVIRONMENT, REPOSITORY / "components")):
         name = f"{namespace}-{number}"
         cluster.apply(*_claimed(name, namespace, path))

@@ -1,4 +1,4 @@
-"""`make deploy` on a real cluster: every overlay is accepted, the local one is healthy and used from inside."""
+"""Deploying on a real cluster: overlays are accepted, the local one is healthy, its roles are as told."""
 
 import json
 import os
@@ -7,33 +7,43 @@ from collections.abc import Iterator
 
 import pytest
 from boot import Cluster
-from conftest import Shell, until
+from conftest import ENVIRONMENT, items, mounted_environment, until
 from images import RANKS, minio_image, postgres_image, target_image
-from machine import REPOSITORY, programs, run
-
-from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob import run_mpijob
+from machine import REPOSITORY, cache, programs, run
 
 K8S = REPOSITORY / "k8s"
 NAMESPACE = "tinyunet"
-LAUNCHER = "system:serviceaccount:tinyunet:tinyunet-launcher"
+LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
 
 
 def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"KUBECTL": str(programs() / "kubectl"), "KUBECONFIG": str(cluster.kubeconfig)}
+    environment = {"KUBECTL": str(programs() / "kubectl"), "KUBECONFIG": str(cluster.kubeconfig)}
     words = [K8S / "deploy.sh", overlay]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def services(cluster: Cluster) -> Iterator[Cluster]:
-    binary = run("sh", REPOSITORY / "docker/minio.sh", "python3", cluster_cache())
+def services(cluster: Cluster) -> Cluster:
+    """The local overlay, healthy."""
+    binary = run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip()
     for archive in (minio_image(binary), postgres_image(), target_image("mlflow")):
         cluster.load(archive)
     done = deploy(cluster, "local")
-    assert done.returncode == 0, done.stdout + done.stderr + cluster.kubectl("-n", NAMESPACE, "get", "pods")
-    yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=120s")
+    state = cluster.kubectl("-n", NAMESPACE, "get", "pods,events")
+    assert done.returncode == 0, done.stdout + done.stderr + state
+    return cluster
+
+
+@pytest.fixture
+def port(services: Cluster) -> Iterator[int]:
+    """MLflow's server on a port of this machine."""
+    command = [programs() / "kubectl", "--kubeconfig", services.kubeconfig, "-n", NAMESPACE]
+    words = [*command, "port-forward", "service/mlflow", ":5000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(process.stdout.readline().split(":")[1].split()[0])
+        finally:
+            process.terminate()
 
 
 @pytest.mark.parametrize("overlay", ["local", "gpu", "production"])
@@ -41,18 +51,13 @@ def test_the_api_server_accepts_every_object_of_an_overlay(
     cluster: Cluster, namespace: str, overlay: str
 ) -> None:
     text = cluster.kubectl("kustomize", K8S / "overlays" / overlay)
-    text = text.replace(f"namespace: {NAMESPACE}", f"namespace: {namespace}")
-    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=text)
-    assert f"{NAMESPACE} created (server dry run)" in said or f"{NAMESPACE} configured" in said
-    assert "Warning" not in said
+    assert "kind: Secret" not in text
+    elsewhere = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
+    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=elsewhere)
+    assert len(said.splitlines()) == text.count("\nkind: ") + text.startswith("kind: ")
 
 
-def test_secrets_are_random_and_stand_in_no_manifest(cluster: Cluster) -> None:
-    for overlay in ("local", "gpu", "production"):
-        assert "kind: Secret" not in cluster.kubectl("kustomize", K8S / "overlays" / overlay)
-
-
-def test_production_asks_for_its_secrets_before_it_changes_anything(cluster: Cluster) -> None:
+def test_production_asks_for_its_secrets(cluster: Cluster) -> None:
     done = deploy(cluster, "production")
     assert done.returncode == 2
     assert "secret tinyunet/tinyunet-s3 is missing; make it" in done.stderr
@@ -61,5 +66,106 @@ def test_production_asks_for_its_secrets_before_it_changes_anything(cluster: Clu
 def test_deploying_twice_changes_nothing(services: Cluster) -> None:
     done = deploy(services, "local")
     assert done.returncode == 0, done.stderr
-    changed = [line for line in done.stdout.splitlines() if line.endswith(("created", "configured"))]
-    assert changed == []
+    assert [line for line in done.stdout.splitlines() if line.endswith(("created", "configured"))] == []
+
+
+def test_no_service_pod_warns_about_pod_security_or_restarts(services: Cluster) -> None:
+    pods = items(services, "pods", NAMESPACE)
+    assert {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods} >= {
+        "minio",
+        "mlflow",
+        "postgres",
+    }
+    for pod in pods:
+        assert sum(one["restartCount"] for one in pod["status"]["containerStatuses"]) == 0, pod["metadata"][
+            "name"
+        ]
+
+
+def test_mlflow_answers_clients_and_keeps_their_artifacts_in_minio(port: int, services: Cluster) -> None:
+    script = f"""
+import mlflow
+mlflow.set_tracking_uri("http://localhost:{port}")
+with mlflow.start_run() as run:
+    mlflow.log_text("kept", "note.txt")
+print(mlflow.artifacts.load_text(run.info.artifact_uri + "/note.txt"))
+"""
+    assert run(ENVIRONMENT / "bin/python", "-c", script).strip().endswith("kept")
+    kept = services.kubectl("-n", NAMESPACE, "exec", "deployment/mlflow", "--", "python3", "-c",
+        "import boto3, os; s3 = boto3.client('s3', endpoint_url=os.environ['MLFLOW_S3_ENDPOINT_URL']);"
+        "print([one['Key'] for one in s3.list_objects_v2(Bucket='mlflow')['Contents']])")  # fmt: skip
+    assert "note.txt" in kept
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "allowed"),
+    [
+        ("create", "mpijobs.kubeflow.org", True),
+        ("get", "mpijobs.kubeflow.org", True),
+        ("list", "mpijobs.kubeflow.org", True),
+        ("watch", "mpijobs.kubeflow.org", True),
+        ("patch", "mpijobs.kubeflow.org", True),
+        ("delete", "mpijobs.kubeflow.org", True),
+        ("list", "pods", True),
+        ("get", "pods/log", True),
+        ("list", "events", True),
+        ("update", "mpijobs.kubeflow.org", False),
+        ("create", "pods", False),
+        ("delete", "pods", False),
+        ("create", "pods/exec", False),
+        ("get", "secrets", False),
+        ("list", "secrets", False),
+        ("get", "configmaps", False),
+        ("create", "jobs.batch", False),
+        ("list", "nodes", False),
+    ],
+)
+def test_the_launcher_may_do_what_it_does_and_no_more(
+    services: Cluster, verb: str, resource: str, allowed: bool
+) -> None:
+    words = ("auth", "can-i", verb, resource, "-n", NAMESPACE, "--as", LAUNCHER)
+    try:
+        said = services.kubectl(*words)
+    except RuntimeError as error:  # kubectl exits 1 after "no"
+        said = str(error)
+    assert said.strip().endswith("yes") is allowed
+
+
+INSIDE = """
+from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, job_name, run_mpijob, task_image
+small = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
+run_mpijob(MPIJobSpec(name=job_name("inside"), image=task_image(), command=("echo", "from inside"),
+                      pods=WorkerPods(resources=small), shm="32Mi", restarts=0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "word"), [("tinyunet-launcher", "succeeded"), ("default", "no permission to create")]
+)
+def test_a_pod_launches_a_job_with_its_own_account_only(services: Cluster, account: str, word: str) -> None:
+    name = f"inside-{account}"
+    mounted = mounted_environment(services, NAMESPACE)
+    mine = {"fieldRef": {"fieldPath": "metadata.name"}}, {"fieldRef": {"fieldPath": "metadata.uid"}}
+    env = [
+        {"name": one, "valueFrom": ref}
+        for one, ref in zip(("KFP_POD_NAME", "KFP_POD_UID"), mine, strict=True)
+    ]
+    container = {
+        "name": "main", "image": RANKS, "command": [f"{ENVIRONMENT}/bin/python", "-c", INSIDE], "env": env,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": list(mounted.volume_mounts),
+    }  # fmt: skip
+    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"serviceAccountName": account, "restartPolicy": "Never", "securityContext": secure}
+    spec |= {"containers": [container], "volumes": list(mounted.volumes)}
+    meta = {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/component": "launcher"}}
+    services.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+    def phase() -> str:
+        pod = json.loads(services.kubectl("-n", NAMESPACE, "get", "pod", name, "-o", "json"))
+        return str(pod["status"]["phase"])
+
+    until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
+    said = services.kubectl("-n", NAMESPACE, "logs", name)
+    services.kubectl("-n", NAMESPACE, "delete", "pod", name)
+    assert word in said
