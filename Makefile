@@ -20,6 +20,9 @@ HOST ?=
 NAMESPACE ?=
 VARIANT ?= cpu
 CRON ?=
+OVERLAY ?= local
+REGISTRY ?=
+TARGETS ?=
 ARGS ?=
 
 run_options = --source '$(DATA)' --class-id $(CLASS) --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
@@ -73,6 +76,23 @@ pipeline-schedule: pipeline ## Upload and schedule: CRON="0 0 3 * * *" (seconds 
 	@$(call kubeflow,run) --cron '$(CRON)' $(ARGS)
 
 ##@ Cluster
+.PHONY: deploy images mpijob
+deploy: ## Services on Kubernetes, healthy at the end: MinIO, PostgreSQL, MLflow, roles, network policies
+#: OVERLAY=local       gpu: GPU nodes; production: S3 and PostgreSQL outside, over TLS.  KUBECONFIG names the cluster
+	@k8s/deploy.sh $(OVERLAY)
+images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
+#: REGISTRY=…          push them there;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
+	@docker/images.sh '$(REGISTRY)' $(TARGETS)
+mpijob: setup ## Write k8s/mpijob.yaml anew from its builder
+	@$(PY) -m tinyunet.runtime.mpijob >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+
+.PHONY: cluster cluster-down test-cluster
+cluster: setup ## A real one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)
+	@$(PY) tests/cluster/boot.py up
+cluster-down: ## End it, with everything in it
+	@$(PY) tests/cluster/boot.py down
+test-cluster: setup ## All tests on a real cluster: MPIJobs, their faults, the deployment
+	@$(PY) -m pytest tests/cluster --durations=0 --durations-min=5 $(ARGS)
 
 ##@ Develop
 .PHONY: setup lock

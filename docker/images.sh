@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Build the images, and push them where a registry is named.
+#   images.sh [REGISTRY] [TARGET…]     BUILDER=docker|podman|buildah; all targets of docker/Dockerfile by default
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+registry=${1:-}; shift || true
+targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(trainer-cpu trainer mlflow minio)
+builder=${BUILDER:-$(command -v docker podman buildah | head -n 1)}
+[ -n "$builder" ] || { echo "images: no docker, podman or buildah here; install one, or name it in BUILDER" >&2; exit 2; }
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+revision=$(git describe --always --abbrev=12 --dirty --exclude='*')
+lock=$(sha256sum requirements.lock | cut -c1-12)
+verb=build; [ "$(basename "$builder")" != buildah ] || verb=bud
+for target in "${targets[@]}"; do
+  name=${registry:+${registry%/}/}tinyunet/$target:$version
+  "$builder" "$verb" -f docker/Dockerfile --target "$target" -t "$name" \
+    --build-arg "REVISION=$revision" --build-arg "LOCK=$lock" --build-arg "VERSION=$version" .
+  [ -z "$registry" ] || "$builder" push "$name"
+  echo "images: $name"
+done
