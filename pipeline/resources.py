@@ -14,6 +14,8 @@ from kfp.dsl import PipelineTask
 SETTINGS = "tinyunet"
 SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")
 SECRET = "tinyunet-s3"  # noqa: S105  a secret's name
+# A pod's home folder may not be writable; its output is read while it runs.
+CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -66,6 +68,8 @@ class Resources:
 
 
 def _add_environment(task: PipelineTask) -> None:
+    for name, value in CONSTANTS.items():
+        task.set_env_variable(name, value)
     kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in SETTINGS_KEYS}, optional=True)
     kubernetes.use_secret_as_env(task, SECRET, {key: key for key in SECRET_KEYS}, optional=True)
 

@@ -110,3 +110,10 @@ def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> Non
             overrides="learning_rat: 0.1",
         )
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("uri", ["minio://bucket/a/b", "s3://bucket/a", "/here/records"])
+def test_records_are_read_where_kfp_shows_them_to_a_pod(uri: str) -> None:
+    from tinyunet.training.launch import mounted
+
+    assert mounted(uri) == dsl.Dataset(uri=uri).path

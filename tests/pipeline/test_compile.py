@@ -147,6 +147,11 @@ def test_credentials_are_references_and_optional(compiled: list[dict[str, Any]])
         assert secret["optional"] is settings["optional"] is True
 
 
+def test_every_task_has_a_home_that_it_may_write_to(compiled: list[dict[str, Any]]) -> None:
+    for container in executors(compiled).values():
+        assert {"name": "HOME", "value": "/tmp"} in container["env"]
+
+
 def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
     seconds = {name: int(executor["activeDeadlineSeconds"]) for name, executor in platform(compiled).items()}
     assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}

@@ -89,6 +89,7 @@ def launch(
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     config = configure(preset, values)
     if launcher == "local" or (launcher == "auto" and not os.environ.get("KUBERNETES_SERVICE_HOST")):
+        records = mounted(records)
         kept = Path("runs/checkpoints") / f"{config.digest()}-{records_digest(records)}"
         job = Launch(
             records=records,
@@ -181,6 +182,12 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
     if summary is None:
         raise TrainingFailed(f"the MPIJob succeeded but {job.out} holds no model.json")
     return summary
+
+
+def mounted(uri: str) -> str:
+    """Give the local path at which KFP shows a pod an input artifact; a path stays what it is."""
+    scheme, found, rest = uri.partition("://")
+    return f"/{scheme}/{rest}" if found else uri
 
 
 def _s3(uri: str) -> str:
