@@ -1,6 +1,7 @@
 """What a finished local run tells its user: the numbers, the decision, and where everything is."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +27,13 @@ def publish(folder: Path, steps: Steps) -> str:
     _point(folder.parent / "latest", folder)
     scores = json.loads((evaluation / "metrics.json").read_text())
     decision = json.loads((pipeline_folder / "register" / "executor_output.json").read_text())
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     lines = {
         "Test": _headline(scores),
         "": scores["comparability"],
         "Model": decision["parameterValues"]["reason"],
         "Report": str(folder.parent / "latest" / "report.html"),
-        "MLflow": "make ui",
+        "MLflow": tracking if tracking.startswith("http") else "make ui",
         "Log": str(folder / "run.log"),
         "Time": _times(steps.seconds),
     }
