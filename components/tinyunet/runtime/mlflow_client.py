@@ -4,6 +4,7 @@ Environment, read when a call needs it: `MLFLOW_TRACKING_URI` (default: a databa
 artifacts in runs/mlartifacts), `MLFLOW_EXPERIMENT_NAME` (default: tinyunet).
 """
 
+import fcntl
 import logging
 import os
 import time
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_KEY = "tinyunet.run_key"
-MAX_PARAMS, MAX_TEXT = (
-    100,
-    5000,
-)  # MLflow's limits: parameters per request; characters of a value (6000, 8000)
+MAX_PARAMS, MAX_TEXT = 100, 5000  # MLflow's limits: parameters per request; characters of a value
 IMPATIENT_S = 6  # to connect or to answer, twice, before a training has begun
 _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
@@ -60,7 +58,19 @@ def open_client() -> "MlflowClient":
         folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    return mlflow.MlflowClient(uri)
+    with _alone(folder):
+        return mlflow.MlflowClient(uri)
+
+
+@contextmanager
+def _alone(folder: Path | None) -> Iterator[None]:
+    """Let one process at a time open a database here: opening a new one makes its tables."""
+    if folder is None:
+        yield
+        return
+    with (folder / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _quiet() -> None:
