@@ -13,7 +13,10 @@ from tinyunet.runtime.mlflow_client import explained, open_client, tracking_uri
 from tinyunet.runtime.transfer import cache_folder
 
 if TYPE_CHECKING:
+    import keras
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+    from mlflow.types import TensorSpec
 
 
 def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
@@ -28,7 +31,7 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
         warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # MLflow's, of its own code
         import mlflow.pyfunc
         import mlflow.tensorflow
-    from mlflow.models import Model, infer_signature
+    from mlflow.models import Model
 
     from tinyunet.evaluation.serving import Operating, serving_model
     from tinyunet.model.unet import load
@@ -45,12 +48,25 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
         flavor=mlflow.tensorflow,  # mlflow.keras takes neither input examples nor named outputs
         run_id=run_id,
         model=serving,
-        signature=infer_signature(example, serving.predict(example, verbose=0)),
+        signature=_signature(serving),
         input_example=example,
         pip_requirements=_requirements(),
         metadata={"image_size": size, **asdict(use)},
     )
     return str(info.model_id)
+
+
+def _signature(serving: "keras.Model") -> "ModelSignature":
+    """Give types and shapes of inputs and outputs; batch, height and width are free."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    def spec(tensor: "keras.KerasTensor", name: str | None) -> "TensorSpec":
+        return TensorSpec(np.dtype(tensor.dtype), tuple(-1 if n is None else n for n in tensor.shape), name)
+
+    outputs = [spec(tensor, name) for name, tensor in serving.output.items()]
+    return ModelSignature(inputs=Schema([spec(serving.inputs[0], None)]), outputs=Schema(outputs))
 
 
 def _requirements() -> list[str]:

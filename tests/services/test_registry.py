@@ -1,0 +1,173 @@
+"""Model versions and the alias `champion` in a real MLflow registry."""
+
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from tests.conftest import Registered
+from tinyunet.errors import UserError
+from tinyunet.runtime.tracking import download_model, register
+from tinyunet.schema import read_json
+
+
+@pytest.fixture
+def client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("TINYUNET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def judged(registered: Registered, folder: Path, *, dice: float, ap: float, digest: str = "d" * 64) -> Path:
+    """The evaluation of the registered model, with other scores."""
+    metrics = read_json(registered.evaluation / "metrics.json")
+    metrics["test"] |= {"dice_defective": dice, "image_ap": ap}
+    metrics["data"]["test_digest"] = digest
+    out = folder / f"{dice}-{ap}-{digest[:1]}"
+    out.mkdir()
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    (out / "model_card.md").write_text(f"# Card of dice {dice}\n")
+    return out
+
+
+def test_a_version_is_described_tagged_and_champion(
+    client: mlflow.MlflowClient, registered: Registered
+) -> None:
+    result = registered.result
+    assert (result["name"], result["version"]) == ("tinyunet-dagm-class1", "1")
+    assert result["champion"] is True
+    version = client.get_model_version_by_alias("tinyunet-dagm-class1", "champion")
+    metrics = read_json(registered.evaluation / "metrics.json")
+    assert int(version.version) == 1
+    assert version.run_id == result["run_id"]
+    assert version.tags["test_digest"] == metrics["data"]["test_digest"]
+    assert float(version.tags["threshold"]) == metrics["threshold"]
+    assert version.tags["tinyunet.champion_reason"] == "version 1 is champion: there was none"
+    card = (registered.evaluation / "model_card.md").read_text()
+    assert version.description == card[:5000]
+
+
+def test_a_served_model_takes_grey_levels_and_gives_named_outputs(registered: Registered) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own, at import
+        import mlflow.pyfunc
+    served = mlflow.pyfunc.load_model(registered.result["uri"])
+    inputs, outputs = served.metadata.signature.inputs, served.metadata.signature.outputs
+    assert [(i.type, i.shape) for i in inputs] == [(np.dtype("uint8"), (-1, -1, -1, 1))]
+    assert {o.name for o in outputs} == {"probability", "mask", "score", "defective"}
+    example = served.input_example
+    assert example.shape == (1, 64, 64, 1)
+    got = served.predict(example)
+    assert got["mask"].shape == (1, 64, 64, 1)
+    assert got["score"].shape == (1,)
+    assert set(np.unique(got["mask"])) <= {0, 1}
+    assert served.predict(np.full((2, 96, 80, 1), 128, np.uint8))["probability"].shape == (2, 96, 80, 1)
+
+
+def test_registering_again_gives_the_same_version(
+    client: mlflow.MlflowClient, registered: Registered
+) -> None:
+    experiment = client.get_run(registered.result["run_id"]).info.experiment_id
+    before = [m.model_id for m in client.search_logged_models([experiment])]
+    again = register(registered.model, registered.evaluation)
+    assert again["version"] == registered.result["version"]
+    assert again["champion"] is True
+    assert again["reason"] == "version 1 is the champion already"
+    assert len(client.search_model_versions("name = 'tinyunet-dagm-class1'")) == 1
+    assert [m.model_id for m in client.search_logged_models([experiment])] == before
+
+
+def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
+    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path
+) -> None:
+    def challenge(**scores: Any) -> dict[str, Any]:
+        return register(registered.model, judged(registered, tmp_path, **scores), name="contest")
+
+    def champion() -> int:
+        return int(client.get_model_version_by_alias("contest", "champion").version)
+
+    assert challenge(dice=0.80, ap=0.99)["champion"] is True
+    worse = challenge(dice=0.79, ap=1.00)
+    assert (worse["version"], worse["champion"], champion()) == ("2", False, 1)
+    assert "Dice is not higher" in worse["reason"]
+    blind = challenge(dice=0.90, ap=0.97)
+    assert (blind["version"], blind["champion"], champion()) == ("3", False, 1)
+    assert "AP is lower by more than 0.01" in blind["reason"]
+    elsewhere = challenge(dice=0.95, ap=1.00, digest="e" * 64)
+    assert (elsewhere["version"], elsewhere["champion"], champion()) == ("4", False, 1)
+    assert "judged on other test images" in elsewhere["reason"]
+    better = challenge(dice=0.81, ap=0.985)
+    assert (better["version"], better["champion"], champion()) == ("5", True, 5)
+    assert "test Dice 0.8100 against 0.8000, image AP 0.9850 against 0.9900" in better["reason"]
+    for result in (worse, blind, elsewhere, better):
+        version = client.get_model_version("contest", result["version"])
+        assert version.tags["tinyunet.champion_reason"] == result["reason"]
+    assert client.get_run(better["run_id"]).data.tags["tinyunet.champion_reason"] == better["reason"]
+
+
+def test_a_model_trained_without_this_server_gets_one_run_of_its_own(
+    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(registered.model, model)
+    summary = read_json(model / "model.json") | {"mlflow": None}
+    (model / "model.json").write_text(json.dumps(summary))
+    evaluation = judged(registered, tmp_path, dice=0.5, ap=0.5)
+    first = register(model, evaluation, name="stranger")
+    assert first["run_id"] != registered.result["run_id"]
+    assert register(model, evaluation, name="stranger") == first | {
+        "reason": "version 1 is the champion already"
+    }
+    run = client.get_run(first["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["steps"] == "12"
+    assert run.data.metrics["test_dice_defective"] == 0.5
+
+
+def test_an_evaluation_of_another_model_is_refused(registered: Registered, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(registered.model, model)
+    with (model / "model.keras").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match="judges another model than"):
+        register(model, registered.evaluation)
+
+
+def test_a_downloaded_model_is_kept(registered: Registered, cache: Path) -> None:
+    folder = download_model("models:/tinyunet-dagm-class1@champion")
+    assert (folder / "data" / "model.keras").is_file()
+    assert [p.name for p in (cache / "models").iterdir()] == [folder.name]
+    before = (folder / "MLmodel").stat().st_ctime_ns
+    for uri in (registered.result["uri"], f"models:/{folder.name}"):
+        assert download_model(uri) == folder
+    assert (folder / "MLmodel").stat().st_ctime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("models:/absent@champion", "absent"),
+        ("models:/tinyunet-dagm-class1@loser", "loser"),
+        ("models:/tinyunet-dagm-class1/99", "99"),
+        ("models:/m-00000000000000000000000000000000", "m-0000"),
+        ("https://host/model", "is not a model; expected models:/NAME@champion"),
+    ],
+)
+def test_an_absent_model_is_named_in_one_line(
+    registered: Registered, uri: str, words: str, cache: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        download_model(uri)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(cache.glob("models/*"))
