@@ -19,7 +19,7 @@ TRACEBACK = re.compile(r"^    (Exception Group )?Traceback \(most recent call la
 RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")
 CHATTER = re.compile(
     r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
-    r"|^    (During handling of|The above exception was)"
+    r"|^    (During handling of|The above exception was|(\w+\.)+\w*(Error|Exception): )"
     r"|^    (WARNING: All log messages before absl|[IW]0000 00:00:\d+\.\d+ )"  # TensorFlow's C++ side
     r"|^    .* ━+ "  # bars that Keras draws into a pipe
 )

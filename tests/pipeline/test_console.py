@@ -32,6 +32,10 @@ STREAM = """\
 08:00:02.003 - INFO - Executing task \033[96m'convert'\033[0m
 08:00:02.004 - INFO - Streamed logs:
 
+    urllib3.exceptions.ProtocolError: the cause of a cause has no traceback of its own
+
+    The above exception was the direct cause of the following exception:
+
     Traceback (most recent call last):
       File "a.py", line 1, in <module>
         deep()
