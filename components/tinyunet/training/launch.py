@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -42,7 +42,6 @@ class Launch:
     ranks: int = 1
     class_id: int = 1
     checkpoints: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
         """Give the arguments of `tinyunet` that every rank is started with."""
@@ -88,16 +87,14 @@ def launch(
     """
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     config = configure(preset, values)
-    if launcher == "local" or (launcher == "auto" and not os.environ.get("KUBERNETES_SERVICE_HOST")):
+    in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    if launcher == "local" or (launcher == "auto" and not in_pod):
         records = mounted(records)
-        kept = Path("runs/checkpoints") / f"{config.digest()}-{records_digest(records)}"
+        # On one machine the same pipeline run again, under a new key, finds what an interrupted one has done.
+        kept = Path("runs/checkpoints").resolve() / f"{config.digest()}-{records_digest(records)}"
+        checkpoints = "" if in_pod else str(kept)
         job = Launch(
-            records=records,
-            out=out,
-            config=config,
-            run_key=run_key,
-            ranks=ranks,
-            checkpoints=str(kept.resolve()),
+            records=records, out=out, config=config, run_key=run_key, ranks=ranks, checkpoints=checkpoints
         )
         summary = launch_local(job)
     else:
@@ -142,7 +139,7 @@ def launch_local(job: Launch) -> dict[str, Any]:
     command = [sys.executable, "-m", "tinyunet", *job.arguments()]
     if job.ranks > 1:
         command = [*mpirun(job.ranks), *command]
-    _run(command, os.environ | dict(job.environment))
+    _run(command)
     summary = artifact.finished(job.out)
     if summary is None:
         raise TrainingFailed(f"the ranks ended with exit code 0 but {job.out} holds no model.json")
@@ -212,10 +209,10 @@ def mpirun(ranks: int) -> list[str]:
     return ["mpirun", *consent, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", "--map-by", "slot"]
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+def _run(command: Sequence[str]) -> None:
     try:
         # Its own session: a terminal's Ctrl-C then reaches the ranks once, through `forward`.
-        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        process = subprocess.Popen(command, start_new_session=True)
     except FileNotFoundError as error:
         raise UserError(
             f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
