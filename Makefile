@@ -24,6 +24,7 @@ OVERLAY ?= local
 REGISTRY ?=
 TARGETS ?=
 ARGS ?=
+COMPILE ?=
 
 run_options = --source '$(DATA)' --class-id $(CLASS) --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
   --steps $(STEPS) --precision $(PRECISION) --seed $(SEED) $(foreach s,$(SET),--set '$(s)') $(ARGS)
@@ -64,8 +65,9 @@ doctor: setup ## What is missing, unreachable or mis-set
 
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
-pipeline: setup ## Compile to pipeline/build/tinyunet-{cpu,gpu}.yaml; TINYUNET_IMAGE names another image
-	@$(PY) -m pipeline.compile
+pipeline: setup ## Compile to pipeline/build/tinyunet-{cpu,gpu}.yaml
+#: TINYUNET_IMAGE=…    the image of all tasks;  COMPILE="--node-selector gpu=a100"  what --help of it lists
+	@$(PY) -m pipeline.compile $(COMPILE)
 pipeline-upload: pipeline ## Upload; doing it twice changes nothing
 #: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile, on multi-user Kubeflow
 #: VARIANT=cpu         or gpu: one GPU per worker.  KFP_TOKEN or KFP_COOKIES authenticate, in the environment

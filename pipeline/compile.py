@@ -1,8 +1,12 @@
 """Compile the pipeline: `python -m pipeline.compile` writes build/tinyunet-{cpu,gpu}.yaml, reproducibly."""
 
+import argparse
 import os
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler
 
@@ -13,8 +17,16 @@ from pipeline.resources import VARIANTS
 BUILD = Path(__file__).parent / "build"
 
 
-def compile_variant(variant: str, folder: Path, *, image: str = IMAGE) -> Path:
-    """Write the pipeline for one kind of cluster, its tasks in the given image.
+def compile_variant(
+    variant: str, folder: Path, *, image: str = IMAGE, changes: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the pipeline for one kind of cluster.
+
+    Args:
+        variant: `cpu` or `gpu`.
+        folder: Where the file goes.
+        image: Of all tasks.
+        changes: Other values for fields of the variant's `Resources`.
 
     Returns:
         The YAML file: pipeline spec and, as a second document, what Kubernetes adds.
@@ -23,15 +35,32 @@ def compile_variant(variant: str, folder: Path, *, image: str = IMAGE) -> Path:
     path = folder / f"tinyunet-{variant}.yaml"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiler.Compiler().compile(build(VARIANTS[variant]), str(path))
+        compiler.Compiler().compile(build(replace(VARIANTS[variant], **(changes or {}))), str(path))
     path.write_text(path.read_text().replace(IMAGE, image))
     return path
 
 
-def main() -> None:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; what is not given stays as the variant has it."""
+    parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--settings", help="ConfigMap of MLFLOW_TRACKING_URI and S3_ENDPOINT_URL")
+    parser.add_argument("--secret", help="Secret of the S3 credentials")
+    parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
+    parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
+    parser.add_argument("--memory-limit", help="of every task and worker, e.g. 16G")
+    return parser.parse_args(argv)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in text.split(","))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Compile every variant; TINYUNET_IMAGE names another image than the literal one."""
+    changes = vars(parse(argv))
     for variant in sorted(VARIANTS):
-        print(compile_variant(variant, BUILD, image=os.environ.get("TINYUNET_IMAGE", IMAGE)))
+        image = os.environ.get("TINYUNET_IMAGE", IMAGE)
+        print(compile_variant(variant, BUILD, image=image, changes=changes))
 
 
 if __name__ == "__main__":

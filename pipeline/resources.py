@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-# Made by k8s/base; both are optional, so the pipeline also runs on a stock cluster without them.
-SETTINGS = "tinyunet"
 SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")
-SECRET = "tinyunet-s3"  # noqa: S105  a secret's name
+SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # A pod's home folder may not be writable; its output is read while it runs.
 CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
-SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +30,9 @@ class Resources:
         memory_limit: Of every task, and of every worker.
         train_timeout_s: Deadline of the train task.
         timeout_s: Deadline of every other task.
+        settings: ConfigMap with MLFLOW_TRACKING_URI and S3_ENDPOINT_URL.
+        secret: Secret with the S3 credentials.
+        secret_keys: Its keys of the access key's id and of the secret key.
     """
 
     cluster: bool = True
@@ -44,6 +44,9 @@ class Resources:
     memory_limit: str = "6G"
     train_timeout_s: int = 24 * 3600
     timeout_s: int = 2 * 3600
+    settings: str = "tinyunet"
+    secret: str = "tinyunet-s3"  # noqa: S105  a name
+    secret_keys: tuple[str, str] = SECRET_KEYS
 
     def dress(self, *, train: PipelineTask, others: Sequence[PipelineTask]) -> None:
         """Add all of it to the tasks. Training is not cached: a cached launch would start nothing."""
@@ -51,12 +54,21 @@ class Resources:
         if not self.cluster:
             return
         for task in (train, *others):
-            _add_environment(task)
+            self._add_environment(task)
             task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
         for task in others:
             kubernetes.set_timeout(task, self.timeout_s)
         kubernetes.set_timeout(train, self.train_timeout_s)
         self._place(train)
+
+    def _add_environment(self, task: PipelineTask) -> None:
+        """Add what k8s/base makes; optional, so that pods also start on a cluster without it."""
+        for name, value in CONSTANTS.items():
+            task.set_env_variable(name, value)
+        keys = dict(zip(self.secret_keys, SECRET_KEYS, strict=True))
+        settings = {key: key for key in SETTINGS_KEYS}
+        kubernetes.use_config_map_as_env(task, self.settings, settings, optional=True)
+        kubernetes.use_secret_as_env(task, self.secret, keys, optional=True)
 
     def _place(self, train: PipelineTask) -> None:
         """Ask for the workers' GPUs, and let them onto GPU nodes (KFP adds no toleration by itself)."""
@@ -65,13 +77,6 @@ class Resources:
         if self.gpus:
             train.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
             kubernetes.add_toleration(train, key=self.gpu_type, operator="Exists", effect="NoSchedule")
-
-
-def _add_environment(task: PipelineTask) -> None:
-    for name, value in CONSTANTS.items():
-        task.set_env_variable(name, value)
-    kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in SETTINGS_KEYS}, optional=True)
-    kubernetes.use_secret_as_env(task, SECRET, {key: key for key in SECRET_KEYS}, optional=True)
 
 
 LOCAL = Resources(cluster=False)

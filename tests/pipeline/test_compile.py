@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from components.base import IMAGE
-from pipeline.compile import compile_variant
+from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +163,19 @@ def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, 
     assert {name: p["defaultValue"] for name, p in declared.items()} == {
         name: parameter.default for name, parameter in signature.items()
     }
+
+
+def test_other_secrets_and_nodes_are_named_when_compiling(tmp_path: Path) -> None:
+    options = parse(["--secret", "mine", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"])
+    compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text()))
+    (secret,) = platform(compiled)["train"]["secretAsEnv"]
+    assert secret["secretName"] == "mine"
+    assert {k["secretKey"]: k["envVar"] for k in secret["keyToEnv"]} == {
+        "id": "AWS_ACCESS_KEY_ID",
+        "key": "AWS_SECRET_ACCESS_KEY",
+    }
+    assert platform(compiled)["train"]["nodeSelector"] == {"labels": {"gpu": "a100", "zone": "b"}}
+    assert "nodeSelector" not in platform(compiled)["ingest"]
 
 
 COMPILE = """

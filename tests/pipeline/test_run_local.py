@@ -84,6 +84,10 @@ def test_the_closing_lines_say_where_everything_is(finished: Finished) -> None:
     assert "in all" in tail.splitlines()[-1]
 
 
+def test_nothing_is_written_outside_runs(finished: Finished) -> None:
+    assert [path.name for path in finished.folder.parent.parent.iterdir()] == ["runs"]
+
+
 def test_kfps_chatter_stays_in_the_log(finished: Finished) -> None:
     assert "KFP Executor" not in finished.output
     assert "KFP Executor" in (finished.folder / "run.log").read_text()
