@@ -56,16 +56,16 @@ def postgres_image() -> Path:
     name = "docker.io/library/postgres:17-bookworm"
     recipe = f"""\
 FROM {BASE}-{digest(packages)}
-ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin
 RUN userdel postgres; useradd --uid 999 postgres
-COPY tests/cluster/postgres.sh /usr/bin/postgres.sh
+ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin
+COPY postgres.sh /usr/bin/postgres.sh
 USER 999
 CMD ["sh", "/usr/bin/postgres.sh"]
 """
 
     def make(archive: Path) -> None:
         debian(f"{BASE}-{digest(packages)}", packages)
-        build(recipe, name, archive)
+        build(recipe, name, archive, REPOSITORY / "tests/cluster")
 
     script = (REPOSITORY / "tests/cluster/postgres.sh").read_text()
     return once(f"postgres-{digest(recipe, script)}.tar", make)
@@ -148,15 +148,15 @@ def _build_target(target: str, archive: Path) -> None:
     run("buildah", "push", "-q", name, f"docker-archive:{archive}:{name}")
 
 
-def build(recipe: str, name: str, target: Path) -> None:
-    """Build a Dockerfile's text with the repository as context, and save it as an archive."""
+def build(recipe: str, name: str, target: Path, context: Path) -> None:
+    """Build a Dockerfile's text and save it as an archive."""
     with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile") as file:
         file.write(recipe)
         file.flush()
-        run("buildah", "bud", "-q", "--isolation=chroot", "-t", name, "-f", file.name, REPOSITORY)
+        run("buildah", "bud", "-q", "--isolation=chroot", "-t", name, "-f", file.name, context)
     run("buildah", "push", "-q", name, f"docker-archive:{target}:{name}")
 
 
 def _build_ranks(recipe: str, target: Path) -> None:
     debian(f"{BASE}-{digest(PACKAGES)}", PACKAGES)
-    build(recipe, RANKS, target)
+    build(recipe, RANKS, target, REPOSITORY)
