@@ -18,7 +18,11 @@ LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
 
 
 def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]":
-    environment = {"KUBECTL": str(programs() / "kubectl"), "KUBECONFIG": str(cluster.kubeconfig)}
+    environment = {
+        "KUBECTL": str(programs() / "kubectl"),
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "TIMEOUT": "180",
+    }
     words = [K8S / "deploy.sh", overlay]
     return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
 
