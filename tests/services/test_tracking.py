@@ -97,7 +97,7 @@ def test_the_judgement_is_in_the_training_run(run: Run, registered: Registered) 
     test = read_json(registered.evaluation / "metrics.json")["test"]
     assert run.data.metrics["test_dice_defective"] == pytest.approx(test["dice_defective"])
     assert run.data.metrics["test_image_ap"] == pytest.approx(test["image_ap"])
-    assert run.data.metrics["test_nvidia_iou/0.5"] == pytest.approx(test["nvidia_iou"]["0.5"])
+    assert run.data.metrics["test_nvidia_iou_0.5"] == pytest.approx(test["nvidia_iou"]["0.5"])
     assert run.data.metrics["test_dice_defective_p5"] <= run.data.metrics["test_dice_defective_p95"]
 
 

@@ -5,11 +5,12 @@ artifacts in runs/mlartifacts), `MLFLOW_EXPERIMENT_NAME` (default: tinyunet).
 """
 
 import fcntl
+import getpass
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -117,7 +118,8 @@ def experiment_id(client: "MlflowClient", name: str | None = None) -> str:
     if found is None:
         folder = _database_folder(tracking_uri())
         location = (folder / "mlartifacts" / name).as_uri() if folder else None
-        return str(client.create_experiment(name, artifact_location=location))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows charts, not traces
+        return str(client.create_experiment(name, artifact_location=location, tags=kind))
     if found.lifecycle_stage != "active":
         raise UserError(
             f"the MLflow experiment {name!r} is deleted; restore it "
@@ -138,6 +140,8 @@ def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | Non
 def create_run(client: "MlflowClient", experiment: str, run_key: str, *, name: str, source: str) -> str:
     """Open a run; `source` is the command that makes it."""
     tags = {RUN_KEY: run_key, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+    with suppress(OSError, KeyError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
 

@@ -42,6 +42,8 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
     )
     texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
     example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
+    # A logged model belongs to the active experiment, not to its run's: make them one.
+    mlflow.set_experiment(experiment_id=open_client().get_run(run_id).info.experiment_id)
     info = Model.log(
         artifact_path=None,
         name="model",

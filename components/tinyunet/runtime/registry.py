@@ -14,7 +14,6 @@ from tinyunet.runtime.mlflow_client import (
     experiment_id,
     explained,
     find_run,
-    flatten,
     log_facts,
     log_path,
     open_client,
@@ -109,15 +108,14 @@ def _log_evaluation(
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, float]:
-    """Give the numbers of metrics.json as flat MLflow metrics: test_…, validation_…, threshold."""
-    flat = {"threshold": metrics["threshold"]}
-    for split in ("test", "validation"):
-        for key, value in flatten(metrics[split]).items():
-            if key.startswith("bootstrap."):
-                flat |= {f"{split}_{key[10:]}_p5": value[0], f"{split}_{key[10:]}_p95": value[1]}
-            elif not key.startswith("pixel."):
-                flat[f"{split}_{key.replace('.', '/', 1)}"] = value
-    return {k: float(v) for k, v in flat.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    """Give the scores of metrics.json as MLflow metrics: test_…, the main ones as validation_…, threshold."""
+    test, validation = metrics["test"], metrics["validation"]
+    flat = {"threshold": metrics["threshold"], **{f"test_{key}": value for key, value in test.items()}}
+    flat |= {f"test_nvidia_iou_{key}": value for key, value in test["nvidia_iou"].items()}
+    for key, bounds in test["bootstrap"].items():
+        flat |= dict(zip((f"test_{key}_p5", f"test_{key}_p95"), bounds or (), strict=False))
+    flat |= {f"validation_{key}": validation[key] for key in ("dice_defective", "image_ap")}
+    return {key: float(value) for key, value in flat.items() if isinstance(value, int | float)}
 
 
 def _model_key(sha256: str, metrics: dict[str, Any]) -> str:

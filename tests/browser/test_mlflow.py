@@ -1,0 +1,160 @@
+"""The pages of a real MLflow server, in real Chromium: what a person reviews after a run."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.visits import Visit
+from tests.conftest import Registered, Services
+from tinyunet.data.tfrecord import read_manifest
+from tinyunet.runtime.tracking import Tracker
+
+WAIT_MS = 60_000
+NAME = "class1-fast-64px-seed0"
+BENIGN = (
+    "users/current: HTTP 404",  # the page asks who is logged in; this server runs without its login app
+    "the server responded with a status of 404",  # the console's line for the same request
+    "ResizeObserver loop completed",  # charts and tables that size themselves; the browser's own notice
+    "net::ERR_ABORTED",  # a request that the next page cut short
+)
+
+
+@pytest.fixture
+def ui(visit: Visit, services: Services, registered: Registered) -> Iterator[Visit]:
+    """A page; at its end nothing remote was asked for and the console has no error beyond `BENIGN`."""
+    visit.page.set_default_timeout(WAIT_MS)
+    yield visit
+    assert visit.remote(urlsplit(services.env["MLFLOW_TRACKING_URI"]).netloc) == []
+    assert [e for e in visit.errors if not any(words in e for words in BENIGN)] == []
+
+
+@pytest.fixture
+def base(services: Services, registered: Registered) -> str:
+    """Address of the registered model's run."""
+    client = mlflow.MlflowClient(services.env["MLFLOW_TRACKING_URI"])
+    run = client.get_run(registered.result["run_id"]).info
+    return f"{services.env['MLFLOW_TRACKING_URI']}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+
+def see(page: Page, text: str | re.Pattern[str]) -> None:
+    expect(page.get_by_text(text).first).to_be_visible(timeout=WAIT_MS)
+
+
+def shoot(page: Page, folder: Path, name: str) -> None:
+    """Keep a picture for whoever looks into pytest's temporary folder."""
+    page.screenshot(path=folder / f"{name}.png")
+
+
+def charts(page: Page) -> int:
+    """Count the visible charts that have drawn a line or a bar."""
+    drawn = page.locator(".js-plotly-plot:has(.scatterlayer path.js-line, .barlayer path)")
+    expect(drawn.first).to_be_visible(timeout=WAIT_MS)
+    boxes = [chart.bounding_box() for chart in drawn.all() if chart.is_visible()]
+    return sum(box is not None and box["width"] > 100 and box["height"] > 100 for box in boxes)
+
+
+def test_the_experiment_lists_the_run_and_leads_to_it(ui: Visit, base: str, tmp_path: Path) -> None:
+    ui.page.goto(base.rsplit("/", 1)[0])
+    link = ui.page.get_by_role("link", name=NAME)
+    expect(link).to_be_visible(timeout=WAIT_MS)
+    see(ui.page, re.compile("dagm-class1-train"))
+    shoot(ui.page, tmp_path, "experiment")
+    link.click()
+    expect(ui.page.get_by_role("heading", name=NAME)).to_be_visible(timeout=WAIT_MS)
+
+
+def test_a_run_shows_parameters_metrics_datasets_and_its_model(ui: Visit, base: str, tmp_path: Path) -> None:
+    ui.page.goto(base)
+    for text in ("Finished", "tinyunet train", "global_batch", "test_dice_defective", "tinyunet-dagm-class1"):
+        see(ui.page, text)
+    row = ui.page.get_by_role("row").filter(has_text=re.compile("^global_batch"))
+    expect(row).to_contain_text("8")
+    shoot(ui.page, tmp_path, "run")
+
+
+def test_the_curves_are_drawn(ui: Visit, base: str, tmp_path: Path) -> None:
+    ui.page.goto(f"{base}/model-metrics")
+    assert charts(ui.page) >= 4
+    shoot(ui.page, tmp_path, "curves")
+    ui.page.get_by_placeholder("Search metric charts").fill("gradient_norm")
+    expect(ui.page.locator(".js-plotly-plot")).to_have_count(1, timeout=WAIT_MS)
+    line = ui.page.locator(".js-plotly-plot .scatterlayer path.js-line").last
+    expect(line).to_be_visible(timeout=WAIT_MS)
+    assert len(str(line.get_attribute("d")).split("L")) == 12, "a point for each of twelve steps"
+    shoot(ui.page, tmp_path, "gradient_norm")
+
+
+def test_system_metrics_are_drawn(ui: Visit, base: str, tmp_path: Path) -> None:
+    ui.page.goto(f"{base}/system-metrics")
+    see(ui.page, re.compile("cpu_utilization"))
+    assert charts(ui.page) >= 4
+    shoot(ui.page, tmp_path, "system")
+
+
+def test_the_report_opens_inside_the_artifacts(ui: Visit, base: str, tmp_path: Path) -> None:
+    ui.page.goto(f"{base}/artifacts/evaluation/report.html")
+    see(ui.page, "model_card.md")
+    inside = ui.page.frame_locator("iframe")
+    expect(inside.get_by_role("heading", name="TinyUNet on DAGM2007 class 1")).to_be_visible(timeout=WAIT_MS)
+    assert inside.locator("svg, img").count() >= 4
+    shoot(ui.page, tmp_path, "report")
+
+
+def test_an_overlay_is_shown_as_a_picture(
+    ui: Visit, base: str, registered: Registered, tmp_path: Path
+) -> None:
+    picture = sorted((registered.evaluation / "overlays").iterdir())[0]
+    ui.page.goto(f"{base}/artifacts/evaluation/overlays/{picture.name}")
+    image = ui.page.locator("img[src^='blob:'], img[src*='get-artifact'], img[src^='data:image/png']").last
+    expect(image).to_be_visible(timeout=WAIT_MS)
+    assert image.evaluate("i => i.complete && i.naturalWidth") >= 64
+    shoot(ui.page, tmp_path, "overlay")
+
+
+def test_the_registry_shows_the_champion_with_its_card(
+    ui: Visit, services: Services, registered: Registered, tmp_path: Path
+) -> None:
+    models = f"{services.env['MLFLOW_TRACKING_URI']}/#/models/{registered.result['name']}"
+    ui.page.goto(models)
+    see(ui.page, "Version 1")
+    see(ui.page, re.compile("champion"))
+    shoot(ui.page, tmp_path, "model")
+    ui.page.goto(f"{models}/versions/1")
+    see(ui.page, "Model card: TinyUNet, DAGM2007 class 1")
+    expect(ui.page.get_by_role("status", name="champion")).to_be_visible(timeout=WAIT_MS)
+    expect(ui.page.get_by_role("link", name=NAME)).to_be_visible(timeout=WAIT_MS)
+    shoot(ui.page, tmp_path, "version")
+
+
+def test_two_runs_compare(
+    ui: Visit, services: Services, records: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in services.env.items():
+        monkeypatch.setenv(name, value)
+    ids = []
+    for seed in (0, 1):
+        tracker = Tracker()
+        ids.append(
+            tracker.start(
+                f"seed{seed}",
+                params={"seed": seed, "steps": 3},
+                tags={},
+                dataset=read_manifest(records),
+                run_key=f"compare-{seed}",
+                experiment="compare",
+            )
+        )
+        tracker.log_history([{"step": step, "loss": 1 / (step + seed)} for step in (1, 2, 3)])
+        tracker.finish("FINISHED")
+    experiment = mlflow.MlflowClient().get_run(ids[0]).info.experiment_id
+    runs = ",".join(f'"{run_id}"' for run_id in ids)
+    uri = services.env["MLFLOW_TRACKING_URI"]
+    ui.page.goto(f'{uri}/#/compare-runs?runs=[{runs}]&experiments=["{experiment}"]')
+    for text in ("seed0", "seed1", re.compile("Comparing 2 Runs")):
+        see(ui.page, text)
+    shoot(ui.page, tmp_path, "compare")
