@@ -14,8 +14,9 @@ from types import FrameType
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.mpijob_client import Cluster, Json, Unreachable
+from tinyunet.runtime.mpijob_pods import condition
 from tinyunet.runtime.mpijob_spec import DIGEST_ANNOTATION, MPIJobSpec, WorkerPods, build, job_name
-from tinyunet.runtime.mpijob_status import JobFailed, Outcome, condition
+from tinyunet.runtime.mpijob_status import JobFailed, Outcome
 from tinyunet.runtime.mpijob_watch import Watcher, gone, patiently
 
 __all__ = [

@@ -6,22 +6,20 @@ while it runs, and the exit code stands only in the launcher pod. So the three a
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-Json = dict[str, Any]
+from tinyunet.runtime.mpijob_pods import (
+    Json,
+    condition,
+    exit_code_of,
+    is_about,
+    launcher_pod,
+    message,
+    name_of,
+    phase,
+    taken_away,
+    terminated,
+)
 
-ROLE_LABEL = "training.kubeflow.org/job-role"
-_LOST_REASONS = {
-    "Evicted",
-    "Preempting",
-    "Preempted",
-    "NodeLost",
-    "NodeShutdown",
-    "Shutdown",
-    "Terminated",
-    "NodeAffinity",
-}
-_LOST_EVENTS = {"Evicted", "Preempted", "TaintManagerEviction", "NodeNotReady"}
 _LOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
 _KILLED = 128 + 9  # of a rank, by signal 9
 _NEVER_STARTS = {"InvalidImageName", "ErrImageNeverPull"}
@@ -115,7 +113,7 @@ def obstacle(seen: Snapshot) -> Obstacle | None:
         return None
     invalid = [event for event in seen.events if event.get("reason") == "ValidationError"]
     if invalid:
-        return Obstacle(text=f"the MPI Operator refuses the job: {_message(invalid[-1])}", final=True)
+        return Obstacle(text=f"the MPI Operator refuses the job: {message(invalid[-1])}", final=True)
     if condition(seen.job, "Suspended"):
         return Obstacle(text="suspended; a queue has to admit the job", counted=False)
     found = [problem for pod in seen.pods if (problem := _pod_obstacle(pod, seen.events))]
@@ -128,49 +126,21 @@ def obstacle(seen: Snapshot) -> Obstacle | None:
     return None
 
 
-def condition(job: Json, kind: str) -> Json | None:
-    """Give the job's condition of that type if its status is True."""
-    conditions: list[Json] = (job.get("status") or {}).get("conditions") or []
-    return next((one for one in conditions if one.get("type") == kind and one.get("status") == "True"), None)
-
-
-def launcher_pod(pods: Iterable[Json]) -> Json | None:
-    """Give the newest launcher pod."""
-    found = [pod for pod in pods if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "launcher"]
-    return max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
-
-
-def workers(pods: Iterable[Json]) -> dict[str, str]:
-    """Give the uid of every worker pod that is not on its way out, by name."""
-    return {
-        _name(pod): str(pod["metadata"].get("uid"))
-        for pod in pods
-        if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "worker"
-        and not pod["metadata"].get("deletionTimestamp")
-    }
-
-
-def evicted(events: Iterable[Json], uids: Iterable[str]) -> set[str]:
-    """Give the names of those pods that events tell the cluster has taken away."""
-    abouts = [one["involvedObject"] for one in events if one.get("reason") in _LOST_EVENTS]
-    return {str(one["name"]) for one in abouts if one.get("uid") in set(uids)}
-
-
 def _launcher_runs(seen: Snapshot) -> bool:
     pod = launcher_pod(seen.pods)
-    return pod is not None and _phase(pod) == "Running"
+    return pod is not None and phase(pod) == "Running"
 
 
 def _failure(seen: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Outcome:
     reason, pod = str(failed.get("reason", "")), launcher_pod(seen.pods)
-    code = _exit_code(pod) if pod else None
+    code = exit_code_of(pod) if pod else None
     if "DeadlineExceeded" in reason:
         limit = seen.job.get("spec", {}).get("runPolicy", {}).get("activeDeadlineSeconds")
         return Outcome(reason=f"exceeded its deadline of {limit} s", exit_code=code or 1)
     for one in seen.pods:
-        if _terminated(one).get("reason") == "OOMKilled":
+        if terminated(one).get("reason") == "OOMKilled":
             return Outcome(reason=_out_of_memory(one), exit_code=code or 137)
-    taken = sorted({*lost, *(_name(one) for one in seen.pods if _taken(one))})
+    taken = sorted({*lost, *(name_of(one) for one in seen.pods if taken_away(one))})
     if taken or reason == "MPIJobEvicted":
         what = f"({', '.join(taken)} evicted or deleted)" if taken else f"({failed.get('message')})"
         return Outcome(reason=f"lost a pod {what}", exit_code=code or 1, lost=True)
@@ -186,7 +156,7 @@ def _failure(seen: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Ou
 
 def _out_of_memory(pod: Json) -> str:
     limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "none")
-    return f"{_name(pod)} was OOMKilled at its memory limit of {limit}; raise it or lower the global batch"
+    return f"{name_of(pod)} was OOMKilled at its memory limit of {limit}; raise it or lower the global batch"
 
 
 def _limit(seen: Snapshot) -> str:
@@ -196,34 +166,24 @@ def _limit(seen: Snapshot) -> str:
     return f"raise the workers' memory limit of {limit} or lower the global batch"
 
 
-def _taken(pod: Json) -> bool:
-    if _phase(pod) != "Failed":
-        return False
-    conditions = pod.get("status", {}).get("conditions") or []
-    disrupted = any(
-        one.get("type") == "DisruptionTarget" and one.get("status") == "True" for one in conditions
-    )
-    return disrupted or pod["status"].get("reason") in _LOST_REASONS
-
-
 def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
-    if _phase(pod) == "Failed":
-        code = _exit_code(pod)
-        return Obstacle(text=f"{_name(pod)} failed before training began (exit code {code})", final=True)
-    if _phase(pod) != "Pending":
+    if phase(pod) == "Failed":
+        code = exit_code_of(pod)
+        return Obstacle(text=f"{name_of(pod)} failed before training began (exit code {code})", final=True)
+    if phase(pod) != "Pending":
         return None
     status = pod.get("status", {})
     for one in status.get("conditions") or []:
         if one.get("type") == "PodScheduled" and one.get("status") == "False":
-            return Obstacle(text=f"{_name(pod)} cannot be scheduled ({one.get('reason')}): {_message(one)}")
+            return Obstacle(text=f"{name_of(pod)} cannot be scheduled ({one.get('reason')}): {message(one)}")
     for one in status.get("containerStatuses") or []:
         waiting = (one.get("state") or {}).get("waiting") or {}
         reason = waiting.get("reason")
         if reason in _STARTS_NOT:
-            text = f"{_name(pod)} cannot start ({reason}): {_message(waiting) or one.get('image')}"
+            text = f"{name_of(pod)} cannot start ({reason}): {message(waiting) or one.get('image')}"
             return Obstacle(text=text, final=reason in _NEVER_STARTS)
-    warned = [event for event in events if _about(event, _name(pod)) and event.get("type") == "Warning"]
-    return Obstacle(text=f"{_name(pod)} cannot start: {_message(warned[-1])}") if warned else None
+    warned = [event for event in events if is_about(event, name_of(pod)) and event.get("type") == "Warning"]
+    return Obstacle(text=f"{name_of(pod)} cannot start: {message(warned[-1])}") if warned else None
 
 
 def _refused_pods(seen: Snapshot) -> Obstacle | None:
@@ -233,36 +193,7 @@ def _refused_pods(seen: Snapshot) -> Obstacle | None:
     refused = [
         event
         for event in seen.events
-        if event.get("type") == "Warning" and "created failed" in _message(event)
+        if event.get("type") == "Warning" and "created failed" in message(event)
     ]
     refused += [event for event in seen.events if event.get("reason") == "FailedCreate"]
-    return Obstacle(text=f"the cluster refuses a pod: {_message(refused[-1])}") if refused else None
-
-
-def _about(event: Json, name: str) -> bool:
-    return bool((event.get("involvedObject") or {}).get("name") == name)
-
-
-def _terminated(pod: Json) -> Json:
-    for one in pod.get("status", {}).get("containerStatuses") or []:
-        ended = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated")
-        if ended:
-            return dict(ended)
-    return {}
-
-
-def _exit_code(pod: Json) -> int | None:
-    code = _terminated(pod).get("exitCode")
-    return None if code is None else int(code)
-
-
-def _message(about: Json) -> str:
-    return " ".join(str(about.get("message") or about.get("reason") or "").split())
-
-
-def _name(pod: Json) -> str:
-    return str(pod["metadata"]["name"])
-
-
-def _phase(pod: Json) -> str:
-    return str(pod.get("status", {}).get("phase", ""))
+    return Obstacle(text=f"the cluster refuses a pod: {message(refused[-1])}") if refused else None

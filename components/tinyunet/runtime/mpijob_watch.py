@@ -10,16 +10,14 @@ from typing import Any, TypeVar
 from tinyunet.errors import UserError
 from tinyunet.runtime.mpijob_client import Cluster, Unreachable
 from tinyunet.runtime.mpijob_log import LogFollower
+from tinyunet.runtime.mpijob_pods import evicted, launcher_pod, workers
 from tinyunet.runtime.mpijob_status import (
     JobFailed,
     Obstacle,
     Outcome,
     Snapshot,
-    evicted,
-    launcher_pod,
     obstacle,
     outcome,
-    workers,
 )
 
 _PATIENCE = 300.0  # seconds without an API server before giving up
