@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.visits import Visit
@@ -60,7 +61,7 @@ def charts(page: Page) -> int:
 
 def test_the_experiment_lists_the_run_and_leads_to_it(ui: Visit, base: str, tmp_path: Path) -> None:
     ui.page.goto(base.rsplit("/", 1)[0])
-    link = ui.page.get_by_role("link", name=NAME)
+    link = ui.page.locator(f"a[href$='{base.rsplit('/', 1)[1]}']").filter(has_text=NAME)
     expect(link).to_be_visible(timeout=WAIT_MS)
     see(ui.page, re.compile("dagm-class1-train"))
     shoot(ui.page, tmp_path, "experiment")
@@ -83,9 +84,7 @@ def test_the_curves_are_drawn(ui: Visit, base: str, tmp_path: Path) -> None:
     shoot(ui.page, tmp_path, "curves")
     ui.page.get_by_placeholder("Search metric charts").fill("gradient_norm")
     expect(ui.page.locator(".js-plotly-plot")).to_have_count(1, timeout=WAIT_MS)
-    line = ui.page.locator(".js-plotly-plot .scatterlayer path.js-line").last
-    expect(line).to_be_visible(timeout=WAIT_MS)
-    assert len(str(line.get_attribute("d")).split("L")) == 12, "a point for each of twelve steps"
+    expect(ui.page.locator(".js-plotly-plot .scatterlayer path.point")).to_have_count(12, timeout=WAIT_MS)
     shoot(ui.page, tmp_path, "gradient_norm")
 
 
@@ -109,10 +108,12 @@ def test_an_overlay_is_shown_as_a_picture(
     ui: Visit, base: str, registered: Registered, tmp_path: Path
 ) -> None:
     picture = sorted((registered.evaluation / "overlays").iterdir())[0]
+    with Image.open(picture) as opened:
+        width, height = opened.size
     ui.page.goto(f"{base}/artifacts/evaluation/overlays/{picture.name}")
-    image = ui.page.locator("img[src^='blob:'], img[src*='get-artifact'], img[src^='data:image/png']").last
-    expect(image).to_be_visible(timeout=WAIT_MS)
-    assert image.evaluate("i => i.complete && i.naturalWidth") >= 64
+    see(ui.page, f"evaluation/overlays/{picture.name}")
+    shown = "([w, h]) => [...document.images].some(i => i.naturalWidth == w && i.naturalHeight == h)"
+    ui.page.wait_for_function(shown, arg=[width, height])
     shoot(ui.page, tmp_path, "overlay")
 
 

@@ -28,6 +28,17 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def stranger(registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The registered model as if trained without this server; its own run lies in another experiment."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "strangers")
+    model = tmp_path / "model"
+    shutil.copytree(registered.model, model)
+    summary = read_json(model / "model.json") | {"mlflow": None}
+    (model / "model.json").write_text(json.dumps(summary))
+    return model
+
+
 def judged(registered: Registered, folder: Path, *, dice: float, ap: float, digest: str = "d" * 64) -> Path:
     """The evaluation of the registered model, with other scores."""
     metrics = read_json(registered.evaluation / "metrics.json")
@@ -88,10 +99,10 @@ def test_registering_again_gives_the_same_version(
 
 
 def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
-    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
 ) -> None:
     def challenge(**scores: Any) -> dict[str, Any]:
-        return register(registered.model, judged(registered, tmp_path, **scores), name="contest")
+        return register(stranger, judged(registered, tmp_path, **scores), name="contest")
 
     def champion() -> int:
         return int(client.get_model_version_by_alias("contest", "champion").version)
@@ -116,22 +127,18 @@ def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
 
 
 def test_a_model_trained_without_this_server_gets_one_run_of_its_own(
-    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(registered.model, model)
-    summary = read_json(model / "model.json") | {"mlflow": None}
-    (model / "model.json").write_text(json.dumps(summary))
     evaluation = judged(registered, tmp_path, dice=0.5, ap=0.5)
-    first = register(model, evaluation, name="stranger")
+    first = register(stranger, evaluation, name="stranger")
     assert first["run_id"] != registered.result["run_id"]
-    assert register(model, evaluation, name="stranger") == first | {
-        "reason": "version 1 is the champion already"
-    }
+    again = register(stranger, evaluation, name="stranger")
+    assert again == first | {"reason": "version 1 is the champion already"}
     run = client.get_run(first["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["steps"] == "12"
     assert run.data.metrics["test_dice_defective"] == 0.5
+    assert run.data.tags["tinyunet.champion_reason"] == "version 1 is champion: there was none"
 
 
 def test_an_evaluation_of_another_model_is_refused(registered: Registered, tmp_path: Path) -> None:

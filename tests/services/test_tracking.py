@@ -234,7 +234,7 @@ def test_without_a_server_runs_are_kept_in_the_working_folder(
     tracker.finish("FINISHED")
     assert tracker.reference() == {"tracking_uri": f"sqlite:///{tmp_path}/runs/mlflow.db", "run_id": run_id}
     assert {p.name for p in tmp_path.iterdir()} == {"note.txt", "runs"}
-    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"mlflow.db", "mlartifacts"}
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"mlflow.db", "mlflow.lock", "mlartifacts"}
     assert [p.read_text() for p in tmp_path.glob("runs/mlartifacts/**/note.txt")] == ["hello"]
 
 

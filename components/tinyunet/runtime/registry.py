@@ -61,8 +61,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
         key = _model_key(sha256, metrics)
         version = _find_version(client, name, key)
         version = version or _make_version(client, run_id, name, key, model=model, evaluation=evaluation)
-        champion, reason = _crown(client, name, version)
-        log_facts(client, run_id, tags={"tinyunet.model_version": f"{name}/{version}", REASON: reason})
+        champion, reason = _crown(client, run_id, name, version)
     return {
         "name": name,
         "version": version,
@@ -173,15 +172,17 @@ def _version_tags(summary: dict[str, Any], metrics: dict[str, Any]) -> dict[str,
     return {key: "" if value is None else str(value) for key, value in tags.items()}
 
 
-def _crown(client: "MlflowClient", name: str, version: str) -> tuple[bool, str]:
-    """Move the alias or leave it, and write the reason on the version."""
+def _crown(client: "MlflowClient", run_id: str, name: str, version: str) -> tuple[bool, str]:
+    """Move the alias or leave it, and write the reason on version and run; a champion keeps its reason."""
     holder = client.get_registered_model(name).aliases.get(CHAMPION)
     champion, reason = decide(
         _standing(client, name, version), _standing(client, name, str(holder)) if holder else None
     )
-    if champion and str(holder) != version:
-        client.set_registered_model_alias(name, CHAMPION, version)
-    client.set_model_version_tag(name, version, REASON, reason)
+    if str(holder) != version:
+        if champion:
+            client.set_registered_model_alias(name, CHAMPION, version)
+        client.set_model_version_tag(name, version, REASON, reason)
+        log_facts(client, run_id, tags={"tinyunet.model_version": f"{name}/{version}", REASON: reason})
     return champion, reason
 
 
