@@ -32,4 +32,7 @@ done
 if "$kubectl" -n $namespace get job minio-buckets >/dev/null 2>&1; then
   "$kubectl" -n $namespace wait --for=condition=complete job/minio-buckets --timeout="${timeout}s"
 fi
-echo "deploy: $overlay is healthy ($((SECONDS - start)) s); MLflow: kubectl -n $namespace port-forward service/mlflow 5000"
+echo "deploy: $overlay is healthy ($((SECONDS - start)) s)"
+# Without the variable MLflow's clients fetch artifacts from MinIO itself, under its name inside the cluster.
+echo "MLflow from here: kubectl -n $namespace port-forward service/mlflow 5000, and for artifacts"
+echo "                  export MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false"

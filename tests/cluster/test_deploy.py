@@ -82,17 +82,15 @@ def test_deploying_twice_changes_nothing(services: Cluster) -> None:
     assert state() == before
 
 
-def test_no_service_pod_warns_about_pod_security_or_restarts(services: Cluster) -> None:
-    pods = items(services, "pods", NAMESPACE)
-    assert {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods} >= {
-        "minio",
-        "mlflow",
-        "postgres",
-    }
-    for pod in pods:
-        assert sum(one["restartCount"] for one in pod["status"]["containerStatuses"]) == 0, pod["metadata"][
-            "name"
+def test_every_service_runs_and_none_restarted(services: Cluster) -> None:
+    pods = [pod for pod in items(services, "pods", NAMESPACE) if pod["spec"]["restartPolicy"] == "Always"]
+    restarts = {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]: pod["status"]["containerStatuses"][0][
+            "restartCount"
         ]
+        for pod in pods
+    }
+    assert restarts == {"minio": 0, "mlflow": 0, "postgres": 0}
 
 
 def test_mlflow_answers_clients_and_keeps_their_artifacts_in_minio(port: int, services: Cluster) -> None:
@@ -103,7 +101,9 @@ with mlflow.start_run() as run:
     mlflow.log_text("kept", "note.txt")
 print(mlflow.artifacts.load_text(run.info.artifact_uri + "/note.txt"))
 """
-    assert run(ENVIRONMENT / "bin/python", "-c", script).strip().endswith("kept")
+    outside = os.environ | {"MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}  # no way to MinIO from here
+    said = run(ENVIRONMENT / "bin/python", "-c", script, env=outside, timeout=90)
+    assert said.strip().endswith("kept")
     kept = services.kubectl("-n", NAMESPACE, "exec", "deployment/mlflow", "--", "python3", "-c",
         "import boto3, os; s3 = boto3.client('s3', endpoint_url=os.environ['MLFLOW_S3_ENDPOINT_URL']);"
         "print([one['Key'] for one in s3.list_objects_v2(Bucket='mlflow')['Contents']])")  # fmt: skip
@@ -153,7 +153,7 @@ run_mpijob(MPIJobSpec(name=job_name("inside"), image=task_image(), command=("ech
 
 
 @pytest.mark.parametrize(
-    ("account", "word"), [("tinyunet-launcher", "succeeded"), ("default", "no permission to create")]
+    ("account", "word"), [("tinyunet-launcher", "succeeded"), ("default", "no permission to")]
 )
 def test_a_pod_launches_a_job_with_its_own_account_only(services: Cluster, account: str, word: str) -> None:
     name = f"inside-{account}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +40,8 @@ class Cluster:
         from kubernetes import client, config
 
         try:
-            config.load_config()
+            load = config.load_incluster_config if _in_pod() else config.load_kube_config
+            load()
         except (config.ConfigException, OSError) as error:
             raise UserError(
                 f"no Kubernetes cluster ({error}); expected a pod or a kubeconfig: set KUBECONFIG"
@@ -225,10 +227,14 @@ def _sortable(stamp: str) -> str:
     return f"{seconds}.{fraction:0<9}"
 
 
+def _in_pod() -> bool:
+    return _NAMESPACE_FILE.exists() and "KUBECONFIG" not in os.environ
+
+
 def _own_namespace() -> str:
     from kubernetes import config
 
-    if _NAMESPACE_FILE.exists():
+    if _in_pod():
         return _NAMESPACE_FILE.read_text().strip()
     with contextlib.suppress(config.ConfigException, OSError):
         _, active = config.list_kube_config_contexts()
