@@ -3,27 +3,33 @@
 import itertools
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from boot import Cluster
-from images import RANKS, ranks_image
-from machine import REPOSITORY, CannotHost
+from images import RANKS, minio_image, postgres_image, ranks_image, target_image
+from machine import REPOSITORY, CannotHost, cache, programs, run
 
 from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, run_mpijob
 
 PYTHON = Path(sys.base_prefix)
 ENVIRONMENT = Path(sys.prefix)
+K8S = REPOSITORY / "k8s"
+NAMESPACE = "tinyunet"  # of the deployment
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The booted cluster; it is ended with the session."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped test run ends its cluster too
     made = Cluster()
     try:
         made.up()
@@ -145,3 +151,43 @@ class Running:
             run_mpijob(spec, log=self.lines.append)
         except BaseException as error:
             self._error = error
+
+
+def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]":
+    environment = {
+        "KUBECTL": str(programs() / "kubectl"),
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "TIMEOUT": "180",
+    }
+    words = [K8S / "deploy.sh", overlay]
+    return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def services(cluster: Cluster) -> Cluster:
+    """The local overlay, healthy."""
+    binary = Path(run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip())
+    for archive in (minio_image(binary), postgres_image(), target_image("mlflow")):
+        cluster.load(archive)
+    done = deploy(cluster, "local")
+    state = cluster.kubectl("-n", NAMESPACE, "get", "pods,events")
+    assert done.returncode == 0, done.stdout + done.stderr + state
+    return cluster
+
+
+@contextmanager
+def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[int]:
+    """Give a port of this machine that leads to a service."""
+    command = [programs() / "kubectl", "--kubeconfig", cluster.kubeconfig, "-n", NAMESPACE]
+    words = [*command, "port-forward", f"service/{service}", f":{port}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        threading.Thread(target=_first_line, args=(process, found := []), daemon=True).start()
+        until(f"{service} is forwarded", lambda: found, 20)
+        try:
+            yield int(found[0].split(":")[1].split()[0])
+        finally:
+            process.kill()
+
+
+def _first_line(process: "subprocess.Popen[str]", found: list[str]) -> None:
+    found.append(process.stdout.readline())

@@ -2,53 +2,22 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from boot import Cluster
-from conftest import ENVIRONMENT, items, mounted_environment, until
-from images import RANKS, minio_image, postgres_image, target_image
-from machine import REPOSITORY, cache, programs, run
+from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, items, mounted_environment, until
+from images import RANKS
+from machine import run
 
-K8S = REPOSITORY / "k8s"
-NAMESPACE = "tinyunet"
 LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
-
-
-def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]":
-    environment = {
-        "KUBECTL": str(programs() / "kubectl"),
-        "KUBECONFIG": str(cluster.kubeconfig),
-        "TIMEOUT": "180",
-    }
-    words = [K8S / "deploy.sh", overlay]
-    return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def services(cluster: Cluster) -> Cluster:
-    """The local overlay, healthy."""
-    binary = Path(run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip())
-    for archive in (minio_image(binary), postgres_image(), target_image("mlflow")):
-        cluster.load(archive)
-    done = deploy(cluster, "local")
-    state = cluster.kubectl("-n", NAMESPACE, "get", "pods,events")
-    assert done.returncode == 0, done.stdout + done.stderr + state
-    return cluster
 
 
 @pytest.fixture
 def port(services: Cluster) -> Iterator[int]:
     """MLflow's server on a port of this machine."""
-    command = [programs() / "kubectl", "--kubeconfig", services.kubeconfig, "-n", NAMESPACE]
-    words = [*command, "port-forward", "service/mlflow", ":5000"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield int(process.stdout.readline().split(":")[1].split()[0])
-        finally:
-            process.terminate()
+    with forwarded(services, "mlflow", 5000) as number:
+        yield number
 
 
 @pytest.mark.parametrize("overlay", ["local", "gpu", "production"])

@@ -1,0 +1,112 @@
+"""The five steps against in-cluster MinIO and MLflow; training is an MPIJob that loses a worker."""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
+
+import pytest
+import yaml
+from boot import Cluster
+from conftest import ENVIRONMENT, NAMESPACE, forwarded, items, until
+from images import target_image
+from machine import run
+
+PYTHON = ENVIRONMENT / "bin/python"
+STORAGE = "from pathlib import Path; from tinyunet.runtime.storage import fetch, push; "
+# What the pipeline's train step does, with the environment that its task hands on to the workers.
+TRAIN = """
+import types
+from tinyunet.training.launch import launch
+
+def ref(kind, name, key):
+    return {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
+
+config = types.SimpleNamespace(env=[
+    *(ref("configMapKeyRef", "tinyunet", key) for key in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")),
+    *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+])
+values = {"image_size": 64, "steps": 400, "checkpoint_every": 20, "validate_every": 0}
+launch(records="s3://tinyunet/records", out="nowhere", uri="s3://tinyunet/model", run_key="pipeline-test",
+       preset="fast", values=values, ranks=2, slots_per_worker=1, launcher="mpijob", task_config=config)
+"""
+
+
+@pytest.fixture
+def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What a person at this machine sets to use the cluster's services."""
+    services.load(target_image("trainer-cpu"))
+    secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
+    keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+    config = yaml.safe_load(services.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = NAMESPACE
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    with forwarded(services, "mlflow", 5000) as mlflow, forwarded(services, "minio", 9000) as minio:
+        addresses = {
+            "KUBECONFIG": str(tmp_path / "kubeconfig"),
+            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow}",
+            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+            "S3_ENDPOINT_URL": f"http://localhost:{minio}",
+            "TINYUNET_IMAGE": "docker.io/tinyunet/trainer-cpu:0.1.0",
+        }
+        yield os.environ | keys | addresses
+
+
+def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
+    services: Cluster, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def tinyunet(*words: object) -> str:
+        return run(PYTHON, "-m", "tinyunet", *words, env=environment, cwd=tmp_path, timeout=300)
+
+    tinyunet("ingest", "synthetic://?train=48&test=16&size=128", "--out", "raw")
+    tinyunet("convert", "raw", "--out", "records")
+    run(
+        PYTHON,
+        "-c",
+        STORAGE + "push(Path('records'), 's3://tinyunet/records')",
+        env=environment,
+        cwd=tmp_path,
+    )
+
+    lines = followed(environment, tmp_path, lambda: kill_a_worker(services))
+    resumed = [int(found[1]) for line in lines if (found := re.search(r"steps (\d+) to 400", line))]
+    assert resumed[0] == 0
+    assert resumed[-1] >= 20, lines
+    assert any("starting it again" in line for line in lines)
+    assert lines[-1].endswith("succeeded")
+
+    run(PYTHON, "-c", STORAGE + "fetch('s3://tinyunet/model', Path('model'))", env=environment, cwd=tmp_path)
+    assert json.loads((tmp_path / "model/model.json").read_text())["world_size"] == 2
+    tinyunet("evaluate", "model", "records", "--out", "evaluation")
+    assert "version 1" in tinyunet("register", "model", "evaluation")
+    until("workers are released", lambda: not running_workers(services))
+
+
+def followed(environment: dict[str, str], folder: Path, act: Callable[[], None]) -> list[str]:
+    """Run the train step; act once it has written a checkpoint."""
+    lines: list[str] = []
+    acted = False
+    words = [PYTHON, "-u", "-c", TRAIN]
+    with Popen(words, env=environment, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True) as process:
+        for line in process.stdout:
+            print(line, end="")
+            lines.append(line.rstrip())
+            step = re.match(r"step (\d+)/", line)
+            if step and int(step[1]) >= 40 and not acted:
+                acted = True
+                act()
+    assert process.returncode == 0, "\n".join(lines[-20:])
+    return lines
+
+
+def kill_a_worker(cluster: Cluster) -> None:
+    name = running_workers(cluster)[1]
+    cluster.kubectl("-n", NAMESPACE, "delete", "pod", name, "--grace-period=0", "--force")
+
+
+def running_workers(cluster: Cluster) -> list[str]:
+    names = [pod["metadata"]["name"] for pod in items(cluster, "pods", NAMESPACE)]
+    return sorted(name for name in names if "-worker-" in name)
