@@ -60,6 +60,10 @@ class Cluster:
         require()
         self._bin = programs()
         self.down()
+        if Path("/sys/class/net", BRIDGE).exists():
+            raise CannotHost(
+                f"another clone's cluster runs on this machine (bridge {BRIDGE}); end it there first"
+            )
         for name in ("pki", "log", "pid", "cni", "kubelet", "run"):
             (self.state / name).mkdir(parents=True, exist_ok=True)
         self._write("netns", "\n".join(_namespaces()))
@@ -357,11 +361,11 @@ class Cluster:
 
     def _remove_network(self) -> None:
         before = self.state / "netns"
-        if before.exists():
+        if before.exists():  # else the bridge is another cluster's
             for name in set(_namespaces()) - set(before.read_text().split()):
                 subprocess.run(["ip", "netns", "delete", name], capture_output=True)
             subprocess.run([programs() / "kube-proxy", "--cleanup"], capture_output=True)
-        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+            subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
 
 
 def pause_image() -> Path:

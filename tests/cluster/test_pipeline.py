@@ -29,7 +29,7 @@ config = types.SimpleNamespace(env=[
     *(ref("configMapKeyRef", "tinyunet", key) for key in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")),
     *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 ])
-values = {"image_size": 64, "steps": 400, "checkpoint_every": 20, "validate_every": 0}
+values = {"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0}
 launch(records="s3://tinyunet/records", out="nowhere", uri="s3://tinyunet/model", run_key="pipeline-test",
        preset="fast", values=values, ranks=2, slots_per_worker=1, launcher="mpijob", task_config=config)
 """
@@ -72,7 +72,7 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
     )
 
     lines = followed(environment, tmp_path, lambda: kill_a_worker(services))
-    resumed = [int(found[1]) for line in lines if (found := re.search(r"steps (\d+) to 400", line))]
+    resumed = [int(found[1]) for line in lines if (found := re.search(r"steps (\d+) to 200", line))]
     assert resumed[0] == 0
     assert resumed[-1] >= 20, lines
     assert any("starting it again" in line for line in lines)
