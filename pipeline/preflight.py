@@ -2,14 +2,15 @@
 
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig, preset
 from tinyunet.errors import UserError
+from tinyunet.runtime.transfer import redact
 
 SCHEMES = ("synthetic://", "s3://", "https://", "http://")
 
@@ -67,8 +68,9 @@ def _check_tracking(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()  # noqa: S310  its scheme is checked
-    except (OSError, urllib.error.URLError) as error:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
+    except requests.RequestException as error:
         raise UserError(
-            f"MLFLOW_TRACKING_URI is {uri}, which does not answer ({error}); start the server or unset it"
+            f"MLFLOW_TRACKING_URI is {redact(uri)}, which does not answer ({redact(str(error))}); "
+            "start the server or unset it"
         ) from error

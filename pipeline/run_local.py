@@ -52,7 +52,7 @@ def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
     if "://" not in options.source:
         values["source"] = str(Path(options.source).absolute())
     lines = [": ".join(setting.split("=", 1)) for setting in options.settings]
-    return values | {"overrides": "\n".join(lines), "slots_per_worker": 1}
+    return values | {"overrides": "\n".join(lines), "slots_per_worker": 1, "launcher": "local"}
 
 
 def run(arguments: Mapping[str, Any], folder: Path) -> Steps:

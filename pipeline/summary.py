@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import Steps
+from tinyunet.runtime.transfer import redact
 
 HEADLINE = {
     "dice_defective": "Dice",
@@ -33,7 +34,7 @@ def publish(folder: Path, steps: Steps) -> str:
         "": scores["comparability"],
         "Model": decision["parameterValues"]["reason"],
         "Report": str(folder.parent / "latest" / "report.html"),
-        "MLflow": tracking if tracking.startswith("http") else "make ui",
+        "MLflow": redact(tracking) if tracking.startswith("http") else "make ui",
         "Log": str(folder / "run.log"),
         "Time": _times(steps.seconds),
     }

@@ -117,7 +117,8 @@ class TrainConfig(Config):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("validate_every", "warmup_steps", "clip_norm", "weight_decay", "photometric"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "more than 0")
         require(0 <= self.ema < 1, "ema", self.ema, "0 to less than 1")
         require(0 <= self.clean_fraction < 1, "clean_fraction", self.clean_fraction, "0 to less than 1")
         require(0 <= self.max_shift < 0.5, "max_shift", self.max_shift, "0 to less than 0.5")

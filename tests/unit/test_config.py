@@ -17,6 +17,8 @@ from tinyunet.schema import load_yaml
         ({"image_size": 100}, "image_size is 100; expected a multiple of 16"),
         ({"precision": "fp8"}, "precision is 'fp8'; expected one of auto, float32"),
         ({"learning_rate": -1}, "learning_rate is -1.0; expected more than 0"),
+        ({"learning_rate": "inf"}, "learning_rate is inf"),
+        ({"seed": -1}, "seed is -1; expected 0 to 4294967295"),
         ({"ema": 1.0}, "ema is 1.0; expected 0 to less than 1"),
         ({"deterministic": "maybe"}, "deterministic is 'maybe'; expected true or false"),
         ({"clean_fraction": 1.0}, "clean_fraction is 1.0"),

@@ -279,8 +279,12 @@ def test_a_refusal_of_the_file_system_is_one_line(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from tinyunet.data.ingest import ingest; " \
-        "ingest('synthetic://?train=3000', Path(sys.argv[1]), class_id=1)"  # fmt: skip
+    # A background shell starts its children with SIGINT ignored; a terminal does not.
+    code = (
+        "import signal, sys; from pathlib import Path; from tinyunet.data.ingest import ingest; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "ingest('synthetic://?train=3000', Path(sys.argv[1]), class_id=1)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60

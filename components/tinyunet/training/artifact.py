@@ -12,6 +12,7 @@ import numpy as np
 
 import tinyunet
 from tinyunet.config import TrainConfig
+from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.schema import read_json
 from tinyunet.training.provenance import git_revision, lock_digest
@@ -31,7 +32,13 @@ def finished(out: str) -> dict[str, Any] | None:
         place = f"{out.rstrip('/')}/model.json"
         return json.loads(storage.read_bytes(place)) if storage.exists(place) else None
     path = Path(out) / "model.json"
-    return read_json(path) if path.is_file() else None
+    if path.is_file():
+        return read_json(path)
+    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise UserError(
+            f"{out} exists and holds no model; expected a new or empty folder: choose another --out"
+        )
+    return None
 
 
 def describe(

@@ -8,6 +8,8 @@ import contextlib
 import io
 import json
 import re
+import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,14 @@ class Checkpoints:
         for name in self._names()[:-KEEP]:
             _remove(f"{self._location}/{name}")
 
-    def restore(self) -> Checkpoint | None:
+    def restore(self, accept: Callable[[Checkpoint], None]) -> Checkpoint | None:
         """Load the newest checkpoint into the variables; None where there is none.
 
+        Args:
+            accept: Raises if the checkpoint is another run's; called before any variable changes.
+
         Raises:
-            UserError: if the newest one is unreadable or holds another model.
+            UserError: if the newest one is unreadable or not accepted.
         """
         names = self._names()
         if not names:
@@ -74,14 +79,16 @@ class Checkpoints:
         try:
             with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
                 meta = json.loads(str(archive["meta"]))
-                arrays = [archive[f"v{i:04d}"] for i in range(len(self._variables))]
-        except (ValueError, KeyError, OSError, EOFError) as error:
+                arrays = [archive[name] for name in sorted(archive.files) if name != "meta"]
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{place} is not a usable checkpoint ({error}); delete it to resume earlier"
             ) from error
+        found = Checkpoint(**meta)
+        accept(found)
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
-        return Checkpoint(**meta)
+        return found
 
     def clear(self) -> None:
         """Delete every checkpoint here: the finished model replaces them."""

@@ -1,6 +1,7 @@
 """Bring the TFRecords of a training to this host: a folder, an s3:// prefix, or any source of images."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -35,13 +36,22 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
     folder = Path(records)
     if (folder / "manifest.json").is_file() and not (folder / "Train").is_dir():
         return folder
-    scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-records"
+    what = hashlib.sha256(f"{records} {class_id} {_remote_digest(records)}".encode()).hexdigest()[:8]
+    scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-{what}-records"
     if world.local_rank == 0 and not (scratch / "manifest.json").is_file():
         _prepare(records, scratch, class_id)
     world.barrier()
     if not (scratch / "manifest.json").is_file():
         raise UserError(f"{scratch} holds no records; the first rank of this host failed to prepare them")
     return scratch
+
+
+def _remote_digest(records: str) -> str:
+    """Give the digest of records on S3, so that changed ones are fetched again; empty otherwise."""
+    place = f"{records.rstrip('/')}/manifest.json"
+    if not (records.startswith("s3://") and storage.exists(place)):
+        return ""
+    return str(json.loads(storage.read_bytes(place)).get("digest", ""))
 
 
 def _prepare(records: str, scratch: Path, class_id: int) -> None:

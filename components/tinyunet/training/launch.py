@@ -18,6 +18,7 @@ from tinyunet.errors import UserError
 from tinyunet.schema import read_json, require
 from tinyunet.training import artifact
 
+BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
 LAUNCHERS = ("auto", "local", "mpijob")
 
 
@@ -96,7 +97,12 @@ def launch(
         job = Launch(
             records=records, out=out, config=config, run_key=run_key, ranks=ranks, checkpoints=checkpoints
         )
-        summary = launch_local(job)
+        try:
+            summary = launch_local(job)
+        except TrainingFailed as failure:
+            if failure.code == BAD_INPUT:
+                raise UserError("training refused its input; the line above says why") from failure
+            raise
     else:
         summary = _launch_mpijob(
             Launch(records=_s3(records), out=_s3(uri), config=config, run_key=run_key, ranks=ranks),

@@ -134,14 +134,16 @@ class _Run:
         return result
 
     def _restore(self) -> int:
-        found = self.checkpoints.restore() if self.world.is_chief else None
+        found = self.checkpoints.restore(self._accept) if self.world.is_chief else None
         found = self.world.broadcast_object(found)
         if found:
-            _refuse_other(self.job, found.identity, self.job.checkpoints)
             self.history, self.run_key = found.history, found.run_key
         variables = [*self.model.variables, *self.optimizer.variables]
         self.world.broadcast([v.value for v in variables])
         return found.step if found else 0
+
+    def _accept(self, checkpoint: Checkpoint) -> None:
+        _refuse_other(self.job, checkpoint.identity, self.job.checkpoints)
 
     def _announce(self, start: int, manifest: dict[str, Any]) -> None:
         c, size = self.config, self.world.size
@@ -243,7 +245,5 @@ def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:
     mine = job.identity()
     for key in sorted(mine):
         if identity.get(key) != mine[key]:
-            raise UserError(
-                f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}; "
-                "choose another --out, or delete it"
-            )
+            held = f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}"
+            raise UserError(f"{held}; choose another --out, or delete it")
