@@ -42,7 +42,7 @@ run: setup ## The whole pipeline on this machine: ingest, convert, train, evalua
 #: DATA=synthetic://   folder, .zip, s3://bucket/prefix or https://… of DAGM2007;  CLASS=1 … 10
 #: PRESET=fast         or nvidia, the published recipe;  STEPS=0 is the preset's own number
 #: IMAGE_SIZE=128      512 is the data's own size;  RANKS=1  Horovod ranks (mpirun)
-#: PRECISION=auto      float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.99"
+#: PRECISION=auto      float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
 #: SERVICES=1          use MLflow and MinIO as real local servers (starts them)
 	@$(with_services) exec $(PY) -m pipeline.run_local $(run_options)
 

@@ -68,7 +68,7 @@ class TrainConfig(Config):
         decay_steps: Steps between two stairs.
         clip_norm: Global gradient norm limit; 0 is none.
         weight_decay: Coupled L2: this times ½‖v‖² of every kernel and bias is part of the loss.
-        ema: Decay of the averaged weights that are kept at the end; 0 is none.
+        ema: Memory of the averaged weights that are kept at the end, as a part of the steps; 0 is none.
         loss: `image_dice_bce` (mean Dice loss of defective images + BCE), `dice_bce` (Dice loss pooled over
             the batch + BCE), or `adaptive` (pooled Dice loss where below 0.3, else BCE).
         normalization: `standardize` (training mean and deviation) or `zero_centered` (x/127.5 - 1).
@@ -95,7 +95,7 @@ class TrainConfig(Config):
     decay_steps: int = 500
     clip_norm: float = 1.0
     weight_decay: float = 0.0
-    ema: float = 0.99
+    ema: float = 0.1
     loss: Literal["image_dice_bce", "dice_bce", "adaptive"] = "image_dice_bce"
     normalization: Literal["standardize", "zero_centered"] = "standardize"
     clean_fraction: float = 0.5

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tinyunet.config import NVIDIA
+from tinyunet.config import FAST, NVIDIA
 from tinyunet.data.dataset import Batch
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import World
-from tinyunet.training.optimizer import build_optimizer, learning_rate
+from tinyunet.training.optimizer import averaging, build_optimizer, learning_rate
 from tinyunet.training.step import TrainStep
 
 
@@ -24,6 +24,12 @@ def test_the_recipe_is_the_published_one() -> None:
 @pytest.mark.parametrize(("step", "rate"), [(0, 1e-4), (499, 1e-4), (500, 8e-5), (2499, 4.096e-5)])
 def test_learning_rate_falls_by_a_fifth_every_500_steps(step: int, rate: float) -> None:
     assert float(learning_rate(NVIDIA)(step)) == pytest.approx(rate, rel=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "decay"), [(1000, 0.99), (250, 0.96), (5, 0.0)])
+def test_averaged_weights_remember_a_tenth_of_the_run(steps: int, decay: float) -> None:
+    assert averaging(FAST.replace({"steps": steps})) == pytest.approx(decay)
+    assert averaging(NVIDIA) == 0.0
 
 
 def numpy_rmsprop(weights: np.ndarray, gradients: list[np.ndarray], rate: float) -> np.ndarray:

@@ -36,12 +36,17 @@ def learning_rate(config: TrainConfig) -> keras.optimizers.schedules.LearningRat
     )
 
 
+def averaging(config: TrainConfig) -> float:
+    """Give the decay per step whose memory, 1 / (1 - decay), is `ema` times the steps of the run."""
+    return max(0.0, 1.0 - 1.0 / (config.ema * config.steps)) if config.ema else 0.0
+
+
 def build_optimizer(config: TrainConfig, precision: str) -> keras.optimizers.Optimizer:
     """Build the optimizer, under dynamic loss scaling where the precision is mixed_float16."""
     common: dict[str, Any] = {
         "global_clipnorm": config.clip_norm or None,
         "use_ema": config.ema > 0,
-        "ema_momentum": config.ema,
+        "ema_momentum": averaging(config),
     }
     rate = learning_rate(config)
     optimizer: keras.optimizers.Optimizer
