@@ -58,10 +58,14 @@ services-stop: ## Stop them
 	@$(PY) -m tinyunet.runtime.services stop
 
 .PHONY: bench doctor
-bench: setup ## Images/s and efficiency of this machine
+bench: setup ## Measure this machine: training, prediction, input, ranks, conversion, start, memory; ARGS="--only train"
 	@$(PY) -m tinyunet bench $(ARGS)
 doctor: setup ## What is missing, unreachable or mis-set
 	@$(PY) -m tinyunet doctor $(ARGS)
+
+.PHONY: ablation
+ablation: setup ## What each choice of the fast preset is worth, on validation folds; ARGS="--published --seeds 3"
+	@$(PY) -m tinyunet.evaluation.ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
 
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule

@@ -4,7 +4,7 @@ from functools import partial
 
 from kfp import dsl
 
-# Compiling for another registry or target replaces this reference: `TINYUNET_IMAGE=… make pipeline`.
-IMAGE = "ghcr.io/tinyunet/tinyunet-python:0.1.0"
+# As `make images` names it. Compiling for a registry or another target: `TINYUNET_IMAGE=… make pipeline`.
+IMAGE = "tinyunet/trainer-cpu:0.1.0"
 
 component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)

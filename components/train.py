@@ -50,6 +50,7 @@ def train(
         slots_per_worker: Ranks per worker pod.
         launcher: auto (mpijob inside Kubernetes, else local), local or mpijob.
     """
+    from tinyunet.runtime.mpijob import ending_as_the_job
     from tinyunet.schema import load_yaml
     from tinyunet.training.launch import launch
 
@@ -57,7 +58,8 @@ def train(
     place = {"ranks": workers * slots_per_worker, "slots_per_worker": slots_per_worker, "launcher": launcher}
     data = {"records": records.uri, "out": model.path, "uri": model.uri, "run_key": run_id}
     values |= load_yaml(overrides)
-    result = launch(**data, **place, preset=preset, values=values, task_config=task_config)
+    with ending_as_the_job():
+        result = launch(**data, **place, preset=preset, values=values, task_config=task_config)
     model.metadata.update({"preset": preset, "mlflow_run_id": result.pop("mlflow_run_id") or ""})
     for name, value in result.items():
         metrics.log_metric(name, value)

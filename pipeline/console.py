@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from tinyunet.runtime.transfer import redact
+
 ANSI = re.compile(r"\033\[\d+m")
 BEGIN = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
@@ -45,7 +47,7 @@ class Console(io.TextIOBase):
 
     Args:
         terminal: Gets headlines of steps and the steps' own lines.
-        log: Gets every line, without colours.
+        log: Gets every line, without colours and without the secrets of URLs.
         total: Number of steps, for the headlines.
     """
 
@@ -63,7 +65,7 @@ class Console(io.TextIOBase):
         """Take any piece of text; whole lines go on."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
-            self._take(ANSI.sub("", line))
+            self._take(redact(ANSI.sub("", line)))
         return len(text)
 
     def flush(self) -> None:

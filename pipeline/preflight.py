@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from tinyunet.config import DataConfig, EvalConfig, TrainConfig, preset
+from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.errors import UserError
 from tinyunet.runtime.transfer import redact
 
@@ -36,18 +36,19 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
 def training(arguments: Mapping[str, Any]) -> TrainConfig:
     """Give the training configuration that the train component will make of the arguments."""
     from tinyunet.schema import load_yaml
+    from tinyunet.training.launch import configure
 
-    values = {key: arguments[key] for key in ("image_size", "precision", "seed")}
-    if arguments["steps"]:
-        values["steps"] = arguments["steps"]
-    return preset(arguments["preset"]).replace(values | load_yaml(arguments["overrides"]))
+    values = {key: arguments[key] for key in ("image_size", "steps", "precision", "seed")}
+    return configure(arguments["preset"], values).replace(load_yaml(arguments["overrides"]))
 
 
 def _check_source(source: str) -> None:
     if source.startswith(SCHEMES):
         return
     if "://" in source:
-        raise UserError(f"source is {source!r}; expected a folder, a .zip, or {', '.join(SCHEMES[:3])}…")
+        raise UserError(
+            f"source is {redact(source)!r}; expected a folder, a .zip, or {', '.join(SCHEMES[:3])}…"
+        )
     path = Path(source)
     if not path.exists():
         raise UserError(f"{source} does not exist; expected a DAGM2007 folder or .zip (give it as DATA=…)")

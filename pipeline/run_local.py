@@ -17,7 +17,7 @@ from kfp import local
 from pipeline.console import Console, Steps
 from pipeline.pipeline import build
 
-GRACE_S = 15.0  # time that a stopped training has for its checkpoint
+GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
 
 
@@ -37,7 +37,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--image-score", default="max", help="max or top100")
     add("--model-name", default="", help="registered model (default: one per class)")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="a training option")
-    add("--root", type=Path, default=Path("runs"), help="folder of all runs")
     return parser.parse_args(argv)
 
 
@@ -45,7 +44,7 @@ def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Give the pipeline's parameters. A local source becomes absolute, settings become one YAML mapping."""
     from tinyunet.errors import UserError
 
-    values = {key: value for key, value in vars(options).items() if key not in ("settings", "root")}
+    values = {key: value for key, value in vars(options).items() if key != "settings"}
     for setting in options.settings:
         if "=" not in setting:
             raise UserError(f"--set {setting}: expected KEY=VALUE, e.g. --set learning_rate=0.0005")
@@ -61,7 +60,6 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
     Raises:
         StepFailed: naming the step and the log.
     """
-    folder.mkdir(parents=True)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
     with (folder / "run.log").open("w") as log, _settled():
         console = Console(sys.stdout, log, total=len(STEPS))
@@ -71,6 +69,20 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
             except RuntimeError as error:
                 raise StepFailed(console.steps, folder / "run.log") from error
     return console.steps
+
+
+def new_folder(root: Path) -> Path:
+    """Make the folder of a run, `<date>-<time>`; a second one of the same second ends in -2."""
+    first = root.absolute() / time.strftime("%Y%m%d-%H%M%S")
+    folder, number = first, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            folder = first.with_name(f"{first.name}-{number}")
+        else:
+            return folder
 
 
 class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
@@ -89,11 +101,16 @@ def _settled() -> Iterator[None]:
     os.environ |= {
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        # Named, because in a pod (a notebook's) it is no default.
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{Path('runs/mlflow.db').absolute()}",
     }
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+            # Judged by "python" in the image's name.
+            warnings.filterwarnings("ignore", message=".*custom or non-Python base image")
             yield
     finally:
         for number, handler in previous.items():
@@ -133,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = pipeline_arguments(options)
         check(arguments)
-        folder = options.root.absolute() / time.strftime("%Y%m%d-%H%M%S")
+        folder = new_folder(Path("runs"))
         steps = run(arguments, folder)
         print(publish(folder, steps))
     except (UserError, StepFailed) as error:

@@ -30,6 +30,14 @@ class Registered:
     result: dict[str, Any]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_pod() -> Iterator[None]:
+    """What runs here behaves as on any machine, also where that is a pod of Kubernetes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class 1 as `ingest` leaves it: Train 24 (8 defective), Test 16 (5 defective), 64×64."""

@@ -10,6 +10,7 @@ from tinyunet import __version__
 from tinyunet.config import PRESETS, DataConfig, EvalConfig, TrainConfig, preset
 from tinyunet.errors import UserError
 from tinyunet.runtime.quiet import import_tensorflow
+from tinyunet.training.bench_config import GROUPS, BenchConfig
 
 Command = Callable[[Namespace], int | None]
 
@@ -162,17 +163,22 @@ def _run_predict(a: Namespace) -> None:
 
 
 def _bench(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "bench", "measure this machine: images/s of each part", _run_bench)
-    p.add_argument("--image-size", type=int, default=TrainConfig.image_size)
-    p.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are reported")
+    p = _command(commands, "bench", "measure every part of the project on this machine", _run_bench)
+    p.add_argument("--image-size", type=int, default=BenchConfig.image_size)
+    p.add_argument("--rounds", type=int, default=BenchConfig.rounds, help="interleaved; medians are reported")
+    p.add_argument("--seconds", type=float, default=BenchConfig.seconds, help="of a measurement, at least")
+    p.add_argument("--ranks", type=int, default=BenchConfig.ranks, help="compared with one; 1 leaves it out")
+    p.add_argument("--only", default="", metavar="GROUP,…", help=f"some of: {', '.join(GROUPS)}")
     p.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="JSON file of the figures")
 
 
 def _run_bench(a: Namespace) -> None:
+    names = ("image_size", "rounds", "seconds", "ranks", "only")
+    config = BenchConfig(**{name: getattr(a, name) for name in names})
     import_tensorflow()
     from tinyunet.training.bench import bench
 
-    bench(image_size=a.image_size, rounds=a.rounds, out=a.out)
+    bench(config, a.out)
 
 
 def _doctor(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:

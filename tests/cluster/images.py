@@ -9,6 +9,8 @@ from pathlib import Path
 
 from machine import REPOSITORY, cache, run
 
+from tinyunet.runtime.mpijob import EXAMPLE
+
 BASE = "docker.io/library/debian:bookworm-slim"
 RANKS = "localhost/tinyunet-ranks:1"
 PACKAGES = "ca-certificates,libgomp1,libopenmpi3,libstdc++6,openmpi-bin,openssh-client,openssh-server,python3"
@@ -38,7 +40,7 @@ WORKDIR /home/mpiuser
 
 def minio_image(binary: Path) -> Path:
     """Make MinIO's image around a program that is built already."""
-    name = "docker.io/tinyunet/minio:0.1.0"
+    name = named("minio")
 
     def make(archive: Path) -> None:
         container = run("buildah", "from", "scratch").strip()
@@ -80,7 +82,16 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
         part.unlink(missing_ok=True)
         make(part)
         part.rename(target)
+        _prune(target)
     return target
+
+
+def _prune(made: Path) -> None:
+    """Remove older archives of the same kind, `<kind>-<digest>.tar`, but for the newest two."""
+    kind = made.name.rpartition("-")[0]
+    alike = [one for one in made.parent.glob("*.tar") if one.name.rpartition("-")[0] == kind]
+    for old in sorted(alike, key=lambda one: one.stat().st_mtime)[:-2]:
+        old.unlink()
 
 
 def digest(*texts: str) -> str:
@@ -121,6 +132,11 @@ def _trust_what_this_machine_trusts(root: Path) -> None:
         run("chroot", root, "update-ca-certificates")
 
 
+def named(target: str) -> str:
+    """Give the name under which the manifests ask for an image, as containerd writes it."""
+    return f"docker.io/{EXAMPLE.image.replace('trainer-cpu', target)}"
+
+
 def target_image(target: str) -> Path:
     """Build a target of docker/Dockerfile, once per content of what it is made of; give its archive."""
     used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
@@ -137,7 +153,7 @@ def _files(path: Path) -> list[Path]:
 
 def _build_target(target: str, archive: Path) -> None:
     debian(BASE, "ca-certificates")
-    name = f"docker.io/tinyunet/{target}:0.1.0"
+    name = named(target)
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder, "uv.toml")
         settings.write_text("native-tls = true\n")

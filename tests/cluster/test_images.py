@@ -13,7 +13,6 @@ from images import target_image
 from machine import REPOSITORY, run
 
 MANIFEST = REPOSITORY / "k8s" / "mpijob.yaml"
-NAME = "docker.io/tinyunet/trainer-cpu:0.1.0"
 UNWANTED = re.compile(
     r"(^|/)(\.git|\.env|id_(rsa|ed25519|ecdsa)|ssh_host_\w+_key|\.pypirc|\.netrc|pip\.conf)(/|$)"
     r"|\.(tfrecord|keras|PNG)$|^opt/venv/.*/__pycache__/|^(root|tmp)/.*cache"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from boot import Cluster
 from conftest import ENVIRONMENT, NAMESPACE, forwarded, items, until
-from images import target_image
+from images import named, target_image
 from machine import run
 
 PYTHON = ENVIRONMENT / "bin/python"
@@ -50,7 +50,7 @@ def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
             "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow}",
             "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
             "S3_ENDPOINT_URL": f"http://localhost:{minio}",
-            "TINYUNET_IMAGE": "docker.io/tinyunet/trainer-cpu:0.1.0",
+            "TINYUNET_IMAGE": named("trainer-cpu"),
         }
         yield os.environ | keys | addresses
 

@@ -10,7 +10,8 @@ from tinyunet.runtime.mpijob import EXAMPLE, run_mpijob
 
 
 def test_two_horovod_ranks_train_in_mixed_precision(cluster: Cluster, shell: Shell) -> None:
-    pods = mounted_environment(cluster, shell.namespace)
+    mounted = mounted_environment(cluster, shell.namespace)
+    pods = dataclasses.replace(mounted, env=EXAMPLE.pods.env)
     job = dataclasses.replace(EXAMPLE, namespace=shell.namespace, image=RANKS, pods=pods, restarts=0)
     lines: list[str] = []
     run_mpijob(job, log=lambda line: (print(line), lines.append(line)))

@@ -112,6 +112,27 @@ def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> Non
     assert not (tmp_path / "model").exists()
 
 
+def test_the_train_task_ends_with_the_exit_code_of_its_job_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tinyunet.runtime.mpijob import JobFailed
+
+    def fail(**arguments: object) -> None:
+        raise JobFailed("MPIJob here/tinyunet-r launcher exited 7", exit_code=7)
+
+    monkeypatch.setattr("tinyunet.training.launch.launch", fail)
+    with pytest.raises(SystemExit) as ended:
+        train.python_func(
+            records=artifact(dsl.Dataset, tmp_path / "records"),
+            model=artifact(dsl.Model, tmp_path / "model"),
+            metrics=artifact(dsl.Metrics, tmp_path / "metrics"),
+            task_config=dsl.TaskConfig(),
+            run_id="r",
+        )
+    assert ended.value.code == 7
+    assert capsys.readouterr().err == "tinyunet: error: MPIJob here/tinyunet-r launcher exited 7\n"
+
+
 @pytest.mark.parametrize("uri", ["minio://bucket/a/b", "s3://bucket/a", "/here/records"])
 def test_records_are_read_where_kfp_shows_them_to_a_pod(uri: str) -> None:
     from tinyunet.training.launch import mounted

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -126,7 +128,90 @@ def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2
     assert not (folder / "uneven").exists()
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize(("ranks", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
+def test_a_stopped_training_keeps_its_last_step_and_resumes_to_the_same_weights(
+    folder: Path,
+    trained: Callable[[str, int], Path],
+    command: Command,
+    ranks: int,
+    number: signal.Signals,
+) -> None:
+    expected = summary(trained("fast", ranks))["weights_digest"]
+    out = f"stopped-{ranks}-{number.name}"
+    line = [*command(out, ranks, "fast"), "--set", "checkpoint_every=1000"]
+    process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        for text in lines:
+            if text.startswith("step 1/"):
+                break
+        process.send_signal(number)
+        output = lines.read()
+    assert process.wait(timeout=120) == 128 + number
+    step = re.search(r"stopped after step (\d+); the same command resumes", output)
+    assert step, output
+    kept = [path.name for path in (folder / f"{out}.checkpoints").iterdir()]
+    assert kept == [f"step-{int(step[1]):08d}.npz"]
+    again = run(line, folder)
+    assert again.returncode == 0, again.stderr
+    assert f"steps {step[1]} to {STEPS}" in again.stdout
+    assert summary(folder / out)["weights_digest"] == expected
+
+
+def test_when_its_starter_is_killed_the_ranks_stop_by_themselves(folder: Path, command: Command) -> None:
+    process = subprocess.Popen(
+        command("orphans", 2, "fast"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(folder / "orphans.checkpoints" / "step-00000005.npz", process)
+    ranks = [psutil.Process(rank) for rank in ranks_of(process)]
+    process.kill()
+    process.wait()
+    assert len(ranks) == 2
+    assert psutil.wait_procs(ranks, timeout=60)[1] == []
+
+
+def test_a_second_training_on_the_same_checkpoints_is_refused(folder: Path, command: Command) -> None:
+    process = subprocess.Popen(
+        [*command("busy", 1, "fast"), "--set", "steps=100000"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_for(folder / "busy.checkpoints" / "step-00000005.npz", process)
+        result = run([*command("busy", 1, "fast"), "--set", "steps=100000"], folder)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert result.returncode == 2
+    assert "another training is writing" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_deterministic_trainings_of_one_seed_have_one_digest(
+    folder: Path, trained: Callable[[str, int], Path], command: Command
+) -> None:
+    result = run(command("twin", 1, "fast"), folder)
+    assert result.returncode == 0, result.stderr
+    assert summary(folder / "twin")["weights_digest"] == summary(trained("fast", 1))["weights_digest"]
+    assert np.array_equal(losses(folder / "twin"), losses(trained("fast", 1)))
+
+
+def test_horovodrun_starts_the_same_ranks(
+    folder: Path, trained: Callable[[str, int], Path], command: Command
+) -> None:
+    horovodrun = Path(sys.executable).with_name("horovodrun")
+    line = command("horovodrun", 1, "fast")
+    place = line.index("--ranks")
+    del line[place : place + 2]
+    result = run([str(horovodrun), "--mpi", "-np", "2", *line], folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert summary(folder / "horovodrun")["world_size"] == 2
+    assert summary(folder / "horovodrun")["weights_digest"] == summary(trained("fast", 2))["weights_digest"]
+
+
+def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + 300
     while not path.exists():
         assert process.poll() is None, process.communicate()[0]
@@ -134,7 +219,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+def ranks_of(process: subprocess.Popen[Any]) -> list[int]:
     """Process ids of the two ranks: the Python children of mpirun."""
     tree = psutil.Process(process.pid).children(recursive=True)
     return [p.pid for p in tree if "OMPI_COMM_WORLD_RANK" in p.environ() and "python" in p.name()]

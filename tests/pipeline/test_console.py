@@ -88,3 +88,18 @@ def test_what_mpirun_says_after_a_failure_is_left_to_the_log() -> None:
     )
     assert shown == "    step 1/6\n    after\n"
     assert "Primary job" in log
+
+
+def test_secrets_of_a_source_reach_neither_log_nor_terminal_nor_message() -> None:
+    url = "https://me:hidden@host/x.zip?X-Amz-Credential=hidden&X-Amz-Date=1&X-Amz-Signature=hidden"
+    text = (
+        "    [KFP Executor 2026 INFO]: Got executor_input:\n"
+        f'    {{\n        "source": "{url}"\n    }}\n    fetching {url}\n'
+        f"    Traceback (most recent call last):\n    tinyunet.errors.UserError: {url} answers 403\n"
+    )
+    console, shown, log = feed(text, 3)
+    safe = "https://***@host/x.zip?X-Amz-Credential=***&X-Amz-Date=1&X-Amz-Signature=***"
+    assert f'"source": "{safe}"' in log
+    assert shown == f"    fetching {safe}\n"
+    assert console.steps.error[1] == f"{safe} answers 403"
+    assert "hidden" not in log

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipeline.preflight import check
-from pipeline.run_local import parse, pipeline_arguments
+from pipeline.run_local import new_folder, parse, pipeline_arguments
 from tinyunet.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -165,9 +165,11 @@ def test_the_registered_version_is_the_champion(finished: Finished) -> None:
         (["--set", "learning_rat=1"], "unknown TrainConfig key 'learning_rat'"),
         (["--set", "learning_rate=fast"], "learning_rate is 'fast'"),
         (["--set", "learning_rate"], "expected KEY=VALUE"),
+        (["--set", "steps=abc"], "steps is 'abc'; expected an int"),
         (["--source", "/no/such/folder"], "/no/such/folder does not exist"),
         (["--source", __file__], "expected a DAGM2007 folder or a .zip"),
         (["--source", "ftp://example.org/x"], "expected a folder, a .zip, or synthetic://, s3://"),
+        (["--source", "ftp://me:pw@example.org/x"], "source is 'ftp://***@example.org/x'"),
     ],
 )
 def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], expected: str) -> None:
@@ -193,6 +195,14 @@ def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> 
         "tinyunet: error: unknown preset 'slow'; expected one of: fast, nvidia"
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda form: "20260101-120000")
+    made = [new_folder(tmp_path / "runs").name for _ in range(3)]
+    assert made == ["20260101-120000", "20260101-120000-2", "20260101-120000-3"]
 
 
 def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None:

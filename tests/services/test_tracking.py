@@ -227,15 +227,12 @@ def test_without_a_server_runs_are_kept_in_the_working_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    (tmp_path / "note.txt").write_text("hello")
     tracker = Tracker()
     run_id = begin(tracker, manifest, "local")
-    tracker.log_artifacts(tmp_path / "note.txt", "notes")
     tracker.finish("FINISHED")
     assert tracker.reference() == {"tracking_uri": f"sqlite:///{tmp_path}/runs/mlflow.db", "run_id": run_id}
-    assert {p.name for p in tmp_path.iterdir()} == {"note.txt", "runs"}
-    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"mlflow.db", "mlflow.lock", "mlartifacts"}
-    assert [p.read_text() for p in tmp_path.glob("runs/mlartifacts/**/note.txt")] == ["hello"]
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"mlflow.db", "mlflow.lock"}
 
 
 class Gate:
@@ -311,7 +308,6 @@ def test_a_server_that_goes_away_costs_one_warning_and_nothing_when_it_returns(
     began = time.monotonic()
     for step in range(200):
         tracker.log_metrics({"loss": float(step)}, step)
-    tracker.log_artifacts(Path(__file__), "code")
     assert time.monotonic() - began < 15
     gate.reopen()
     tracker.finish("FINISHED")

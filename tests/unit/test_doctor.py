@@ -133,6 +133,18 @@ def test_an_mlflow_server_that_is_not_there_is_named_without_its_password(
     )
 
 
+def test_a_pod_without_a_tracking_server_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database would be lost with the pod."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert reachability.tracking().status == "ok"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    check = reachability.tracking()
+    assert check.status == "fail"
+    assert "the ConfigMap tinyunet" in check.detail
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////tmp/runs/mlflow.db")
+    assert reachability.tracking().status == "ok"
+
+
 def test_a_folder_as_tracking_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///tmp/mlruns")
     assert reachability.tracking().status == "fail"

@@ -228,6 +228,33 @@ def test_bad_inputs_are_refused_before_anything_is_done(
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["0001.PNG"]
 
 
+@pytest.mark.parametrize("place", ["file/out", "readonly/out"])
+def test_a_place_that_cannot_be_written_is_one_line(
+    model: Path, inputs: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *args: object, **kwargs: object) -> None:  # root may write everywhere
+        if path.name == "readonly":
+            raise PermissionError(13, "Permission denied", str(path))
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        UserError, match=rf"{place[:4]}.*(Not a directory|Permission denied) while making"
+    ) as caught:
+        predict(model, [inputs], tmp_path / place)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "more.png").mkdir()
+    shutil.copy(inputs / "0001.PNG", inputs / "more.png")
+    assert predict(model, [inputs], tmp_path / "out") == 3
+    assert predict(model, [inputs / "more.png"], tmp_path / "out") == 1
+
+
 def test_models_are_found_as_folder_file_and_inside_a_registry_download(
     network: keras.Model, model: Path, images: Bytes, tmp_path: Path
 ) -> None:

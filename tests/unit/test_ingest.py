@@ -228,7 +228,7 @@ def test_a_truncated_zip_is_refused(class_zip: Path, tmp_path: Path, cut: int) -
     ("source", "named"),
     [
         ("/does/not/exist", "/does/not/exist does not exist; expected a folder"),
-        ("ftp://host/Class1.zip", "is a ftp URL"),
+        ("ftp://me:pw@host/Class1.zip", "ftp://***@host/Class1.zip is a ftp URL"),
         (__file__, "is a file, but not a .zip"),
         (str(Path(__file__).parent), "holds neither Class1 nor Train and Test"),
     ],

@@ -50,6 +50,14 @@ class TestBuilder:
     def test_its_output_is_the_committed_manifest(self) -> None:
         assert yaml.safe_load(MANIFEST.read_text()) == example()
 
+    def test_the_example_names_its_store_and_its_ranks_know_that_they_are_in_a_pod(self) -> None:
+        """A rank in a pod refuses to keep its run in an unnamed file; ssh sessions get no pod's variables."""
+        command = container(example(), "Launcher")["command"]
+        store = {"name": "MLFLOW_TRACKING_URI", "value": "sqlite:////tmp/runs/mlflow.db"}
+        assert store in container(example(), "Launcher")["env"]
+        assert command[command.index("MLFLOW_TRACKING_URI") - 1] == "-x"
+        assert "KUBERNETES_SERVICE_HOST; do" in container(example(), "Worker")["command"][-1]
+
     def test_ranks_are_workers_times_slots(self) -> None:
         made = build(MPIJobSpec(name="a", image="i", command=("x",), workers=3, slots_per_worker=4))
         command = container(made, "Launcher")["command"]

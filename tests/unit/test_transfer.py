@@ -145,12 +145,27 @@ def test_a_server_that_does_not_answer_is_named_within_15_s(tmp_path: Path) -> N
             "https://b.s3.amazonaws.com/k?X-Amz-Signature=***&part=1",
         ),
         ("https://h/x?a=1&access_token=t", "https://h/x?a=1&access_token=***"),
+        ("https://b/k?sv=1&sig=a%2Fb&se=2", "https://b/k?sv=1&sig=***&se=2"),
+        (
+            '"source": "https://u:p@q@h/x?X-Amz-Credential=k", "n": 1',
+            '"source": "https://***@h/x?X-Amz-Credential=***", "n": 1',
+        ),
+        (
+            "Max retries exceeded with url: /x?X-Amz-Security-Token=t (Caused by …)",
+            "Max retries exceeded with url: /x?X-Amz-Security-Token=*** (Caused by …)",
+        ),
+        ('see "https://h/x", mail a@b: key=value', 'see "https://h/x", mail a@b: key=value'),
         ("synthetic://?train=24&seed=7", "synthetic://?train=24&seed=7"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
     ],
 )
 def test_credentials_vanish_from_uris_and_nothing_else_does(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize("url", ["https://me:hidden@host:port/x", "https://127.0.0.1:9/x?sig=hidden"])
+def test_a_download_that_fails_names_its_url_without_secrets(url: str, tmp_path: Path) -> None:
+    assert "hidden" not in failure(url, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "", "a\0b"])

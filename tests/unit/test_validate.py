@@ -1,5 +1,6 @@
 import functools
 import io
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,12 +119,6 @@ def _flipped_byte(bad: Spoiled) -> str:
     return f"Train/{bad.clean}.PNG: is truncated or damaged"
 
 
-def _duplicate(bad: Spoiled) -> str:
-    shutil.copy(bad.image(bad.defective), bad.image(bad.clean))
-    first, second = sorted((bad.defective, bad.clean))
-    return f"Train/{second}.PNG: has the same pixels as Train/{first}.PNG;"
-
-
 def _duplicate_across(bad: Spoiled) -> str:
     shutil.copy(bad.image(bad.clean), bad.folder / "Test" / f"{bad.test}.PNG")
     return f"Test/{bad.test}.PNG: has the same pixels as Train/{bad.clean}.PNG of the other split"
@@ -199,7 +194,6 @@ CASES: dict[str, Callable[[Spoiled], str]] = {
     **{case: functools.partial(_replace_file, case=case) for case in FILES},
     "truncated": _truncated,
     "flipped byte": _flipped_byte,
-    "duplicate within a split": _duplicate,
     "duplicate across splits": _duplicate_across,
     "duplicate row": _duplicate_row,
     "malformed row": _malformed_row,
@@ -234,6 +228,22 @@ def test_all_problems_are_collected(bad: Spoiled) -> None:
     assert [text for text in expected if text not in problems] == []
 
 
+def test_an_image_that_repeats_another_of_its_split_is_a_warning_in_both_reports(
+    bad: Spoiled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(bad.image(bad.defective), bad.image(bad.clean))
+    first, second = sorted((bad.defective, bad.clean))
+    ingest(str(bad.folder), tmp_path / "raw", class_id=1)
+    report = json.loads((tmp_path / "raw" / "report.json").read_text())
+    message = f"has the same pixels as Train/{first}.PNG"
+    assert report["valid"]
+    assert report["warnings"] == [{"file": f"Train/{second}.PNG", "message": message}]
+    page = (tmp_path / "raw" / "report.html").read_text()
+    assert "Warnings: 1." in page
+    assert f"<code>Train/{second}.PNG</code> {message}" in page
+    assert "images that repeat another of their split: 1," in capsys.readouterr().err
+
+
 def test_images_that_are_not_square_are_refused(bad: Spoiled) -> None:
     for path in bad.folder.rglob("*.PNG"):
         path.write_bytes(_png(read_grey(path.read_bytes())[:48]))
@@ -252,7 +262,7 @@ def test_thumbs_db_and_other_strangers_are_ignored_and_listed(bad: Spoiled) -> N
 
 def test_a_good_dataset_counts_images_and_mask_pixels(raw: Path) -> None:
     report = validate(raw, 1, synthetic=True)
-    assert report.problems == ()
+    assert report.problems == report.warnings == ()
     assert report.counts() == {
         "train": {"images": 24, "defective": 8},
         "test": {"images": 16, "defective": 5},

@@ -50,6 +50,8 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
         (part / "report.html").write_text(render(report, manifest), encoding="utf-8")
         part.rename(out)
     say(f"{out}: {_counts(report)}, digest {manifest['digest'][:12]}")
+    if report.warnings:
+        say(f"images that repeat another of their split: {len(report.warnings)}, named in {out}/report.html")
     return manifest
 
 

@@ -19,17 +19,29 @@ def part_folder(out: Path) -> Iterator[Path]:
     part = out.absolute().with_name(out.absolute().name + ".part")
     made = [folder for folder in part.parents if not folder.exists()]
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-    except OSError as error:
-        where, why = error.filename or out, error.strerror or str(error)[:200]
-        raise UserError(f"{where}: {why} while making {out}; mend that, then run it again") from error
+        with writing(out):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
         for folder in made:
             with suppress(OSError):  # not empty: the output is in it
                 folder.rmdir()
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn a refusal of the file system into one line: where, why, and while making what.
+
+    Raises:
+        UserError: instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        where, why = error.filename or out, error.strerror or str(error)[:200]
+        raise UserError(f"{where}: {why} while making {out}; mend that, then run it again") from error
 
 
 def is_done(out: Path, digest: str) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from tinyunet.data.dagm import FOLDERS, class_folder
 from tinyunet.data.progress import parallel
 from tinyunet.errors import UserError
+from tinyunet.runtime.transfer import redact
 
 KINDS = "a folder, a .zip, s3://bucket/prefix, https://… or synthetic://"
 
@@ -28,7 +29,7 @@ def stage(source: str, part: Path, class_id: int) -> None:
     elif scheme[1] in ("s3", "https", "http"):
         _stage_remote(source, part, class_id)
     else:
-        raise UserError(f"{source} is a {scheme[1]} URL; expected {KINDS}")
+        raise UserError(f"{redact(source)} is a {scheme[1]} URL; expected {KINDS}")
 
 
 def is_synthetic(source: str) -> bool:
@@ -89,6 +90,6 @@ def _class_prefix(source: str, class_id: int) -> str:
         if any(name.startswith(f"{prefix}/{folder}/") for name in names for folder in FOLDERS.values()):
             return prefix + "/"
     raise UserError(
-        f"{source} holds {len(names)} objects, none in Class{class_id}, Train or Test; "
+        f"{redact(source)} holds {len(names)} objects, none in Class{class_id}, Train or Test; "
         "expected the prefix of DAGM2007 or of one class"
     )

@@ -21,6 +21,7 @@ class Report:
         shape: (height, width) of the images, (0, 0) if there are none.
         checked: All samples, Train first, in order of name.
         problems: Everything that is wrong; empty for a good dataset.
+        warnings: What is odd, but no reason to refuse the data: images that repeat another of their split.
         ignored: Files that are no part of the layout, such as Thumbs.db.
     """
 
@@ -29,6 +30,7 @@ class Report:
     shape: tuple[int, int]
     checked: tuple[Checked, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
     ignored: tuple[str, ...]
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -50,6 +52,7 @@ class Report:
             },
             "mask_pixels": {c.sample.name: c.mask_pixels for c in self.checked if c.sample.defective},
             "problems": [{"file": p.file, "message": p.message} for p in self.problems],
+            "warnings": [{"file": p.file, "message": p.message} for p in self.warnings],
             "ignored": list(self.ignored),
         }
 
@@ -73,11 +76,19 @@ def validate(folder: Path, class_id: int, *, synthetic: bool = False) -> Report:
         problems += wrong
     checked = parallel(lambda sample: check_sample(sample, folder), samples, "checking")
     problems += [problem for item in checked for problem in item.problems]
-    problems += _shape_problems(checked) + _duplicates(checked)
+    repeated, leaked = _duplicates(checked)
+    problems += _shape_problems(checked) + leaked
     problems += count_problems(checked, class_id, official=not synthetic)
     complete = not synthetic and not problems and is_official(count(checked), class_id)
-    ignored = tuple(_ignored(folder))
-    return Report(class_id, complete, _common_shape(checked), tuple(checked), tuple(problems), ignored)
+    return Report(
+        class_id=class_id,
+        complete=complete,
+        shape=_common_shape(checked),
+        checked=tuple(checked),
+        problems=tuple(problems),
+        warnings=tuple(repeated),
+        ignored=tuple(_ignored(folder)),
+    )
 
 
 def count(checked: Iterable[Checked]) -> dict[str, dict[str, int]]:
@@ -109,17 +120,21 @@ def _where(item: Checked) -> str:
     return f"{FOLDERS[item.sample.split]}/{item.sample.image_path.name}"
 
 
-def _duplicates(checked: Iterable[Checked]) -> list[Problem]:
+def _duplicates(checked: Iterable[Checked]) -> tuple[list[Problem], list[Problem]]:
+    """Find images with the pixels of an earlier one: in its own split, and in the other (a leak)."""
     first: dict[str, Checked] = {}
-    problems = []
+    within: list[Problem] = []
+    across: list[Problem] = []
     for item in checked:
         if item.shape is None:
             continue
         other = first.setdefault(item.pixels_sha256, item)
-        if other is not item:
-            across = " of the other split" if other.sample.split != item.sample.split else ""
-            problems.append(Problem(_where(item), f"has the same pixels as {_where(other)}{across}"))
-    return problems
+        same = f"has the same pixels as {_where(other)}"
+        if other.sample.split != item.sample.split:
+            across.append(Problem(_where(item), f"{same} of the other split"))
+        elif other is not item:
+            within.append(Problem(_where(item), same))
+    return within, across
 
 
 def count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
@@ -151,5 +166,5 @@ def is_official(counts: dict[str, dict[str, int]], class_id: int) -> bool:
 def _ignored(folder: Path) -> list[str]:
     """Name what lies in the class folder and is neither a PNG nor a list of labels."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    known = [p for p in files if p.name == "Labels.txt" or (p.suffix.lower() == ".png" and p.name[0] != ".")]
-    return [str(path.relative_to(folder)) for path in files if path not in set(known)]
+    known = {p for p in files if p.name == "Labels.txt" or (p.suffix.lower() == ".png" and p.name[0] != ".")}
+    return [str(path.relative_to(folder)) for path in files if path not in known]

@@ -165,7 +165,7 @@ def _files(inputs: Sequence[Path], out: Path) -> list[Path]:
     for path in inputs:
         if not path.exists():
             raise UserError(f"{path} does not exist; expected an image or a folder of images")
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() == ".png") if path.is_dir() else [path]
+        inside = sorted(_pngs(path)) if path.is_dir() else [path]
         if not inside:
             raise UserError(f"{path} holds no PNG file; expected 8-bit grey images")
         found += inside
@@ -173,6 +173,10 @@ def _files(inputs: Sequence[Path], out: Path) -> list[Path]:
         if path.resolve().is_relative_to(out.resolve()):
             raise UserError(f"{path} lies in {out}, which is replaced; choose another --out")
     return found
+
+
+def _pngs(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.is_dir())
 
 
 def _names(files: Iterable[Path]) -> dict[str, Path]:

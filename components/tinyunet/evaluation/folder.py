@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tinyunet.data.output import writing
 from tinyunet.errors import UserError
+from tinyunet.runtime.transfer import whole
 
 
 @contextmanager
@@ -17,20 +19,16 @@ def whole_folder(out: Path, *, marker: str) -> Iterator[Path]:
         marker: The file by which an older result is known.
 
     Raises:
-        UserError: if `out` holds something else.
+        UserError: if `out` holds something else, or the file system refuses (no right, no space).
     """
     out = out.resolve()
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; expected a folder, choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
-        raise UserError(f"{out} is not empty and holds no {marker}; choose another --out")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if out.exists():
-            shutil.rmtree(out)
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with writing(out):
+        if out.exists() and not out.is_dir():
+            raise UserError(f"{out} is a file; expected a folder, choose another --out")
+        if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+            raise UserError(f"{out} is not empty and holds no {marker}; choose another --out")
+        with whole(out) as part:
+            part.mkdir()
+            yield part
+            if out.exists():
+                shutil.rmtree(out)

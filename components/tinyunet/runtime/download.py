@@ -118,4 +118,4 @@ def _is_loopback(host: str) -> bool:
 def _cause(error: BaseException) -> str:
     """Name what lies at the bottom of requests' nested exceptions, in a few words."""
     text = str(getattr(error.args[0], "reason", error) if error.args else error)
-    return " ".join(text.rsplit(": ", 1)[-1].split())[:160]
+    return redact(" ".join(text.rsplit(": ", 1)[-1].split()))[:160]

@@ -1,7 +1,7 @@
 """The way to MLflow: which store, a quiet client, errors in one line, and what runs share.
 
-Environment, read when a call needs it: `MLFLOW_TRACKING_URI` (default: a database at runs/mlflow.db, its
-artifacts in runs/mlartifacts), `MLFLOW_EXPERIMENT_NAME` (default: tinyunet).
+Environment, read when a call needs it: `MLFLOW_TRACKING_URI` (default, but in a Kubernetes pod none: a
+database at runs/mlflow.db, its artifacts in runs/mlartifacts), `MLFLOW_EXPERIMENT_NAME` (default: tinyunet).
 """
 
 import fcntl
@@ -38,9 +38,15 @@ def tracking_uri() -> str:
     """Give MLFLOW_TRACKING_URI, or the database of this working folder.
 
     Raises:
-        UserError: for a plain folder or a file: URI, which MLflow no longer takes.
+        UserError: for a plain folder or a file: URI, which MLflow no longer takes; in a Kubernetes pod, whose
+            files go with it, also where the variable is not set.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError(
+            "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "
+            f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} to lose the run)"
+        )
     if urlsplit(uri).scheme in ("", "file"):
         raise UserError(
             f"MLFLOW_TRACKING_URI is {uri!r}, a folder; MLflow keeps its runs on a server or in a database: "

@@ -24,6 +24,7 @@ __all__ = [
     "MPIJobSpec",
     "WorkerPods",
     "build",
+    "ending_as_the_job",
     "job_name",
     "run_manifest",
     "run_mpijob",
@@ -41,6 +42,7 @@ EXAMPLE = MPIJobSpec(
         *("--out", "/tmp/model", "--set", "image_size=128", "--set", "steps=30"),  # noqa: S108
         *("--set", "precision=mixed_bfloat16"),
     ),
+    pods=WorkerPods(env=[{"name": "MLFLOW_TRACKING_URI", "value": "sqlite:////tmp/runs/mlflow.db"}]),
     deadline_seconds=3600,
 )
 
@@ -63,6 +65,16 @@ def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
             restarts=spec.restarts,
             log=log,
         )
+
+
+@contextmanager
+def ending_as_the_job() -> Iterator[None]:
+    """End this process with the exit code of a job that failed in the block, its message on stderr."""
+    try:
+        yield
+    except JobFailed as error:
+        print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from error
 
 
 def task_image() -> str:
@@ -201,6 +213,7 @@ _HEADER = """\
 # Distributed TinyUNet training in mixed precision on synthetic images: needs the MPI Operator and this image.
 #   kubectl apply -f k8s/mpijob.yaml
 # Your own data: put a records folder, s3://bucket/prefix, in the place of synthetic://…
+# Your own MLflow: put http://server:5000 in the place of sqlite:… (the Launcher's), a file lost with its pod.
 # Made by `python -m tinyunet.runtime.mpijob`; change it there.
 """
 

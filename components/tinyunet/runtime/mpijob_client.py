@@ -189,11 +189,12 @@ class Cluster:
 
     def _explain(self, error: "_Refused", verb: str) -> str:
         text = error.message
-        if error.status in (401, 403):
+        leaving = "custom resource definition is terminating" in text
+        if error.status in (401, 403) and not leaving:
             return f"no permission to {verb}: {text}; bind the Role tinyunet-launcher (k8s/base)"
         if error.status == _GONE_OR_ABSENT and "namespace" in text:
             return f"namespace {self.namespace!r} does not exist ({text}); create it or name another"
-        if error.status == _GONE_OR_ABSENT:
+        if error.status == _GONE_OR_ABSENT or leaving:
             kind = "/".join(_GROUP)
             return f"the cluster knows no MPIJob of {kind} ({text}); install the MPI Operator: {_INSTALL}"
         return f"the cluster refuses the MPIJob ({error.status}): {text}"

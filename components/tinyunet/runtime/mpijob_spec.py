@@ -19,23 +19,19 @@ HOME = "/home/mpiuser"  # of the images' user; the operator mounts the SSH key b
 USER_ID = 1000
 SSH_PORT = 2222  # what an unprivileged sshd may bind
 
-# sshd gives its sessions a bare environment: the image's search paths and identity are handed on.
+# sshd gives its sessions a bare environment: the image's search paths and identity are handed on, and what
+# tells a pod from other machines.
 _SSHD = """\
-for name in PATH LD_LIBRARY_PATH OPAL_PREFIX TINYUNET_GIT_REVISION TINYUNET_LOCK_DIGEST; do
+for name in PATH LD_LIBRARY_PATH OPAL_PREFIX TINYUNET_GIT_REVISION TINYUNET_LOCK_DIGEST \\
+  KUBERNETES_SERVICE_HOST; do
   value=$(printenv $name) && kept="$kept $name=$value"
 done
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
 """
 _MPIRUN = (
     *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the writable place
-    *(
-        "--mca",
-        "pml",
-        "ob1",
-        "--mca",
-        "btl",
-        "^openib",
-    ),  # TCP between pods; openib only warns without a fabric
+    # TCP between pods; openib only warns without a fabric
+    *("--mca", "pml", "ob1", "--mca", "btl", "^openib"),
     *("--mca", "oob_tcp_keepalive_time", "20"),  # a node that vanishes is noticed in under a minute
     *("--mca", "oob_tcp_keepalive_intvl", "5", "--mca", "oob_tcp_keepalive_probes", "4"),
 )

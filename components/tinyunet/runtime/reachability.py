@@ -35,7 +35,7 @@ def tracking() -> Check:
     try:
         uri = tracking_uri()
     except UserError as error:
-        return Check("MLflow", "fail", str(error), "unset MLFLOW_TRACKING_URI, or name a server")
+        return Check("MLflow", "fail", str(error), "name a server, or a database: sqlite:///runs/mlflow.db")
     client = version("mlflow")
     if not uri.startswith(("http://", "https://")):
         return Check("MLflow", "ok", f"{client}, runs are kept in {redact(uri)}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.processes import HOST, Service, ensure, free_port, running, terminate
-from tinyunet.runtime.transfer import cache_folder
+from tinyunet.runtime.transfer import cache_folder, whole
 
 FOLDER = Path("runs/services")
 BUCKETS = ("mlflow", "tinyunet")
@@ -112,11 +112,9 @@ def _environment(folder: Path, mlflow_port: int, minio_port: int) -> dict[str, s
             raise UserError(
                 f"{old.name} runs at {old.url}, not at {new.url}; stop it first (make services-stop)"
             )
-    part = folder / "env.part"
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
+    private = os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600
+    with whole(folder / "env") as part, os.fdopen(os.open(part, *private), "w") as file:
         file.writelines(f"export {name}={value}\n" for name, value in env.items())
-    part.replace(folder / "env")
     return env
 
 

@@ -79,7 +79,7 @@ def push(path: Path, uri: str) -> int:
     elif path.is_file():
         names = {path: key + path.name if key.endswith("/") or not key else key}
     else:
-        raise UserError(f"{path} does not exist; expected a file or folder to upload to {uri}")
+        raise UserError(f"{path} does not exist; expected a file or folder to upload to {redact(uri)}")
     with _explained(uri), Transfer(f"upload {uri}", sum(f.stat().st_size for f in names)) as transfer:
         client = _client()
 
@@ -196,9 +196,11 @@ def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> Path:
 def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
     objects = _listing(bucket, key)
     if not objects:
-        raise UserError(f"{uri}: no object of that name and none under it; expected an object or a prefix")
+        raise UserError(
+            f"{redact(uri)}: no object of that name and none under it; expected an object or a prefix"
+        )
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise UserError(f"{dest} is not an empty folder; expected one, or a new name, for {uri}")
+        raise UserError(f"{dest} is not an empty folder; expected one, or a new name, for {redact(uri)}")
     base, total = len(key.rstrip("/") + "/") if key else 0, sum(size for _, size in objects)
     require_space(dest, total)
     with Transfer(f"download {uri}", total) as transfer, whole(dest) as part:
@@ -233,7 +235,7 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-        raise UserError(f"{uri} at {os.environ.get('S3_ENDPOINT_URL')}: {_reason(error)}") from error
+        raise UserError(redact(f"{uri} at {os.environ.get('S3_ENDPOINT_URL')}: {_reason(error)}")) from error
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from tinyunet.errors import UserError
@@ -21,7 +21,6 @@ from tinyunet.runtime.mlflow_client import (
     find_run,
     flatten,
     log_facts,
-    log_path,
     open_client,
     tracking_uri,
 )
@@ -64,9 +63,6 @@ class NullTracker:
     def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Do nothing."""
 
-    def log_artifacts(self, path: Path, artifact_path: str) -> None:
-        """Do nothing."""
-
     def reference(self) -> dict[str, str] | None:
         """Give None: there is no run."""
         return None
@@ -76,7 +72,7 @@ class NullTracker:
 
 
 class Tracker(NullTracker):
-    """One MLflow run: parameters, tags, datasets, step curves, system metrics, artifacts."""
+    """One MLflow run: parameters, tags, datasets, step curves, system metrics."""
 
     def __init__(self) -> None:
         self._client: MlflowClient | None = None
@@ -129,11 +125,11 @@ class Tracker(NullTracker):
         return self._run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add points to the run's curves; they are sent in batches, and NaN is left out."""
+        """Add points to the run's curves; they are sent in batches, and what is not finite is left out."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._pending += [Metric(k, float(v), now, step) for k, v in metrics.items() if v == v]
+        self._pending += [Metric(k, float(v), now, step) for k, v in metrics.items() if isfinite(v)]
         del self._pending[:-MAX_PENDING]
         if time.monotonic() >= self._next_flush:
             self._flush()
@@ -142,11 +138,6 @@ class Tracker(NullTracker):
         """Add the rows of a history, each with its `step`, to the curves."""
         for row in rows:
             self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
-
-    def log_artifacts(self, path: Path, artifact_path: str) -> None:
-        """Upload a file, or a folder's content, into a folder of the run's artifacts."""
-        with self._forgiving(f"{path.name} is not in the run", impatient=False):
-            log_path(self._open(), self._run_id, path, artifact_path)
 
     def reference(self) -> dict[str, str] | None:
         """Give tracking URI (without credentials) and run id; None before the start."""
@@ -175,10 +166,10 @@ class Tracker(NullTracker):
             self._next_flush = time.monotonic() + FLUSH_S
 
     @contextmanager
-    def _forgiving(self, consequence: str, *, impatient: bool = True) -> Iterator[None]:
+    def _forgiving(self, consequence: str) -> Iterator[None]:
         """Warn, once, instead of failing: a training must not end because its log cannot be written."""
         try:
-            with explained(impatient=impatient):
+            with explained(impatient=True):
                 yield
         except Exception as error:
             if not self._warned:

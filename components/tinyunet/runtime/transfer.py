@@ -18,9 +18,9 @@ from tinyunet.errors import UserError
 THREADS = 8
 QUIET_S = 5.0  # a transfer shorter than this prints nothing; a longer one prints a line this often
 Item = TypeVar("Item")
-_USERINFO = re.compile(r"(\w+://)[^/@\s]+@")
+_USERINFO = re.compile(r"(\w+://)[^/?#\s\"']+@")
 _SECRET_QUERY = re.compile(
-    r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s]+", re.I
+    r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s\"']+", re.I
 )
 
 
@@ -127,7 +127,7 @@ def split_uri(uri: str) -> tuple[str, str]:
         )
     key = match[2] or ""
     if any(part in ("..", ".") for part in key.split("/")):
-        raise UserError(f"{uri!r} has '.' or '..' in its name; expected a plain object name")
+        raise UserError(f"{redact(uri)!r} has '.' or '..' in its name; expected a plain object name")
     return match[1], key
 
 

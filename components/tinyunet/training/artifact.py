@@ -15,14 +15,14 @@ from tinyunet.config import TrainConfig
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.schema import read_json
-from tinyunet.training.provenance import git_revision, lock_digest
+from tinyunet.training.provenance import provenance
 
 if TYPE_CHECKING:
     import keras
 
 COLUMNS = (
     "step", "loss", "bce", "dice_loss", "l2", "learning_rate", "gradient_norm", "images_per_s",
-    "validation_loss", "validation_dice",
+    "validation_loss", "validation_dice", "validation_ap",
 )  # fmt: skip
 
 
@@ -75,14 +75,14 @@ def describe(
         "identity": identity,
         "normalization": dict(zip(("scale", "offset"), normalization, strict=True)),
         "data": data,
-        "git_revision": git_revision(),
-        "lock_digest": lock_digest(),
+        **provenance(),
         "mlflow": mlflow,
         "training": {
             "images_per_s": sorted(rates)[len(rates) // 2],
             "seconds": sum(config.global_batch / max(rate, 1e-9) for rate in rates),
             "final_loss": history[-1]["loss"],
             "validation_dice": history[-1]["validation_dice"],
+            "validation_ap": history[-1]["validation_ap"],
         },
     }
 

@@ -1,63 +1,66 @@
-"""Measure this machine: images/s of training, inference and input, interleaved, medians with spread.
+"""Measure this machine: every part of the project, in turn, medians with spread, one JSON file.
 
 What is compared is measured in turn, round by round, so that a machine whose speed drifts does not
-favour one side. Figures are of this run on this machine; ratios travel better than seconds.
+favour one side; ratios are taken within a round. Figures are of this run on this machine; ratios travel
+better than seconds. How each figure is measured is said where it is: `bench_compute` for train, predict
+and input, `bench_ranks` for split and ranks, `bench_children` for convert, start and memory.
 """
 
 import json
 import os
 import platform
-import resource
-import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tinyunet.config import FAST, TrainConfig
-from tinyunet.data.dataset import Batch, Split, batches
-from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.runtime.distributed import World, cpu_has_bfloat16
-from tinyunet.training.optimizer import build_optimizer
-from tinyunet.training.step import TrainStep
+from tinyunet.errors import UserError
+from tinyunet.model.unet import build_unet
+from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precision
+from tinyunet.runtime.transfer import whole
+from tinyunet.training.bench_children import convert_cases, memory_cases, start_cases, without_ranks
+from tinyunet.training.bench_compute import (
+    fast_precision,
+    input_cases,
+    multiply_adds,
+    predict_cases,
+    train_cases,
+)
+from tinyunet.training.bench_config import BenchConfig
+from tinyunet.training.bench_measure import Case, Values
+from tinyunet.training.bench_ranks import ranks_cases
+from tinyunet.training.bench_report import UNITS, figures, number, ratios, table
 
-SECONDS = 2.0  # of each measurement, at least; and at least two calls
 
-Case = tuple[Callable[[], object], int]  # one call, and the images that it works on
-
-
-def bench(*, image_size: int, rounds: int, out: Path) -> dict[str, Any]:
-    """Run every case `rounds` times in turn, print a table, write a JSON file.
+def bench(config: BenchConfig, out: Path) -> dict[str, Any]:
+    """Measure every case in turn, `config.rounds` times; print a table, write a JSON file.
 
     Args:
-        image_size: Side in pixels, a multiple of 16.
-        rounds: Interleaved repetitions.
-        out: JSON file of all figures.
+        config: What to measure.
+        out: JSON file of all figures, written whole or not at all.
 
     Returns:
-        Its content: machine, versions, images/s per case (median, minimum, maximum), ratios.
+        Its content: `machine` and `settings`; per group and case the figures (median, minimum, maximum, or
+        percentiles of steps); `ratios`; and `skipped`, the reason for each group that cannot be measured.
+
+    Raises:
+        UserError: if `out` cannot be written, or a process that measures fails.
     """
-    config = FAST.replace({"image_size": image_size})
-    data = _random_split(image_size)
-    cases = _cases(config, data)
-    for call, _ in cases.values():
-        call()  # tracing and first allocation are not measured
-    rates: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in range(rounds):
-        for name, (call, images) in cases.items():
-            rates[name].append(_rate(call, images))
-            print(f"round {turn + 1}/{rounds}  {name:32} {rates[name][-1]:10.2f} img/s", flush=True)
-    figures = {name: _spread(values) for name, values in rates.items()}
-    result = {"machine": machine(), "image_size": image_size, "rounds": rounds, "images_per_s": figures}
-    result["ratios"] = _ratios(figures)
-    result["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    _print(result)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
+    _check(out)
+    init()  # a GPU's memory then grows with its use, and leaves some for the other processes
+    skipped = _skipped(config)
+    groups = [group for group in config.groups() if group not in skipped]
+    with tempfile.TemporaryDirectory(prefix="tinyunet-bench-") as scratch:
+        values = _rounds(config, groups, _cases(config, groups, Path(scratch)))
+    result = {"machine": machine(), "settings": _settings(config), **figures(values)}
+    result |= {"ratios": ratios(values, config, fast_precision()), "skipped": skipped}
+    print("\n".join(table(result)))
+    with whole(out) as part:
+        part.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{out}: all figures")
     return result
 
@@ -78,75 +81,64 @@ def machine() -> dict[str, str]:
     }
 
 
-def _cases(config: TrainConfig, data: Split) -> dict[str, Case]:
+def _cases(config: BenchConfig, groups: Sequence[str], scratch: Path) -> dict[str, Case]:
+    """Prepare what the groups need, traced and warm."""
+    builders: dict[str, Callable[[], dict[str, Case]]] = {
+        "train": lambda: train_cases(config),
+        "predict": lambda: predict_cases(config),
+        "input": lambda: input_cases(config),
+        "split": lambda: ranks_cases(config),
+        "ranks": lambda: ranks_cases(config),  # the same processes measure both
+        "convert": lambda: convert_cases(scratch),
+        "start": lambda: start_cases(config, scratch),
+        "memory": lambda: memory_cases(config),
+    }
     cases: dict[str, Case] = {}
-    for precision in ("float32", "mixed_bfloat16"):
-        cases[f"train {precision} batch {config.global_batch}"] = _train_case(config, precision, data)
-        for size in (1, 16):
-            cases[f"predict {precision} batch {size}"] = _predict_case(config, precision, data, size)
-    cases["input, one thread"] = _input_case(config, data)
+    for group in groups:
+        print(f"preparing {group}", flush=True)
+        cases |= builders[group]()
     return cases
 
 
-def _train_case(config: TrainConfig, precision: str, data: Split) -> Case:
-    model = build_unet(config.image_size, precision=precision)
-    step = TrainStep(model, build_optimizer(config, precision), config, World())
-    count = config.global_batch
-    ones = np.ones(count, np.float32)
-    batch = Batch(data.images[:count], data.masks[:count], ones, 0 * ones, data.names[:count])
-    return lambda: float(step(batch).loss), count
+def _rounds(config: BenchConfig, groups: Sequence[str], cases: dict[str, Case]) -> Values:
+    """Measure every case in turn, round by round, with a line for each."""
+    values: Values = {}
+    total, start = config.rounds * len(cases), time.monotonic()
+    for done, name in enumerate(list(cases) * config.rounds, start=1):
+        found = {k: v for k, v in cases[name](config.seconds).items() if k.group in groups}
+        for key, taken in found.items():
+            values.setdefault(key, []).extend(taken)
+        key, taken = next(iter(found.items()))
+        left = (time.monotonic() - start) / done * (total - done)
+        figure = f"{number(taken[-1]):>8} {UNITS[key.figure]}"
+        print(f"{done:3}/{total}  {name:34}{figure:24}{left:6.0f} s left", flush=True)
+    return values
 
 
-def _predict_case(config: TrainConfig, precision: str, data: Split, size: int) -> Case:
-    forward = forward_function(build_unet(config.image_size, precision=precision))
-    images = tf.constant(data.images[:size])
-    return lambda: forward(images).numpy(), size
-
-
-def _input_case(config: TrainConfig, data: Split) -> Case:
-    source = batches(data, config.replace({"steps": 10**9}), start=0, rank=0, world_size=1)
-    return lambda: next(source), config.global_batch
-
-
-def _random_split(size: int, count: int = 32) -> Split:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
-    masks = np.zeros_like(images)
-    masks[::2, size // 4 : size // 2, size // 4 : size // 2] = 255
-    names = tuple(f"{i:04d}" for i in range(count))
-    return Split("train", images, masks, np.arange(count) % 2 == 0, names)
-
-
-def _rate(call: Callable[[], object], images: int) -> float:
-    start, calls = time.perf_counter(), 0
-    while calls < 2 or time.perf_counter() - start < SECONDS:
-        call()
-        calls += 1
-    return calls * images / (time.perf_counter() - start)
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _ratios(figures: dict[str, dict[str, float]]) -> dict[str, float]:
-    def ratio(case: str) -> float:
-        fast, slow = (figures[case.format(p)]["median"] for p in ("mixed_bfloat16", "float32"))
-        return fast / slow
-
-    return {"train bfloat16 / float32": ratio(f"train {{}} batch {FAST.global_batch}")} | {
-        f"predict bfloat16 / float32, batch {size}": ratio(f"predict {{}} batch {size}") for size in (1, 16)
+def _settings(config: BenchConfig) -> dict[str, Any]:
+    recipe = config.recipe()
+    return {
+        **config.to_dict(),
+        "groups": config.groups(),
+        "global_batch": recipe.global_batch,
+        "precision": resolve_precision(recipe.precision),
+        "multiply_adds_per_image": multiply_adds(build_unet(config.image_size)),
     }
 
 
-def _print(result: dict[str, Any]) -> None:
-    print("  ".join(f"{key} {value}" for key, value in result["machine"].items()))
-    print(f"{'case':34}{'median':>10}{'min':>10}{'max':>10}   img/s at {result['image_size']} px")
-    for name, figure in result["images_per_s"].items():
-        print(f"{name:34}" + "".join(f"{figure[key]:10.2f}" for key in ("median", "min", "max")))
-    for name, value in result["ratios"].items():
-        print(f"{name:34}{value:10.2f}")
-    print(f"peak memory {result['peak_memory_mib']} MiB")
+def _skipped(config: BenchConfig) -> dict[str, str]:
+    """Give the groups that cannot be measured here, and why; without `ranks`, `split` is of one rank only."""
+    reason = without_ranks(config.ranks)
+    return {"ranks": reason} if reason and {"ranks", "split"} & set(config.groups()) else {}
+
+
+def _check(out: Path) -> None:
+    """Refuse an unusable output now rather than after minutes."""
+    folder = next(p for p in out.absolute().parents if p.exists())
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(
+            f"{out} cannot be written; expected a file in a folder of yours, choose another --out"
+        )
 
 
 def _lines(path: Path) -> list[str]:

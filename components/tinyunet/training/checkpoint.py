@@ -5,22 +5,26 @@ function of (seed, k) alone.
 """
 
 import contextlib
+import fcntl
 import io
 import json
 import re
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 import numpy as np
 
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
+from tinyunet.runtime.transfer import whole
 
 KEEP = 2
+DYING_S = 10.0  # that a killed training may take to let go of its checkpoints
 _NAME = re.compile(r"step-(\d{8})\.npz$")
 
 
@@ -53,6 +57,25 @@ class Checkpoints:
     def __init__(self, location: str, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self._location = location.rstrip("/")
         self._variables = [*model.variables, *optimizer.variables]
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep a second training from the same checkpoints on this machine; on S3 the job's name does that.
+
+        Raises:
+            UserError: if another training holds them, a while after it may have been killed.
+        """
+        if storage.is_remote(self._location):
+            yield
+            return
+        path = Path(f"{self._location}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            _lock(file, self._location)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically, then drop all but the newest two."""
@@ -107,15 +130,25 @@ class Checkpoints:
         return sorted(name for name in names if _NAME.fullmatch(name))
 
 
+def _lock(file: TextIO, location: str) -> None:
+    deadline = time.monotonic() + DYING_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"another training is writing {location}; wait for its end, or choose another --out"
+                ) from error
+            time.sleep(0.2)
+
+
 def _write(place: str, data: bytes) -> None:
     if storage.is_remote(place):
         storage.write_bytes(place, data)
         return
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with whole(Path(place)) as part:
+        part.write_bytes(data)
 
 
 def _read(place: str) -> bytes:

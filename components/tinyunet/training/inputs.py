@@ -1,21 +1,21 @@
-"""Bring the TFRecords of a training to this host: a folder, an s3:// prefix, or any source of images."""
+"""What a training reads: its TFRecords, brought to this host from anywhere, and their normalization."""
 
 import hashlib
 import json
-import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tinyunet.config import DataConfig
+from tinyunet.config import DataConfig, TrainConfig
+from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert, read_manifest
 from tinyunet.errors import UserError
+from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
+from tinyunet.runtime.transfer import parallel, whole
 
-PARALLEL = 4  # downloads at a time
 TRIES = 3  # of a download whose bytes do not fit the manifest
 SPLITS = ("train", "validation")  # what a training reads; the test split stays where it is
 
@@ -46,6 +46,15 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
     return scratch
 
 
+def normalization(config: TrainConfig, split: Split) -> tuple[float, float]:
+    """Give scale and offset of the model's input: grey·scale + offset."""
+    if config.normalization == "zero_centered":
+        return ZERO_CENTERED
+    mean, deviation = statistics(split)
+    deviation = max(deviation, 1.0)
+    return 1.0 / deviation, -mean / deviation
+
+
 def _remote_digest(records: str) -> str:
     """Give the digest of records on S3, so that changed ones are fetched again; empty otherwise."""
     place = f"{records.rstrip('/')}/manifest.json"
@@ -65,16 +74,12 @@ def _prepare(records: str, scratch: Path, class_id: int) -> None:
 
 
 def _download(prefix: str, scratch: Path) -> None:
-    part = scratch.with_name(scratch.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    storage.fetch(f"{prefix}/manifest.json", part / "manifest.json")
-    splits = read_manifest(part)["splits"]
-    shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        for _ in pool.map(lambda shard: _fetch_shard(prefix, part, shard), shards):
-            pass
-    part.replace(scratch)
+    with whole(scratch) as part:
+        part.mkdir()
+        storage.fetch(f"{prefix}/manifest.json", part / "manifest.json")
+        splits = read_manifest(part)["splits"]
+        shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
+        parallel(lambda shard: _fetch_shard(prefix, part, shard), shards)
 
 
 def _fetch_shard(prefix: str, folder: Path, shard: dict[str, Any]) -> None:

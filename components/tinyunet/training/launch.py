@@ -1,5 +1,6 @@
 """Start a training on N ranks and follow it: in one process, by mpirun on this machine, or as an MPIJob."""
 
+import ctypes
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json, require
 from tinyunet.training import artifact
+from tinyunet.training.stopping import STOP_RANKS
 
 BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
 LAUNCHERS = ("auto", "local", "mpijob")
@@ -114,7 +116,7 @@ def launch(
 
 def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     """Give a preset with some values changed; zero steps and empty strings leave the preset's value."""
-    kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and int(v) == 0)}
+    kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
     return find_preset(name).replace(kept)
 
 
@@ -218,14 +220,17 @@ def mpirun(ranks: int) -> list[str]:
 def _run(command: Sequence[str]) -> None:
     try:
         # Its own session: a terminal's Ctrl-C then reaches the ranks once, through `forward`.
-        process = subprocess.Popen(command, start_new_session=True)
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)
     except FileNotFoundError as error:
         raise UserError(
             f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
         ) from error
 
+    asked: list[int] = []
+
     def forward(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
+        process.send_signal(number if asked or command[0] != "mpirun" else STOP_RANKS)
+        asked.append(number)
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -233,5 +238,12 @@ def _run(command: Sequence[str]) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if code and asked:
+        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0])
     if code:
         raise TrainingFailed(f"training ended with exit code {code}; its last lines are above", code)
+
+
+def _end_with_parent() -> None:
+    """Let Linux stop the ranks if the process that started them is killed (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, STOP_RANKS)

@@ -1,5 +1,7 @@
 """The training run: `train` is the one seam that CLI, components, MPIJobs and tests call."""
 
+import signal
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 from tinyunet.config import TrainConfig
-from tinyunet.data.dataset import Batch, Split, batches, load_split, statistics
+from tinyunet.data.dataset import Batch, batches, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
-from tinyunet.model.unet import ZERO_CENTERED, build_unet, forward_function
+from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.runtime.distributed import World, resolve_precision
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.training import artifact
 from tinyunet.training.checkpoint import Checkpoint, Checkpoints
-from tinyunet.training.optimizer import build_optimizer, learning_rate
+from tinyunet.training.inputs import normalization
+from tinyunet.training.optimizer import averaged_weights, build_optimizer
 from tinyunet.training.progress import Meter
+from tinyunet.training.provenance import provenance
 from tinyunet.training.step import StepResult, TrainStep, validate
 from tinyunet.training.stopping import Stopped, StopRequest
 
@@ -81,7 +85,8 @@ def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
             )
         return finished
     run = _Run(job, tracker)
-    return run.execute()
+    with run.checkpoints.alone() if job.world.is_chief else nullcontext():
+        return run.execute()
 
 
 class _Run:
@@ -105,7 +110,6 @@ class _Run:
             offset=self.offset,
         )
         self.optimizer = build_optimizer(config, self.precision)
-        self.learning_rate = learning_rate(config)
         self.step = TrainStep(self.model, self.optimizer, config, self.world)
         self.forward = forward_function(self.model)
         self.checkpoints = Checkpoints(job.checkpoints, self.model, self.optimizer)
@@ -120,7 +124,7 @@ class _Run:
         self.tracker.start(
             f"class{manifest['class_id']}-{self.config.preset}-{self.config.image_size}px-seed{self.config.seed}",
             params=self.config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
-            tags={"preset": self.config.preset, "class_id": str(manifest["class_id"])},
+            tags={"preset": self.config.preset, "class_id": str(manifest["class_id"]), **provenance()},
             dataset=manifest,
             run_key=self.run_key,
         )
@@ -160,11 +164,15 @@ class _Run:
         c, pending = self.config, []
         source = batches(self.training, c, start=start, rank=self.world.rank, world_size=self.world.size)
         meter = Meter(c.steps, start=start, global_batch=c.global_batch, show=self.world.is_chief)
+        previous: StepResult | None = None
         with StopRequest() as stop, meter:
             for step, batch in zip(range(start + 1, c.steps + 1), source, strict=False):
-                pending.append((step, self.step(batch), batch))
-                last = step == c.steps
-                keep = step % c.checkpoint_every == 0 or last or bool(stop.number)
+                result = self.step(batch, stop=bool(stop.number))
+                pending.append((step, result, batch))
+                # One step late, so that the device never waits; the sum is the same on all ranks.
+                ending = previous is not None and float(previous.stopping) > 0
+                previous, last = result, step == c.steps
+                keep = step % c.checkpoint_every == 0 or last or ending
                 look = bool(c.validate_every) and step % c.validate_every == 0 and not last
                 if step % FLUSH_EVERY == 0 or keep or look or step == start + 1:
                     self._flush(pending, meter)
@@ -172,8 +180,8 @@ class _Run:
                     self._validate(step)
                 if keep:
                     self._save(step)
-                if stop.number:
-                    raise Stopped(step, stop.number)
+                if ending and not last:
+                    raise Stopped(step, stop.number or signal.SIGTERM)
 
     def _flush(self, pending: list[tuple[int, StepResult, Batch]], meter: Meter) -> None:
         """Read the losses of the steps since the last flush; this waits for the device."""
@@ -186,17 +194,18 @@ class _Run:
         pending.clear()
 
     def _row(self, step: int, result: StepResult, batch: Batch) -> Row:
-        values = {name: float(value) for name, value in result._asdict().items()}
+        values = {name: float(value) for name, value in result._asdict().items() if name != "stopping"}
         if not np.isfinite(values["loss"]):
             raise UserError(
                 f"loss is {values['loss']} at step {step}; expected a finite number; images of this "
                 f"rank: {', '.join(batch.names)}; lower learning_rate or use precision=float32"
             )
-        return {"step": step, **values, "learning_rate": float(self.learning_rate(step - 1))}
+        return {"step": step, **values}
 
     def _validate(self, step: int) -> None:
-        scores = validate(self.forward, self.validation, self.world)
-        row = {"validation_loss": scores.loss, "validation_dice": scores.dice}
+        with averaged_weights(self.model, self.optimizer):
+            scores = validate(self.forward, self.validation, self.world)
+        row = {f"validation_{name}": value for name, value in scores._asdict().items()}
         self.history[-1].update(row)
         self.tracker.log_history([{"step": step, **row}])
 
@@ -230,15 +239,6 @@ class _Run:
                 flush=True,
             )
         return summary
-
-
-def normalization(config: TrainConfig, split: Split) -> tuple[float, float]:
-    """Give scale and offset of the model's input: grey·scale + offset."""
-    if config.normalization == "zero_centered":
-        return ZERO_CENTERED
-    mean, deviation = statistics(split)
-    deviation = max(deviation, 1.0)
-    return 1.0 / deviation, -mean / deviation
 
 
 def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:

@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules by configuration."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -57,3 +59,19 @@ def build_optimizer(config: TrainConfig, precision: str) -> keras.optimizers.Opt
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+@contextmanager
+def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Let the model have its averaged weights for a while, as at its end; nothing where none are kept."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not (inner.use_ema and int(optimizer.iterations.numpy())):
+        yield
+        return
+    raw = [variable.numpy() for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, raw, strict=True):
+            variable.assign(value)

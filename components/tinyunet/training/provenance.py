@@ -8,6 +8,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[3]
 
 
+def provenance() -> dict[str, str]:
+    """Give both under the names that model.json and MLflow's tags use."""
+    return {"git_revision": git_revision(), "lock_digest": lock_digest()}
+
+
 def git_revision() -> str:
     """Give the revision of the code, with `-dirty` for local changes; images set TINYUNET_GIT_REVISION."""
     if revision := os.environ.get("TINYUNET_GIT_REVISION"):

@@ -24,6 +24,7 @@ def run_rank(launch: Launch) -> int:
     except Stopped as stopped:
         if world.is_chief:
             print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
+        world.shutdown()
         return stopped.exit_code
     world.shutdown()
     return 0

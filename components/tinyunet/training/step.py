@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from tinyunet.config import TrainConfig
 from tinyunet.data.dataset import Batch, Split
@@ -15,13 +16,18 @@ from tinyunet.runtime.distributed import World
 
 
 class StepResult(NamedTuple):
-    """Scalars of one step over the global batch, float32 tensors: losses before the update."""
+    """Scalars of one step over the global batch, float32 tensors: losses before the update.
+
+    `stopping` is the number of ranks that were asked to stop.
+    """
 
     loss: tf.Tensor
     bce: tf.Tensor
     dice_loss: tf.Tensor
     l2: tf.Tensor
     gradient_norm: tf.Tensor
+    learning_rate: tf.Tensor
+    stopping: tf.Tensor
 
 
 class TrainStep:
@@ -40,17 +46,20 @@ class TrainStep:
         self._weights = [v.value for v in model.trainable_variables]
         self._run = tf.function(self._step, reduce_retracing=True)
 
-    def __call__(self, batch: Batch) -> StepResult:
-        """Take one step on this rank's slice of the global batch."""
-        result: StepResult = self._run(*map(tf.constant, (batch.images, batch.masks, batch.gain, batch.bias)))
+    def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
+        """Take one step on this rank's slice of the global batch; `stop` tells the other ranks to end."""
+        inputs = (batch.images, batch.masks, batch.gain, batch.bias, np.float32(stop))
+        result: StepResult = self._run(*map(tf.constant, inputs))
         return result
 
-    def _step(self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor) -> StepResult:
+    def _step(
+        self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, stop: tf.Tensor
+    ) -> StepResult:
         grey = tf.cast(images, tf.float32) * gain[:, None, None] + bias[:, None, None]
         targets = tf.cast(masks, tf.float32)[..., None] / 255.0
         with tf.GradientTape() as tape:
             local = batch_sums(self._model(grey[..., None], training=True), targets)
-        total = self._world.sum(local)
+        total, stopping = tf.split(self._world.sum(tf.concat([local, [stop]], 0)), [len(Sums._fields), 1])
         loss, weights = value_and_weights(self._config.loss, total)
         scale = self._loss_scale()
         local_gradients = tape.gradient(local, self._weights, output_gradients=weights * scale)
@@ -61,8 +70,9 @@ class TrainStep:
         sums = Sums(*tf.unstack(total))
         l2 = decay * tf.add_n([tf.nn.l2_loss(v) for v in self._weights])
         norm = tf.linalg.global_norm(gradients) / scale
+        rate = tf.convert_to_tensor(self._optimizer.learning_rate)
         self._optimizer.apply(gradients, self._model.trainable_variables)
-        return StepResult(loss + l2, bce_loss(sums), dice_loss(sums), l2, norm)
+        return StepResult(loss + l2, bce_loss(sums), dice_loss(sums), l2, norm, rate, stopping[0])
 
     def _loss_scale(self) -> tf.Tensor:
         if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
@@ -71,14 +81,15 @@ class TrainStep:
 
 
 class Validation(NamedTuple):
-    """Validation scores: soft Dice loss + BCE, and mean Dice of defective images at p ≥ 0.5."""
+    """Validation scores: soft Dice loss + BCE, mean Dice of defective images at p ≥ 0.5, image-level AP."""
 
     loss: float
     dice: float
+    ap: float
 
 
 def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 16) -> Validation:
-    """Score a split, each rank on its share; the counts are summed over ranks.
+    """Score a split, each rank on its share; sums and image scores are brought together over ranks.
 
     Args:
         forward: Compiled forward pass.
@@ -87,7 +98,8 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         batch_size: Images per forward pass.
     """
     mine = np.arange(world.rank, len(split.images), world.size)
-    sums, dice, defective = np.zeros(len(Sums._fields), np.float64), 0.0, 0.0
+    sums, dice = np.zeros(len(Sums._fields)), 0.0
+    largest = np.zeros(len(split.images))  # logit of each image, zero where it is another rank's
     for start in range(0, len(mine), batch_size):
         index = mine[start : start + batch_size]
         logits = forward(tf.constant(split.images[index]))
@@ -95,11 +107,14 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         sums += batch_sums(logits, targets).numpy()
         scores = _dice(logits.numpy()[..., 0] >= 0, split.masks[index] >= 128)
         dice += float(scores[split.defective[index]].sum())
-        defective += float(split.defective[index].sum())
-    total = world.sum(tf.constant([*sums, dice, defective], tf.float32)).numpy()
-    values = Sums(*total[:-2])
-    loss = float(dice_loss(values) + bce_loss(values))
-    return Validation(loss, float(total[-2] / max(total[-1], 1.0)))
+        largest[index] = logits.numpy().max((1, 2, 3))
+    total = world.sum(tf.constant([*sums, dice, *largest], tf.float32)).numpy()
+    values, largest = Sums(*total[: len(sums)]), total[len(sums) + 1 :]
+    return Validation(
+        loss=float(dice_loss(values) + bce_loss(values)),
+        dice=float(total[len(sums)] / max(1, split.defective.sum())),
+        ap=float(average_precision_score(split.defective, largest)),
+    )
 
 
 def _dice(predicted: NDArray[np.bool_], label: NDArray[np.bool_]) -> NDArray[np.float64]:

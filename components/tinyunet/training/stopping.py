@@ -4,21 +4,21 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# mpirun passes it on and lets the ranks end by themselves; SIGTERM and SIGINT it answers by killing them.
+STOP_RANKS = signal.SIGUSR2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, STOP_RANKS)
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the user asked for it
     """Training ended early on a signal, with its state saved."""
 
     def __init__(self, step: int, number: int) -> None:
-        super().__init__(
-            f"stopped after step {step} on {signal.Signals(number).name}; the same command resumes"
-        )
+        super().__init__(f"stopped after step {step}; the same command resumes")
         self.exit_code = 128 + number
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one interrupts at once."""
+    """Turns the first SIGINT, SIGTERM or SIGUSR2 into a flag; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -1,0 +1,179 @@
+"""What each choice of the `fast` preset is worth, on validation folds: `make ablation DATA=…`.
+
+One row is the preset with one change. Row r, seed s trains on fold s of Train and is scored on the part held
+out there; Test is never opened. A run that is there already is not trained again, so an interrupted table
+goes on where it was.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyunet.config import FAST, NVIDIA, DataConfig, TrainConfig
+from tinyunet.data.ingest import ingest
+from tinyunet.errors import UserError
+from tinyunet.runtime.quiet import import_tensorflow
+from tinyunet.runtime.transfer import whole
+from tinyunet.training.launch import Launch, launch_local
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Values = Mapping[str, Any]
+BASE = "fast, as it is"
+ROWS: dict[str, Values] = {
+    BASE: {},
+    "published loss": {"loss": "adaptive"},
+    "Dice pooled over the batch": {"loss": "dice_bce"},
+    "no clean images": {"clean_fraction": 0.0},
+    "published poses": {"poses": "published"},
+    "no shifts": {"max_shift": 0.0},
+    "no averaged weights": {"ema": 0.0},
+    "constant learning rate": {"schedule": "staircase", "decay_rate": 1.0},
+    "grey levels in -1 to 1": {"normalization": "zero_centered"},
+    "no changes of contrast and brightness": {"photometric": 0.0},
+    "no warm-up": {"warmup_steps": 0},
+    "a quarter clean images": {"clean_fraction": 0.25},
+}
+PUBLISHED = "published recipe, all its steps"
+SCORES = {"dice": "Dice of defective images, validation", "ap": "image AP, validation"}
+COLORS = {BASE: "#1f77b4", PUBLISHED: "#d95f02"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One ablation: its folder, the images' size, and how many seeds (and folds) each row gets."""
+
+    folder: Path
+    image_size: int
+    seeds: int
+
+    def configuration(self, row: str, seed: int) -> TrainConfig:
+        """Give the training of a row."""
+        base, changes = (NVIDIA, {}) if row == PUBLISHED else (FAST, ROWS[row])
+        every = {"validate_every": base.steps // 10, "image_size": self.image_size, "seed": seed}
+        return base.replace({**every, **changes})
+
+    def model(self, row: str, seed: int) -> Path:
+        """Train a row's model, if it is not there; give its folder."""
+        config = self.configuration(row, seed)
+        out = self.folder / "models" / f"{config.digest()}-fold{seed}"
+        records = str(self.folder / f"records{seed}")
+        launch_local(Launch(records=records, out=str(out), config=config, run_key=out.name))
+        return out
+
+
+def prepare(source: str, class_id: int, study: Study) -> None:
+    """Ingest the class once, and convert it once per fold."""
+    import_tensorflow()
+    from tinyunet.data.tfrecord import convert
+
+    ingest(source, study.folder / "raw", class_id=class_id)
+    for fold in range(study.seeds):
+        settings = DataConfig(source=source, class_id=class_id, fold=fold)
+        convert(study.folder / "raw", study.folder / f"records{fold}", settings)
+
+
+def history(model: Path) -> list[dict[str, float]]:
+    """Give the validated steps of a training, with `seconds` since its start."""
+    seconds, rows = 0.0, []
+    batch = json.loads((model / "model.json").read_text())["train"]["global_batch"]
+    with (model / "history.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            seconds += batch / max(float(row["images_per_s"]), 1e-9)
+            if row["validation_dice"]:
+                rows.append({key: float(value) for key, value in row.items()} | {"seconds": seconds})
+    return rows
+
+
+def measure(study: Study, rows: Sequence[str]) -> dict[str, Any]:
+    """Train every row with every seed; give its scores, seed by seed, at the end of the schedule."""
+    result: dict[str, Any] = {}
+    for row in rows:  # a row is whole before the next one begins
+        curves = [history(study.model(row, seed)) for seed in range(study.seeds)]
+        ends = {name: [curve[-1][f"validation_{name}"] for curve in curves] for name in SCORES}
+        result[row] = {"changes": dict(ROWS.get(row, {"preset": "nvidia"})), **ends, "curves": curves}
+        print(line(row, result), flush=True)
+    return result
+
+
+def line(row: str, result: Mapping[str, Any]) -> str:
+    """Give a row of the Markdown table: mean ± deviation, and the mean difference to the base per seed."""
+    scores, base = result[row], result.get(BASE, result[row])
+    gain = mean(a - b for a, b in zip(scores["dice"], base["dice"], strict=True))
+    change = ", ".join(f"`{k}={v}`" for k, v in scores["changes"].items())
+    return f"| {row} | {change} | {_spread(scores['dice'])} | {gain:+.3f} | {_spread(scores['ap'])} |"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Give the whole table as Markdown."""
+    head = "| | change | Dice, defective | difference | image AP |\n|---|---|---|---|---|"
+    return "\n".join([head, *(line(row, result) for row in result)])
+
+
+def draw(result: Mapping[str, Any], path: Path) -> None:
+    """Draw Dice and image AP of the preset and of the published recipe against seconds, mean and range."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, (name, label) in zip(figure.subplots(1, len(SCORES)), SCORES.items(), strict=True):
+        for row in COLORS.keys() & result.keys():
+            _curve(axes, row, result[row]["curves"], f"validation_{name}")
+        axes.set(xscale="log", ylim=(0, 1.03), xlabel="seconds of training", ylabel=label)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False, loc="lower right")
+    with whole(path) as part, mpl.rc_context({"svg.hashsalt": "ablation", "svg.fonttype": "none"}):
+        figure.savefig(part, format="svg", metadata={"Date": None})
+
+
+def _curve(axes: "Axes", row: str, curves: Sequence[Sequence[Mapping[str, float]]], column: str) -> None:
+    seconds = np.mean([[point["seconds"] for point in curve] for curve in curves], axis=0)
+    scores = np.array([[point[column] for point in curve] for curve in curves])
+    axes.fill_between(seconds, scores.min(0), scores.max(0), color=COLORS[row], alpha=0.18, linewidth=0)
+    axes.plot(seconds, scores.mean(0), "o-", color=COLORS[row], markersize=3, label=row)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the rows asked for; write ablation.json, ablation.md and learning.svg."""
+    parser = argparse.ArgumentParser(prog="ablation", description=__doc__)
+    parser.add_argument("source", help="folder or .zip of DAGM2007, or synthetic://")
+    parser.add_argument("--class-id", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--seeds", type=int, default=3, choices=range(1, 7), metavar="1-6")
+    parser.add_argument("--published", action="store_true", help="train the published recipe as well")
+    a = parser.parse_args(argv)
+    study = Study(a.out.absolute(), a.image_size, a.seeds)
+    try:
+        prepare(a.source, a.class_id, study)
+        result = measure(
+            study, [BASE, *([PUBLISHED] if a.published else []), *(row for row in ROWS if row != BASE)]
+        )
+    except UserError as error:
+        print(f"ablation: error: {error}", file=sys.stderr)
+        return 2
+    with whole(a.out / "ablation.json") as part:
+        part.write_text(json.dumps(result, indent=1) + "\n")
+    with whole(a.out / "ablation.md") as part:
+        part.write_text(table(result) + "\n")
+    draw(result, a.out / "learning.svg")
+    print(f"{a.out}: ablation.md, ablation.json, learning.svg")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

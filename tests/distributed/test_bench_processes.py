@@ -1,0 +1,52 @@
+"""`tinyunet bench`: the groups that measure in processes of their own, with two real ranks."""
+
+import json
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tinyunet.model.unet import PARAMETERS
+from tinyunet.training.bench_ranks import case_name
+
+GROUPS = ("split", "ranks", "start", "memory")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("bench") / "bench.json"
+    options = ["--image-size", "32", "--rounds", "1", "--seconds", "0", "--only", ",".join(GROUPS)]
+    command = [sys.executable, "-m", "tinyunet", "bench", *options, "--out", str(out)]
+    result = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return dict(json.loads(out.read_text()))
+
+
+def test_every_group_has_finite_positive_numbers(measured: dict[str, Any]) -> None:
+    for group in GROUPS:
+        for case, figures in measured[group].items():
+            for figure, spread in figures.items():
+                numbers = list(spread.values())
+                assert all(math.isfinite(n) and n > 0 for n in numbers), (group, case, figure, numbers)
+    assert measured["skipped"] == {}
+
+
+def test_one_rank_and_two_ranks_are_compared_and_their_steps_split(measured: dict[str, Any]) -> None:
+    one, two = case_name(1), case_name(2)
+    assert set(measured["ranks"]) == set(measured["split"]) == {one, two}
+    assert f"{two} / {one}" in measured["ratios"]
+    assert "allreduce_ms" not in measured["split"][one], "one rank has nothing to reduce"
+    parts = {"whole_ms", "input_wait_ms", "forward_backward_ms", "allreduce_ms", "optimizer_ms"}
+    assert set(measured["split"][two]) == parts
+
+
+def test_a_step_reduces_every_gradient_and_eight_sums(measured: dict[str, Any]) -> None:
+    bytes_per_step = measured["ranks"][case_name(2)]["allreduce_bytes"]["median"]
+    assert bytes_per_step == 4 * (PARAMETERS + 8)
+
+
+def test_training_and_prediction_peak_in_processes_of_their_own(measured: dict[str, Any]) -> None:
+    assert set(measured["memory"]) == {"train", "predict"}
+    assert all(case["peak_mib"]["median"] > 100 for case in measured["memory"].values()), "TensorFlow alone"

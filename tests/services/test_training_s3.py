@@ -1,0 +1,112 @@
+"""Training with everything on a real MinIO: records in, checkpoints and model out, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tinyunet.errors import UserError
+from tinyunet.runtime import storage
+from tinyunet.runtime.distributed import World
+from tinyunet.training.inputs import local_records
+
+SETTINGS = (
+    "steps=12",
+    "image_size=32",
+    "precision=float32",
+    "global_batch=4",
+    "checkpoint_every=3",
+    "deterministic=true",
+)
+
+
+@pytest.fixture
+def remote_records(records: Path, prefix: str) -> str:
+    storage.push(records, f"{prefix}/records")
+    return f"{prefix}/records"
+
+
+def command(records: str, out: str, *more: str) -> list[str]:
+    settings = [part for s in SETTINGS for part in ("--set", s)]
+    return [sys.executable, "-m", "tinyunet", "train", records, "--out", out, *settings, *more]
+
+
+def run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+def digest(out: str) -> str:
+    return str(json.loads(storage.read_bytes(f"{out}/model.json"))["weights_digest"])
+
+
+def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
+    remote_records: str, prefix: str, tmp_path: Path
+) -> None:
+    whole, out = f"{prefix}/whole", f"{prefix}/model"
+    result = run(command(remote_records, whole, "--ranks", "2"), tmp_path)
+    assert result.returncode == 0, result.stderr
+    process = subprocess.Popen(
+        command(remote_records, out, "--ranks", "2"),
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(f"{out}.checkpoints/step-00000003.npz", process)
+    os.kill(ranks_of(process)[0], signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not storage.exists(f"{out}/model.json")
+    again = run(command(remote_records, out, "--ranks", "2"), tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "steps 0 to" not in again.stdout, "it must resume, not start over"
+    assert digest(out) == digest(whole)
+    assert {Path(key).name for key in storage.list_objects(out)} == {
+        "model.keras",
+        "model.json",
+        "history.csv",
+    }
+    assert storage.list_objects(f"{out}.checkpoints") == [], "the model replaces its checkpoints"
+
+
+def test_only_the_splits_of_a_training_are_fetched(
+    remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = local_records(remote_records, World(), class_id=1, run_key="fetch")
+    assert folder.parent == tmp_path
+    names = {path.name.split("-")[0] for path in folder.glob("*.tfrecord")}
+    assert names == {"train", "validation"}
+
+
+def test_a_changed_shard_is_refused_with_its_name_and_nothing_stays(
+    records: Path, remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shard = sorted(records.glob("train*.tfrecord"))[0]
+    storage.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"):
+        local_records(remote_records, World(), class_id=1, run_key="changed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_records_are_one_line_and_exit_code_2(prefix: str, tmp_path: Path) -> None:
+    result = run(command(f"{prefix}/nothing", f"{prefix}/model"), tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert storage.list_objects(f"{prefix}/model") == []
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    tree = psutil.Process(process.pid).children(recursive=True)
+    return [p.pid for p in tree if "OMPI_COMM_WORLD_RANK" in p.environ() and "python" in p.name()]
+
+
+def wait_for(uri: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not storage.exists(uri):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{uri} did not appear"
+        time.sleep(0.05)

@@ -1,0 +1,199 @@
+"""`tinyunet bench`: hand-computed figures, and one tiny measurement of what needs no other process."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinyunet.__main__ import main
+from tinyunet.errors import UserError
+from tinyunet.model.unet import build_unet
+from tinyunet.training import bench_children
+from tinyunet.training.bench import bench
+from tinyunet.training.bench_compute import multiply_adds
+from tinyunet.training.bench_config import GROUPS, BenchConfig
+from tinyunet.training.bench_measure import Key, percentiles, repeat, spread
+from tinyunet.training.bench_ranks import case_name
+from tinyunet.training.bench_report import figures, ratios
+
+# Of the convolutions on each level, kernel² · channels in · channels out, and its pixels at 32×32.
+MULTIPLY_ADDS = (
+    (288 + 9_216 + 1_024 + 13_824 + 9_216 + 32) * 32**2
+    + (9_216 + 9_216 + 4_096 + 18_432 + 4_608) * 16**2
+    + (18_432 + 36_864 + 16_384 + 73_728 + 18_432) * 8**2
+    + (73_728 + 147_456 + 131_072 + 294_912 + 73_728) * 4**2
+    + (294_912 + 589_824) * 2**2
+)
+
+
+def test_multiply_adds_are_those_of_the_published_layers() -> None:
+    assert multiply_adds(build_unet(32)) == MULTIPLY_ADDS == 71_630_848
+    assert multiply_adds(build_unet(64)) == 4 * MULTIPLY_ADDS
+    assert round(256 * MULTIPLY_ADDS / 1e9, 2) == 18.34, "GMAC at 512×512"
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    values = [float(v) for v in range(200, 0, -1)]
+    assert percentiles(values) == {"count": 200, "p50": 100.0, "p90": 180.0, "p99": 198.0}
+    assert percentiles([3.0, 1.0]) == {"count": 2, "p50": 1.0, "p90": 3.0, "p99": 3.0}
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """A machine that slows down to a tenth between two rounds changes no ratio."""
+    values = {
+        Key("train", "train mixed_bfloat16", "images_per_s"): [40.0, 4.0],
+        Key("train", "train float32", "images_per_s"): [20.0, 2.0],
+        Key("train", "train float32", "step_ms"): [800.0, 800.0, 8000.0],
+    }
+    found = ratios(values, BenchConfig(), "mixed_bfloat16")
+    assert found == {"train mixed_bfloat16 / float32": spread([2.0])}
+    assert figures(values)["train"]["train float32"] == {
+        "images_per_s": {"median": 11.0, "min": 2.0, "max": 20.0},
+        "step_ms": {"count": 3, "p50": 800.0, "p90": 8000.0, "p99": 8000.0},
+    }
+
+
+def test_a_call_is_made_twice_however_little_time_there_is() -> None:
+    calls: list[int] = []
+    assert len(repeat(lambda: calls.append(1), 0.0)) == len(calls) == 2
+
+
+def test_a_world_is_named_by_its_ranks_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert [case_name(n) for n in (1, 2, 4)] == [
+        "1 rank × 2 threads",
+        "2 ranks × 1 thread",
+        "4 ranks × 1 thread",
+    ]
+
+
+def test_only_names_groups_in_their_own_order() -> None:
+    assert BenchConfig().groups() == GROUPS
+    assert BenchConfig(only="memory, train").groups() == ("train", "memory")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--only", "train,trian"], "group is 'trian'; expected one of train, predict, input"),
+        (["--only", "train,"], "group is ''"),
+        (["--image-size", "100"], "multiple of 16"),
+        (["--rounds", "0"], "rounds is 0; expected at least 1"),
+        (["--seconds", "-1"], "seconds is -1.0; expected at least 0"),
+        (["--ranks", "3"], "ranks is 3; expected a divisor of the global batch 16"),
+        (["--out", "."], "--out"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_code_2(
+    arguments: list[str],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tinyunet", "bench", *arguments])
+    assert main() == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, said
+    assert named in said[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ranks", "which", "reason"), [(1, "/usr/bin/mpirun", "--ranks 1"), (2, None, "mpirun is not installed")]
+)
+def test_ranks_that_cannot_be_measured_are_skipped_with_the_reason(
+    ranks: int, which: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: which)
+    assert reason in bench_children.without_ranks(ranks)
+
+
+def test_a_failing_process_is_one_line_with_its_last_words() -> None:
+    with pytest.raises(UserError, match=r"ended with exit code 3: no such luck; "):
+        bench_children.run(
+            [sys.executable, "-c", "import sys; print('no such luck', file=sys.stderr); sys.exit(3)"]
+        )
+
+
+def test_an_interrupt_ends_the_process_that_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def interrupted(process: Any) -> tuple[str, str]:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subprocess.Popen.communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench_children.run([sys.executable, "-c", "import time; time.sleep(600)"])
+    assert started[0].returncode is not None
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All groups that need no other process, one round, as little time as possible."""
+    out = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench_children, "IMAGES", "synthetic://?train=24&test=16&size=32")
+        config = BenchConfig(
+            image_size=32, rounds=1, seconds=0.0, ranks=1, only="train,predict,input,ranks,convert"
+        )
+        result = bench(config, out)
+    assert [path.name for path in out.parent.iterdir()] == ["bench.json"]
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result))
+    return result
+
+
+def test_every_figure_is_a_finite_positive_number(measured: dict[str, Any]) -> None:
+    numbers = [
+        number
+        for group in ("train", "predict", "input", "convert")
+        for case in measured[group].values()
+        for figure in case.values()
+        for number in figure.values()
+    ]
+    numbers += [number for ratio in measured["ratios"].values() for number in ratio.values()]
+    assert len(numbers) > 50
+    assert all(math.isfinite(number) and number > 0 for number in numbers)
+
+
+def test_what_is_compared_stands_side_by_side(measured: dict[str, Any]) -> None:
+    assert list(measured["train"]) == ["train float32", "train mixed_bfloat16", "plain Keras mixed_bfloat16"]
+    assert measured["train"]["train float32"]["step_ms"]["count"] == 2
+    assert set(measured["input"]["input"]) == {"images_per_s", "images_per_core_s"}
+    for precision in ("float32", "mixed_bfloat16"):
+        assert {f"predict {precision} batch {n}" for n in (1, 16)} < set(measured["predict"])
+    assert "train mixed_bfloat16 / plain Keras" in measured["ratios"]
+    assert measured["settings"]["multiply_adds_per_image"] == MULTIPLY_ADDS
+    assert measured["skipped"] == {"ranks": "--ranks 1 asks for one rank"}
+
+
+def test_the_ceiling_is_the_rate_of_products_over_the_operations_of_an_image(
+    measured: dict[str, Any],
+) -> None:
+    ceiling = measured["predict"]["GEMM ceiling float32"]
+    expected = ceiling["gflop_per_s"]["median"] * 1e9 / (2 * MULTIPLY_ADDS)
+    assert ceiling["images_per_s"]["median"] == pytest.approx(expected)
+    share = measured["ratios"]["predict float32 / GEMM, batch 16"]["median"]
+    rate = measured["predict"]["predict float32 batch 16"]["images_per_s"]["median"]
+    assert share == pytest.approx(rate / expected)
+
+
+def test_nothing_is_written_when_a_measurement_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Callable[[float], object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tinyunet.training.bench.input_cases", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench(BenchConfig(image_size=32, only="input"), tmp_path / "bench.json")
+    assert list(tmp_path.iterdir()) == [tmp_path / "scratch"]
+    assert list((tmp_path / "scratch").iterdir()) == []

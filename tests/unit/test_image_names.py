@@ -1,0 +1,52 @@
+"""Images have one name each, everywhere; those that tests build do not pile up."""
+
+import importlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components.base import IMAGE
+from tinyunet.runtime.mpijob import EXAMPLE
+
+ROOT = Path(__file__).parents[2]
+
+
+def built() -> list[str]:
+    """Names that docker/images.sh gives, as it prints them; the builder does nothing."""
+    said = subprocess.run(
+        [ROOT / "docker" / "images.sh"],
+        env=os.environ | {"BUILDER": "true"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [line.removeprefix("images: ") for line in said.splitlines()]
+
+
+def asked_for() -> set[str]:
+    """Names of our own images in the manifests."""
+    texts = [path.read_text() for path in (ROOT / "k8s").rglob("*.yaml")]
+    return {name for text in texts for name in re.findall(r"image: (\S*tinyunet/\S+)", text)}
+
+
+def test_tasks_and_manifests_ask_for_images_under_the_names_that_are_built() -> None:
+    assert EXAMPLE.image == IMAGE
+    assert {IMAGE} < asked_for() < set(built())
+
+
+def test_of_each_kind_of_archive_the_newest_two_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "cluster")
+    monkeypatch.setenv("TINYUNET_CACHE", str(tmp_path))
+    images = importlib.import_module("images")
+    folder = tmp_path / "cluster" / "images"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("trainer-cpu-3", "trainer-cpu-2", "trainer-cpu-1", "trainer-1")):
+        (folder / f"{name}.tar").touch()
+        os.utime(folder / f"{name}.tar", (1e9 - age, 1e9 - age))
+    images.once("trainer-cpu-4.tar", lambda part: part.touch())
+    assert {path.stem for path in folder.iterdir()} == {"trainer-cpu-4", "trainer-cpu-3", "trainer-1"}
