@@ -15,7 +15,7 @@ from machine import REPOSITORY, run
 MANIFEST = REPOSITORY / "k8s" / "mpijob.yaml"
 UNWANTED = re.compile(
     r"(^|/)(\.git|\.env|id_(rsa|ed25519|ecdsa)|ssh_host_\w+_key|\.pypirc|\.netrc|pip\.conf)(/|$)"
-    r"|\.(tfrecord|keras|PNG)$|^opt/venv/.*/__pycache__/|^(root|tmp)/.*cache"
+    r"|\.(tfrecord|keras|PNG)$|^(root|tmp)/.*cache"
     r"|^var/lib/apt/lists/.|^var/cache/apt/archives/.*\.deb$|^(src|opt/tools)/"
 )
 FOREIGN = re.compile(r"/(matplotlib|mlflow|sklearn|keras|tensorflow|werkzeug|rich|PIL|tensorboard)[^/]*/")

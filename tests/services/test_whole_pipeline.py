@@ -31,7 +31,8 @@ def test_images_on_s3_become_a_champion_on_the_server_that_predicts(
     assert result.returncode == 0, result.stdout + result.stderr
     assert not (tmp_path / "runs" / "mlflow.db").exists(), "the server keeps the runs"
 
-    client = MlflowClient(services.env["MLFLOW_TRACKING_URI"])
+    server = services.env["MLFLOW_TRACKING_URI"]
+    client = MlflowClient(server, registry_uri=server)
     champion = client.get_model_version_by_alias(NAME, "champion")
     found = client.get_run(champion.run_id)
     assert found.info.status == "FINISHED"
