@@ -116,11 +116,17 @@ fmt: setup ## Format, and mend what ruff can
 type: setup ## mypy, strict
 	@.venv/bin/mypy
 
-.PHONY: test test-unit ci
-test: ## Everything but the cluster: lint, types, all tests with coverage
+.PHONY: test test-ranks test-others test-unit ci
+test: ## Everything but the cluster: lint, types, all tests with coverage, two at a time
 	@.ci/setup --browser
-	@$(MAKE) lint type
-	@$(PY) -m pytest --cov --cov-report=term --durations=15 --ignore=tests/cluster $(ARGS)
+	@rm -f .coverage .coverage.*
+	@$(MAKE) -j2 --output-sync=line test-ranks lint type test-others
+	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
+test-ranks: setup ## The tests that start ranks with mpirun or horovodrun
+	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed --cov --cov-report= --durations=5 $(ARGS)
+test-others: setup ## Their complement; ARGS go to pytest
+	@COVERAGE_FILE=.coverage.others $(PY) -m pytest --ignore=tests/distributed --ignore=tests/cluster \
+	  --cov --cov-report= --durations=15 $(ARGS)
 test-unit: setup ## The fast tests only
 	@$(PY) -m pytest tests/unit tests/components $(ARGS)
 ci: ## What CI runs

@@ -24,7 +24,7 @@ from tinyunet.runtime import storage
 from tinyunet.runtime.transfer import whole
 
 KEEP = 2
-DYING_S = 10.0  # that a killed training may take to let go of its checkpoints
+DYING_S = 5.0  # that a killed training may take to let go of its checkpoints
 _NAME = re.compile(r"step-(\d{8})\.npz$")
 
 
