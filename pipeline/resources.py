@@ -62,7 +62,7 @@ class Resources:
         self._place(train)
 
     def _add_environment(self, task: PipelineTask) -> None:
-        """Add what k8s/base makes; optional, so that pods also start on a cluster without it."""
+        """Add what k8s/base makes; optional, so that a task can say what it misses."""
         for name, value in CONSTANTS.items():
             task.set_env_variable(name, value)
         keys = dict(zip(self.secret_keys, SECRET_KEYS, strict=True))

@@ -84,7 +84,8 @@ def _train(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def _run_train(a: Namespace) -> int:
     from tinyunet.runtime.distributed import launched_size
-    from tinyunet.training.launch import Launch, TrainingFailed, default_run_key, launch_local
+    from tinyunet.training.launch import Launch, default_run_key, launch_local
+    from tinyunet.training.local_ranks import TrainingFailed
 
     shorts = {
         k: getattr(a, k) for k in ("steps", "image_size", "precision", "seed") if getattr(a, k) is not None

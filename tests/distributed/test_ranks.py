@@ -67,7 +67,7 @@ def losses(model: Path) -> np.ndarray:
         return np.array([[float(row["loss"]), float(row["dice_loss"])] for row in csv.DictReader(file)])
 
 
-def summary(model: Path) -> dict[str, object]:
+def summary(model: Path) -> dict[str, Any]:
     return dict(json.loads((model / "model.json").read_text()))
 
 
@@ -76,6 +76,9 @@ def test_ranks_take_the_same_20_steps_as_one_process(trained: Callable[[str, int
     one, many = losses(trained("nvidia", 1)), losses(trained("nvidia", ranks))
     assert len(one) == STEPS
     np.testing.assert_allclose(many, one, rtol=1e-5)
+    scores = [summary(trained("nvidia", n))["training"] for n in (1, ranks)]
+    for name in ("validation_dice", "validation_ap", "final_loss"):
+        assert scores[1][name] == pytest.approx(scores[0][name], rel=1e-4), name
     assert summary(trained("nvidia", ranks))["world_size"] == ranks
 
 
@@ -160,7 +163,10 @@ def test_a_stopped_training_keeps_its_last_step_and_resumes_to_the_same_weights(
 
 def test_when_its_starter_is_killed_the_ranks_stop_by_themselves(folder: Path, command: Command) -> None:
     process = subprocess.Popen(
-        command("orphans", 2, "fast"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command("orphans", 2, "fast"), "--set", "steps=100000"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     wait_for(folder / "orphans.checkpoints" / "step-00000005.npz", process)
     ranks = [psutil.Process(rank) for rank in ranks_of(process)]
@@ -168,6 +174,8 @@ def test_when_its_starter_is_killed_the_ranks_stop_by_themselves(folder: Path, c
     process.wait()
     assert len(ranks) == 2
     assert psutil.wait_procs(ranks, timeout=60)[1] == []
+    assert not (folder / "orphans").exists()
+    assert list((folder / "orphans.checkpoints").glob("step-*.npz")), "their last step is kept"
 
 
 def test_a_second_training_on_the_same_checkpoints_is_refused(folder: Path, command: Command) -> None:
@@ -185,7 +193,7 @@ def test_a_second_training_on_the_same_checkpoints_is_refused(folder: Path, comm
         process.terminate()
         process.communicate(timeout=60)
     assert result.returncode == 2
-    assert "another training is writing" in result.stderr
+    assert "another training holds" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 

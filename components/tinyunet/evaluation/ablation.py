@@ -23,6 +23,7 @@ from tinyunet.errors import UserError
 from tinyunet.runtime.quiet import import_tensorflow
 from tinyunet.runtime.transfer import whole
 from tinyunet.training.launch import Launch, launch_local
+from tinyunet.training.local_ranks import TrainingFailed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ ROWS: dict[str, Values] = {
     "published poses": {"poses": "published"},
     "no shifts": {"max_shift": 0.0},
     "no averaged weights": {"ema": 0.0},
-    "constant learning rate": {"schedule": "staircase", "decay_rate": 1.0},
+    "constant learning rate, no warm-up": {"schedule": "staircase", "decay_rate": 1.0},
     "grey levels in -1 to 1": {"normalization": "zero_centered"},
     "no changes of contrast and brightness": {"photometric": 0.0},
     "no warm-up": {"warmup_steps": 0},
@@ -163,9 +164,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = measure(
             study, [BASE, *([PUBLISHED] if a.published else []), *(row for row in ROWS if row != BASE)]
         )
-    except UserError as error:
+    except (UserError, TrainingFailed) as error:
         print(f"ablation: error: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "code", 2)
     with whole(a.out / "ablation.json") as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
     with whole(a.out / "ablation.md") as part:

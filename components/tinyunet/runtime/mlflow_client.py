@@ -45,7 +45,7 @@ def tracking_uri() -> str:
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError(
             "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "
-            f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} to lose the run)"
+            f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} ends with the pod)"
         )
     if urlsplit(uri).scheme in ("", "file"):
         raise UserError(

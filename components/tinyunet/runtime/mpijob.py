@@ -74,7 +74,7 @@ def ending_as_the_job() -> Iterator[None]:
         yield
     except JobFailed as error:
         print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(error.exit_code) from error
+        raise SystemExit(error.exit_code or 1) from error
 
 
 def task_image() -> str:

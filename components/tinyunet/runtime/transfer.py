@@ -18,7 +18,7 @@ from tinyunet.errors import UserError
 THREADS = 8
 QUIET_S = 5.0  # a transfer shorter than this prints nothing; a longer one prints a line this often
 Item = TypeVar("Item")
-_USERINFO = re.compile(r"(\w+://)[^/?#\s\"']+@")
+_USERINFO = re.compile(r"(\w+://)[^/\s\"']+@")
 _SECRET_QUERY = re.compile(
     r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s\"']+", re.I
 )

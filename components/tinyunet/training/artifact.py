@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,10 @@ import numpy as np
 
 import tinyunet
 from tinyunet.config import TrainConfig
+from tinyunet.data.output import writing
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
+from tinyunet.runtime.transfer import whole
 from tinyunet.schema import read_json
 from tinyunet.training.provenance import provenance
 
@@ -96,13 +97,11 @@ def write(out: str, model: "keras.Model", summary: dict[str, Any], history: list
                 storage.push(Path(folder) / name, f"{out.rstrip('/')}/{name}")
         return
     target = Path(out)
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    _fill(part, model, summary, history)
-    if target.is_dir():
-        target.rmdir()  # an empty folder that a launcher made; a full one is not ours to replace
-    part.replace(target)
+    with writing(target), whole(target) as part:
+        part.mkdir(parents=True)
+        _fill(part, model, summary, history)
+        if target.is_dir():
+            target.rmdir()  # an empty folder that a launcher made; a full one is not ours to replace
 
 
 def weights_digest(model: "keras.Model") -> str:

@@ -37,7 +37,7 @@ from tinyunet.training.bench_children import child, last_json, without_ranks
 from tinyunet.training.bench_compute import random_split
 from tinyunet.training.bench_config import BenchConfig
 from tinyunet.training.bench_measure import Case, Key, Values
-from tinyunet.training.launch import mpirun
+from tinyunet.training.local_ranks import mpirun
 from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
 

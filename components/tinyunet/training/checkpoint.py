@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import io
 import json
+import os
 import re
 import time
 import zipfile
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 import keras
 import numpy as np
 
+from tinyunet.data.output import writing
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.transfer import whole
@@ -57,25 +59,6 @@ class Checkpoints:
     def __init__(self, location: str, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         self._location = location.rstrip("/")
         self._variables = [*model.variables, *optimizer.variables]
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep a second training from the same checkpoints on this machine; on S3 the job's name does that.
-
-        Raises:
-            UserError: if another training holds them, a while after it may have been killed.
-        """
-        if storage.is_remote(self._location):
-            yield
-            return
-        path = Path(f"{self._location}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            _lock(file, self._location)
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically, then drop all but the newest two."""
@@ -130,24 +113,51 @@ class Checkpoints:
         return sorted(name for name in names if _NAME.fullmatch(name))
 
 
-def _lock(file: TextIO, location: str) -> None:
+@contextlib.contextmanager
+def alone(location: str) -> Iterator[None]:
+    """Keep a second training from the same checkpoints on this machine; on S3 the job's name does that.
+
+    Raises:
+        UserError: if another training holds them, a while after it may have been killed; if the file system
+            refuses.
+    """
+    if storage.is_remote(location):
+        yield
+        return
+    path = Path(f"{location}.lock")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _locked(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _locked(path: Path) -> TextIO:
     deadline = time.monotonic() + DYING_S
     while True:
+        file = path.open("w")
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file  # and not a file that its last holder has deleted
         except BlockingIOError as error:
             if time.monotonic() > deadline:
+                file.close()
                 raise UserError(
-                    f"another training is writing {location}; wait for its end, or choose another --out"
+                    f"another training holds {path}; wait for its end, or choose another --out"
                 ) from error
             time.sleep(0.2)
+        file.close()
 
 
 def _write(place: str, data: bytes) -> None:
     if storage.is_remote(place):
         storage.write_bytes(place, data)
         return
-    with whole(Path(place)) as part:
+    with writing(Path(place)), whole(Path(place)) as part:
         part.write_bytes(data)
 
 

@@ -1,16 +1,12 @@
 """Start a training on N ranks and follow it: in one process, by mpirun on this machine, or as an MPIJob."""
 
-import ctypes
 import hashlib
 import os
 import re
-import signal
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tinyunet.config import TrainConfig
@@ -18,7 +14,7 @@ from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json, require
 from tinyunet.training import artifact
-from tinyunet.training.stopping import STOP_RANKS
+from tinyunet.training.local_ranks import TrainingFailed, mpirun, run
 
 BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
 LAUNCHERS = ("auto", "local", "mpijob")
@@ -147,24 +143,18 @@ def launch_local(job: Launch) -> dict[str, Any]:
     command = [sys.executable, "-m", "tinyunet", *job.arguments()]
     if job.ranks > 1:
         command = [*mpirun(job.ranks), *command]
-    _run(command)
+    run(command)
     summary = artifact.finished(job.out)
     if summary is None:
         raise TrainingFailed(f"the ranks ended with exit code 0 but {job.out} holds no model.json")
     return summary
 
 
-class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
-    """The ranks ended without a model; the message says how, `code` is their exit code."""
-
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | None) -> dict[str, Any]:
+    from tinyunet.runtime import storage
     from tinyunet.runtime.mpijob import run_mpijob, task_image
     from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods, job_name
+    from tinyunet.runtime.tracking import tracking_uri
 
     require(
         slots_per_worker >= 1 and job.ranks % slots_per_worker == 0,
@@ -172,6 +162,9 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
         slots_per_worker,
         f"a divisor of the world size {job.ranks}",
     )
+    tracking_uri()  # what the ranks will need is missed here, in seconds
+    if storage.is_remote(job.records):
+        storage.exists(f"{job.records}/manifest.json")
     run_mpijob(
         MPIJobSpec(
             name=job_name(job.run_key),
@@ -209,41 +202,3 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     figures = dict(summary["training"])
     figures["mlflow_run_id"] = (summary["mlflow"] or {}).get("run_id")
     return figures
-
-
-def mpirun(ranks: int) -> list[str]:
-    """Give the mpirun command for ranks on this host (root needs Open MPI's explicit consent)."""
-    consent = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    return ["mpirun", *consent, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", "--map-by", "slot"]
-
-
-def _run(command: Sequence[str]) -> None:
-    try:
-        # Its own session: a terminal's Ctrl-C then reaches the ranks once, through `forward`.
-        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
-        ) from error
-
-    asked: list[int] = []
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number if asked or command[0] != "mpirun" else STOP_RANKS)
-        asked.append(number)
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if code and asked:
-        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0])
-    if code:
-        raise TrainingFailed(f"training ended with exit code {code}; its last lines are above", code)
-
-
-def _end_with_parent() -> None:
-    """Let Linux stop the ranks if the process that started them is killed (prctl PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, STOP_RANKS)

@@ -18,9 +18,9 @@ from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.runtime.distributed import World, resolve_precision
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.training import artifact
-from tinyunet.training.checkpoint import Checkpoint, Checkpoints
+from tinyunet.training.checkpoint import Checkpoint, Checkpoints, alone
 from tinyunet.training.inputs import normalization
-from tinyunet.training.optimizer import averaged_weights, build_optimizer
+from tinyunet.training.optimizer import averaged_weights, build_optimizer, take_averages
 from tinyunet.training.progress import Meter
 from tinyunet.training.provenance import provenance
 from tinyunet.training.step import StepResult, TrainStep, validate
@@ -76,17 +76,16 @@ def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
         UserError: for data, configuration or checkpoints that do not fit.
         Stopped: after SIGINT or SIGTERM, with the state saved.
     """
-    finished = job.world.broadcast_object(artifact.finished(job.out) if job.world.is_chief else None)
-    if isinstance(finished, dict):
+    with alone(job.checkpoints) if job.world.is_chief else nullcontext():
+        finished = job.world.broadcast_object(artifact.finished(job.out) if job.world.is_chief else None)
+        if not isinstance(finished, dict):
+            return _Run(job, tracker).execute()
         _refuse_other(job, finished["identity"], job.out)
         if job.world.is_chief:
             print(
                 f"{job.out} already holds this model ({finished['steps']} steps); nothing to do", flush=True
             )
         return finished
-    run = _Run(job, tracker)
-    with run.checkpoints.alone() if job.world.is_chief else nullcontext():
-        return run.execute()
 
 
 class _Run:
@@ -214,7 +213,7 @@ class _Run:
             self.checkpoints.save(Checkpoint(step, self.history, self.job.identity(), self.run_key))
 
     def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        take_averages(self.model, self.optimizer)
         digest = artifact.weights_digest(self.model)
         if self.world.broadcast_object(digest) != digest:
             raise RuntimeError(f"rank {self.world.rank} ended with other weights than rank 0; this is a bug")

@@ -61,15 +61,18 @@ def build_optimizer(config: TrainConfig, precision: str) -> keras.optimizers.Opt
     return optimizer
 
 
+def take_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Put the averages in the place of the weights, where they are kept and a step has been taken."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.use_ema and int(optimizer.iterations.numpy()):
+        optimizer.finalize_variable_values(model.trainable_variables)
+
+
 @contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Let the model have its averaged weights for a while, as at its end; nothing where none are kept."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if not (inner.use_ema and int(optimizer.iterations.numpy())):
-        yield
-        return
     raw = [variable.numpy() for variable in model.trainable_variables]
-    optimizer.finalize_variable_values(model.trainable_variables)
+    take_averages(model, optimizer)
     try:
         yield
     finally:

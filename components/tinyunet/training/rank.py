@@ -1,12 +1,13 @@
 """What one process of a training does: join the ranks, get the records, train, leave together."""
 
+import signal
 import sys
 
 from tinyunet.runtime.distributed import init
 from tinyunet.schema import require
 from tinyunet.training.inputs import local_records
 from tinyunet.training.launch import Launch
-from tinyunet.training.stopping import Stopped
+from tinyunet.training.stopping import STOP_RANKS, Stopped
 
 
 def run_rank(launch: Launch) -> int:
@@ -14,6 +15,7 @@ def run_rank(launch: Launch) -> int:
     from tinyunet.runtime.tracking import NullTracker, Tracker
     from tinyunet.training.loop import Job, train
 
+    signal.signal(STOP_RANKS, signal.default_int_handler)  # before the first step there is nothing to keep
     world = init()
     batch = launch.config.global_batch
     require(batch % world.size == 0, "world size", world.size, f"a divisor of the global batch {batch}")

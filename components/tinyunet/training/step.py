@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from tinyunet.config import TrainConfig
 from tinyunet.data.dataset import Batch, Split
+from tinyunet.errors import UserError
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, value_and_weights
 from tinyunet.model.unet import Forward
 from tinyunet.runtime.distributed import World
@@ -109,6 +110,11 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         dice += float(scores[split.defective[index]].sum())
         largest[index] = logits.numpy().max((1, 2, 3))
     total = world.sum(tf.constant([*sums, dice, *largest], tf.float32)).numpy()
+    if not np.isfinite(total).all():
+        raise UserError(
+            "a validation score is not finite; expected finite weights: lower learning_rate or use "
+            "precision=float32"
+        )
     values, largest = Sums(*total[: len(sums)]), total[len(sums) + 1 :]
     return Validation(
         loss=float(dice_loss(values) + bce_loss(values)),

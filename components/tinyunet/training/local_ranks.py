@@ -1,0 +1,63 @@
+"""Processes of a training on this machine: mpirun's command, their signals and their end."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from types import FrameType
+
+from tinyunet.errors import UserError
+from tinyunet.training.stopping import STOP_RANKS
+
+
+class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
+    """The ranks ended without a model; the message says how, `code` is their exit code."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def mpirun(ranks: int) -> list[str]:
+    """Give the mpirun command for ranks on this host (root needs Open MPI's explicit consent)."""
+    consent = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    return ["mpirun", *consent, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", "--map-by", "slot"]
+
+
+def run(command: Sequence[str]) -> None:
+    """Run one rank, or mpirun with all of them, to its end; signals reach them as a request to stop.
+
+    Raises:
+        UserError: if mpirun is not installed.
+        TrainingFailed: with their exit code, or 128 + the number of the signal.
+    """
+    try:
+        # Its own session: a terminal's Ctrl-C then reaches the ranks once, through `forward`.
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
+        ) from error
+
+    asked: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        process.send_signal(number if asked or command[0] != "mpirun" else STOP_RANKS)
+        asked.append(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if code and asked:
+        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0])
+    if code:
+        raise TrainingFailed(f"training ended with exit code {code}; its last lines are above", code)
+
+
+def _end_with_parent() -> None:
+    """Let Linux stop the ranks if the process that started them is killed (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, STOP_RANKS)
