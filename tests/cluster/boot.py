@@ -273,13 +273,17 @@ class Cluster:
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps([gpus]))
 
     def _disks(self) -> None:
-        """Offer volumes for claims: there is no provisioner here."""
+        """Offer volumes for claims: there is no provisioner here; the scheduler binds them with their pod."""
+        default = {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+        binding = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
+        kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": default}
+        self.apply(kind | binding)
         for number in range(DISKS):
             folder = self.state / "disks" / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o777)
             size = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}
-            spec = size | {"hostPath": {"path": str(folder)}, "storageClassName": ""}
+            spec = size | {"hostPath": {"path": str(folder)}, "storageClassName": "local"}
             meta = {"name": f"disk-{number}"}
             self.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec})
 

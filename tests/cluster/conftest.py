@@ -93,6 +93,8 @@ def mounted_environment(cluster: Cluster, namespace: str) -> WorkerPods:
         claim = {"claimName": name, "readOnly": True}
         volumes.append({"name": f"host-{number}", "persistentVolumeClaim": claim})
         mounts.append({"name": f"host-{number}", "mountPath": str(path), "readOnly": True})
+    bound = ("wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all", "--timeout=60s")
+    cluster.kubectl("-n", namespace, *bound)
     return WorkerPods(volumes=volumes, volume_mounts=mounts)
 
 
