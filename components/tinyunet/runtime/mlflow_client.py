@@ -205,6 +205,6 @@ def _reason(error: BaseException) -> str:
     if any(word in text for word in ("Max retries", "Connection", "timed out", "resolve")):
         return (
             "no MLflow server answers there; start it (make services starts one on this machine), "
-            "correct the address, or unset the variable to use runs/mlflow.db"
+            "or correct the address"
         )
     return redact(text)[:300]

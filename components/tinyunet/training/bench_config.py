@@ -15,7 +15,7 @@ class BenchConfig(Config):
     Attributes:
         image_size: Side in pixels that the model works on, a multiple of 16.
         rounds: Interleaved repetitions; medians over them are reported.
-        seconds: Wall time of each measurement, at least; and at least two calls.
+        seconds: Wall time of each measurement, at least; two calls at least, of start, memory, convert one.
         ranks: Ranks that are compared with one rank; 1 leaves that comparison out.
         only: Groups to measure, separated by commas; empty is all.
     """
