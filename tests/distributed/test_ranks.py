@@ -21,7 +21,7 @@ SETTINGS = [
     "image_size=32",
     "precision=float32",
     "deterministic=true",
-    "checkpoint_every=5",
+    "checkpoint_every=1000",
     "validate_every=0",
 ]
 Command = Callable[[str, int, str], list[str]]
@@ -50,16 +50,24 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path, command: Command) -> Callable[[str, int], Path]:
-    """Train once per (preset, ranks); give the model folder."""
+    """Train once per (preset, ranks), two ranks of nvidia by horovodrun; give the model folder."""
 
     def get(preset: str, ranks: int) -> Path:
         out = folder / f"{preset}-{ranks}"
         if not out.exists():
-            result = run(command(out.name, ranks, preset), folder)
+            line = command(out.name, ranks, preset)
+            result = run(by_horovodrun(line) if (preset, ranks) == ("nvidia", 2) else line, folder)
             assert result.returncode == 0, result.stdout + result.stderr
         return out
 
     return get
+
+
+def by_horovodrun(line: list[str]) -> list[str]:
+    """The same training as N ranks of horovodrun, each of them one process."""
+    place = line.index("--ranks")
+    horovodrun = str(Path(sys.executable).with_name("horovodrun"))
+    return [horovodrun, "--mpi", "-np", line[place + 1], *line[:place], *line[place + 2 :]]
 
 
 def losses(model: Path) -> np.ndarray:
@@ -101,26 +109,6 @@ def test_only_rank_0_prints_and_a_finished_model_is_not_trained_again(
     assert summary(folder / "fast-2") == before
 
 
-def test_a_kill_in_the_middle_and_the_same_command_end_with_the_uninterrupted_weights(
-    folder: Path, trained: Callable[[str, int], Path], command: Command
-) -> None:
-    expected = summary(trained("fast", 2))["weights_digest"]
-    process = subprocess.Popen(
-        command("killed", 2, "fast"), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    wait_for(folder / "killed.checkpoints" / "step-00000005.npz", process)
-    os.kill(ranks_of(process)[1], signal.SIGKILL)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode != 0, output
-    assert not (folder / "killed").exists(), "an interrupted training must not look finished"
-    again = run(command("killed", 2, "fast"), folder)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "steps 0 to" not in again.stdout, "it must resume, not start over"
-    assert summary(folder / "killed")["weights_digest"] == expected
-    assert len(losses(folder / "killed")) == STEPS
-    assert not (folder / "killed.checkpoints").exists()
-
-
 def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2(
     folder: Path, command: Command
 ) -> None:
@@ -131,18 +119,76 @@ def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2
     assert not (folder / "uneven").exists()
 
 
-@pytest.mark.parametrize(("ranks", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_a_stopped_training_keeps_its_last_step_and_resumes_to_the_same_weights(
-    folder: Path,
-    trained: Callable[[str, int], Path],
-    command: Command,
-    ranks: int,
-    number: signal.Signals,
+    folder: Path, trained: Callable[[str, int], Path], command: Command
 ) -> None:
-    expected = summary(trained("fast", ranks))["weights_digest"]
-    out = f"stopped-{ranks}-{number.name}"
-    line = [*command(out, ranks, "fast"), "--set", "checkpoint_every=1000"]
-    process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    line = command("stopped", 1, "fast")
+    step = stop(line, folder, signal.SIGTERM)
+    kept = [path.name for path in (folder / "stopped.checkpoints").iterdir()]
+    assert kept == [f"step-{step:08d}.npz"]
+    again = run(line, folder)
+    assert again.returncode == 0, again.stderr
+    assert f"steps {step} to {STEPS}" in again.stdout
+    assert summary(folder / "stopped")["weights_digest"] == summary(trained("fast", 1))["weights_digest"]
+    assert np.array_equal(losses(folder / "stopped"), losses(trained("fast", 1))), "history is whole"
+
+
+def test_ranks_stopped_and_then_killed_end_with_the_uninterrupted_weights(
+    folder: Path, trained: Callable[[str, int], Path], command: Command
+) -> None:
+    """Ctrl-C, the same command again, kill -9 of a rank, and the same command again."""
+    line = command("killed", 2, "fast")
+    step = stop(line, folder, signal.SIGINT)
+
+    process = start([*line, "--set", "checkpoint_every=5"], folder)
+    wait_for(folder / "killed.checkpoints" / f"step-{5 * (step // 5 + 1):08d}.npz", process)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0, output
+    assert not (folder / "killed").exists(), "an interrupted training must not look finished"
+
+    again = run(line, folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    resumed = re.search(rf"steps (\d+) to {STEPS}", again.stdout)
+    assert resumed, again.stdout
+    assert int(resumed[1]) > step, "it must go on where the killed one was"
+    assert summary(folder / "killed")["weights_digest"] == summary(trained("fast", 2))["weights_digest"]
+    assert len(losses(folder / "killed")) == STEPS
+    assert not (folder / "killed.checkpoints").exists()
+
+
+def test_a_training_is_alone_with_its_checkpoints_and_ends_with_its_starter(
+    folder: Path, command: Command
+) -> None:
+    line = [*command("busy", 2, "fast"), "--set", "steps=100000", "--set", "checkpoint_every=5"]
+    process = start(line, folder)
+    wait_for(folder / "busy.checkpoints" / "step-00000005.npz", process)
+    second = run([*command("busy", 1, "fast"), "--set", "steps=100000"], folder)
+    assert second.returncode == 2
+    assert "another training holds" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1, second.stderr
+
+    ranks = [psutil.Process(rank) for rank in ranks_of(process)]
+    process.kill()
+    process.communicate()
+    assert len(ranks) == 2
+    assert psutil.wait_procs(ranks, timeout=60)[1] == []
+    assert not (folder / "busy").exists()
+    assert list((folder / "busy.checkpoints").glob("step-*.npz")), "their last step is kept"
+
+
+def test_horovodrun_starts_the_same_ranks(trained: Callable[[str, int], Path]) -> None:
+    """`trained` starts these two by horovodrun; their steps are compared with one process above."""
+    assert summary(trained("nvidia", 2))["world_size"] == 2
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stop(command: list[str], folder: Path, number: signal.Signals) -> int:
+    """Send a signal to a training after its first step; give the step that it kept."""
+    process = start(command, folder)
     assert process.stdout is not None
     with process.stdout as lines:
         for text in lines:
@@ -151,72 +197,9 @@ def test_a_stopped_training_keeps_its_last_step_and_resumes_to_the_same_weights(
         process.send_signal(number)
         output = lines.read()
     assert process.wait(timeout=120) == 128 + number
-    step = re.search(r"stopped after step (\d+); the same command resumes", output)
-    assert step, output
-    kept = [path.name for path in (folder / f"{out}.checkpoints").iterdir()]
-    assert kept == [f"step-{int(step[1]):08d}.npz"]
-    again = run(line, folder)
-    assert again.returncode == 0, again.stderr
-    assert f"steps {step[1]} to {STEPS}" in again.stdout
-    assert summary(folder / out)["weights_digest"] == expected
-
-
-def test_when_its_starter_is_killed_the_ranks_stop_by_themselves(folder: Path, command: Command) -> None:
-    process = subprocess.Popen(
-        [*command("orphans", 2, "fast"), "--set", "steps=100000"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(folder / "orphans.checkpoints" / "step-00000005.npz", process)
-    ranks = [psutil.Process(rank) for rank in ranks_of(process)]
-    process.kill()
-    process.wait()
-    assert len(ranks) == 2
-    assert psutil.wait_procs(ranks, timeout=60)[1] == []
-    assert not (folder / "orphans").exists()
-    assert list((folder / "orphans.checkpoints").glob("step-*.npz")), "their last step is kept"
-
-
-def test_a_second_training_on_the_same_checkpoints_is_refused(folder: Path, command: Command) -> None:
-    process = subprocess.Popen(
-        [*command("busy", 1, "fast"), "--set", "steps=100000"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        wait_for(folder / "busy.checkpoints" / "step-00000005.npz", process)
-        result = run([*command("busy", 1, "fast"), "--set", "steps=100000"], folder)
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
-    assert result.returncode == 2
-    assert "another training holds" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-
-
-def test_deterministic_trainings_of_one_seed_have_one_digest(
-    folder: Path, trained: Callable[[str, int], Path], command: Command
-) -> None:
-    result = run(command("twin", 1, "fast"), folder)
-    assert result.returncode == 0, result.stderr
-    assert summary(folder / "twin")["weights_digest"] == summary(trained("fast", 1))["weights_digest"]
-    assert np.array_equal(losses(folder / "twin"), losses(trained("fast", 1)))
-
-
-def test_horovodrun_starts_the_same_ranks(
-    folder: Path, trained: Callable[[str, int], Path], command: Command
-) -> None:
-    horovodrun = Path(sys.executable).with_name("horovodrun")
-    line = command("horovodrun", 1, "fast")
-    place = line.index("--ranks")
-    del line[place : place + 2]
-    result = run([str(horovodrun), "--mpi", "-np", "2", *line], folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert summary(folder / "horovodrun")["world_size"] == 2
-    assert summary(folder / "horovodrun")["weights_digest"] == summary(trained("fast", 2))["weights_digest"]
+    kept = re.search(r"stopped after step (\d+); the same command resumes", output)
+    assert kept, output
+    return int(kept[1])
 
 
 def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:

@@ -53,6 +53,29 @@ def test_a_split_holds_what_was_ingested(raw: Path, records: Path) -> None:
         np.testing.assert_array_equal(mask, np.asarray(Image.open(path)) if path.exists() else 0 * mask)
 
 
+def test_tensorflow_is_called_from_the_calling_thread_alone(
+    records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The type dispatch of its Python functions can crash when two threads enter it at once."""
+    import tensorflow as tf
+
+    threads = set()
+    dataset, iterate = tf.data.TFRecordDataset, tf.data.Dataset.as_numpy_iterator
+
+    def opened(*args: object, **kwargs: object) -> object:
+        threads.add(threading.current_thread())
+        return dataset(*args, **kwargs)
+
+    def iterated(self: object) -> object:
+        threads.add(threading.current_thread())
+        return iterate(self)
+
+    monkeypatch.setattr(tf.data, "TFRecordDataset", opened)
+    monkeypatch.setattr(tf.data.Dataset, "as_numpy_iterator", iterated)
+    load_split(records, "train", 32)
+    assert threads == {threading.current_thread()}
+
+
 def test_train_and_validation_share_no_image(records: Path) -> None:
     names = [set(load_split(records, split, 32).names) for split in ("train", "validation", "test")]
     assert sum(map(len, names)) == len(set.union(*names)) == 40

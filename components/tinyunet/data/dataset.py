@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
         )
     shards = manifest["splits"][split]["shards"]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = pool.map(lambda shard: _read_shard(records / shard["file"], shard, image_size, verify), shards)
-        items = [record for found in read for record in found]
+        list(pool.map(lambda shard: check_shard(records, shard, verify=verify), shards))
+        items = [record for shard in shards for record in _read_shard(records, shard, image_size, pool)]
     return Split(
         split,
         np.stack([item.image for item in items]),
@@ -174,21 +174,22 @@ def _check(split: Split, config: TrainConfig, world_size: int) -> None:
         )
 
 
-def _read_shard(path: Path, shard: dict[str, Any], size: int, verify: bool) -> list[Record]:
+def _read_shard(records: Path, shard: dict[str, Any], size: int, pool: Executor) -> list[Record]:
+    """Read one shard; TensorFlow is called from this thread alone, as its dispatch is not safe in several."""
     import tensorflow as tf
 
-    check_shard(path.parent, shard, verify=verify)
+    path = records / shard["file"]
     dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20)
     try:
-        records = [_shrink(parse(item), size) for item in dataset.as_numpy_iterator()]
+        items = list(pool.map(lambda item: _shrink(parse(item), size), dataset.as_numpy_iterator()))
     except (tf.errors.DataLossError, ValueError, tf.errors.InvalidArgumentError) as error:
         text = " ".join(str(error).split())[:120]
         raise UserError(f"{path} is damaged ({text}); remove the folder and convert again") from error
-    if len(records) != shard["images"]:
+    if len(items) != shard["images"]:
         raise UserError(
-            f"{path} holds {len(records)} images, not {shard['images']}; remove the folder and convert again"
+            f"{path} holds {len(items)} images, not {shard['images']}; remove the folder and convert again"
         )
-    return records
+    return items
 
 
 def _shrink(record: Record, size: int) -> Record:

@@ -67,8 +67,9 @@ class Study:
         """Train a row's model, if it is not there; give its folder."""
         config = self.configuration(row, seed)
         out = self.folder / "models" / f"{config.digest()}-fold{seed}"
-        records = str(self.folder / f"records{seed}")
-        launch_local(Launch(records=records, out=str(out), config=config, run_key=out.name))
+        if not (out / "model.json").is_file():
+            records = str(self.folder / f"records{seed}")
+            launch_local(Launch(records=records, out=str(out), config=config, run_key=out.name))
         return out
 
 

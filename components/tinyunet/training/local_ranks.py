@@ -20,9 +20,13 @@ class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it pr
 
 
 def mpirun(ranks: int) -> list[str]:
-    """Give the mpirun command for ranks on this host (root needs Open MPI's explicit consent)."""
+    """Give the mpirun command for ranks on this host.
+
+    A rank that waits yields its core: the others compute on the same ones. Root needs Open MPI's consent.
+    """
     consent = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    return ["mpirun", *consent, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", "--map-by", "slot"]
+    shared = ["--oversubscribe", "--bind-to", "none", "--map-by", "slot", "--mca", "mpi_yield_when_idle", "1"]
+    return ["mpirun", *consent, "-np", str(ranks), *shared]
 
 
 def run(command: Sequence[str]) -> None:
