@@ -109,8 +109,8 @@ lock: setup ## Resolve requirements.lock anew from pyproject.toml
 	  --no-header --all-extras pyproject.toml -o requirements.lock
 
 .PHONY: lint fmt type
-lint: setup ## ruff: rules and format
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+lint: setup ## ruff: rules and format; hadolint
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/hadolint docker/Dockerfile
 fmt: setup ## Format, and mend what ruff can
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 type: setup ## mypy, strict

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from boot import Cluster
 from conftest import Running, Shell, items, nothing_runs, until
+from kubernetes import watch
+from kubernetes.client import ApiException, CustomObjectsApi
 
 from tinyunet.runtime.mpijob import JobFailed, MPIJobSpec, run_mpijob
+from tinyunet.runtime.mpijob_client import Cluster as Client
 
 SECCOMP = {"type": "RuntimeDefault"}
 LAUNCH = Path(__file__).with_name("launch.py")
@@ -129,3 +132,27 @@ def test_a_restarted_api_server_costs_no_line_and_no_job(cluster: Cluster, shell
     said = [line for line in running.lines if line.startswith("line-0-")]
     assert said == [f"line-0-{number}" for number in range(1, 31)]
     assert running.lines[-1].endswith("succeeded")
+
+
+def test_expired_watches_cost_no_line_and_no_job(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every watch of this launcher begins at a version that the API server answers with 410 Gone."""
+    statuses = []
+    wait = Client.wait
+
+    def from_a_forgotten_version(self: Client, name: str, version: str, *, seconds: int) -> None:
+        place = ("kubeflow.org", "v2beta1", self.namespace, "mpijobs")
+        objects = CustomObjectsApi().list_namespaced_custom_object
+        stream = watch.Watch().stream(objects, *place, resource_version="1", timeout_seconds=5)
+        with pytest.raises(ApiException) as refused:
+            next(stream)
+        statuses.append(refused.value.status)
+        wait(self, name, "1", seconds=seconds)
+
+    monkeypatch.setattr(Client, "wait", from_a_forgotten_version)
+    lines: list[str] = []
+    run_mpijob(
+        shell.job('for i in 1 2 3; do echo "line-$OMPI_COMM_WORLD_RANK-$i"; sleep 1; done'), log=lines.append
+    )
+    assert set(statuses) == {410}
+    assert [line for line in lines if line.startswith("line-0-")] == [f"line-0-{i}" for i in (1, 2, 3)]
+    assert lines[-1].endswith("succeeded")
