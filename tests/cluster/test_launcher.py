@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from boot import Cluster
 from conftest import Running, Shell, items, nothing_runs, until
-from kubernetes import watch
-from kubernetes.client import ApiException, CustomObjectsApi
 
 from tinyunet.runtime.mpijob import JobFailed, MPIJobSpec, run_mpijob
 from tinyunet.runtime.mpijob_client import Cluster as Client
@@ -136,6 +134,9 @@ def test_a_restarted_api_server_costs_no_line_and_no_job(cluster: Cluster, shell
 
 def test_expired_watches_cost_no_line_and_no_job(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every watch of this launcher begins at a version that the API server answers with 410 Gone."""
+    from kubernetes import watch  # it reads KUBECONFIG when it is imported: not before the cluster is up
+    from kubernetes.client import ApiException, CustomObjectsApi
+
     statuses = []
     wait = Client.wait
 
