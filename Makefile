@@ -122,10 +122,10 @@ test: ## Everything but the cluster: lint, types, all tests with coverage, two a
 	@rm -f .coverage .coverage.*
 	@$(MAKE) -j2 test-ranks lint type test-others
 	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
-test-ranks: setup ## The tests that start ranks with mpirun or horovodrun
-	@COVERAGE_FILE=.coverage.ranks $(PY) -u -m pytest -v tests/distributed --cov --cov-report= --durations=5
+test-ranks: setup ## The tests that start ranks with mpirun or horovodrun, and those of the pipeline
+	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed tests/pipeline --cov --cov-report= --durations=5
 test-others: setup ## All the others; ARGS go to pytest
-	@COVERAGE_FILE=.coverage.others $(PY) -m pytest --ignore=tests/distributed --ignore=tests/cluster \
+	@COVERAGE_FILE=.coverage.others $(PY) -m pytest --ignore=tests/distributed --ignore=tests/pipeline --ignore=tests/cluster \
 	  --cov --cov-report= --durations=15 $(ARGS)
 test-unit: setup ## The fast tests only
 	@$(PY) -m pytest tests/unit tests/components $(ARGS)

@@ -1,14 +1,11 @@
 """Training with everything on a real MinIO: records in, checkpoints and model out, killed and resumed."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tinyunet.errors import UserError
@@ -56,7 +53,7 @@ def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     wait_for(f"{out}.checkpoints/step-00000003.npz", process)
-    os.kill(rank_of(process), signal.SIGKILL)
+    process.kill()
     process.communicate(timeout=60)
     assert not storage.exists(f"{out}/model.json")
     again = run(command(remote_records, out), tmp_path)
@@ -97,12 +94,6 @@ def test_missing_records_are_one_line_and_exit_code_2(prefix: str, tmp_path: Pat
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert storage.list_objects(f"{prefix}/model") == []
-
-
-def rank_of(process: subprocess.Popen[str]) -> int:
-    """Process id of the one rank: the child of `tinyunet train`."""
-    (rank,) = psutil.Process(process.pid).children()
-    return rank.pid
 
 
 def wait_for(uri: str, process: subprocess.Popen[str]) -> None:
