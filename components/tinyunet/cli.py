@@ -13,6 +13,7 @@ from tinyunet.runtime.quiet import import_tensorflow
 from tinyunet.training.bench_config import GROUPS, BenchConfig
 
 Command = Callable[[Namespace], int | None]
+SHORTS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")  # of train's --set
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
@@ -66,7 +67,7 @@ def _train(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     p.add_argument("records", help="folder or s3:// of TFRecords, or a source of images as for ingest")
     p.add_argument("--out", required=True, help="model folder to write, local or s3://")
     p.add_argument("--preset", default=TrainConfig.preset, help=f"recipe: {', '.join(sorted(PRESETS))}")
-    for name in ("steps", "image_size", "precision", "seed"):
+    for name in SHORTS:
         p.add_argument(f"--{name.replace('_', '-')}", help="short for --set " + name + "=…")
     p.add_argument(
         "--deterministic", action="store_true", help="same seed and machine, same weights, bit for bit"
@@ -87,9 +88,7 @@ def _run_train(a: Namespace) -> int:
     from tinyunet.training.launch import Launch, default_run_key, launch_local
     from tinyunet.training.local_ranks import TrainingFailed
 
-    shorts = {
-        k: getattr(a, k) for k in ("steps", "image_size", "precision", "seed") if getattr(a, k) is not None
-    }
+    shorts = {k: getattr(a, k) for k in SHORTS if getattr(a, k) is not None}
     deterministic = {"deterministic": True} if a.deterministic else {}
     config = preset(a.preset).replace(shorts | deterministic | _pairs(a.set))
     launch = Launch(

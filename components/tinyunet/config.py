@@ -56,7 +56,10 @@ class TrainConfig(Config):
         preset: Name of the recipe that the other values started from.
         image_size: Side in pixels that images are resized to (area average), a multiple of 16.
         steps: Optimizer steps, each on one global batch.
-        global_batch: Images per step over all ranks; world size must divide it.
+        global_batch: Images per step over all ranks; world size times `accumulate` must divide it.
+        accumulate: Micro-batches that a rank's share of a batch is cut into: so much less memory for
+            activations, one more forward pass, the same step.
+        compression: What gradients travel as between ranks: `none`, or `fp16`, half the bytes.
         seed: Of the initial weights, the order of images and the augmentation.
         precision: Keras dtype policy; `auto` is the fastest safe one on this device.
         deterministic: Same seed and machine give the same weights, bit for bit.
@@ -84,6 +87,8 @@ class TrainConfig(Config):
     image_size: int = 512
     steps: int = 250
     global_batch: int = 16
+    accumulate: int = 1
+    compression: Literal["none", "fp16"] = "none"
     seed: int = 0
     precision: Precision = "auto"
     deterministic: bool = False
@@ -113,8 +118,14 @@ class TrainConfig(Config):
             self.image_size,
             "a multiple of 16, at least 32 (four 2×2 poolings)",
         )
-        for name in ("steps", "global_batch", "checkpoint_every", "decay_steps"):
+        for name in ("steps", "global_batch", "accumulate", "checkpoint_every", "decay_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(
+            self.global_batch % self.accumulate == 0,
+            "accumulate",
+            self.accumulate,
+            f"a divisor of the global batch {self.global_batch}",
+        )
         for name in ("validate_every", "warmup_steps", "clip_norm", "weight_decay", "photometric"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")

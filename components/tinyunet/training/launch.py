@@ -116,6 +116,19 @@ def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     return find_preset(name).replace(kept)
 
 
+def check_shares(config: TrainConfig, ranks: int) -> None:
+    """Refuse a world whose ranks, or whose micro-batches, would not be equal parts of the global batch."""
+    batch = config.global_batch
+    require(ranks >= 1 and batch % ranks == 0, "world size", ranks, f"a divisor of the global batch {batch}")
+    share = batch // ranks
+    require(
+        share % config.accumulate == 0,
+        "accumulate",
+        config.accumulate,
+        f"a divisor of a rank's {share} images per step",
+    )
+
+
 def default_run_key(out: str) -> str:
     """Name the run of an output place: its last part and a digest of the whole, safe in file names."""
     place = out if "://" in out else str(Path(out).resolve())
@@ -133,13 +146,7 @@ def launch_local(job: Launch) -> dict[str, Any]:
         UserError: if mpirun is missing.
         TrainingFailed: if a rank ends with another exit code than 0.
     """
-    batch = job.config.global_batch
-    require(
-        job.ranks >= 1 and batch % job.ranks == 0,
-        "world size",
-        job.ranks,
-        f"a divisor of the global batch {batch}",
-    )
+    check_shares(job.config, job.ranks)
     command = [sys.executable, "-m", "tinyunet", *job.arguments()]
     if job.ranks > 1:
         command = [*mpirun(job.ranks), *command]

@@ -4,9 +4,8 @@ import signal
 import sys
 
 from tinyunet.runtime.distributed import init
-from tinyunet.schema import require
 from tinyunet.training.inputs import local_records
-from tinyunet.training.launch import Launch
+from tinyunet.training.launch import Launch, check_shares
 from tinyunet.training.stopping import STOP_RANKS, Stopped
 
 
@@ -17,8 +16,7 @@ def run_rank(launch: Launch) -> int:
 
     signal.signal(STOP_RANKS, signal.default_int_handler)  # before the first step there is nothing to keep
     world = init()
-    batch = launch.config.global_batch
-    require(batch % world.size == 0, "world size", world.size, f"a divisor of the global batch {batch}")
+    check_shares(launch.config, world.size)
     records = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
     job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
     try:

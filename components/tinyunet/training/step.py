@@ -36,7 +36,8 @@ class TrainStep:
 
     The loss is a function of sums over the global batch: forward on each rank's images, sum over ranks,
     gradient with respect to the sums, backward from there, gradients summed over ranks. So 1×16, 2×8
-    and 4×4 (ranks × images) take the same step.
+    and 4×4 (ranks × images) take the same step. With `accumulate` a rank does that for its micro-batches
+    one after another: a forward pass for the sums, then one more with its backward pass.
     """
 
     def __init__(
@@ -56,15 +57,21 @@ class TrainStep:
     def _step(
         self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, stop: tf.Tensor
     ) -> StepResult:
-        grey = tf.cast(images, tf.float32) * gain[:, None, None] + bias[:, None, None]
-        targets = tf.cast(masks, tf.float32)[..., None] / 255.0
-        with tf.GradientTape() as tape:
-            local = batch_sums(self._model(grey[..., None], training=True), targets)
+        parts = (images, masks, gain, bias)
+        if (count := self._config.accumulate) > 1:
+            parts = tuple(tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts)
+            local = self._accumulated_sums(parts)
+        else:
+            with tf.GradientTape() as tape:
+                local = self._sums(*parts)
         total, stopping = tf.split(self._world.sum(tf.concat([local, [stop]], 0)), [len(Sums._fields), 1])
         loss, weights = value_and_weights(self._config.loss, total)
         scale = self._loss_scale()
-        local_gradients = tape.gradient(local, self._weights, output_gradients=weights * scale)
-        gradients = self._world.sum_all(local_gradients)
+        if count > 1:
+            mine = self._accumulated_gradients(parts, weights * scale)
+        else:
+            mine = tape.gradient(local, self._weights, output_gradients=weights * scale)
+        gradients = self._world.sum_all(mine, compression=self._config.compression)
         decay = self._config.weight_decay
         if decay:
             gradients = [g + decay * scale * v for g, v in zip(gradients, self._weights, strict=True)]
@@ -74,6 +81,31 @@ class TrainStep:
         rate = tf.convert_to_tensor(self._optimizer.learning_rate)
         self._optimizer.apply(gradients, self._model.trainable_variables)
         return StepResult(loss + l2, bce_loss(sums), dice_loss(sums), l2, norm, rate, stopping[0])
+
+    def _sums(self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        grey = tf.cast(images, tf.float32) * gain[:, None, None] + bias[:, None, None]
+        targets = tf.cast(masks, tf.float32)[..., None] / 255.0
+        return batch_sums(self._model(grey[..., None], training=True), targets)
+
+    def _accumulated_sums(self, parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Sum over micro-batches, the first axis of every part; one at a time is in memory."""
+        each = tf.map_fn(
+            lambda part: self._sums(*part), parts, fn_output_signature=tf.float32, parallel_iterations=1
+        )
+        return tf.reduce_sum(each, 0)
+
+    def _accumulated_gradients(self, parts: tuple[tf.Tensor, ...], weights: tf.Tensor) -> list[tf.Tensor]:
+        def add(index: tf.Tensor, *gradients: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            with tf.GradientTape() as tape:
+                local = self._sums(*(part[index] for part in parts))
+            more = tape.gradient(local, self._weights, output_gradients=weights)
+            return (index + 1, *(a + b for a, b in zip(gradients, more, strict=True)))
+
+        start = (tf.constant(0), *map(tf.zeros_like, self._weights))
+        _, *gradients = tf.while_loop(
+            lambda index, *_: index < self._config.accumulate, add, start, parallel_iterations=1
+        )
+        return list(gradients)
 
     def _loss_scale(self) -> tf.Tensor:
         if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):

@@ -1,0 +1,33 @@
+"""Gradients that travel as float16 between two real ranks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tinyunet.training.local_ranks import mpirun
+
+FINE = 1 + 2**-12  # float16 has 11 bits: it rounds this to 1
+PROGRAM = f"""
+import json
+import tensorflow as tf
+from tinyunet.runtime.distributed import init
+
+world = init()
+tensors = [tf.constant([{FINE}, 3.0]), tf.constant([[float(world.rank)]])]
+sums = {{}}
+for kind in ("none", "fp16"):
+    sums[kind] = [t.numpy().tolist() for t in world.sum_all(tensors, compression=kind)]
+if world.is_chief:
+    print(json.dumps(sums))
+world.shutdown()
+"""
+
+
+def test_float16_is_what_travels_and_float32_what_comes_out(tmp_path: Path) -> None:
+    command = [*mpirun(2), sys.executable, "-c", PROGRAM]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    sums = json.loads(result.stdout.strip().splitlines()[-1])
+    assert sums["none"] == [[2 * FINE, 6.0], [[1.0]]]
+    assert sums["fp16"] == [[2.0, 6.0], [[1.0]]]

@@ -1,0 +1,55 @@
+"""Micro-batches: the step of the whole batch, whichever way the loss mixes its images."""
+
+import numpy as np
+import pytest
+
+from tinyunet.config import FAST, NVIDIA, TrainConfig
+from tinyunet.data.dataset import Batch
+from tinyunet.errors import UserError
+from tinyunet.model.unet import build_unet
+from tinyunet.runtime.distributed import World
+from tinyunet.training.launch import check_shares
+from tinyunet.training.optimizer import build_optimizer
+from tinyunet.training.step import TrainStep
+
+SIZE, IMAGES = 32, 8
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    """Eight images; the defects are in the first and the sixth, so that micro-batches differ."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (IMAGES, SIZE, SIZE), dtype=np.uint8)
+    masks = np.zeros_like(images)
+    masks[0, 8:20, 8:20] = masks[5, :6, 20:] = 255
+    gain, bias = rng.uniform(0.9, 1.1, IMAGES), rng.uniform(-5, 5, IMAGES)
+    return Batch(images, masks, gain.astype(np.float32), bias.astype(np.float32), tuple("abcdefgh"))
+
+
+def losses(config: TrainConfig, batch: Batch) -> list[float]:
+    model = build_unet(SIZE, seed=1, precision="float32")
+    step = TrainStep(model, build_optimizer(config, "float32"), config, World())
+    return [float(step(batch).loss) for _ in range(3)]
+
+
+@pytest.mark.parametrize("preset", [FAST, NVIDIA], ids=["fast", "nvidia"])
+def test_micro_batches_take_the_step_of_the_whole_batch(preset: TrainConfig, batch: Batch) -> None:
+    config = preset.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
+    whole = losses(config, batch)
+    parts = losses(config.replace({"accumulate": 4}), batch)
+    assert len(set(whole)) == 3, "the steps change the loss"
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "ranks", "said"),
+    [(4, 8, "accumulate is 4; expected a divisor of a rank's 2 images"), (1, 3, "world size is 3; expected")],
+)
+def test_shares_that_are_not_equal_are_refused(accumulate: int, ranks: int, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_shares(FAST.replace({"accumulate": accumulate}), ranks)
+
+
+def test_micro_batches_of_a_fraction_of_an_image_are_refused() -> None:
+    with pytest.raises(UserError, match="accumulate is 3; expected a divisor of the global batch 16"):
+        FAST.replace({"accumulate": 3})
