@@ -21,7 +21,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
     parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_ingest, _convert, _train, _evaluate, _register, _predict, _bench, _doctor):
+    for add in (_ingest, _convert, _train, _reproduce, _evaluate, _register, _predict, _bench, _doctor):
         add(commands)
     return parser.parse_args(arguments)
 
@@ -110,6 +110,25 @@ def _run_train(a: Namespace) -> int:
     from tinyunet.training.rank import run_rank
 
     return run_rank(launch)
+
+
+def _reproduce(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "reproduce", "train again as an MLflow run says, and compare", _run_reproduce)
+    p.add_argument("run_id", help="MLflow run of a finished training")
+    p.add_argument("records", type=Path, help="folder of the same TFRecords")
+    _out(p, "model folder of the second training")
+
+
+def _run_reproduce(a: Namespace) -> int:
+    from tinyunet.training.local_ranks import TrainingFailed
+    from tinyunet.training.reproduce import reproduce
+
+    try:
+        comparison = reproduce(a.run_id, a.records, str(a.out))
+    except TrainingFailed as failure:
+        return failure.code
+    print("\n".join(comparison.lines()))
+    return int(comparison.expected and not comparison.identical)
 
 
 def _evaluate(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:

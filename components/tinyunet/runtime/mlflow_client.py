@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,28 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What MLflow keeps of a finished training: parameters, tags, and the last value of every metric."""
+
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+
+def read_run(run_id: str) -> RunRecord:
+    """Read a finished training.
+
+    Raises:
+        UserError: if MLflow cannot be reached, has no such run, or the run is not a finished training.
+    """
+    with explained(impatient=True):
+        run = open_client().get_run(run_id)
+    if run.info.status != "FINISHED" or "data_digest" not in run.data.tags:
+        raise UserError(f"run {run_id} is {run.info.status}; expected a finished training of tinyunet")
+    return RunRecord(run.data.params, run.data.tags, run.data.metrics)
 
 
 def tracking_uri() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_client import (
+    RunRecord,
     create_run,
     experiment_id,
     explained,
@@ -22,6 +23,7 @@ from tinyunet.runtime.mlflow_client import (
     flatten,
     log_facts,
     open_client,
+    read_run,
     tracking_uri,
 )
 from tinyunet.runtime.model_store import download_model
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-__all__ = ["NullTracker", "Tracker", "download_model", "register", "tracking_uri"]
+__all__ = ["NullTracker", "RunRecord", "Tracker", "download_model", "read_run", "register", "tracking_uri"]
 
 FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
 MAX_BATCH, MAX_PENDING = 1000, 100_000  # metrics per request (MLflow's limit); kept while the server is away
@@ -66,6 +68,9 @@ class NullTracker:
     def reference(self) -> dict[str, str] | None:
         """Give None: there is no run."""
         return None
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Do nothing."""
 
     def finish(self, status: str) -> None:
         """Do nothing."""
@@ -142,6 +147,11 @@ class Tracker(NullTracker):
     def reference(self) -> dict[str, str] | None:
         """Give tracking URI (without credentials) and run id; None before the start."""
         return {"tracking_uri": redact(tracking_uri()), "run_id": self._run_id} if self._run_id else None
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run."""
+        with self._forgiving(f"the run lacks {', '.join(tags)}"):
+            log_facts(self._open(), self._run_id, tags=tags)
 
     def finish(self, status: str) -> None:
         """Send what is pending and end the run: FINISHED, FAILED or KILLED."""

@@ -133,6 +133,7 @@ class _Run:
         except BaseException as error:
             self.tracker.finish("KILLED" if isinstance(error, Stopped | KeyboardInterrupt) else "FAILED")
             raise
+        self.tracker.tag({"weights_digest": result["weights_digest"]})
         self.tracker.finish("FINISHED")
         return result
 

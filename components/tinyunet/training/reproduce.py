@@ -1,0 +1,93 @@
+"""Run a training of MLflow again, from what MLflow keeps of it, and compare."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tinyunet.config import TrainConfig, preset
+from tinyunet.data.tfrecord import read_manifest
+from tinyunet.errors import UserError
+from tinyunet.runtime.tracking import RunRecord, read_run
+from tinyunet.training.launch import Launch, launch_local
+from tinyunet.training.provenance import provenance
+
+SCORES = ("loss", "validation_loss", "validation_dice", "validation_ap")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two trainings side by side.
+
+    Attributes:
+        scores: Per score of the last step, the value of then and the one of now.
+        identical: Whether all weights are equal, bit for bit.
+        expected: Whether they had to be: a deterministic run of the same code, dependencies and ranks.
+    """
+
+    scores: Mapping[str, tuple[float, float]]
+    identical: bool
+    expected: bool
+
+    def lines(self) -> list[str]:
+        """Give the comparison as text."""
+        table = [f"{name:16} {then:.6f} then, {now:.6f} now" for name, (then, now) in self.scores.items()]
+        if self.identical:
+            return [*table, "the weights are identical, bit for bit"]
+        reason = (
+            "a deterministic run must give the same" if self.expected else "it did not have to be the same"
+        )
+        return [*table, f"the weights differ: {reason}"]
+
+
+def reproduce(run_id: str, records: Path, out: str) -> Comparison:
+    """Train again as an MLflow run says: same configuration, precision, world size and data.
+
+    Args:
+        run_id: Of a finished training.
+        records: The same records, a local folder.
+        out: Model folder of the second training.
+
+    Raises:
+        UserError: if there is no such run, it did not finish, or the records are others.
+        TrainingFailed: if the second training ends without a model.
+    """
+    then = read_run(run_id)
+    digest = str(read_manifest(records)["digest"])
+    if digest != then.tags.get("data_digest"):
+        held = f"{records} has digest {digest[:12]}, run {run_id} was trained on"
+        raise UserError(f"{held} {then.tags.get('data_digest', '?')[:12]}; bring the same records")
+    code = {name: (then.tags.get(name), value) for name, value in provenance().items()}
+    for name, (before, value) in code.items():
+        if before != value:
+            print(f"tinyunet: warning: {name} was {before}, is {value}", file=sys.stderr, flush=True)
+    config = configuration(then)
+    summary = launch_local(
+        Launch(
+            records=str(records),
+            out=out,
+            config=config,
+            run_key=f"reproduce-{run_id}",
+            ranks=int(then.params["world_size"]),
+            class_id=int(then.tags["class_id"]),
+        )
+    )
+    same_code = all(before == value for before, value in code.values())
+    return compare(then, read_run(summary["mlflow"]["run_id"]), same_code=same_code)
+
+
+def configuration(run: RunRecord) -> TrainConfig:
+    """Read the configuration from a run's parameters; `precision` is the one that `auto` became."""
+    known = {field.name for field in fields(TrainConfig)}
+    return preset(run.params["preset"]).replace({k: v for k, v in run.params.items() if k in known})
+
+
+def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
+    """Compare the last values of the curves, and the weights by their digests."""
+    digests: list[Any] = [run.tags.get("weights_digest") for run in (then, now)]
+    return Comparison(
+        scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in then.metrics},
+        identical=digests[0] is not None and digests[0] == digests[1],
+        expected=same_code and then.params["deterministic"] == "True",
+    )

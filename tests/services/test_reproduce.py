@@ -1,0 +1,74 @@
+"""`tinyunet reproduce`: a run of the MLflow server, trained again and compared."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tinyunet.config import DataConfig
+from tinyunet.data.tfrecord import convert
+from tinyunet.errors import UserError
+from tinyunet.runtime.tracking import read_run
+from tinyunet.training.reproduce import compare, configuration, reproduce
+
+SETTINGS = ("image_size=32", "steps=6", "global_batch=4", "precision=float32", "learning_rate=0.002")
+
+
+def tinyunet(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tinyunet", *map(str, words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def run_id(trained: Path, records: Path) -> str:
+    """A deterministic run on the server, trained once for this file."""
+    if not (trained / "model").exists():
+        settings = [part for s in SETTINGS for part in ("--set", s)]
+        result = tinyunet(
+            trained, "train", records, "--out", "model", "--deterministic", "--seed", 5, *settings
+        )
+        assert result.returncode == 0, result.stderr
+    return str(json.loads((trained / "model" / "model.json").read_text())["mlflow"]["run_id"])
+
+
+def test_a_deterministic_run_is_reproduced_bit_for_bit(run_id: str, records: Path, tmp_path: Path) -> None:
+    result = tinyunet(tmp_path, "reproduce", run_id, records, "--out", "again")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == "the weights are identical, bit for bit"
+    again = json.loads((tmp_path / "again" / "model.json").read_text())
+    assert again["mlflow"]["run_id"] != run_id, "a run of its own"
+    assert again["train"] == configuration(read_run(run_id)).to_dict()
+    assert (again["seed"], again["train"]["learning_rate"]) == (5, 0.002)
+
+
+def test_other_weights_are_a_broken_promise_only_where_they_had_to_be_equal(run_id: str) -> None:
+    then = read_run(run_id)
+    now = replace(then, tags={**then.tags, "weights_digest": "0" * 64})
+    free = replace(then, params={**then.params, "deterministic": "False"})
+    assert compare(then, then, same_code=True).identical
+    assert compare(then, now, same_code=True).expected
+    assert not compare(then, now, same_code=True).identical
+    assert not compare(then, now, same_code=False).expected
+    assert not compare(free, now, same_code=True).expected
+    assert compare(then, now, same_code=True).scores["loss"][0] == then.metrics["loss"]
+
+
+def test_other_records_are_refused(run_id: str, raw: Path, tmp_path: Path) -> None:
+    convert(raw, tmp_path / "others", DataConfig(shards=1))
+    with pytest.raises(UserError, match=r"others has digest .*; bring the same records"):
+        reproduce(run_id, tmp_path / "others", str(tmp_path / "again"))
+    assert not (tmp_path / "again").exists()
+
+
+def test_an_unknown_run_is_one_line(records: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="0123456789abcdef") as caught:
+        reproduce("0123456789abcdef", records, str(tmp_path / "again"))
+    assert "\n" not in str(caught.value)
