@@ -49,6 +49,8 @@ run: setup ## The whole pipeline on this machine: ingest, convert, train, evalua
 .PHONY: ui
 ui: setup ## MLflow's dashboard on the runs made here, http://127.0.0.1:$PORT (PORT=5000)
 	@test -e runs/mlflow.db || { echo "no runs yet: make run" >&2; exit 2; }
+	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+	  { echo "port $(PORT) is taken: make ui PORT=5001" >&2; exit 2; }
 	@exec $(PY) -m mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
 
 .PHONY: services services-stop
@@ -92,11 +94,13 @@ images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 mpijob: setup ## Write k8s/mpijob.yaml anew from its builder
 	@$(PY) -m tinyunet.runtime.mpijob >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
 
-.PHONY: cluster cluster-down test-cluster
+.PHONY: cluster cluster-images cluster-down test-cluster
 cluster: setup ## A real one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)
-	@$(PY) tests/cluster/boot.py up
+	@$(PY) tests/cluster/command.py up
+cluster-images: setup ## Build the images by buildah and load them into it: it has no registry
+	@$(PY) tests/cluster/command.py images
 cluster-down: ## End it, with everything in it
-	@$(PY) tests/cluster/boot.py down
+	@$(PY) tests/cluster/command.py down
 test-cluster: setup ## All tests on a real cluster: MPIJobs, their faults, the deployment
 	@$(PY) -m pytest tests/cluster --durations=0 --durations-min=5 $(ARGS)
 

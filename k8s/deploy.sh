@@ -13,8 +13,9 @@ fail() { echo "deploy: $*" >&2; exit 2; }
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 secret() { # name key=value... : made once, never changed
   "$kubectl" -n $namespace get secret "$1" >/dev/null 2>&1 && return
-  [ "$overlay" != production ] || fail "secret $namespace/$1 is missing; make it: kubectl -n $namespace create secret generic $1 $2=…"
   local name=$1; shift
+  [ "$overlay" != production ] ||
+    fail "secret $namespace/$name is missing; make it: kubectl -n $namespace create secret generic $name$(printf -- ' --from-literal=%s=…' "${@%%=*}")"
   # by standard input: a command line could be read by others
   { printf 'apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\nstringData:\n' "$name"; printf '  %s\n' "${@/=/: }"; } |
     "$kubectl" -n $namespace create -f -
@@ -34,5 +35,5 @@ if "$kubectl" -n $namespace get job minio-buckets >/dev/null 2>&1; then
 fi
 echo "deploy: $overlay is healthy ($((SECONDS - start)) s)"
 # Without the variable MLflow's clients fetch artifacts from MinIO itself, under its name inside the cluster.
-echo "MLflow from here: kubectl -n $namespace port-forward service/mlflow 5000, and for artifacts"
+echo "MLflow from here: kubectl -n $namespace port-forward service/mlflow 5000, http://localhost:5000, and for artifacts"
 echo "                  export MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false"

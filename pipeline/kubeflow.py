@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import os
 import ssl
 import urllib.error
@@ -59,14 +60,21 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
     token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # a FutureWarning about backends before 2.0
-        return kfp.Client(
-            host=host or None,
-            namespace=namespace or "kubeflow",
-            existing_token=token,
-            cookies=cookies,
-            credentials=None if token or cookies else pod,
-            ssl_ca_cert=os.environ.get("KFP_CA_CERT"),
-        )
+        logging.disable(logging.CRITICAL)  # a traceback for each of its five tries
+        try:
+            return kfp.Client(
+                host=host or None,
+                namespace=namespace or "kubeflow",
+                existing_token=token,
+                cookies=cookies,
+                credentials=None if token or cookies else pod,
+                ssl_ca_cert=os.environ.get("KFP_CA_CERT"),
+            )
+        except TimeoutError as error:
+            place = host or f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace kubeflow)"
+            raise UserError(f"no Kubeflow Pipelines API answers at {place}; give HOST=https://…") from error
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 @contextlib.contextmanager

@@ -178,7 +178,8 @@ def _run_predict(a: Namespace) -> None:
     import_tensorflow()
     from tinyunet.evaluation.export import predict
 
-    predict(a.model, a.inputs, a.out)
+    count = predict(a.model, a.inputs, a.out)
+    print(f"{a.out}: masks and overlays of {count} images, predictions.csv")
 
 
 def _bench(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:

@@ -1,8 +1,4 @@
-"""A real one-node Kubernetes on this machine: every part a host process, pods real containers.
-
-python tests/cluster/boot.py up      # boots it, prints the KUBECONFIG, leaves it running
-python tests/cluster/boot.py down    # ends every process, mount and network of it
-"""
+"""A real one-node Kubernetes on this machine: every part a host process, pods real containers."""
 
 import contextlib
 import json
@@ -10,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +71,16 @@ class Cluster:
         except BaseException:
             self.down()
             raise
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            return (
+                self.kubeconfig.exists()
+                and self.kubectl("get", "--raw", "/readyz", "--request-timeout=5s").strip() == "ok"
+            )
+        except RuntimeError:
+            return False
 
     def down(self) -> None:
         """End everything; what is already gone is fine."""
@@ -449,24 +454,3 @@ evictionHard: {{nodefs.available: "1%", imagefs.available: "1%", memory.availabl
 imageGCHighThresholdPercent: 100
 volumeStatsAggPeriod: 5s
 """
-
-
-def main() -> None:
-    """Boot or end the cluster from the shell."""
-    verb = sys.argv[1] if len(sys.argv) > 1 else ""
-    try:
-        if verb == "up":
-            start = time.monotonic()
-            cluster = Cluster()
-            cluster.up()
-            print(f"ready in {time.monotonic() - start:.1f} s: export KUBECONFIG={cluster.kubeconfig}")
-        elif verb == "down":
-            Cluster().down()
-        else:
-            sys.exit("usage: boot.py up|down")
-    except CannotHost as error:
-        sys.exit(f"cluster: {error}")
-
-
-if __name__ == "__main__":
-    main()

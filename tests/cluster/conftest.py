@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from boot import Cluster
-from images import RANKS, minio_image, postgres_image, ranks_image, target_image
-from machine import REPOSITORY, CannotHost, cache, programs, run
+from images import RANKS, deployment_images, ranks_image
+from machine import REPOSITORY, CannotHost, programs
 
 from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, run_mpijob
 
@@ -168,8 +168,7 @@ def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]"
 @pytest.fixture(scope="session")
 def services(cluster: Cluster) -> Cluster:
     """The local overlay, healthy."""
-    binary = Path(run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip())
-    for archive in (minio_image(binary), postgres_image(), target_image("mlflow")):
+    for archive in deployment_images():
         cluster.load(archive)
     done = deploy(cluster, "local")
     state = cluster.kubectl("-n", NAMESPACE, "get", "pods,events")

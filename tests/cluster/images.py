@@ -73,6 +73,12 @@ CMD ["sh", "/usr/bin/postgres.sh"]
     return once(f"postgres-{digest(recipe, script)}.tar", make)
 
 
+def deployment_images() -> list[Path]:
+    """Make the images of the local overlay: MinIO, PostgreSQL's stand-in, MLflow."""
+    minio = Path(run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip())
+    return [minio_image(minio), postgres_image(), target_image("mlflow")]
+
+
 def once(name: str, make: Callable[[Path], None]) -> Path:
     """Give a cached file, made at its first use."""
     target = cache() / "images" / name
@@ -142,7 +148,8 @@ def target_image(target: str) -> Path:
     used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
     if target in ("mlflow", "minio"):
         used = ("docker/Dockerfile", "docker/mlflow.lock", "docker/minio.sh")
-    key = digest(*(f"{file}{file.read_text()}" for name in used for file in _files(REPOSITORY / name)))
+    files = [file for name in used for file in _files(REPOSITORY / name)]
+    key = digest(*(f"{file.relative_to(REPOSITORY)}{file.read_text()}" for file in files))
     return once(f"{target}-{key}.tar", lambda archive: _build_target(target, archive))
 
 

@@ -25,8 +25,10 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
     Returns:
         Id of the logged model, which no later one shares.
     """
+    import keras
     import numpy as np
 
+    keras.config.disable_interactive_logging()  # the example's prediction would draw a progress bar
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # MLflow's, of its own code
         import mlflow.pyfunc
