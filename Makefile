@@ -49,8 +49,8 @@ run: setup ## The whole pipeline on this machine: ingest, convert, train, evalua
 .PHONY: ui
 ui: setup ## MLflow's dashboard on the runs made here, http://127.0.0.1:$PORT (PORT=5000)
 	@test -e runs/mlflow.db || { echo "no runs yet: make run" >&2; exit 2; }
-	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
-	  { echo "port $(PORT) is taken: make ui PORT=5001" >&2; exit 2; }
+	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", int("$(PORT)"))).close()' 2>/dev/null || \
+	  { echo "port $(PORT) is taken or not allowed; choose another: make ui PORT=…" >&2; exit 2; }
 	@exec $(PY) -m mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
 
 .PHONY: services services-stop

@@ -116,7 +116,7 @@ def _reproduce(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     p = _command(commands, "reproduce", "train again as an MLflow run says, and compare", _run_reproduce)
     p.add_argument("run_id", help="MLflow run of a finished training")
     p.add_argument("records", type=Path, help="folder of the same TFRecords")
-    _out(p, "model folder of the second training")
+    p.add_argument("--out", required=True, help="model folder of the second training, local or s3://")
 
 
 def _run_reproduce(a: Namespace) -> int:
@@ -124,11 +124,11 @@ def _run_reproduce(a: Namespace) -> int:
     from tinyunet.training.reproduce import reproduce
 
     try:
-        comparison = reproduce(a.run_id, a.records, str(a.out))
+        comparison = reproduce(a.run_id, a.records, a.out)
     except TrainingFailed as failure:
         return failure.code
     print("\n".join(comparison.lines()))
-    return int(comparison.expected and not comparison.identical)
+    return int(comparison.expected and comparison.identical is False)
 
 
 def _evaluate(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:

@@ -161,16 +161,15 @@ def test_a_training_is_alone_with_its_checkpoints_and_ends_with_its_starter(
     folder: Path, command: Command
 ) -> None:
     line = [*command("busy", 2, "fast"), "--set", "steps=100000", "--set", "checkpoint_every=5"]
-    process = start(line, folder)
+    process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(folder / "busy.checkpoints" / "step-00000005.npz", process)
+    ranks = [psutil.Process(rank) for rank in ranks_of(process)]
     second = run([*command("busy", 1, "fast"), "--set", "steps=100000"], folder)
+    process.kill()
+    process.wait()
     assert second.returncode == 2
     assert "another training holds" in second.stderr
     assert len(second.stderr.strip().splitlines()) == 1, second.stderr
-
-    ranks = [psutil.Process(rank) for rank in ranks_of(process)]
-    process.kill()
-    process.communicate()
     assert len(ranks) == 2
     assert psutil.wait_procs(ranks, timeout=60)[1] == []
     assert not (folder / "busy").exists()

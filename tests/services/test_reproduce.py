@@ -53,7 +53,9 @@ def test_other_weights_are_a_broken_promise_only_where_they_had_to_be_equal(run_
     then = read_run(run_id)
     now = replace(then, tags={**then.tags, "weights_digest": "0" * 64})
     free = replace(then, params={**then.params, "deterministic": "False"})
+    old = replace(then, tags={"data_digest": "0"})
     assert compare(then, then, same_code=True).identical
+    assert compare(old, now, same_code=True).identical is None
     assert compare(then, now, same_code=True).expected
     assert not compare(then, now, same_code=True).identical
     assert not compare(then, now, same_code=False).expected
@@ -66,6 +68,11 @@ def test_other_records_are_refused(run_id: str, raw: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"others has digest .*; bring the same records"):
         reproduce(run_id, tmp_path / "others", str(tmp_path / "again"))
     assert not (tmp_path / "again").exists()
+
+
+def test_the_folder_of_a_finished_model_is_refused(run_id: str, trained: Path, records: Path) -> None:
+    with pytest.raises(UserError, match="holds a model already"):
+        reproduce(run_id, records, str(trained / "model"))
 
 
 def test_an_unknown_run_is_one_line(records: Path, tmp_path: Path) -> None:

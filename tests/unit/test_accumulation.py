@@ -26,10 +26,12 @@ def batch() -> Batch:
     return Batch(images, masks, gain.astype(np.float32), bias.astype(np.float32), tuple("abcdefgh"))
 
 
-def losses(config: TrainConfig, batch: Batch) -> list[float]:
+def losses(config: TrainConfig, batch: Batch) -> list[tuple[float, float]]:
+    """Loss and gradient norm of three steps."""
     model = build_unet(SIZE, seed=1, precision="float32")
     step = TrainStep(model, build_optimizer(config, "float32"), config, World())
-    return [float(step(batch).loss) for _ in range(3)]
+    results = [step(batch) for _ in range(3)]
+    return [(float(result.loss), float(result.gradient_norm)) for result in results]
 
 
 @pytest.mark.parametrize("preset", [FAST, NVIDIA], ids=["fast", "nvidia"])
@@ -38,7 +40,22 @@ def test_micro_batches_take_the_step_of_the_whole_batch(preset: TrainConfig, bat
     whole = losses(config, batch)
     parts = losses(config.replace({"accumulate": 4}), batch)
     assert len(set(whole)) == 3, "the steps change the loss"
-    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
+    np.testing.assert_allclose(parts, whole, rtol=1e-4)
+
+
+def test_the_step_sends_its_gradients_as_configured(batch: Batch) -> None:
+    sent = []
+
+    class Recording(World):
+        def sum_all(self, tensors: list[object], *, compression: str = "none") -> list[object]:
+            sent.append((len(tensors), compression))
+            return list(tensors)
+
+    config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES, "compression": "fp16"})
+    model = build_unet(SIZE, seed=1, precision="float32")
+    TrainStep(model, build_optimizer(config, "float32"), config, Recording())(batch)
+    assert set(sent) == {(len(model.trainable_variables), "fp16")}
 
 
 @pytest.mark.parametrize(

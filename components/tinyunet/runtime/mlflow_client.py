@@ -52,8 +52,10 @@ def read_run(run_id: str) -> RunRecord:
     """
     with explained(impatient=True):
         run = open_client().get_run(run_id)
-    if run.info.status != "FINISHED" or "data_digest" not in run.data.tags:
-        raise UserError(f"run {run_id} is {run.info.status}; expected a finished training of tinyunet")
+    if run.info.status != "FINISHED":
+        raise UserError(f"run {run_id} is {run.info.status}; expected a finished training")
+    if "data_digest" not in run.data.tags:
+        raise UserError(f"run {run_id} has no tag data_digest; expected a training of tinyunet")
     return RunRecord(run.data.params, run.data.tags, run.data.metrics)
 
 

@@ -163,6 +163,7 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
     from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods, job_name
     from tinyunet.runtime.tracking import tracking_uri
 
+    check_shares(job.config, job.ranks)
     require(
         slots_per_worker >= 1 and job.ranks % slots_per_worker == 0,
         "slots_per_worker",

@@ -1,5 +1,6 @@
 """Run a training of MLflow again, from what MLflow keeps of it, and compare."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +11,8 @@ from tinyunet.config import TrainConfig, preset
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.runtime.tracking import RunRecord, read_run
-from tinyunet.training.launch import Launch, launch_local
+from tinyunet.training import artifact
+from tinyunet.training.launch import Launch, default_run_key, launch_local
 from tinyunet.training.provenance import provenance
 
 SCORES = ("loss", "validation_loss", "validation_dice", "validation_ap")
@@ -22,12 +24,12 @@ class Comparison:
 
     Attributes:
         scores: Per score of the last step, the value of then and the one of now.
-        identical: Whether all weights are equal, bit for bit.
-        expected: Whether they had to be: a deterministic run of the same code, dependencies and ranks.
+        identical: Whether all weights are equal, bit for bit; None if the first run did not say its own.
+        expected: Whether they had to be: a deterministic run of the same code and dependencies.
     """
 
     scores: Mapping[str, tuple[float, float]]
-    identical: bool
+    identical: bool | None
     expected: bool
 
     def lines(self) -> list[str]:
@@ -35,6 +37,8 @@ class Comparison:
         table = [f"{name:16} {then:.6f} then, {now:.6f} now" for name, (then, now) in self.scores.items()]
         if self.identical:
             return [*table, "the weights are identical, bit for bit"]
+        if self.identical is None:
+            return [*table, "the weights cannot be compared: the run has no tag weights_digest"]
         reason = (
             "a deterministic run must give the same" if self.expected else "it did not have to be the same"
         )
@@ -53,6 +57,9 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
         UserError: if there is no such run, it did not finish, or the records are others.
         TrainingFailed: if the second training ends without a model.
     """
+    if artifact.finished(out) is not None:
+        raise UserError(f"{out} holds a model already; expected a new folder: choose another --out")
+    os.environ.pop("MLFLOW_RUN_ID", None)  # the second training is a run of its own
     then = read_run(run_id)
     digest = str(read_manifest(records)["digest"])
     if digest != then.tags.get("data_digest"):
@@ -68,12 +75,15 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
             records=str(records),
             out=out,
             config=config,
-            run_key=f"reproduce-{run_id}",
+            run_key=f"reproduce-{run_id}-{default_run_key(out)}",
             ranks=int(then.params["world_size"]),
             class_id=int(then.tags["class_id"]),
         )
     )
-    same_code = all(before == value for before, value in code.values())
+    revision = code["git_revision"][1]
+    same_code = all(before == value for before, value in code.values()) and not (
+        revision == "unknown" or revision.endswith("-dirty")
+    )
     return compare(then, read_run(summary["mlflow"]["run_id"]), same_code=same_code)
 
 
@@ -85,9 +95,10 @@ def configuration(run: RunRecord) -> TrainConfig:
 
 def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
     """Compare the last values of the curves, and the weights by their digests."""
+    both = then.metrics.keys() & now.metrics.keys()
     digests: list[Any] = [run.tags.get("weights_digest") for run in (then, now)]
     return Comparison(
-        scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in then.metrics},
-        identical=digests[0] is not None and digests[0] == digests[1],
+        scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in both},
+        identical=None if None in digests else digests[0] == digests[1],
         expected=same_code and then.params["deterministic"] == "True",
     )

@@ -8,11 +8,13 @@ Nothing here was measured on this project's code: the step is NVIDIA's published
   images a GPU theirs is slower than this line, 24.0 ms a step: give a GPU work. The global batch grows with
   the GPUs here; its learning rate and steps are then to be chosen anew.
 - An allreduce of M bytes over n members of a link (α seconds a message, β bytes/s) is the faster of a ring,
-  2·(n - 1)·(α + M / (n·β)), and a pair of trees, 2·log2(n)·α + 2·M / β (Thakur, Rabenseifner, Gropp 2005,
-  "Optimization of Collective Communication Operations in MPICH"; NCCL chooses between the two likewise).
+  2·(n - 1)·(α + M / (n·β)) (Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective Communication
+  Operations in MPICH"), and a double binary tree, 2·log2(n)·α + 2·M / β (Sanders, Speck, Träff 2009,
+  "Two-tree algorithms for full bandwidth broadcast, reduction and scan"); NCCL has both.
 - Nodes of 8 GPUs sum over NVLink first, then over one network card each, then share over NVLink.
 - A step has two allreduces: 32 bytes of sums in the middle, the gradients at its end. Neither is hidden
-  behind the backward pass, so this is an upper bound of their cost.
+  behind the backward pass. Only the network is in it: Horovod's coordination (a cycle of up to 1 ms for each
+  allreduce, HOROVOD_CYCLE_TIME) and ranks that wait for a slower one come on top.
 """
 
 import math
