@@ -25,7 +25,9 @@ start=$SECONDS
 "$kubectl" apply -f "$here/base/namespace.yaml"
 password=$(random)
 secret tinyunet-s3 "AWS_ACCESS_KEY_ID=tinyunet-$(random | tr -dc a-z0-9 | head -c 8)" "AWS_SECRET_ACCESS_KEY=$(random)"
-secret tinyunet-postgres "uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow" "password=$password"
+postgres=("uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow")
+[ "$overlay" = production ] || postgres+=("password=$password") # of the server that runs here
+secret tinyunet-postgres "${postgres[@]}"
 "$kubectl" apply -k "$here/overlays/$overlay"
 for what in $("$kubectl" -n $namespace get statefulsets,deployments -l app.kubernetes.io/part-of=tinyunet -o name); do
   "$kubectl" -n $namespace rollout status "$what" --timeout="${timeout}s"

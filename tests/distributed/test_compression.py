@@ -15,11 +15,13 @@ from tinyunet.runtime.distributed import init
 
 world = init()
 tensors = [tf.constant([{FINE}, 3.0]), tf.constant([[float(world.rank)]])]
-sums = {{}}
+sums, types = {{}}, set()
 for kind in ("none", "fp16"):
-    sums[kind] = [t.numpy().tolist() for t in world.sum_all(tensors, compression=kind)]
+    found = world.sum_all(tensors, compression=kind)
+    sums[kind] = [t.numpy().tolist() for t in found]
+    types |= {{t.dtype.name for t in found}}
 if world.is_chief:
-    print(json.dumps(sums))
+    print(json.dumps(sums | {{"types": list(types)}}))
 world.shutdown()
 """
 
@@ -31,3 +33,4 @@ def test_float16_is_what_travels_and_float32_what_comes_out(tmp_path: Path) -> N
     sums = json.loads(result.stdout.strip().splitlines()[-1])
     assert sums["none"] == [[2 * FINE, 6.0], [[1.0]]]
     assert sums["fp16"] == [[2.0, 6.0], [[1.0]]]
+    assert sums["types"] == ["float32"]
