@@ -19,6 +19,7 @@ PORT ?= 5000
 HOST ?=
 NAMESPACE ?=
 VARIANT ?= cpu
+PIPELINE ?= tinyunet
 CRON ?=
 OVERLAY ?= local
 REGISTRY ?=
@@ -26,10 +27,10 @@ TARGETS ?=
 ARGS ?=
 COMPILE ?=
 
-run_options = --source '$(DATA)' --class-id $(CLASS) --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
+run_options = --source '$(DATA)' --class-id '$(CLASS)' --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
   --steps $(STEPS) --precision $(PRECISION) --seed $(SEED) $(foreach s,$(SET),--set '$(s)') $(ARGS)
 with_services = $(if $(SERVICES),$(PY) -m tinyunet.runtime.services start && . runs/services/env &&)
-kubeflow = $(PY) -m pipeline.$(1) --variant $(VARIANT) $(if $(HOST),--host '$(HOST)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
+kubeflow = $(PY) -m pipeline.$(1) --pipeline $(PIPELINE) --variant $(VARIANT) $(if $(HOST),--host '$(HOST)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
 
 ##@ Use
 .PHONY: help
@@ -39,7 +40,8 @@ help: ## This text
 
 .PHONY: run
 run: setup ## The whole pipeline on this machine: ingest, convert, train, evaluate, register
-#: DATA=synthetic://   folder, .zip, s3://bucket/prefix or https://… of DAGM2007;  CLASS=1 … 10
+#: DATA=synthetic://   folder, .zip, s3://bucket/prefix or https://… of DAGM2007
+#: CLASS=1 … 10        several, CLASS=1,3,5 or CLASS=all, end in one table beside NVIDIA's
 #: PRESET=fast         or nvidia, the published recipe;  STEPS=0 is the preset's own number
 #: IMAGE_SIZE=128      512 is the data's own size;  RANKS=1  Horovod ranks (mpirun)
 #: PRECISION=auto      float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
@@ -71,11 +73,12 @@ ablation: setup ## What each choice of the fast preset is worth, on validation f
 
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
-pipeline: setup ## Compile to pipeline/build/tinyunet-{cpu,gpu}.yaml
+pipeline: setup ## Compile to pipeline/build/tinyunet{,-classes}-{cpu,gpu}.yaml
 #: TINYUNET_IMAGE=…    the image of all tasks;  COMPILE="--node-selector gpu=a100"  what --help of it lists
 	@$(PY) -m pipeline.compile $(COMPILE)
 pipeline-upload: pipeline ## Upload; doing it twice changes nothing
 #: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile, on multi-user Kubeflow
+#: PIPELINE=tinyunet   or tinyunet-classes: ten classes in one run (classes=[1,2,…]), then NVIDIA's table beside ours
 #: VARIANT=cpu         or gpu: one GPU per worker.  KFP_TOKEN or KFP_COOKIES authenticate, in the environment
 	@$(call kubeflow,upload) $(ARGS)
 pipeline-run: pipeline ## Upload, start a run, follow it to its end; ARGS="--param workers=4 --param preset=nvidia"

@@ -22,6 +22,7 @@ def train(
     metrics: Output[Metrics],
     task_config: dsl.TaskConfig,
     run_id: str,
+    class_id: int = 1,
     preset: str = "fast",
     image_size: int = 512,
     steps: int = 0,
@@ -40,6 +41,7 @@ def train(
         metrics: Final losses, validation Dice, throughput, seconds.
         task_config: Resources, tolerations, node selector and environment for the workers; empty locally.
         run_id: Identity of the pipeline run: a second launch of it resumes the first.
+        class_id: DAGM2007 class of the records: one run may train several.
         preset: `fast` or `nvidia`.
         image_size: Side in pixels, a multiple of 16.
         steps: Optimizer steps; 0 is the preset's.
@@ -56,7 +58,12 @@ def train(
 
     values = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
     place = {"ranks": workers * slots_per_worker, "slots_per_worker": slots_per_worker, "launcher": launcher}
-    data = {"records": records.uri, "out": model.path, "uri": model.uri, "run_key": run_id}
+    data = {
+        "records": records.uri,
+        "out": model.path,
+        "uri": model.uri,
+        "run_key": f"class{class_id}-{run_id}",
+    }
     values |= load_yaml(overrides)
     with ending_as_the_job():
         result = launch(**data, **place, preset=preset, values=values, task_config=task_config)

@@ -1,30 +1,37 @@
-"""Compile the pipeline: `python -m pipeline.compile` writes build/tinyunet-{cpu,gpu}.yaml, reproducibly."""
+"""Compile: `python -m pipeline.compile` writes build/tinyunet{,-classes}-{cpu,gpu}.yaml, reproducibly."""
 
 import argparse
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler
 
 from components.base import IMAGE
-from pipeline.pipeline import build
+from pipeline.pipeline import PIPELINES
 from pipeline.resources import VARIANTS
 
 BUILD = Path(__file__).parent / "build"
 
 
 def compile_variant(
-    variant: str, folder: Path, *, image: str = IMAGE, changes: Mapping[str, Any] | None = None
+    variant: str,
+    folder: Path,
+    *,
+    pipeline: str = "tinyunet",
+    image: str = IMAGE,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the pipeline for one kind of cluster.
+    """Write a pipeline for one kind of cluster.
 
     Args:
         variant: `cpu` or `gpu`.
         folder: Where the file goes.
+        pipeline: `tinyunet`, or `tinyunet-classes`.
         image: Of all tasks.
         changes: Other values for fields of the variant's `Resources`.
 
@@ -32,10 +39,11 @@ def compile_variant(
         The YAML file: pipeline spec and, as a second document, what Kubernetes adds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"tinyunet-{variant}.yaml"
+    path = folder / f"{pipeline}-{variant}.yaml"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiler.Compiler().compile(build(replace(VARIANTS[variant], **(changes or {}))), str(path))
+        resources = replace(VARIANTS[variant], **(changes or {}))
+        compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
     path.write_text(path.read_text().replace(IMAGE, image))
     return path
 
@@ -47,6 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
+    parser.add_argument("--classes-at-a-time", type=int, help="of tinyunet-classes; 0 is all of them")
     parser.add_argument("--memory-limit", help="of every task and worker, e.g. 16G")
     return parser.parse_args(argv)
 
@@ -56,11 +65,11 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compile every variant; TINYUNET_IMAGE names another image than the literal one."""
+    """Compile every pipeline and variant; TINYUNET_IMAGE names another image than the literal one."""
     changes = vars(parse(argv))
-    for variant in sorted(VARIANTS):
-        image = os.environ.get("TINYUNET_IMAGE", IMAGE)
-        print(compile_variant(variant, BUILD, image=image, changes=changes))
+    image = os.environ.get("TINYUNET_IMAGE", IMAGE)
+    for pipeline, variant in product(PIPELINES, sorted(VARIANTS)):
+        print(compile_variant(variant, BUILD, pipeline=pipeline, image=image, changes=changes))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import io
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from tinyunet.runtime.transfer import redact
 
+FIRST, LAST = "ingest", "compare"  # where a class begins, and what comes after all classes
 ANSI = re.compile(r"\033\[\d+m")
 BEGIN = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
@@ -32,14 +34,18 @@ class Steps:
     """What happened so far.
 
     Attributes:
-        seconds: Wall time of every finished step.
-        current: The step that runs, or ran last.
+        seconds: Wall time of every finished step, summed over the classes.
+        done: Number of steps that finished.
+        current: The step that runs, or ran last, with its class where there are several.
         error: Kind and message of the last exception that a step ended with.
+        failed: The first step that failed, and its error.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    done: int = 0
     current: str = ""
     error: tuple[str, str] = ("", "")
+    failed: tuple[str, tuple[str, str]] | None = None
 
 
 class Console(io.TextIOBase):
@@ -49,12 +55,15 @@ class Console(io.TextIOBase):
         terminal: Gets headlines of steps and the steps' own lines.
         log: Gets every line, without colours and without the secrets of URLs.
         total: Number of steps, for the headlines.
+        classes: Those that the pipeline takes in turn, each from its first step on; none where it has one.
     """
 
-    def __init__(self, terminal: TextIO, log: TextIO, *, total: int) -> None:
+    def __init__(self, terminal: TextIO, log: TextIO, *, total: int, classes: Sequence[int] = ()) -> None:
         self.steps = Steps()
+        self._classes, self._of_class = iter(classes), ""
         self._terminal, self._log, self._total = terminal, log, total
         self._line, self._began = "", 0.0
+        self._stopping = False
         self._until: re.Pattern[str] | None = None
 
     def writable(self) -> bool:
@@ -72,6 +81,10 @@ class Console(io.TextIOBase):
         """Flush both ends."""
         self._terminal.flush()
         self._log.flush()
+
+    def stop(self) -> None:
+        """Hold whoever announces another step, for good: the run is about to end."""
+        self._stopping = True
 
     def _take(self, line: str) -> None:
         self._log.write(line + "\n")
@@ -102,14 +115,24 @@ class Console(io.TextIOBase):
             self._until = None
 
     def _begin(self, task: str) -> str:
-        self.steps.current, self._began = task, time.monotonic()
-        return f"[{len(self.steps.seconds) + 1}/{self._total}] {task}"
+        while self._stopping:  # KFP's own thread, which goes on with the next class
+            time.sleep(1)
+        if task == FIRST:
+            self._of_class = f" of class {n}" if (n := next(self._classes, None)) else ""
+        elif task == LAST:
+            self._of_class = ""
+        self.steps.current, self._began = f"{task}{self._of_class}", time.monotonic()
+        return f"[{self.steps.done + 1}/{self._total}] {self.steps.current}"
 
     def _end(self, task: str, status: str) -> str | None:
+        steps = self.steps
         if status != "SUCCESS":
+            steps.failed = steps.failed or (steps.current, steps.error)
             return None
-        self.steps.seconds[task] = time.monotonic() - self._began
-        return f"    {task} took {self.steps.seconds[task]:.1f} s"
+        took = time.monotonic() - self._began
+        steps.seconds[task] = steps.seconds.get(task, 0.0) + took
+        steps.done += 1
+        return f"    {task} took {took:.1f} s"
 
 
 def _block_end(line: str) -> re.Pattern[str] | None:

@@ -34,8 +34,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--host", default=endpoint, type=lambda url: url.rstrip("/"), help="URL of the API")
     options.add_argument("--namespace", default="", help="your profile, on multi-user Kubeflow")
     options.add_argument("--variant", default="cpu", help="cpu or gpu: which compiled pipeline")
-    options.add_argument("--name", default="tinyunet", help="of the pipeline on the server")
+    options.add_argument("--pipeline", default="tinyunet", help="or tinyunet-classes: several, and a table")
+    options.add_argument("--name", default="", help="of the pipeline on the server (default: its own)")
     return options
+
+
+def server_name(options: argparse.Namespace) -> str:
+    """Give the name that the pipeline has on the server."""
+    return str(options.name or options.pipeline)
 
 
 def connect(host: str, namespace: str = "") -> kfp.Client:

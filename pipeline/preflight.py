@@ -24,7 +24,8 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UserError: naming the value, what was expected and what to do.
     """
-    DataConfig(source=arguments["source"], class_id=arguments["class_id"])
+    for class_id in arguments.get("classes") or [arguments["class_id"]]:
+        DataConfig(source=arguments["source"], class_id=class_id)
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
     config = training(arguments)
     _check_source(arguments["source"])

@@ -4,7 +4,6 @@ The train task hands its resources, tolerations and node selector on to the MPIJ
 asked for here goes to every worker, and the launching pod stays on a CPU node.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kfp import kubernetes
@@ -28,6 +27,7 @@ class Resources:
         cpu: Requested per task, and per worker.
         memory: Requested per task, and per worker.
         memory_limit: Of every task, and of every worker.
+        classes_at_a_time: Of a run of several classes; each trains with all the workers of a run.
         train_timeout_s: Deadline of the train task.
         timeout_s: Deadline of every other task.
         settings: ConfigMap with MLFLOW_TRACKING_URI and S3_ENDPOINT_URL.
@@ -42,24 +42,30 @@ class Resources:
     cpu: str = "250m"
     memory: str = "1G"
     memory_limit: str = "6G"
+    classes_at_a_time: int = 2
     train_timeout_s: int = 24 * 3600
     timeout_s: int = 2 * 3600
     settings: str = "tinyunet"
     secret: str = "tinyunet-s3"  # noqa: S105  a name
     secret_keys: tuple[str, str] = SECRET_KEYS
 
-    def dress(self, *, train: PipelineTask, others: Sequence[PipelineTask]) -> None:
-        """Add all of it to the tasks. Training is not cached: a cached launch would start nothing."""
-        train.set_caching_options(False)
-        if not self.cluster:
-            return
-        for task in (train, *others):
-            self._add_environment(task)
-            task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
-        for task in others:
+    def dress(self, *tasks: PipelineTask) -> None:
+        """Add all that tasks other than training need."""
+        for task in tasks if self.cluster else ():
+            self._add_common(task)
             kubernetes.set_timeout(task, self.timeout_s)
-        kubernetes.set_timeout(train, self.train_timeout_s)
-        self._place(train)
+
+    def dress_training(self, task: PipelineTask) -> None:
+        """Add all that training needs. It is not cached: a cached launch would start nothing."""
+        task.set_caching_options(False)
+        if self.cluster:
+            self._add_common(task)
+            kubernetes.set_timeout(task, self.train_timeout_s)
+            self._place(task)
+
+    def _add_common(self, task: PipelineTask) -> None:
+        self._add_environment(task)
+        task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
 
     def _add_environment(self, task: PipelineTask) -> None:
         """Add what k8s/base makes; optional, so that a task can say what it misses."""
@@ -79,5 +85,5 @@ class Resources:
             kubernetes.add_toleration(train, key=self.gpu_type, operator="Exists", effect="NoSchedule")
 
 
-LOCAL = Resources(cluster=False)
+LOCAL = Resources(cluster=False, classes_at_a_time=1)
 VARIANTS = {"cpu": Resources(), "gpu": Resources(gpus=1, cpu="2", memory="4G", memory_limit="16G")}

@@ -1,6 +1,7 @@
 """Start a run on Kubeflow and follow it to its end, or schedule it; the pipeline is uploaded if need be."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ import kfp_server_api
 import urllib3
 import yaml
 
-from pipeline.kubeflow import one_line_errors, parser
+from pipeline.kubeflow import one_line_errors, parser, server_name
 from pipeline.upload import Uploaded, package, upload_from
 from tinyunet.errors import UserError
 
@@ -22,6 +23,7 @@ READ: Mapping[str, Callable[[str], Any]] = {
     "NUMBER_DOUBLE": float,
     "STRING": str,
     "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
+    "LIST": lambda text: _list(json.loads(text)),
 }
 TOLERATED = 12  # failed polls in a row: a minute of an API server that restarts
 
@@ -54,9 +56,15 @@ def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--param {pair}: expected KEY=VALUE with KEY one of: {known}")
         try:
             values[key] = READ[declared[key]](text)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"--param {pair}: expected a value of type {declared[key]}") from error
     return values
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
 
 
 def check_cron(expression: str) -> str:
@@ -106,7 +114,7 @@ def start(client: kfp.Client, done: Uploaded, options: argparse.Namespace, param
     experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
     run = client.run_pipeline(
         experiment.experiment_id,
-        f"{options.name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
+        f"{server_name(options)} {time.strftime('%Y-%m-%d %H:%M:%S')}",
         params=params,
         pipeline_id=done.pipeline_id,
         version_id=done.version_id,
@@ -120,7 +128,7 @@ def schedule(
 ) -> tuple[str, bool]:
     """Schedule the uploaded version, once per cron expression; give the schedule's id, and if it is new."""
     experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
-    name = f"{options.name} {done.version} {options.cron}"
+    name = f"{server_name(options)} {done.version} {options.cron}"
     listed = client.list_recurring_runs(experiment_id=experiment.experiment_id, page_size=100).recurring_runs
     for known in listed or ():
         if known.display_name == name and known.status != "DISABLED":
@@ -140,7 +148,7 @@ def schedule(
 
 def execute(options: argparse.Namespace) -> int:
     """Do what the command line says; give the exit code: 0 only for a run that succeeded."""
-    params = parameters(package(options.variant), options.params)
+    params = parameters(package(options.pipeline, options.variant), options.params)
     if options.cron is not None:
         check_cron(options.cron)
     client, done = upload_from(options)

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 from kfp import local
 
 from pipeline.console import Console, Steps
-from pipeline.pipeline import build
+from pipeline.pipeline import STEPS, build, build_classes
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
-STEPS = ("ingest", "convert", "train", "evaluate", "register")
+ALL = tuple(range(1, 11))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -26,7 +27,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tinyunet-pipeline", description=__doc__)
     add = parser.add_argument
     add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
-    add("--class-id", type=int, default=1, help="DAGM2007 class, 1 to 10")
+    add("--class-id", dest="classes", default="1", help="DAGM2007 class, several as 1,3,5, or all")
     add("--preset", default="fast", help="fast or nvidia")
     add("--image-size", type=int, default=512, help="side in pixels, a multiple of 16")
     add("--steps", type=int, default=0, help="optimizer steps; 0 is the preset's")
@@ -41,10 +42,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Give the pipeline's parameters. A local source becomes absolute, settings become one YAML mapping."""
+    """Give the parameters of the pipeline of one class, or (`classes`) of that of several.
+
+    A local source becomes absolute, settings become one YAML mapping.
+    """
     from tinyunet.errors import UserError
 
-    values = {key: value for key, value in vars(options).items() if key != "settings"}
+    values = {key: value for key, value in vars(options).items() if key not in ("settings", "classes")}
+    values |= _classes(options.classes, values)
     for setting in options.settings:
         if "=" not in setting:
             raise UserError(f"--set {setting}: expected KEY=VALUE, e.g. --set learning_rate=0.0005")
@@ -54,18 +59,36 @@ def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return values | {"overrides": "\n".join(lines), "slots_per_worker": 1, "launcher": "local"}
 
 
+def _classes(text: str, values: dict[str, Any]) -> dict[str, Any]:
+    from tinyunet.errors import UserError
+
+    try:
+        classes = list(ALL) if text == "all" else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"class is {text!r}; expected 1 to 10, several as 1,3,5, or all") from None
+    if len(classes) == 1:
+        return {"class_id": classes[0]}
+    if len(set(classes)) < len(classes):
+        raise UserError(f"class is {text!r}; expected every class once")
+    if values.pop("model_name"):
+        raise UserError("--model-name is for one class; several have a registered model each: leave it out")
+    return {"classes": classes}
+
+
 def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
-    """Run the pipeline in this folder; its log is run.log there.
+    """Run the pipeline of one class, or of several, in this folder; its log is run.log there.
 
     Raises:
         StepFailed: naming the step and the log.
     """
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
-    with (folder / "run.log").open("w") as log, _settled():
-        console = Console(sys.stdout, log, total=len(STEPS))
-        with contextlib.redirect_stdout(console):
+    classes = arguments.get("classes", ())
+    pipeline, total = (build_classes, len(STEPS) * len(classes) + 1) if classes else (build, len(STEPS))
+    with (folder / "run.log").open("w") as log:
+        console = Console(sys.stdout, log, total=total, classes=classes)
+        with _settled(console), contextlib.redirect_stdout(console):
             try:
-                build()(**arguments)
+                pipeline()(**arguments)
             except RuntimeError as error:
                 raise StepFailed(console.steps, folder / "run.log") from error
     return console.steps
@@ -89,14 +112,14 @@ class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
     """A step of the pipeline ended with an error."""
 
     def __init__(self, steps: Steps, log: Path) -> None:
-        kind, message = steps.error
+        step, (kind, message) = steps.failed or (steps.current, steps.error)
         self.exit_code = 2 if kind.endswith("UserError") else 1
         reason = message or kind or "it ended without a message"
-        super().__init__(f"step {steps.current} failed: {reason} (whole log: {log})")
+        super().__init__(f"step {step} failed: {reason} (whole log: {log})")
 
 
 @contextlib.contextmanager
-def _settled() -> Iterator[None]:
+def _settled(console: Console) -> Iterator[None]:
     """Quiet what is noise on one machine, and end the children when the user stops the run."""
     os.environ |= {
         "PYTHONUNBUFFERED": "1",
@@ -105,7 +128,7 @@ def _settled() -> Iterator[None]:
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI")
         or f"sqlite:///{Path('runs/mlflow.db').absolute()}",
     }
-    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {n: signal.signal(n, partial(_stop, console)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
@@ -117,14 +140,14 @@ def _settled() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Stopped(BaseException):
-    """The user stopped the run; like KeyboardInterrupt it is no error."""
+def _stop(console: Console, number: int, frame: FrameType | None) -> None:
+    """Tell the step's process, which passes it on (training keeps a checkpoint); kill what does not end.
 
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Tell the step's process, which passes it on (training keeps a checkpoint); kill what does not end."""
+    Then leave at once: KFP would still begin the classes that it has not come to.
+    """
     import psutil
 
+    console.stop()
     children = psutil.Process().children(recursive=True)
     if not (number == signal.SIGINT and _in_foreground()):  # there, Ctrl-C has reached all of them already
         for child in children[:2]:  # KFP's shell and its Python
@@ -133,7 +156,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
     for child in psutil.wait_procs(children, timeout=GRACE_S)[1]:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    raise Stopped(number)
+    console.flush()
+    print("tinyunet: stopped; every process of the run has ended", file=sys.stderr, flush=True)
+    os._exit(128 + number)
 
 
 def _in_foreground() -> bool:
@@ -156,9 +181,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, StepFailed) as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
-    except Stopped as stopped:
-        print("tinyunet: stopped; every process of the run has ended", file=sys.stderr)
-        return 128 + int(stopped.args[0])
     return 0
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,43 @@ HEADLINE = {
 
 
 def publish(folder: Path, steps: Steps) -> str:
-    """Put the report where it is found (the folder itself, and `latest` beside it); give the last lines."""
+    """Put the reports where they are found (the folder, and `latest` beside it); give the last lines."""
     (pipeline_folder,) = folder.glob("tinyunet-*/")
-    evaluation = pipeline_folder / "evaluate" / "evaluation"
-    shutil.copyfile(evaluation / "report.html", folder / "report.html")
+    classes = sorted(pipeline_folder.glob("for-loop-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     _point(folder.parent / "latest", folder)
-    scores = json.loads((evaluation / "metrics.json").read_text())
-    decision = json.loads((pipeline_folder / "register" / "executor_output.json").read_text())
+    lines = _classes(pipeline_folder, classes, folder) if classes else _one_class(pipeline_folder, folder)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
-    lines = {
-        "Test": _headline(scores),
-        "": scores["comparability"],
-        "Model": decision["parameterValues"]["reason"],
+    lines |= {
         "Report": str(folder.parent / "latest" / "report.html"),
         "MLflow": redact(tracking) if tracking.startswith("http") else "make ui",
         "Log": str(folder / "run.log"),
         "Time": _times(steps.seconds),
     }
-    return "\n".join(f"{name:8}{text}" for name, text in lines.items())
+    return "\n".join(f"{name:9}{text}" for name, text in lines.items())
+
+
+def _one_class(steps: Path, folder: Path) -> dict[str, str]:
+    evaluation = steps / "evaluate" / "evaluation"
+    shutil.copyfile(evaluation / "report.html", folder / "report.html")
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    return {"Test": _headline(scores), "": scores["comparability"], "Model": _decision(steps)}
+
+
+def _classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> dict[str, str]:
+    """Copy the table, and beside it the report of each class."""
+    shutil.copyfile(pipeline_folder / "compare" / "report", folder / "report.html")
+    lines = {}
+    for steps in classes:
+        evaluation = steps / "evaluate" / "evaluation"
+        class_id = json.loads((evaluation / "metrics.json").read_text())["data"]["class_id"]
+        shutil.copyfile(evaluation / "report.html", folder / f"report-class{class_id}.html")
+        lines[f"Class {class_id}"] = _decision(steps)
+    return lines
+
+
+def _decision(steps: Path) -> str:
+    output = json.loads((steps / "register" / "executor_output.json").read_text())
+    return str(output["parameterValues"]["reason"])
 
 
 def _headline(scores: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ import kfp
 import kfp_server_api
 
 from pipeline.compile import BUILD
-from pipeline.kubeflow import connect, one_line_errors, parser
+from pipeline.kubeflow import connect, one_line_errors, parser, server_name
+from pipeline.pipeline import PIPELINES
 from pipeline.resources import VARIANTS
 from tinyunet import __version__
 from tinyunet.errors import UserError
@@ -37,15 +38,17 @@ class Uploaded:
     new: bool
 
 
-def package(variant: str) -> Path:
-    """Give the compiled pipeline of a variant.
+def package(pipeline: str, variant: str) -> Path:
+    """Give a compiled pipeline.
 
     Raises:
-        UserError: if there is no such variant, or it was not compiled.
+        UserError: if there is no such pipeline or variant, or it was not compiled.
     """
+    if pipeline not in PIPELINES:
+        raise UserError(f"pipeline is {pipeline!r}; expected one of: {', '.join(PIPELINES)}")
     if variant not in VARIANTS:
         raise UserError(f"variant is {variant!r}; expected one of: {', '.join(sorted(VARIANTS))}")
-    path = BUILD / f"tinyunet-{variant}.yaml"
+    path = BUILD / f"{pipeline}-{variant}.yaml"
     if not path.is_file():
         raise UserError(f"{path} does not exist; compile it: make pipeline")
     return path
@@ -105,11 +108,12 @@ def _named(name: str) -> str:
 
 def upload_from(options: argparse.Namespace) -> tuple[kfp.Client, Uploaded]:
     """Connect and upload as the command line says; print what happened."""
-    path = package(options.variant)
+    path = package(options.pipeline, options.variant)
+    name = server_name(options)
     with one_line_errors(options.host, options.namespace):
         client = connect(options.host, options.namespace)
-        done = upload(client, path, name=options.name, namespace=options.namespace)
-    print(f"pipeline {options.name}, version {done.version}: {'uploaded' if done.new else 'already there'}")
+        done = upload(client, path, name=name, namespace=options.namespace)
+    print(f"pipeline {name}, version {done.version}: {'uploaded' if done.new else 'already there'}")
     print(f"{options.host}/#/pipelines/details/{done.pipeline_id}/version/{done.version_id}")
     return client, done
 

@@ -21,7 +21,8 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
     parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_ingest, _convert, _train, _reproduce, _evaluate, _register, _predict, _bench, _doctor):
+    learn, judge = (_ingest, _convert, _train, _reproduce), (_evaluate, _compare, _register)
+    for add in (*learn, *judge, _predict, _bench, _doctor):
         add(commands)
     return parser.parse_args(arguments)
 
@@ -148,6 +149,20 @@ def _run_evaluate(a: Namespace) -> None:
     for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
         print(f"{name:16} {'not defined' if test[name] is None else format(test[name], '.4f')}")
     print(f"{a.out / 'report.html'}: {metrics['comparability']}")
+
+
+def _compare(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "compare", "put several classes beside NVIDIA's table", _run_compare)
+    p.add_argument("evaluations", type=Path, nargs="+", help="folders written by evaluate, one per class")
+    _out(p, "folder of comparison.html and comparison.json")
+
+
+def _run_compare(a: Namespace) -> None:
+    import_tensorflow()
+    from tinyunet.evaluation.comparison import compare, table
+
+    print("\n".join(table(compare(a.evaluations, a.out))))
+    print(f"{a.out / 'comparison.html'}: at all of NVIDIA's thresholds")
 
 
 def _register(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:

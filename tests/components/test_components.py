@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from components.compare import compare
 from components.convert import convert
 from components.evaluate import evaluate
 from components.ingest import ingest
 from components.register import register
 from components.train import train
-from pipeline.pipeline import build
+from pipeline.pipeline import PIPELINES
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 
 COMPONENTS = {
@@ -23,6 +24,7 @@ COMPONENTS = {
     "train": train,
     "evaluate": evaluate,
     "register": register,
+    "compare": compare,
 }
 
 
@@ -39,7 +41,14 @@ def defaults(function: Any) -> dict[str, Any]:
         (
             "train",
             TrainConfig,
-            {"steps": 0, "overrides": "", "workers": 1, "slots_per_worker": 1, "launcher": "auto"},
+            {
+                "class_id": 1,
+                "steps": 0,
+                "overrides": "",
+                "workers": 1,
+                "slots_per_worker": 1,
+                "launcher": "auto",
+            },
         ),
         ("evaluate", EvalConfig, {}),
         ("register", DataConfig, {"name": ""}),
@@ -53,12 +62,14 @@ def test_defaults_are_the_configurations(name: str, config: type[Any], own: dict
     assert own.keys() <= found.keys()
 
 
-def test_the_pipelines_defaults_are_the_components() -> None:
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_the_pipelines_defaults_are_the_components(name: str) -> None:
     theirs: dict[str, Any] = {}
     for component in COMPONENTS.values():
         theirs |= defaults(component.python_func)
     theirs["model_name"] = theirs.pop("name")
-    found = defaults(build().pipeline_func)
+    theirs["classes"] = list(range(1, 11))
+    found = defaults(PIPELINES[name]().pipeline_func)
     assert found == {key: theirs[key] for key in found}
 
 

@@ -204,6 +204,57 @@ def test_compiling_needs_no_machine_learning_and_gives_the_same_bytes(tmp_path: 
     assert first == second == compile_variant("gpu", tmp_path).read_text()
 
 
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    path = compile_variant("gpu", tmp_path_factory.mktemp("classes"), pipeline="tinyunet-classes")
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def test_several_classes_are_a_loop_over_the_pipeline_of_one(
+    classes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    (loop,) = (n for n in classes[0]["root"]["dag"]["tasks"] if n.startswith("for-loop"))
+    inside = classes[0]["components"][f"comp-{loop}"]["dag"]["tasks"]
+    single = yaml.safe_load(compile_variant("gpu", tmp_path).read_text().split("\n---\n")[0])
+    plain = single["root"]["dag"]["tasks"]
+    assert sorted(inside) == TASKS
+    for name, task in inside.items():
+        assert task["inputs"].get("artifacts") == plain[name]["inputs"].get("artifacts")
+        assert task["inputs"]["parameters"].keys() == plain[name]["inputs"]["parameters"].keys()
+
+
+def test_the_loop_hands_whole_numbers_to_its_steps_two_classes_at_a_time(
+    classes: list[dict[str, Any]],
+) -> None:
+    """A driver of Kubeflow Pipelines refuses a string for an integer."""
+    tasks = classes[0]["root"]["dag"]["tasks"]
+    (loop,) = (n for n in tasks if n.startswith("for-loop"))
+    inputs = classes[0]["components"][f"comp-{loop}"]["inputDefinitions"]["parameters"]
+    item = tasks[loop]["parameterIterator"]["itemInput"]
+    assert inputs[item] == {"parameterType": "NUMBER_INTEGER"}
+    assert tasks[loop]["iteratorPolicy"] == {"parallelismLimit": 2}
+
+
+def test_the_table_collects_every_evaluation_and_is_dressed_like_the_others(
+    classes: list[dict[str, Any]],
+) -> None:
+    compare = classes[0]["root"]["dag"]["tasks"]["compare"]
+    (source,) = compare["inputs"]["artifacts"].values()
+    assert source["taskOutputArtifact"]["producerTask"].startswith("for-loop")
+    assert classes[0]["components"]["comp-compare"]["inputDefinitions"]["artifacts"]["evaluations"][
+        "isArtifactList"
+    ]
+    assert compare["taskInfo"]["name"] == "6 Compare"
+    assert platform(classes).keys() == {*TASKS, "compare"}
+    assert platform(classes)["compare"].keys() == platform(classes)["ingest"].keys()
+
+
+def test_how_many_classes_train_at_a_time_is_chosen_when_compiling(tmp_path: Path) -> None:
+    changes = vars(parse(["--classes-at-a-time", "5"]))
+    path = compile_variant("cpu", tmp_path, pipeline="tinyunet-classes", changes=changes)
+    assert "parallelismLimit: 5" in path.read_text()
+
+
 def test_another_image_replaces_the_literal_one_everywhere(tmp_path: Path) -> None:
     path = compile_variant("cpu", tmp_path, image="registry.example.org/mine-python:7")
     assert IMAGE not in path.read_text()

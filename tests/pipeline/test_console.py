@@ -67,6 +67,29 @@ def test_only_headlines_and_the_steps_own_lines_are_shown() -> None:
     assert shown == "[1/5] ingest\n    24 images\n    ingest took 0.0 s\n[2/5] convert\n"
 
 
+def test_a_step_of_one_of_several_classes_is_named_with_it_and_the_first_failure_is_kept() -> None:
+    terminal = io.StringIO()
+    console = Console(terminal, io.StringIO(), total=7, classes=[4, 2])
+    for task, status in [
+        ("ingest", "SUCCESS"),
+        ("convert", "FAILURE"),
+        ("ingest", "SUCCESS"),
+        ("compare", "SUCCESS"),
+    ]:
+        console.write(f"08:00:00.001 - INFO - Executing task '{task}'\n")
+        if status == "FAILURE":
+            console.write("    Traceback (most recent call last):\n    tinyunet.errors.UserError: no space\n")
+        console.write(f"08:00:00.002 - INFO - Task '{task}' finished with status {status}\n")
+    assert [line for line in terminal.getvalue().splitlines() if line.startswith("[")] == [
+        "[1/7] ingest of class 4",
+        "[2/7] convert of class 4",
+        "[2/7] ingest of class 2",
+        "[3/7] compare",
+    ]
+    assert console.steps.failed == ("convert of class 4", ("tinyunet.errors.UserError", "no space"))
+    assert console.steps.done == 3
+
+
 def test_the_log_keeps_every_line_without_colours() -> None:
     _, _, log = feed(STREAM, 7)
     assert len(log.splitlines()) == len(STREAM.splitlines())

@@ -145,9 +145,38 @@ def test_mlflow_holds_one_finished_run_of_two_ranks(finished: Finished, mlflow_r
 def test_the_registered_version_is_the_champion(finished: Finished) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{finished.folder.parent / 'mlflow.db'}")
+    uri = f"sqlite:///{finished.folder.parent / 'mlflow.db'}"
+    client = MlflowClient(uri, registry_uri=uri)
     (registered,) = client.search_registered_models()
     assert {alias: int(version) for alias, version in registered.aliases.items()} == {"champion": 1}
+
+
+def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    result = run_local(tmp_path, *QUICK, "--class-id", "8,3")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
+    headlines = [line for line in result.stdout.splitlines() if line.startswith("[")]
+    assert headlines[0] == "[1/11] ingest of class 8"
+    assert headlines[7:] == [
+        "[8/11] train of class 3",
+        "[9/11] evaluate of class 3",
+        "[10/11] register of class 3",
+        "[11/11] compare",
+    ]
+    assert "class 3 (synthetic, 64 px), 8 (synthetic, 64 px)" in result.stdout
+    assert "\nClass 8  version 1 is champion" in result.stdout
+    latest = tmp_path / "runs" / "latest"
+    assert sorted(path.name for path in latest.glob("*.html")) == [
+        "report-class3.html", "report-class8.html", "report.html",
+    ]  # fmt: skip
+    assert "TinyUNet by class" in (latest / "report.html").read_text()
+    uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    client = MlflowClient(uri, registry_uri=uri)
+    assert sorted(model.name for model in client.search_registered_models()) == [
+        "tinyunet-dagm-class3",
+        "tinyunet-dagm-class8",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +187,10 @@ def test_the_registered_version_is_the_champion(finished: Finished) -> None:
         (["--ranks", "0"], "ranks is 0"),
         (["--image-size", "100"], "image_size is 100; expected a multiple of 16"),
         (["--class-id", "11"], "class_id is 11; expected 1 to 10"),
+        (["--class-id", "1,11"], "class_id is 11; expected 1 to 10"),
+        (["--class-id", "1,two"], "class is '1,two'; expected 1 to 10, several as 1,3,5, or all"),
+        (["--class-id", "2,2"], "class is '2,2'; expected every class once"),
+        (["--class-id", "all", "--model-name", "mine"], "--model-name is for one class"),
         (["--precision", "float64"], "precision is 'float64'"),
         (["--steps", "-5"], "steps is -5"),
         (["--image-score", "mean"], "image_score is 'mean'"),
@@ -218,11 +251,16 @@ def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None
     assert "Traceback" in log.read_text()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_a_run_ends_all_its_processes(tmp_path: Path, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "classes"),
+    [(signal.SIGINT, 130, "1"), (signal.SIGTERM, 143, "2"), (signal.SIGINT, 130, "all")],
+)
+def test_stopping_a_run_ends_all_its_processes(
+    tmp_path: Path, number: signal.Signals, code: int, classes: str
+) -> None:
     source = "synthetic://?train=4000&test=2000&size=512&seed=1"
     process = subprocess.Popen(
-        command("--source", source),
+        command("--source", source, "--class-id", classes),
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,

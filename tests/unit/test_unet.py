@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tinyunet.errors import UserError
-from tinyunet.model.unet import PARAMETERS, build_unet, load, with_precision
+from tinyunet.model.unet import PARAMETERS, build_unet, load, rebuild
 
 # Parameters of each convolution in order, k²·in·out + out, from the published description.
 LAYERS = [
@@ -16,8 +16,9 @@ LAYERS = [
 ]  # fmt: skip
 
 
-def test_it_has_exactly_the_published_parameters_layer_by_layer() -> None:
-    model = build_unet(32)
+@pytest.mark.parametrize("plain", [True, False])
+def test_it_has_exactly_the_published_parameters_layer_by_layer(plain: bool) -> None:
+    model = build_unet(32, plain=plain)
     assert [layer.count_params() for layer in model.layers if layer.count_params()] == LAYERS
     assert model.count_params() == sum(LAYERS) == PARAMETERS == 1_850_305
 
@@ -50,7 +51,7 @@ def test_seed_decides_the_weights() -> None:
 
 
 def test_upsampling_repeats_pixels_and_the_2x2_convolution_pads_right_and_below() -> None:
-    model = build_unet(32)
+    model = build_unet(32, plain=True)
     layer = model.get_layer("decoder1_up_conv")
     kernel = np.zeros(layer.kernel.shape, np.float32)
     kernel[1, 1, 0, 0] = 1.0  # takes the pixel to the lower right
@@ -67,13 +68,13 @@ def test_upsampling_repeats_pixels_and_the_2x2_convolution_pads_right_and_below(
 
 def test_another_precision_keeps_weights_and_scaling() -> None:
     model = build_unet(32, seed=4, precision="mixed_bfloat16", scale=0.5, offset=-7.0)
-    twin = with_precision(model, "float32")
+    twin = rebuild(model, precision="float32")
     assert twin.get_layer("normalize").offset == -7.0
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), twin.get_weights(), strict=True))
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
-    model = build_unet(32, seed=5)
+    model = build_unet(32, seed=5, plain=True)
     model.save(tmp_path / "model.keras")
     x = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
     np.testing.assert_array_equal(load(tmp_path / "model.keras")(x), model(x))

@@ -1,9 +1,10 @@
 """The evaluation as a page for people (report.html) and as a model card (model_card.md)."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -40,17 +41,29 @@ def render_report(
         groups: Panels of the `worst` and the `best` test images.
     """
     drawn = [{"title": curves.TITLES[name], "svg": Markup(svg)} for name, svg in svgs.items()]  # noqa: S704
-    return _environment().get_template("report.html").render(**_view(result), curves=drawn, groups=groups)
+    return render("report.html", **_view(result), curves=drawn, groups=groups)
 
 
 def render_card(result: Mapping[str, Any]) -> str:
     """Render model_card.md."""
-    return _environment().get_template("model_card.md").render(**_view(result))
+    return render("model_card.md", **_view(result))
+
+
+def render(template: str, **content: object) -> str:
+    """Fill one of the templates beside this file; text is escaped in HTML."""
+    return _environment().get_template(template).render(**content)
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Format a score; a dash where no image defines it."""
     return UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Average; None where one is missing, or there is none."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return fmean(known) if known and len(known) == len(found) else None
 
 
 def percent(value: float | None) -> str:
@@ -169,6 +182,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "mean": mean,
         "number": number,
         "percent": percent,
         "count": count,

@@ -115,7 +115,9 @@ def weights_digest(model: "keras.Model") -> str:
 def _fill(
     folder: Path, model: "keras.Model", summary: dict[str, Any], history: list[dict[str, float]]
 ) -> None:
-    model.save(folder / "model.keras")
+    from tinyunet.model.unet import rebuild
+
+    rebuild(model, plain=True).save(folder / "model.keras")
     (folder / "model.json").write_text(json.dumps(summary, indent=2) + "\n")
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)

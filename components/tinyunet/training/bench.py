@@ -122,7 +122,7 @@ def _settings(config: BenchConfig) -> dict[str, Any]:
         "groups": config.groups(),
         "global_batch": recipe.global_batch,
         "precision": resolve_precision(recipe.precision),
-        "multiply_adds_per_image": multiply_adds(build_unet(config.image_size)),
+        "multiply_adds_per_image": multiply_adds(build_unet(config.image_size, plain=True)),
     }
 
 

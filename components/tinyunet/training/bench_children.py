@@ -50,7 +50,7 @@ def start_cases(config: BenchConfig, scratch: Path) -> dict[str, Case]:
     folder, photo = scratch / "model", scratch / "photo.png"
     folder.mkdir()
     precision = resolve_precision(config.recipe().precision)
-    build_unet(config.image_size, precision=precision).save(folder / "model.keras")
+    build_unet(config.image_size, precision=precision, plain=True).save(folder / "model.keras")
     Image.fromarray(random_split(config.image_size, 1).images[0]).save(photo)
     command = [sys.executable, "-m", "tinyunet", "predict", str(photo), "--model", str(folder), "--out"]
 

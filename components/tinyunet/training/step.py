@@ -46,7 +46,7 @@ class TrainStep:
         optimizer.build(model.trainable_variables)
         self._model, self._optimizer, self._config, self._world = model, optimizer, config, world
         self._weights = [v.value for v in model.trainable_variables]
-        self._run = tf.function(self._step, reduce_retracing=True)
+        self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
         """Take one step on this rank's slice of the global batch; `stop` tells the other ranks to end."""
@@ -58,7 +58,8 @@ class TrainStep:
         self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, stop: tf.Tensor
     ) -> StepResult:
         parts = (images, masks, gain, bias)
-        if (count := self._config.accumulate) > 1:
+        count = self._config.accumulate
+        if count > 1:
             parts = tuple(tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts)
             local = self._accumulated_sums(parts)
         else:

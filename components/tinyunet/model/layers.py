@@ -1,0 +1,88 @@
+"""Two layers of TinyUNet in a form that computes less: the same functions of the same weights.
+
+Both take the place of two plain layers and hold the weights of the second, a `Conv2D`, in its shapes and
+order. So weights go from one form to the other unchanged, and a model file keeps the plain one.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _Convolution(keras.layers.Layer):  # type: ignore[misc]
+    """Kernel, bias and ReLU of a `Conv2D` with "same" padding; what is summed is summed in float32."""
+
+    def __init__(self, filters: int, size: int, *, kernel_initializer: Any, **common: Any) -> None:  # noqa: ANN401
+        super().__init__(**common)
+        self.filters, self.size, self._initializer = filters, size, kernel_initializer
+
+    def _add_weights(self, channels: int) -> None:
+        shape = (self.size, self.size, channels, self.filters)
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer=self._initializer, autocast=False
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def _convolve(self, x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.conv(x, ops.cast(kernel, self.compute_dtype), padding="same")
+
+    def _biased(self, x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.add(self._convolve(x, kernel), ops.reshape(self.bias, (1, 1, 1, self.filters)))
+
+
+class UpConv2D(_Convolution):
+    """`UpSampling2D(2)`, then a 2×2 `Conv2D` and ReLU, by 9 taps per 2×2 pixels instead of 16.
+
+    Neighbours of an upsampled image are copies of one pixel, so their weights may be summed first: of the
+    four pixels that a small one becomes, one is a 1×1, two are 1×2 and 2×1, one is a 2×2 convolution.
+    From (B, S, S, C) to (B, 2S, 2S, filters). Source: W. Shi et al., CVPR 2016, arXiv:1609.05158 (the
+    reverse way: a convolution in the small image, then a shuffle of its channels).
+    """
+
+    def __init__(self, filters: int, *, kernel_initializer: Any, **common: Any) -> None:  # noqa: ANN401
+        super().__init__(filters, 2, kernel_initializer=kernel_initializer, **common)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Create the kernel (2, 2, C, filters) and the bias."""
+        self._add_weights(shape[-1] or 0)
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Convolve; (B, S, S, C) to (B, 2S, 2S, filters)."""
+        rows, columns = self.kernel, ops.sum(self.kernel, 1, keepdims=True)
+        both = [
+            ops.concatenate([self._phase(x, ops.sum(k, 0, keepdims=True)) for k in (columns, rows)], -1),
+            ops.concatenate([self._phase(x, k) for k in (columns, rows)], -1),
+        ]
+        height, width = ops.shape(x)[1:3]
+        return ops.reshape(ops.concatenate(both, 2), (-1, 2 * height, 2 * width, self.filters))
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Give (B, 2S, 2S, filters)."""
+        return (shape[0], *(n and 2 * n for n in shape[1:3]), self.filters)
+
+    def _phase(self, x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.relu(self._biased(x, kernel))
+
+
+class JoinedConv2D(_Convolution):
+    """`Concatenate`, then a `Conv2D` and ReLU, without making the concatenation or cutting its gradient.
+
+    A convolution of joined channels is the sum of the convolutions of its parts, each with its slice of the
+    kernel. From (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters).
+    """
+
+    def build(self, shapes: list[tuple[int | None, ...]]) -> None:
+        """Create the kernel (size, size, C1 + C2, filters) and the bias."""
+        self._first = shapes[0][-1] or 0
+        self._add_weights(self._first + (shapes[1][-1] or 0))
+
+    def call(self, parts: list[keras.KerasTensor]) -> keras.KerasTensor:
+        """Convolve; (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters)."""
+        kernels = self.kernel[:, :, : self._first], self.kernel[:, :, self._first :]
+        # In this order TensorFlow fuses the second convolution, bias, sum and ReLU into one kernel.
+        return ops.relu(ops.add(self._convolve(parts[0], kernels[0]), self._biased(parts[1], kernels[1])))
+
+    def compute_output_shape(self, shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """Give (B, S, S, filters)."""
+        return (*shapes[0][:3], self.filters)
