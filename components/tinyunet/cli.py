@@ -22,7 +22,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn, judge = (_ingest, _convert, _train, _reproduce), (_evaluate, _compare, _register)
-    for add in (*learn, *judge, _predict, _bench, _doctor):
+    for add in (*learn, *judge, _predict, _export, _bench, _doctor):
         add(commands)
     return parser.parse_args(arguments)
 
@@ -195,6 +195,21 @@ def _run_predict(a: Namespace) -> None:
 
     count = predict(a.model, a.inputs, a.out)
     print(f"{a.out}: masks and overlays of {count} images, predictions.csv")
+
+
+def _export(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
+    p = _command(commands, "export", "write SavedModel, ONNX and int8 ONNX, and compare them", _run_export)
+    p.add_argument("model", help="model folder, .keras file or models:/NAME@champion")
+    p.add_argument("--records", type=Path, help="folder of TFRecords: makes int8, and measures what it loses")
+    _out(p, "folder of saved_model/, model.onnx, model-int8.onnx and export.json")
+
+
+def _run_export(a: Namespace) -> None:
+    import_tensorflow()
+    from tinyunet.evaluation.formats import export, table
+
+    print("\n".join(table(export(a.model, a.out, a.records))))
+    print(f"{a.out}: saved_model/, model.onnx{', model-int8.onnx' if a.records else ''}, export.json")
 
 
 def _bench(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
