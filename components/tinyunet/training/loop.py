@@ -28,7 +28,7 @@ from tinyunet.training.stopping import Stopped, StopRequest
 
 FLUSH_EVERY = 10  # steps between two reads of the losses from the device, and two batches to MLflow
 # What may differ between a run and its resumption without changing what it computes.
-FREE_KEYS = frozenset({"checkpoint_every", "validate_every"})
+FREE_KEYS = frozenset({"checkpoint_every", "validate_every", "accumulate"})
 
 Row = dict[str, float]
 
@@ -133,7 +133,7 @@ class _Run:
         except BaseException as error:
             self.tracker.finish("KILLED" if isinstance(error, Stopped | KeyboardInterrupt) else "FAILED")
             raise
-        self.tracker.tag({"weights_digest": result["weights_digest"]})
+        self.tracker.tag({"weights_digest": result["weights_digest"], "world_size": str(self.world.size)})
         self.tracker.finish("FINISHED")
         return result
 
@@ -243,6 +243,7 @@ class _Run:
 
 def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:
     mine = job.identity()
+    identity = TrainConfig().to_dict() | identity  # a key that is younger than it was at its default then
     for key in sorted(mine):
         if identity.get(key) != mine[key]:
             held = f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}"

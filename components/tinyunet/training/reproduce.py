@@ -76,7 +76,7 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
             out=out,
             config=config,
             run_key=f"reproduce-{run_id}-{default_run_key(out)}",
-            ranks=int(then.params["world_size"]),
+            ranks=int(then.tags.get("world_size", then.params["world_size"])),  # the one that it ended with
             class_id=int(then.tags["class_id"]),
         )
     )

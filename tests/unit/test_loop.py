@@ -1,0 +1,49 @@
+"""When a finished model is this run's, and when it is another's."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinyunet.config import TrainConfig
+from tinyunet.errors import UserError
+from tinyunet.runtime.distributed import World
+from tinyunet.runtime.tracking import NullTracker
+from tinyunet.training.loop import Job, train
+
+# As in the fixture `model`.
+SAME = {"image_size": 64, "steps": 12, "global_batch": 8, "precision": "float32", "validate_every": 6}
+
+
+def again(records: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    config = TrainConfig(**(SAME | changes))
+    return train(Job(records, str(out), f"{out}.checkpoints", config, World(), "again"), NullTracker())
+
+
+def test_a_finished_model_is_not_trained_again(
+    model: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert again(records, model)["steps"] == 12
+    assert "already holds this model (12 steps); nothing to do" in capsys.readouterr().out
+
+
+def test_what_changes_no_step_may_differ(model: Path, records: Path) -> None:
+    assert again(records, model, checkpoint_every=5, validate_every=0, accumulate=4)["steps"] == 12
+
+
+def test_another_configuration_is_refused(model: Path, records: Path) -> None:
+    with pytest.raises(UserError, match=r"holds a training with seed=0, expected 1; choose another --out"):
+        again(records, model, seed=1)
+
+
+def test_a_key_younger_than_the_model_was_at_its_default(model: Path, records: Path, tmp_path: Path) -> None:
+    older = tmp_path / "model"
+    shutil.copytree(model, older)
+    content = json.loads((older / "model.json").read_text())
+    del content["identity"]["compression"]
+    (older / "model.json").write_text(json.dumps(content))
+    assert again(records, older)["steps"] == 12
+    with pytest.raises(UserError, match=r"holds a training with compression='none', expected 'fp16'"):
+        again(records, older, compression="fp16")
