@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--ranks", dest="workers", type=int, default=1, help="Horovod ranks (mpirun)")
     add("--test-time-poses", type=int, default=1, help="1, or 8: average over all poses")
-    add("--image-score", default="max", help="max or top100")
+    add("--image-score", default="max", help="max, top100 or smoothed")
     add("--model-name", default="", help="registered model (default: one per class)")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="a training option")
     return parser.parse_args(argv)

@@ -177,13 +177,14 @@ class EvalConfig(Config):
     Attributes:
         batch_size: Images per forward pass.
         test_time_poses: 1, or 8: average the logits over all dihedral poses.
-        image_score: Image-level score: `max` logit, or `top100`, the mean of the 100 largest logits.
+        image_score: Image-level score: `max` logit, `top100`, the mean of the 100 largest logits, or
+            `smoothed`, the largest mean of 5×5 neighbouring logits.
         overlays: Best and worst test images drawn, of each.
     """
 
     batch_size: int = 16
     test_time_poses: Literal[1, 8] = 1
-    image_score: Literal["max", "top100"] = "max"
+    image_score: Literal["max", "top100", "smoothed"] = "max"
     overlays: int = 8
 
     def __post_init__(self) -> None:

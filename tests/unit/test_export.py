@@ -17,6 +17,7 @@ from tinyunet.errors import UserError
 from tinyunet.evaluation import export
 from tinyunet.evaluation.export import Operating, find_operating, load_serving, predict, serving_model
 from tinyunet.evaluation.serving import OUTPUTS
+from tinyunet.model.metrics import image_score
 
 Bytes = NDArray[np.uint8]
 
@@ -61,6 +62,12 @@ def test_top100_is_the_mean_of_the_hundred_largest_logits(network: keras.Model, 
     logits = network(images[..., None].astype("float32")).numpy().reshape(4, -1)
     result = serving_model(network, 0.5, 0.0, 64, image_score="top100").predict_on_batch(images[..., None])
     np.testing.assert_allclose(result["score"], np.sort(logits)[:, -100:].mean(axis=1), rtol=1e-4)
+
+
+def test_the_smoothed_score_is_the_evaluations(network: keras.Model, images: Bytes) -> None:
+    logits = network(images[..., None].astype("float32")).numpy()
+    result = serving_model(network, 0.5, 0.0, 64, image_score="smoothed").predict_on_batch(images[..., None])
+    np.testing.assert_allclose(result["score"], image_score(logits, "smoothed"), rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [128, 512, 96, 100])

@@ -116,11 +116,12 @@ def test_curves_hold_the_means_of_every_threshold(counts: m.Counts) -> None:
     assert dice[1000] == 0
 
 
-def test_image_score_takes_the_largest_logit_or_the_mean_of_the_hundred_largest() -> None:
+def test_image_score_takes_the_largest_logit_or_a_mean_of_large_ones() -> None:
     logits = np.arange(2 * 16 * 16, dtype=np.float32).reshape(2, 16, 16, 1)
     assert m.image_score(logits, "max").tolist() == [255, 511]
     assert m.image_score(logits, "top100").tolist() == [205.5, 461.5]  # mean of 156 … 255
     assert m.image_score(logits[:, :4, :4], "top100")[0] == logits[0, :4, :4].mean()
+    assert m.image_score(logits, "smoothed").tolist() == [logits[i, -5:, -5:].mean() for i in (0, 1)]
 
 
 def test_image_scores_by_hand() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyunet.config import FAST, NVIDIA, DataConfig, TrainConfig
+from tinyunet.config import FAST, NVIDIA, DataConfig, EvalConfig, TrainConfig
 from tinyunet.data.ingest import ingest
 from tinyunet.errors import UserError
 from tinyunet.runtime.quiet import import_tensorflow
@@ -43,6 +43,11 @@ ROWS: dict[str, Values] = {
     "no changes of contrast and brightness": {"photometric": 0.0},
     "no warm-up": {"warmup_steps": 0},
     "a quarter clean images": {"clean_fraction": 0.25},
+}
+JUDGED: dict[str, Values] = {  # the preset's own models, judged in another way
+    "judged over 8 poses": {"test_time_poses": 8},
+    "image score: mean of the 100 largest logits": {"image_score": "top100"},
+    "image score: largest mean of 5×5 logits": {"image_score": "smoothed"},
 }
 PUBLISHED = "published recipe, all its steps"
 SCORES = {"dice": "Dice of defective images, validation", "ap": "image AP, validation"}
@@ -117,7 +122,35 @@ def measure(study: Study) -> dict[str, Any]:
         ends = {name: [curve[-1][f"validation_{name}"] for curve in curves] for name in SCORES}
         result[row] = {"changes": dict(ROWS.get(row, {"preset": "nvidia"})), **ends, "curves": curves}
         print(line(row, result), flush=True)
+    for row, changes in JUDGED.items():
+        ends = [
+            judge(study.model(BASE, s), study.folder / f"records{s}", changes) for s in range(study.seeds)
+        ]
+        result[row] = {
+            "changes": dict(changes),
+            **{n: [end[n] for end in ends] for n in SCORES},
+            "curves": [],
+        }
+        print(line(row, result), flush=True)
     return result
+
+
+def judge(model: Path, records: Path, changes: Values) -> dict[str, float]:
+    """Score a finished model on its validation fold: Dice at a probability of 0.5, and image AP."""
+    from tinyunet.data.dataset import load_split
+    from tinyunet.evaluation.inference import Predictor
+    from tinyunet.evaluation.inference import judge as predict
+    from tinyunet.model.metrics import image_scores, pixel_scores
+    from tinyunet.model.unet import load, rebuild
+
+    config = EvalConfig().replace(dict(changes))
+    network = rebuild(load(model / "model.keras"))
+    split = load_split(records, "validation", network.input_shape[1])
+    found = predict(Predictor(network, config), split, config)
+    return {
+        "dice": pixel_scores(found.counts, split.defective, 0.5)["dice_defective"],
+        "ap": image_scores(found.scores, split.defective, 0.0)["image_ap"],
+    }
 
 
 def line(row: str, result: Mapping[str, Any]) -> str:

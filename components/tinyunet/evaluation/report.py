@@ -15,6 +15,11 @@ from tinyunet.evaluation import curves, overlays
 from tinyunet.model.metrics import NVIDIA_THRESHOLDS
 
 UNDEFINED = "–"
+SCORE_NAMES = {
+    "max": "largest logit",
+    "top100": "mean of the 100 largest logits",
+    "smoothed": "largest mean of 5×5 logits",
+}
 
 # (key, name, what it measures)
 SCORES = (
@@ -127,9 +132,7 @@ def _view(result: Mapping[str, Any]) -> dict[str, Any]:
         "legend": overlays.LEGEND,
         "facts": _facts(result),
         "settings": _settings(result["model"]["train"]),
-        "score_name": {"max": "largest logit", "top100": "mean of the 100 largest logits"}[
-            result["image_score"]
-        ],
+        "score_name": SCORE_NAMES[result["image_score"]],
     }
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tinyunet.model.metrics import TOP_PIXELS
+from tinyunet.model.metrics import SMOOTHED, TOP_PIXELS
 
 OUTPUTS = ("probability", "mask", "score", "defective")
 
@@ -20,7 +20,7 @@ class Operating:
     Attributes:
         threshold: Pixels above this probability are defective.
         image_threshold: Images above this score (a logit) are defective.
-        image_score: `max` logit, or `top100`.
+        image_score: `max` logit, `top100` or `smoothed`.
     """
 
     threshold: float = 0.5
@@ -51,7 +51,7 @@ def serving_model(
         threshold: Pixel threshold, a probability.
         image_threshold: Image threshold, a logit.
         image_size: S, in pixels.
-        image_score: `max` or `top100`.
+        image_score: `max`, `top100` or `smoothed`.
 
     Returns:
         A model from uint8 (B, H, W, 1) to probability float32 (B, H, W, 1), mask uint8 0 or 1 (B, H, W, 1),
@@ -105,6 +105,8 @@ def _linear_weights(x: keras.KerasTensor, size: int, across: int) -> keras.Keras
 
 
 def _score(logits: keras.KerasTensor, size: int, kind: str) -> keras.KerasTensor:
+    if kind == "smoothed":
+        return ops.max(ops.average_pool(logits, SMOOTHED, 1, "valid"), axis=(1, 2, 3))
     flat = ops.reshape(logits, (-1, size * size))
     top = 1 if kind == "max" else min(TOP_PIXELS, size * size)
     return ops.mean(ops.top_k(flat, top, sorted=False)[0], axis=1)

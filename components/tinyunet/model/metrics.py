@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 Ints = NDArray[np.int64]
@@ -18,7 +19,7 @@ LEVELS = 1000
 """Thresholds are k / LEVELS; all of NVIDIA's are among them."""
 NVIDIA_THRESHOLDS = (0.05, 0.125, 0.25, 0.5, 0.75, 0.85, 0.95, 0.99)
 NVIDIA_EPSILON = 1e-5
-TOP_PIXELS = 100
+TOP_PIXELS, SMOOTHED = 100, 5
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,16 @@ def image_score(logits: NDArray[Any], kind: str) -> Floats:
     """Score images by their logits: probabilities saturate, and ties at 1 spoil every ranking.
 
     Args:
-        logits: float [N, …].
-        kind: `max`, the largest logit, or `top100`, the mean of the 100 largest.
+        logits: float [N, S, S] or [N, S, S, 1].
+        kind: `max`, the largest logit; `top100`, the mean of the 100 largest; or `smoothed`, the largest
+            mean of 5×5 neighbours.
 
     Returns:
         float64 [N].
     """
+    if kind == "smoothed":
+        windows = sliding_window_view(logits.astype(np.float64), (SMOOTHED, SMOOTHED), axis=(1, 2))
+        return np.asarray(windows.mean(axis=(-2, -1)).reshape(len(logits), -1).max(axis=1))
     flat = logits.reshape(len(logits), -1).astype(np.float64)
     top = 1 if kind == "max" else min(TOP_PIXELS, flat.shape[1])
     return np.asarray(np.partition(flat, -top, axis=1)[:, -top:].mean(axis=1))
