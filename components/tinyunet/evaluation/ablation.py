@@ -123,14 +123,10 @@ def measure(study: Study) -> dict[str, Any]:
         result[row] = {"changes": dict(ROWS.get(row, {"preset": "nvidia"})), **ends, "curves": curves}
         print(line(row, result), flush=True)
     for row, changes in JUDGED.items():
-        ends = [
-            judge(study.model(BASE, s), study.folder / f"records{s}", changes) for s in range(study.seeds)
-        ]
-        result[row] = {
-            "changes": dict(changes),
-            **{n: [end[n] for end in ends] for n in SCORES},
-            "curves": [],
-        }
+        places = [(study.model(BASE, seed), study.folder / f"records{seed}") for seed in range(study.seeds)]
+        judged = [judge(model, records, changes) for model, records in places]
+        ends = {name: [scores[name] for scores in judged] for name in SCORES}
+        result[row] = {"changes": dict(changes), **ends, "curves": []}
         print(line(row, result), flush=True)
     return result
 
