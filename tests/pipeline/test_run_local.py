@@ -164,7 +164,7 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
         "[10/11] register of class 3",
         "[11/11] compare",
     ]
-    assert "class 3 (synthetic, 64 px), 8 (synthetic, 64 px)" in result.stdout
+    assert "class 3, 8 (synthetic, 64 px)" in result.stdout
     assert "\nClass 8  version 1 is champion" in result.stdout
     latest = tmp_path / "runs" / "latest"
     assert sorted(path.name for path in latest.glob("*.html")) == [

@@ -88,7 +88,7 @@ def test_rows_come_in_the_order_of_the_classes_and_say_what_their_data_are(rows:
 def test_the_notice_names_every_class_that_may_not_be_compared(rows: list[Row]) -> None:
     assert notice(rows) == (
         "Official data at 512×512, comparable with NVIDIA's: class 1. Not comparable, NVIDIA's numbers for "
-        "orientation only: class 2 (part or re-split, 128 px), 10 (synthetic, 512 px)."
+        "orientation only: class 2 (part or re-split, 128 px); class 10 (synthetic, 512 px)."
     )
     assert notice(rows[:1]) == "Official data at 512×512, comparable with NVIDIA's: class 1."
 

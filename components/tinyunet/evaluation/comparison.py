@@ -127,12 +127,16 @@ def groups(rows: Sequence[Row]) -> list[tuple[str, Sequence[Row]]]:
 def notice(rows: Sequence[Row]) -> str:
     """Say which rows may be compared with NVIDIA's, and why the others may not."""
     official = [str(row.class_id) for row in rows if row.comparable]
-    others = [f"{row.class_id} ({row.data}, {row.image_size} px)" for row in rows if not row.comparable]
+    others: dict[str, list[str]] = {}
+    for row in rows:
+        if not row.comparable:
+            others.setdefault(f"{row.data}, {row.image_size} px", []).append(str(row.class_id))
     said = []
     if official:
         said.append(f"Official data at 512×512, comparable with NVIDIA's: class {', '.join(official)}.")
     if others:
-        said.append(f"Not comparable, NVIDIA's numbers for orientation only: class {', '.join(others)}.")
+        named = "; class ".join(f"{', '.join(classes)} ({why})" for why, classes in others.items())
+        said.append(f"Not comparable, NVIDIA's numbers for orientation only: class {named}.")
     return " ".join(said)
 
 
