@@ -130,13 +130,8 @@ def find_operating(folder: Path, sha256: str) -> Operating:
 
 
 def _wrap(model: keras.Model, operating: Operating, image_size: int) -> keras.Model:
-    return serving_model(
-        model,
-        operating.threshold,
-        operating.image_threshold,
-        image_size,
-        image_score=operating.image_score,
-    )
+    thresholds = operating.threshold, operating.image_threshold
+    return serving_model(model, *thresholds, image_size, image_score=operating.image_score)
 
 
 def _resolve(model: str) -> Path:
