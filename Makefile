@@ -68,7 +68,7 @@ doctor: setup ## What is missing, unreachable or mis-set
 	@$(PY) -m tinyunet doctor $(ARGS)
 
 .PHONY: ablation
-ablation: setup ## What each choice of the fast preset is worth, on validation folds; ARGS="--published 1 --seeds 3"
+ablation: setup ## What each choice of the fast preset is worth, on validation folds of one CLASS; ARGS="--published 1"
 	@$(PY) -m tinyunet.evaluation.ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
 
 ##@ Kubeflow Pipelines

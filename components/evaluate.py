@@ -28,7 +28,8 @@ def evaluate(
         report: Curves and overlays, self-contained.
         card: Model card.
         test_time_poses: 1, or 8: average over all dihedral poses.
-        image_score: `max` logit of an image, `top100`: mean of its 100 largest, or `smoothed`: of 5×5 pixels.
+        image_score: `max` logit of an image, `top100`: mean of its 100 largest, or
+            `smoothed`: largest mean of 5×5 of them.
     """
     import shutil
     from pathlib import Path

@@ -58,15 +58,11 @@ def train(
 
     values = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
     place = {"ranks": workers * slots_per_worker, "slots_per_worker": slots_per_worker, "launcher": launcher}
-    data = {
-        "records": records.uri,
-        "out": model.path,
-        "uri": model.uri,
-        "run_key": f"class{class_id}-{run_id}",
-    }
+    data = {"records": records.uri, "out": model.path, "uri": model.uri}
+    what = {"run_id": run_id, "class_id": class_id, "preset": preset}
     values |= load_yaml(overrides)
     with ending_as_the_job():
-        result = launch(**data, **place, preset=preset, values=values, task_config=task_config)
+        result = launch(**data, **what, **place, values=values, task_config=task_config)
     model.metadata.update({"preset": preset, "mlflow_run_id": result.pop("mlflow_run_id") or ""})
     for name, value in result.items():
         metrics.log_metric(name, value)

@@ -55,7 +55,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
-    parser.add_argument("--classes-at-a-time", type=int, help="of tinyunet-classes; 0 is all of them")
+    parser.add_argument(
+        "--classes-at-a-time", type=int, choices=range(1, 11), metavar="1-10", help="of tinyunet-classes"
+    )
     parser.add_argument("--memory-limit", help="of every task and worker, e.g. 16G")
     return parser.parse_args(argv)
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tinyunet.runtime.transfer import redact
 
-FIRST, LAST = "ingest", "compare"  # where a class begins, and what comes after all classes
+FIRST, LAST, AFTER = "ingest", "register", "compare"  # a class begins, ends; what comes after all classes
 ANSI = re.compile(r"\033\[\d+m")
 BEGIN = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
@@ -39,6 +39,7 @@ class Steps:
         current: The step that runs, or ran last, with its class where there are several.
         error: Kind and message of the last exception that a step ended with.
         failed: The first step that failed, and its error.
+        left: Of several classes, those whose last step has not finished.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Steps:
     current: str = ""
     error: tuple[str, str] = ("", "")
     failed: tuple[str, tuple[str, str]] | None = None
+    left: list[int] = field(default_factory=list)
 
 
 class Console(io.TextIOBase):
@@ -59,8 +61,8 @@ class Console(io.TextIOBase):
     """
 
     def __init__(self, terminal: TextIO, log: TextIO, *, total: int, classes: Sequence[int] = ()) -> None:
-        self.steps = Steps()
-        self._classes, self._of_class = iter(classes), ""
+        self.steps = Steps(left=list(classes))
+        self._classes, self._class_id = iter(classes), 0
         self._terminal, self._log, self._total = terminal, log, total
         self._line, self._began = "", 0.0
         self._stopping = False
@@ -118,20 +120,24 @@ class Console(io.TextIOBase):
         while self._stopping:  # KFP's own thread, which goes on with the next class
             time.sleep(1)
         if task == FIRST:
-            self._of_class = f" of class {n}" if (n := next(self._classes, None)) else ""
-        elif task == LAST:
-            self._of_class = ""
-        self.steps.current, self._began = f"{task}{self._of_class}", time.monotonic()
+            self._class_id = next(self._classes, 0)
+        elif task == AFTER:
+            self._class_id = 0
+        of_class = f" of class {self._class_id}" if self._class_id else ""
+        self.steps.current, self.steps.error = f"{task}{of_class}", ("", "")
+        self._began = time.monotonic()
         return f"[{self.steps.done + 1}/{self._total}] {self.steps.current}"
 
     def _end(self, task: str, status: str) -> str | None:
         steps = self.steps
         if status != "SUCCESS":
             steps.failed = steps.failed or (steps.current, steps.error)
-            return None
+            return f"    {steps.current} failed: {': '.join(steps.error)}" if self._class_id else None
         took = time.monotonic() - self._began
         steps.seconds[task] = steps.seconds.get(task, 0.0) + took
         steps.done += 1
+        if task == LAST and self._class_id:
+            steps.left.remove(self._class_id)
         return f"    {task} took {took:.1f} s"
 
 

@@ -23,8 +23,9 @@ READ: Mapping[str, Callable[[str], Any]] = {
     "NUMBER_DOUBLE": float,
     "STRING": str,
     "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
-    "LIST": lambda text: _list(json.loads(text)),
+    "LIST": lambda text: _classes(json.loads(text)),
 }
+KINDS = {"LIST": "classes from 1 to 10, each once, such as classes=[1,3,5]"}
 TOLERATED = 12  # failed polls in a row: a minute of an API server that restarts
 
 
@@ -56,14 +57,18 @@ def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--param {pair}: expected KEY=VALUE with KEY one of: {known}")
         try:
             values[key] = READ[declared[key]](text)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"--param {pair}: expected a value of type {declared[key]}") from error
+        except (ValueError, KeyError) as error:
+            kind = KINDS.get(declared[key], f"a value of type {declared[key]}")
+            raise UserError(f"--param {pair}: expected {kind}") from error
     return values
 
 
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError
+def _classes(value: object) -> list[int]:
+    """Check the only list there is, the classes: none, or one twice, would fail at the end of the run."""
+    if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
+        raise ValueError
+    if not all(type(n) is int and 1 <= n <= 10 for n in value):
+        raise ValueError
     return value
 
 
@@ -82,7 +87,7 @@ def check_cron(expression: str) -> str:
 
 def follow(client: kfp.Client, run_id: str, *, poll: float) -> Any:  # noqa: ANN401  the SDK's run, untyped
     """Print every change of state until the run has ended, whichever way; give the run."""
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     failures = 0
     while True:
         try:
@@ -100,13 +105,20 @@ def follow(client: kfp.Client, run_id: str, *, poll: float) -> Any:  # noqa: ANN
         time.sleep(poll)
 
 
-def _print_changes(run: Any, seen: dict[str, str]) -> None:  # noqa: ANN401
+def _print_changes(run: Any, seen: dict[str, tuple[str, str]]) -> None:  # noqa: ANN401
+    """Print the tasks whose state is new; of several with one name, as in a loop, the later have a number."""
     tasks = (run.run_details.task_details if run.run_details else None) or []
-    states = {task.display_name: task.state for task in tasks if task.state and task.display_name}
-    for name, state in {**states, "run": run.state or "PENDING"}.items():
-        if seen.get(name) != state:
-            print(f"{time.strftime('%H:%M:%S')}  {name}: {state}", file=sys.stderr, flush=True)
-            seen[name] = state
+    states = {t.task_id: (t.display_name, t.state) for t in tasks if t.state and t.display_name}
+    for key, (name, state) in {**states, "": ("run", run.state or "PENDING")}.items():
+        shown, before = seen.get(key, (_numbered(name, seen), ""))
+        if state != before:
+            print(f"{time.strftime('%H:%M:%S')}  {shown}: {state}", file=sys.stderr, flush=True)
+            seen[key] = (shown, state)
+
+
+def _numbered(name: str, seen: Mapping[str, tuple[str, str]]) -> str:
+    count = sum(shown.split(" #")[0] == name for shown, _ in seen.values())
+    return f"{name} #{count + 1}" if count else name
 
 
 def start(client: kfp.Client, done: Uploaded, options: argparse.Namespace, params: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ def _classes(text: str, values: dict[str, Any]) -> dict[str, Any]:
     if len(classes) == 1:
         return {"class_id": classes[0]}
     if len(set(classes)) < len(classes):
-        raise UserError(f"class is {text!r}; expected every class once")
+        raise UserError(f"class is {text!r}; expected every class once: leave out the second one")
     if values.pop("model_name"):
         raise UserError("--model-name is for one class; several have a registered model each: leave it out")
     return {"classes": classes}
@@ -115,7 +115,7 @@ class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
         step, (kind, message) = steps.failed or (steps.current, steps.error)
         self.exit_code = 2 if kind.endswith("UserError") else 1
         reason = message or kind or "it ended without a message"
-        super().__init__(f"step {step} failed: {reason} (whole log: {log})")
+        super().__init__(f"step {step} failed: {reason} (whole log: {log}){_go_on(steps)}")
 
 
 @contextlib.contextmanager
@@ -156,9 +156,17 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
     for child in psutil.wait_procs(children, timeout=GRACE_S)[1]:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    console.flush()
-    print("tinyunet: stopped; every process of the run has ended", file=sys.stderr, flush=True)
-    os._exit(128 + number)
+    try:
+        said = f"tinyunet: stopped; every process of the run has ended{_go_on(console.steps)}"
+        print(said, file=sys.stderr, flush=True)
+        console.flush()
+    finally:
+        os._exit(128 + number)
+
+
+def _go_on(steps: Steps) -> str:
+    """Say how to go on where some of several classes are done: their models are registered."""
+    return f"; go on with CLASS={','.join(map(str, steps.left))}" if steps.left else ""
 
 
 def _in_foreground() -> bool:

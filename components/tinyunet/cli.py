@@ -1,18 +1,20 @@
-"""The command line: parse, check, delegate. One function per command."""
+"""The command line: parse, check, delegate. Commands on trained models are in `cli_models`."""
 
-import argparse
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyunet import __version__
-from tinyunet.config import PRESETS, DataConfig, EvalConfig, TrainConfig, preset
-from tinyunet.errors import UserError
+from tinyunet import cli_models as models
+from tinyunet.cli_options import command, out, pairs, settings
+from tinyunet.config import PRESETS, DataConfig, TrainConfig, preset
 from tinyunet.runtime.quiet import import_tensorflow
 from tinyunet.training.bench_config import GROUPS, BenchConfig
 
-Command = Callable[[Namespace], int | None]
+if TYPE_CHECKING:
+    from tinyunet.cli_options import Commands
+
 SHORTS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")  # of train's --set
 
 
@@ -21,19 +23,19 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
     parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    learn, judge = (_ingest, _convert, _train, _reproduce), (_evaluate, _compare, _register)
-    for add in (*learn, *judge, _predict, _export, _bench, _doctor):
+    learn, judge = (_ingest, _convert, _train, _reproduce), (models.evaluate, models.compare, models.register)
+    for add in (*learn, *judge, models.predict, models.export, _bench, _doctor):
         add(commands)
     return parser.parse_args(arguments)
 
 
-def _ingest(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "ingest", "bring DAGM2007 images here and verify them", _run_ingest)
+def _ingest(commands: "Commands") -> None:
+    p = command(commands, "ingest", "bring DAGM2007 images here and verify them", _run_ingest)
     p.add_argument(
         "source", help="folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=]"
     )
     p.add_argument("--class-id", type=int, default=DataConfig.class_id, help="DAGM2007 class, 1 to 10")
-    _out(p, "folder of verified images")
+    out(p, "folder of verified images")
 
 
 def _run_ingest(a: Namespace) -> None:
@@ -46,25 +48,25 @@ def _run_ingest(a: Namespace) -> None:
     print(f"{a.out}: digest {manifest['digest'][:12]}, report {a.out / 'report.html'}")
 
 
-def _convert(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "convert", "write verified images as sharded TFRecords", _run_convert)
+def _convert(commands: "Commands") -> None:
+    p = command(commands, "convert", "write verified images as sharded TFRecords", _run_convert)
     p.add_argument("raw", type=Path, help="folder written by ingest")
-    _out(p, "folder of TFRecords")
-    _settings(p, DataConfig)
+    out(p, "folder of TFRecords")
+    settings(p, DataConfig)
 
 
 def _run_convert(a: Namespace) -> None:
     import_tensorflow()
     from tinyunet.data.tfrecord import convert
 
-    manifest = convert(a.raw, a.out, DataConfig().replace(_pairs(a.set)))
+    manifest = convert(a.raw, a.out, DataConfig().replace(pairs(a.set)))
     for name, split in manifest["splits"].items():
         print(f"{name}: {split['images']} images, {split['defective']} defective")
     print(f"{a.out}: digest {manifest['digest'][:12]}")
 
 
-def _train(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "train", "train TinyUNet; resumes by default", _run_train)
+def _train(commands: "Commands") -> None:
+    p = command(commands, "train", "train TinyUNet; resumes by default", _run_train)
     p.add_argument("records", help="folder or s3:// of TFRecords, or a source of images as for ingest")
     p.add_argument("--out", required=True, help="model folder to write, local or s3://")
     p.add_argument("--preset", default=TrainConfig.preset, help=f"recipe: {', '.join(sorted(PRESETS))}")
@@ -81,7 +83,7 @@ def _train(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     p.add_argument(
         "--run-key", default="", help="identity under which MLflow keeps the run (default: from OUT)"
     )
-    _settings(p, TrainConfig)
+    settings(p, TrainConfig)
 
 
 def _run_train(a: Namespace) -> int:
@@ -91,7 +93,7 @@ def _run_train(a: Namespace) -> int:
 
     shorts = {k: getattr(a, k) for k in SHORTS if getattr(a, k) is not None}
     deterministic = {"deterministic": True} if a.deterministic else {}
-    config = preset(a.preset).replace(shorts | deterministic | _pairs(a.set))
+    config = preset(a.preset).replace(shorts | deterministic | pairs(a.set))
     launch = Launch(
         records=a.records,
         out=a.out,
@@ -113,8 +115,8 @@ def _run_train(a: Namespace) -> int:
     return run_rank(launch)
 
 
-def _reproduce(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "reproduce", "train again as an MLflow run says, and compare", _run_reproduce)
+def _reproduce(commands: "Commands") -> None:
+    p = command(commands, "reproduce", "train again as an MLflow run says, and compare", _run_reproduce)
     p.add_argument("run_id", help="MLflow run of a finished training")
     p.add_argument("records", type=Path, help="folder of the same TFRecords")
     p.add_argument("--out", required=True, help="model folder of the second training, local or s3://")
@@ -132,88 +134,8 @@ def _run_reproduce(a: Namespace) -> int:
     return int(comparison.expected and comparison.identical is False)
 
 
-def _evaluate(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "evaluate", "judge a model: scores, curves, pictures, report.html", _run_evaluate)
-    p.add_argument("model", type=Path, help="model folder written by train")
-    p.add_argument("records", type=Path, help="folder of TFRecords")
-    _out(p, "folder of the evaluation")
-    _settings(p, EvalConfig)
-
-
-def _run_evaluate(a: Namespace) -> None:
-    import_tensorflow()
-    from tinyunet.evaluation.evaluate import evaluate
-
-    metrics = evaluate(a.model, a.records, a.out, EvalConfig().replace(_pairs(a.set)))
-    test = metrics["test"]
-    for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
-        print(f"{name:16} {'not defined' if test[name] is None else format(test[name], '.4f')}")
-    print(f"{a.out / 'report.html'}: {metrics['comparability']}")
-
-
-def _compare(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "compare", "put several classes beside NVIDIA's table", _run_compare)
-    p.add_argument("evaluations", type=Path, nargs="+", help="folders written by evaluate, one per class")
-    _out(p, "folder of comparison.html and comparison.json")
-
-
-def _run_compare(a: Namespace) -> None:
-    import_tensorflow()
-    from tinyunet.evaluation.comparison import compare, table
-
-    print("\n".join(table(compare(a.evaluations, a.out))))
-    print(f"{a.out / 'comparison.html'}: at all of NVIDIA's thresholds")
-
-
-def _register(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(
-        commands, "register", "make an MLflow model version; the better one is champion", _run_register
-    )
-    p.add_argument("model", type=Path, help="model folder written by train")
-    p.add_argument("evaluation", type=Path, help="folder written by evaluate")
-    p.add_argument("--name", default="", help="registered model (default: tinyunet-dagm-classN)")
-
-
-def _run_register(a: Namespace) -> None:
-    import_tensorflow()
-    from tinyunet.runtime.tracking import register
-
-    result = register(a.model, a.evaluation, name=a.name)
-    print(f"{result['name']} version {result['version']}: {result['reason']}")
-
-
-def _predict(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "predict", "write masks and overlays of images", _run_predict)
-    p.add_argument("inputs", type=Path, nargs="+", metavar="FILE|DIR", help="8-bit grey images")
-    p.add_argument("--model", required=True, help="model folder, .keras file or models:/NAME@champion")
-    _out(p, "folder of the masks, overlays and predictions.csv")
-
-
-def _run_predict(a: Namespace) -> None:
-    import_tensorflow()
-    from tinyunet.evaluation.export import predict
-
-    count = predict(a.model, a.inputs, a.out)
-    print(f"{a.out}: masks and overlays of {count} images, predictions.csv")
-
-
-def _export(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "export", "write SavedModel, ONNX and int8 ONNX, and compare them", _run_export)
-    p.add_argument("model", help="model folder, .keras file or models:/NAME@champion")
-    p.add_argument("--records", type=Path, help="folder of TFRecords: makes int8, and measures what it loses")
-    _out(p, "folder of saved_model/, model.onnx, model-int8.onnx and export.json")
-
-
-def _run_export(a: Namespace) -> None:
-    import_tensorflow()
-    from tinyunet.evaluation.formats import export, table
-
-    print("\n".join(table(export(a.model, a.out, a.records))))
-    print(f"{a.out}: saved_model/, model.onnx{', model-int8.onnx' if a.records else ''}, export.json")
-
-
-def _bench(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    p = _command(commands, "bench", "measure every part of the project on this machine", _run_bench)
+def _bench(commands: "Commands") -> None:
+    p = command(commands, "bench", "measure every part of the project on this machine", _run_bench)
     p.add_argument("--image-size", type=int, default=BenchConfig.image_size)
     p.add_argument("--rounds", type=int, default=BenchConfig.rounds, help="interleaved; medians are reported")
     p.add_argument("--seconds", type=float, default=BenchConfig.seconds, help="of a measurement, at least")
@@ -231,8 +153,8 @@ def _run_bench(a: Namespace) -> None:
     bench(config, a.out)
 
 
-def _doctor(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
-    _command(commands, "doctor", "say what is missing, unreachable or mis-set", _run_doctor)
+def _doctor(commands: "Commands") -> None:
+    command(commands, "doctor", "say what is missing, unreachable or mis-set", _run_doctor)
 
 
 def _run_doctor(a: Namespace) -> int:
@@ -244,27 +166,3 @@ def _run_doctor(a: Namespace) -> int:
         if check.remedy:
             print(f"      -> {check.remedy}")
     return int(any(check.status == "fail" for check in checks))
-
-
-def _command(
-    commands: "argparse._SubParsersAction[ArgumentParser]", name: str, text: str, run: Command
-) -> ArgumentParser:
-    p = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    p.set_defaults(run=run)
-    return p
-
-
-def _out(p: ArgumentParser, text: str) -> None:
-    p.add_argument("--out", type=Path, required=True, help=text)
-
-
-def _settings(p: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
-    keys = ", ".join(f.name for f in fields(config))
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"change one of: {keys}")
-
-
-def _pairs(settings: Sequence[str]) -> dict[str, str]:
-    for setting in settings:
-        if "=" not in setting:
-            raise UserError(f"--set {setting}; expected KEY=VALUE, for example --set seed=1")
-    return dict(setting.split("=", 1) for setting in settings)

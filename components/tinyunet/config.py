@@ -4,7 +4,7 @@ These dataclasses are the only place with defaults; CLI, components and manifest
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tinyunet.errors import UserError
 from tinyunet.schema import Config, require
@@ -46,6 +46,10 @@ class DataConfig(Config):
             f"0 to {int(1 / self.validation_fraction) - 1}",
         )
         require(self.shards >= 1, "shards", self.shards, "at least 1")
+
+
+# What may differ between a run and its resumption without changing what it computes.
+FREE_KEYS = frozenset({"checkpoint_every", "validate_every", "accumulate"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,10 @@ class TrainConfig(Config):
         require(0 <= self.ema < 1, "ema", self.ema, "0 to less than 1")
         require(0 <= self.clean_fraction < 1, "clean_fraction", self.clean_fraction, "0 to less than 1")
         require(0 <= self.max_shift < 0.5, "max_shift", self.max_shift, "0 to less than 0.5")
+
+    def fixed(self) -> dict[str, Any]:
+        """Give what a resumption must share with the run that it goes on with."""
+        return {key: value for key, value in self.to_dict().items() if key not in FREE_KEYS}
 
 
 FAST = TrainConfig()

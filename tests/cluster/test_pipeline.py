@@ -30,8 +30,9 @@ config = types.SimpleNamespace(env=[
     *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 ])
 values = {"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0}
-launch(records="s3://tinyunet/records", out="nowhere", uri="s3://tinyunet/model", run_key="pipeline-test",
-       preset="fast", values=values, ranks=2, slots_per_worker=1, launcher="mpijob", task_config=config)
+launch(records="s3://tinyunet/records", out="nowhere", uri="s3://tinyunet/model", run_id="pipeline-test",
+       class_id=1, preset="fast", values=values, ranks=2, slots_per_worker=1, launcher="mpijob",
+       task_config=config)
 """
 
 

@@ -8,12 +8,14 @@ from fake_kfp import FakeKfp
 
 from pipeline import compile as compiling
 from pipeline import upload
+from pipeline.pipeline import PIPELINES
 
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
-    compiling.compile_variant("cpu", folder)
+    for pipeline in PIPELINES:
+        compiling.compile_variant("cpu", folder, pipeline=pipeline)
     return folder
 
 

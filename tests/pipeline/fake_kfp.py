@@ -23,6 +23,7 @@ class FakeKfp:
         cookie: Cookie that every call needs; empty is none.
         namespaces: Profiles of a multi-user server; empty is single-user.
         states: States that a run goes through, one per look at it; the last one stays.
+        tasks: Details of a run's tasks, one list per look at it.
         failures: Status codes that the next looks at a run get instead.
         page: Answer everything with a login page, as an OIDC proxy does.
         race: Create the pipeline between the client's look-up and its upload.
@@ -33,6 +34,7 @@ class FakeKfp:
     cookie: str = ""
     namespaces: tuple[str, ...] = ()
     states: list[str | None] = field(default_factory=lambda: [None, "RUNNING", "SUCCEEDED"])
+    tasks: list[list[Json]] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)
     page: bool = False
     race: bool = False
@@ -128,7 +130,8 @@ class FakeKfp:
             return _error(self.failures.pop(0), "upstream connect error")
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         error = {"error": {"message": "step train failed"}} if state == "FAILED" else {}
-        return 200, {"run_id": route.split("/")[1], **({"state": state} if state else {}), **error}
+        tasks = {"run_details": {"task_details": self.tasks.pop(0)}} if self.tasks else {}
+        return 200, {"run_id": route.split("/")[1], **({"state": state} if state else {}), **error, **tasks}
 
     def _get_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         rows = [s for s in self.schedules if s["experiment_id"] == query.get("experiment_id")]

@@ -54,6 +54,35 @@ def test_an_expired_session_ends_the_following_with_one_line(
     assert "KFP_TOKEN" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_task_of_every_class_is_shown_by_its_own_state(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tasks(*states: str) -> list[dict[str, str]]:
+        names = enumerate(zip(("root", "3 Train", "3 Train"), states, strict=True))
+        return [{"task_id": str(n), "display_name": name, "state": state} for n, (name, state) in names]
+
+    kfp.states = ["RUNNING", "RUNNING", "FAILED"]
+    kfp.tasks = [
+        tasks("RUNNING", "RUNNING", "RUNNING"),
+        tasks("RUNNING", "RUNNING", "FAILED"),
+        tasks("FAILED", "SUCCEEDED", "FAILED"),
+    ]
+    assert start(kfp) == 1
+    lines = [line.split("  ")[1] for line in capsys.readouterr().err.splitlines() if ":" in line[:3]]
+    assert lines == [
+        "root: RUNNING", "3 Train: RUNNING", "3 Train #2: RUNNING", "run: RUNNING",
+        "3 Train #2: FAILED",
+        "root: FAILED", "3 Train: SUCCEEDED", "run: FAILED",
+    ]  # fmt: skip
+
+
+def test_several_classes_are_another_pipeline_with_a_list_of_them(kfp: FakeKfp) -> None:
+    assert start(kfp, "--pipeline", "tinyunet-classes", "--param", "classes=[1, 3]") == 0
+    assert kfp.runs[0]["runtime_config"]["parameters"] == {"classes": [1, 3]}
+    assert kfp.pipelines[0]["display_name"] == "tinyunet-classes"
+    assert kfp.runs[0]["display_name"].startswith("tinyunet-classes 2")
+
+
 def test_no_follow_only_starts(kfp: FakeKfp) -> None:
     assert start(kfp, "--no-follow") == 0
     assert "GET /apis/v2beta1/runs/r1" not in kfp.log
@@ -96,6 +125,11 @@ def test_scheduling_twice_makes_one_schedule(kfp: FakeKfp, capsys: pytest.Captur
         (["--param", "workers=many"], "NUMBER_INTEGER"),
         (["--param", "worker=2"], "KEY one of: class_id"),
         (["--param", "workers"], "KEY=VALUE"),
+        *(
+            (["--pipeline", "tinyunet-classes", "--param", f"classes={text}"], "from 1 to 10, each once")
+            for text in ("1,2", "[]", "[1,1]", "[0]", '["1"]', "[true]", "3")
+        ),
+        (["--pipeline", "tinyunet-all"], "expected one of: tinyunet, tinyunet-classes"),
         (["--cron", "0 3 * * *"], "6 fields"),
         (["--cron", ""], "6 fields"),
     ],

@@ -189,7 +189,7 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
         (["--class-id", "11"], "class_id is 11; expected 1 to 10"),
         (["--class-id", "1,11"], "class_id is 11; expected 1 to 10"),
         (["--class-id", "1,two"], "class is '1,two'; expected 1 to 10, several as 1,3,5, or all"),
-        (["--class-id", "2,2"], "class is '2,2'; expected every class once"),
+        (["--class-id", "2,2"], "class is '2,2'; expected every class once: leave out the second one"),
         (["--class-id", "all", "--model-name", "mine"], "--model-name is for one class"),
         (["--precision", "float64"], "precision is 'float64'"),
         (["--steps", "-5"], "steps is -5"),
@@ -270,7 +270,10 @@ def test_stopping_a_run_ends_all_its_processes(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors.decode().splitlines() == ["tinyunet: stopped; every process of the run has ended"]
+    left = f"; go on with CLASS={','.join(map(str, range(1, 11)))}" if classes == "all" else ""
+    assert errors.decode().splitlines() == [f"tinyunet: stopped; every process of the run has ended{left}"]
+    (log,) = tmp_path.glob("runs/*/run.log")
+    assert log.read_text().count("Executing task") == 1, "no other class may begin"
     assert [child for child in children if child.is_running()] == []
 
 

@@ -46,7 +46,7 @@ def test_the_command_trains_every_fold_and_writes_table_and_figure(
     assert [point["step"] for point in rows[BASE]["curves"][0]] == [2.0, 4.0]
     assert all(len(rows[row]["ap"]) == 2 for row in ablation.JUDGED)
     study = Study((tmp_path / "study").absolute(), 32, 2)
-    judged = ablation.judge(study.model(BASE, 1), study.folder / "records1", {})
+    judged = ablation.rejudge(study.model(BASE, 1), study.folder / "records1", {})
     assert judged == pytest.approx({name: rows[BASE][name][1] for name in ("dice", "ap")}), "as training did"
     assert "<svg" in (tmp_path / "study" / "learning.svg").read_text()
     before = (tmp_path / "study" / "ablation.md").read_text()

@@ -20,6 +20,7 @@ def evaluation(
 ) -> Path:
     size = changes.pop("image_size", 512)
     content = {
+        "schema_version": 1,
         "data": {"class_id": class_id, "complete": complete, "synthetic": synthetic},
         "image_size": size,
         "comparable": complete and not synthetic and size == 512,
@@ -124,6 +125,10 @@ def test_page_and_json_hold_the_table(rows: list[Row], tmp_path: Path) -> None:
 def test_what_is_no_evaluation_or_a_class_twice_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere holds no metrics\.json; expected a folder that"):
         compare([tmp_path / "nowhere"], tmp_path / "out")
+    with pytest.raises(UserError, match="there is nothing to compare"):
+        compare([], tmp_path / "out")
+    with pytest.raises(UserError, match="has another schema; expected version 1"):
+        compare([evaluation(tmp_path / "old", 4, schema_version=0)], tmp_path / "out")
     twice = [evaluation(tmp_path / name, 4) for name in ("a", "b")]
     with pytest.raises(UserError, match="class 4 is given twice"):
         compare(twice, tmp_path / "out")

@@ -119,7 +119,7 @@ def test_ranges_come_from_images_of_both_kinds(records: Path, monkeypatch: pytes
 def test_a_file_that_does_not_hold_the_model_is_refused() -> None:
     images = [np.zeros((1, 4, 4, 1), np.uint8)]
 
-    def run(shift: float) -> formats.Run:
+    def run(shift: float) -> formats.Runner:
         return lambda batch: {"probability": batch / 255 + shift, "score": np.zeros(len(batch)) + shift}
 
     with pytest.raises(

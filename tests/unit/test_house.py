@@ -77,7 +77,7 @@ COMPONENT_TREES = {name: tree for name, tree in TREES.items() if "/" not in name
 def test_there_is_something_to_check() -> None:
     assert len(LIBRARY_TREES) > 20
     assert sorted(COMPONENT_TREES) == [
-        f"{name}.py" for name in ("base", "convert", "evaluate", "ingest", "register", "train")
+        f"{name}.py" for name in ("base", "compare", "convert", "evaluate", "ingest", "register", "train")
     ]
     assert "pipeline/pipeline.py" in PIPELINE_TREES
 

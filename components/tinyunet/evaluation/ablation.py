@@ -1,8 +1,8 @@
 """What each choice of the `fast` preset is worth, on validation folds: `make ablation DATA=…`.
 
-One row is the preset with one change. Row r, seed s trains on fold s of Train and is scored on the part held
-out there; Test is never opened. A run that is there already is not trained again, so an interrupted table
-goes on where it was.
+One row is the preset with one change, or its own models judged in another way. Row r, seed s trains on fold s
+of Train and is scored on the part held out there; Test is never opened. A run that is there already is not
+trained again, so an interrupted table goes on where it was.
 """
 
 import argparse
@@ -124,25 +124,24 @@ def measure(study: Study) -> dict[str, Any]:
         print(line(row, result), flush=True)
     for row, changes in JUDGED.items():
         places = [(study.model(BASE, seed), study.folder / f"records{seed}") for seed in range(study.seeds)]
-        judged = [judge(model, records, changes) for model, records in places]
+        judged = [rejudge(model, records, changes) for model, records in places]
         ends = {name: [scores[name] for scores in judged] for name in SCORES}
         result[row] = {"changes": dict(changes), **ends, "curves": []}
         print(line(row, result), flush=True)
     return result
 
 
-def judge(model: Path, records: Path, changes: Values) -> dict[str, float]:
+def rejudge(model: Path, records: Path, changes: Values) -> dict[str, float]:
     """Score a finished model on its validation fold: Dice at a probability of 0.5, and image AP."""
     from tinyunet.data.dataset import load_split
-    from tinyunet.evaluation.inference import Predictor
-    from tinyunet.evaluation.inference import judge as predict
+    from tinyunet.evaluation.inference import Predictor, judge
     from tinyunet.model.metrics import image_scores, pixel_scores
     from tinyunet.model.unet import load, rebuild
 
     config = EvalConfig().replace(dict(changes))
     network = rebuild(load(model / "model.keras"))
     split = load_split(records, "validation", network.input_shape[1])
-    found = predict(Predictor(network, config), split, config)
+    found = judge(Predictor(network, config), split, config)
     return {
         "dice": pixel_scores(found.counts, split.defective, 0.5)["dice_defective"],
         "ap": image_scores(found.scores, split.defective, 0.0)["image_ap"],

@@ -13,6 +13,7 @@ from tinyunet.errors import UserError
 from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.published import THRESHOLDS, published
 from tinyunet.evaluation.report import mean, number, render
+from tinyunet.evaluation.results import SCHEMA_VERSION
 from tinyunet.schema import read_json
 
 HEADLINE = 0.99  # the threshold that NVIDIA's own headline takes
@@ -46,8 +47,8 @@ class Row:
         ours: Scores at our own thresholds, chosen on validation.
         floor: What predicting nothing gives for NVIDIA's IoU.
         at: Ours at NVIDIA's thresholds.
-        float32: NVIDIA's.
-        amp: NVIDIA's.
+        float32: NVIDIA's scores by threshold, trained in float32.
+        amp: NVIDIA's scores by threshold, trained in mixed precision.
         dice: NVIDIA's Dice of defective images, implied, at 0.99: float32, AMP.
     """
 
@@ -71,8 +72,10 @@ def compare(evaluations: Sequence[Path], out: Path) -> list[Row]:
         out: Folder to make.
 
     Raises:
-        UserError: if a folder is no evaluation, or two are of the same class.
+        UserError: if there is none, one is no evaluation, or two are of the same class.
     """
+    if not evaluations:
+        raise UserError("there is nothing to compare; expected the evaluation of at least one class")
     rows = sorted((read_row(folder) for folder in evaluations), key=lambda row: row.class_id)
     for one, other in pairwise(rows):
         if one.class_id == other.class_id:
@@ -95,6 +98,10 @@ def read_row(folder: Path) -> Row:
     if not path.is_file():
         raise UserError(f"{folder} holds no metrics.json; expected a folder that `tinyunet evaluate` made")
     result = read_json(path)
+    if result.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has another schema; expected version {SCHEMA_VERSION}: evaluate the model again"
+        )
     data, theirs = result["data"], published(result["data"]["class_id"])
     kind = "synthetic" if data["synthetic"] else "official" if data["complete"] else "part or re-split"
     return Row(

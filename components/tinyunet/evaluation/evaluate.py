@@ -35,7 +35,7 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> dict[
         UserError: if model or records are missing, damaged, of another schema or do not fit each other.
     """
     identity, manifest = read_model(model), read_manifest(records)
-    _check_class(model, identity, records, manifest)
+    check_class(model, identity, records, manifest)
     with whole_folder(out, marker="metrics.json") as part:
         predictor = Predictor(rebuild(load(model / "model.keras")), config)
         size = identity["image_size"]
@@ -66,7 +66,12 @@ def read_model(model: Path) -> dict[str, Any]:
     return {**identity, "sha256": digest}
 
 
-def _check_class(model: Path, identity: dict[str, Any], records: Path, manifest: dict[str, Any]) -> None:
+def check_class(model: Path, identity: dict[str, Any], records: Path, manifest: dict[str, Any]) -> None:
+    """Refuse records of another class than the model's.
+
+    Raises:
+        UserError: naming both.
+    """
     if identity["class_id"] != manifest["class_id"]:
         raise UserError(
             f"{model} was trained on class {identity['class_id']}, {records} hold class "

@@ -21,7 +21,7 @@ from tinyunet.evaluation.evaluate import read_model
 from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.overlays import highlight
 from tinyunet.evaluation.serving import OUTPUTS, Operating, serving_model
-from tinyunet.model.unet import load
+from tinyunet.model.unet import load, rebuild
 from tinyunet.schema import read_json
 
 __all__ = ["Operating", "find_operating", "load_serving", "predict", "serving_model"]
@@ -67,9 +67,9 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
     serving = load_serving(model)
     refused: list[Path] = []
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
         whole_folder(out, marker="predictions.csv") as part,
         (part / "predictions.csv").open("w", newline="") as file,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
@@ -85,10 +85,11 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
     return len(names)
 
 
-def load_serving(model: str | Path) -> keras.Model:
+def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
     """Load a model for serving.
 
     Args:
+        plain: Keep the network of Keras' own layers that the file holds (`build_unet`).
         model: A folder that training made (its thresholds come from an evaluation, see `find_operating`),
             a `.keras` file, a folder with one, `models:/name@alias` or `runs:/id` of MLflow.
 
@@ -98,9 +99,8 @@ def load_serving(model: str | Path) -> keras.Model:
     path = _resolve(str(model))
     if (path / "model.json").is_file():
         identity = read_model(path)
-        return _wrap(
-            load(path / "model.keras"), find_operating(path, identity["sha256"]), identity["image_size"]
-        )
+        network, operating = load(path / "model.keras"), find_operating(path, identity["sha256"])
+        return _wrap(network if plain else rebuild(network), operating, identity["image_size"])
     loaded = load(_keras_file(path))
     if isinstance(loaded.output, dict):
         if set(OUTPUTS) <= set(loaded.output):

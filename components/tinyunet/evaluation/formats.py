@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from tinyunet.data.dataset import Split, load_split
 from tinyunet.data.progress import track
+from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
+from tinyunet.evaluation.evaluate import check_class, read_model
 from tinyunet.evaluation.export import load_serving
 from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.inference import MASK_LEVEL
@@ -31,12 +33,11 @@ from tinyunet.evaluation.serving import OUTPUTS
 from tinyunet.model.metrics import dice
 
 Outputs = dict[str, NDArray[Any]]
-Run = Callable[[NDArray[np.uint8]], Outputs]
+Runner = Callable[[NDArray[np.uint8]], Outputs]
 
 TOLERANCE = 1e-3  # of a probability or a score, between a file and the Keras model
 CALIBRATION = 64  # training images whose activations set the ranges of int8
-SPEED_BATCH, ROUNDS = 16, 5
-PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+SPEED_BATCH, ROUNDS, PACKAGES = 16, 5, ("onnx", "onnxruntime", "tf2onnx")
 
 
 def export(model: str | Path, out: Path, records: Path | None = None) -> dict[str, dict[str, float]]:
@@ -51,7 +52,8 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> dict[st
 
     Returns:
         By format (`keras`, `saved_model`, `onnx`, `int8`): `difference`, the largest one of a probability
-        from Keras'; with records `dice_defective` on Test, and `images_per_s` at batches of 16.
+        from Keras' (on random textures; of int8 on 16 images of Test); with records `dice_defective` on Test,
+        and `images_per_s` at batches of 16.
 
     Raises:
         UserError: if the model or a package is missing, or a file does not give the model's outputs.
@@ -59,12 +61,18 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> dict[st
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"{', '.join(missing)} not installed; needed to export: pip install {' '.join(PACKAGES)}"
+            f"{', '.join(missing)} not installed; needed to export: pip install 'tinyunet[export]'"
         )
-    serving = in_float32(load_serving(model))
+    if records is not None and (Path(model) / "model.json").is_file():
+        check_class(Path(model), read_model(Path(model)), records, read_manifest(records))
+    with tf.device("CPU"):  # where ONNX runs as well: the same arithmetic, comparable speeds
+        return _export(in_float32(load_serving(model, plain=True)), out, records)
+
+
+def _export(serving: keras.Model, out: Path, records: Path | None) -> dict[str, dict[str, float]]:
     size = next(layer.input_shape[1] for layer in serving.layers if isinstance(layer, keras.Model))
     with whole_folder(out, marker="export.json") as part:
-        runs: dict[str, Run] = {"keras": serving.predict_on_batch}
+        runs: dict[str, Runner] = {"keras": serving.predict_on_batch}
         runs["saved_model"] = write_saved_model(serving, part / "saved_model")
         runs["onnx"] = write_onnx(serving, part / "model.onnx")
         figures = compared(runs, textures(size))
@@ -87,7 +95,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     return twin
 
 
-def write_saved_model(serving: keras.Model, path: Path) -> Run:
+def write_saved_model(serving: keras.Model, path: Path) -> Runner:
     """Write a SavedModel with two signatures, and give what runs it.
 
     `serving_default` takes `images` uint8 (B, H, W, 1); `serving_float` takes float32 grey levels, 0 to 255.
@@ -111,7 +119,7 @@ def write_saved_model(serving: keras.Model, path: Path) -> Run:
     return run
 
 
-def write_onnx(serving: keras.Model, path: Path) -> Run:
+def write_onnx(serving: keras.Model, path: Path) -> Runner:
     """Write an ONNX file, `images` uint8 (B, H, W, 1) in, and give what runs it."""
     serving(np.zeros((1, 32, 32, 1), np.uint8))  # Keras exports models that were called
     with warnings.catch_warnings():
@@ -124,7 +132,7 @@ def write_onnx(serving: keras.Model, path: Path) -> Run:
     return session(path)
 
 
-def session(path: Path) -> Run:
+def session(path: Path) -> Runner:
     """Load an ONNX file for the CPU."""
     import onnxruntime
 
@@ -133,7 +141,7 @@ def session(path: Path) -> Run:
     return lambda images: dict(zip(names, loaded.run(None, {"images": images}), strict=True))
 
 
-def quantize(source: Path, path: Path, train: Split) -> Run:
+def quantize(source: Path, path: Path, train: Split) -> Runner:
     """Write a copy of an ONNX file whose convolutions compute in int8, and give what runs it."""
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -163,7 +171,7 @@ def quantize(source: Path, path: Path, train: Split) -> Run:
 
 
 def calibration_images(train: Split) -> NDArray[np.uint8]:
-    """Take images of both kinds by turns, at most CALIBRATION: uint8 [n, S, S]."""
+    """Take the first images of each kind, CALIBRATION in all at most: uint8 [n, S, S]."""
     kinds = np.flatnonzero(train.defective), np.flatnonzero(~train.defective)
     half = CALIBRATION // 2
     chosen: NDArray[np.uint8] = train.images[np.sort(np.concatenate([kind[:half] for kind in kinds]))]
@@ -177,7 +185,7 @@ def textures(size: int) -> list[NDArray[np.uint8]]:
     return [rng.normal(128, 30, shape).clip(0, 255).astype(np.uint8) for shape in shapes]
 
 
-def compared(runs: Mapping[str, Run], batches: list[NDArray[np.uint8]]) -> dict[str, dict[str, float]]:
+def compared(runs: Mapping[str, Runner], batches: list[NDArray[np.uint8]]) -> dict[str, dict[str, float]]:
     """Give each format's largest difference from Keras: of a probability, and of a score.
 
     Raises:
@@ -198,13 +206,13 @@ def compared(runs: Mapping[str, Run], batches: list[NDArray[np.uint8]]) -> dict[
     return figures
 
 
-def measure(runs: Mapping[str, Run], test: Split, figures: dict[str, dict[str, float]]) -> None:
-    """Add Dice of defective images and speed to the figures; where int8 differs says Test, not textures."""
+def measure(runs: Mapping[str, Runner], test: Split, figures: dict[str, dict[str, float]]) -> None:
+    """Add Dice of defective images and speed to the figures, and how far int8 is off on images of Test."""
     batch = np.ascontiguousarray(np.resize(test.images, (SPEED_BATCH, *test.images.shape[1:])))[..., None]
     for name, seconds in _seconds(runs, batch).items():
         figures.setdefault(name, {})["images_per_s"] = SPEED_BATCH / seconds
     figures["int8"]["difference"] = _difference(runs["int8"], runs["keras"], "probability", batch)
-    for name, run in runs.items():
+    for name, run in runs.items() if test.defective.any() else ():
         figures[name]["dice_defective"] = float(np.mean(list(_dice(run, test, name))))
 
 
@@ -217,11 +225,11 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         yield f"{name:12}" + "".join(f"{found[key]:18.3g}" if key in found else f"{'–':>18}" for key in keys)
 
 
-def _difference(run: Run, reference: Run, key: str, batch: NDArray[np.uint8]) -> float:
+def _difference(run: Runner, reference: Runner, key: str, batch: NDArray[np.uint8]) -> float:
     return float(np.abs(run(batch)[key].astype(np.float64) - reference(batch)[key]).max())
 
 
-def _seconds(runs: Mapping[str, Run], batch: NDArray[np.uint8]) -> dict[str, float]:
+def _seconds(runs: Mapping[str, Runner], batch: NDArray[np.uint8]) -> dict[str, float]:
     """Time a batch in every format, round by round; give the medians."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
@@ -234,7 +242,7 @@ def _seconds(runs: Mapping[str, Run], batch: NDArray[np.uint8]) -> dict[str, flo
     return {name: median(values) for name, values in taken.items()}
 
 
-def _dice(run: Run, test: Split, name: str) -> Iterator[float]:
+def _dice(run: Runner, test: Split, name: str) -> Iterator[float]:
     chosen = np.flatnonzero(test.defective)
     for index in track(iter(chosen), f"judging {name}", total=len(chosen)):
         mask = run(test.images[index][None, ..., None])["mask"][0, ..., 0] > 0

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tinyunet.model.metrics import SMOOTHED, TOP_PIXELS
+from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS
 
 OUTPUTS = ("probability", "mask", "score", "defective")
 
@@ -106,7 +106,7 @@ def _linear_weights(x: keras.KerasTensor, size: int, across: int) -> keras.Keras
 
 def _score(logits: keras.KerasTensor, size: int, kind: str) -> keras.KerasTensor:
     if kind == "smoothed":
-        return ops.max(ops.average_pool(logits, SMOOTHED, 1, "valid"), axis=(1, 2, 3))
+        return ops.max(ops.average_pool(logits, SMOOTHING_SIDE, 1, "valid"), axis=(1, 2, 3))
     flat = ops.reshape(logits, (-1, size * size))
     top = 1 if kind == "max" else min(TOP_PIXELS, size * size)
     return ops.mean(ops.top_k(flat, top, sorted=False)[0], axis=1)

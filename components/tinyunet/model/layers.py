@@ -11,7 +11,7 @@ from keras import ops
 
 
 class _Convolution(keras.layers.Layer):  # type: ignore[misc]
-    """Kernel, bias and ReLU of a `Conv2D` with "same" padding; what is summed is summed in float32."""
+    """Kernel, bias and ReLU of a `Conv2D` with "same" padding; taps are summed in float32, then cast."""
 
     def __init__(self, filters: int, size: int, *, kernel_initializer: Any, **common: Any) -> None:  # noqa: ANN401
         super().__init__(**common)
@@ -80,7 +80,7 @@ class JoinedConv2D(_Convolution):
     def call(self, parts: list[keras.KerasTensor]) -> keras.KerasTensor:
         """Convolve; (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters)."""
         kernels = self.kernel[:, :, : self._first], self.kernel[:, :, self._first :]
-        # In this order TensorFlow fuses the second convolution, bias, sum and ReLU into one kernel.
+        # In this order TensorFlow makes one kernel of the second convolution, bias, sum and ReLU (oneDNN).
         return ops.relu(ops.add(self._convolve(parts[0], kernels[0]), self._biased(parts[1], kernels[1])))
 
     def compute_output_shape(self, shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:

@@ -19,7 +19,7 @@ LEVELS = 1000
 """Thresholds are k / LEVELS; all of NVIDIA's are among them."""
 NVIDIA_THRESHOLDS = (0.05, 0.125, 0.25, 0.5, 0.75, 0.85, 0.95, 0.99)
 NVIDIA_EPSILON = 1e-5
-TOP_PIXELS, SMOOTHED = 100, 5
+TOP_PIXELS, SMOOTHING_SIDE = 100, 5
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,10 @@ def image_score(logits: NDArray[Any], kind: str) -> Floats:
         float64 [N].
     """
     if kind == "smoothed":
-        windows = sliding_window_view(logits.astype(np.float64), (SMOOTHED, SMOOTHED), axis=(1, 2))
-        return np.asarray(windows.mean(axis=(-2, -1)).reshape(len(logits), -1).max(axis=1))
+        means = logits.astype(np.float64)
+        for axis in (1, 2):
+            means = sliding_window_view(means, SMOOTHING_SIDE, axis=axis).mean(axis=-1)
+        return np.asarray(means.reshape(len(logits), -1).max(axis=1))
     flat = logits.reshape(len(logits), -1).astype(np.float64)
     top = 1 if kind == "max" else min(TOP_PIXELS, flat.shape[1])
     return np.asarray(np.partition(flat, -top, axis=1)[:, -top:].mean(axis=1))

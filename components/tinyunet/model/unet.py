@@ -40,7 +40,8 @@ def build_unet(
         scale: Factor on the grey level.
         offset: Added after scaling.
         plain: Of Keras' own layers only, as published: for files, and for whoever lacks this package.
-            Otherwise with those of `model.layers`, which compute the same from the same weights in less time.
+            Otherwise with those of `model.layers`, which compute the same from the same weights, on a
+            CPU in less time.
 
     Returns:
         A model from grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
@@ -63,12 +64,11 @@ def build_unet(
     return keras.Model(inputs, logits, name="tinyunet")
 
 
-def load(path: Path, *, precision: str | None = None) -> keras.Model:
+def load(path: Path) -> keras.Model:
     """Load a model file written by training.
 
     Args:
         path: The `.keras` file.
-        precision: Dtype policy to run it with; None keeps the one it was trained with.
 
     Raises:
         UserError: if the file is missing or not a Keras model.
@@ -76,11 +76,10 @@ def load(path: Path, *, precision: str | None = None) -> keras.Model:
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected a Keras model file (train one first)")
     try:
-        model = keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0][:120]
         raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
-    return model if precision is None else rebuild(model, precision=precision, plain=True)
 
 
 def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = False) -> keras.Model:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from tinyunet.config import FREE_KEYS
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_client import (
     RunRecord,
@@ -39,7 +40,7 @@ __all__ = ["NullTracker", "RunRecord", "Tracker", "download_model", "read_run", 
 FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
 MAX_BATCH, MAX_PENDING = 1000, 100_000  # metrics per request (MLflow's limit); kept while the server is away
 MAX_DIGEST = 36  # characters of a dataset's digest that MLflow takes
-FREE = {"world_size", "checkpoint_every", "validate_every"}  # parameters that may change on resume
+FREE = FREE_KEYS | {"world_size"}  # parameters that may change on resume
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 

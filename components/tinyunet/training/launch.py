@@ -59,7 +59,8 @@ def launch(
     records: str,
     out: str,
     uri: str,
-    run_key: str,
+    run_id: str,
+    class_id: int,
     preset: str,
     values: Mapping[str, Any],
     ranks: int,
@@ -73,7 +74,8 @@ def launch(
         records: Folder or object-store URI of TFRecords.
         out: Local model folder; stays absent under an MPIJob.
         uri: Object-store URI of the same folder: there rank 0 of an MPIJob writes.
-        run_key: Identity of the pipeline run.
+        run_id: Identity of the pipeline run; with the class it is the training's run key.
+        class_id: DAGM2007 class of the records: a pipeline run may train several.
         preset: Name of the recipe.
         values: Changes to it; zero steps and empty strings leave the preset's value.
         ranks: World size.
@@ -86,15 +88,17 @@ def launch(
     """
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     config = configure(preset, values)
+    what: dict[str, Any] = {
+        "config": config, "run_key": f"class{class_id}-{run_id}", "ranks": ranks, "class_id": class_id
+    }  # fmt: skip
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     if launcher == "local" or (launcher == "auto" and not in_pod):
         records = mounted(records)
         # On one machine the same pipeline run again, under a new key, finds what an interrupted one has done.
-        kept = Path("runs/checkpoints").resolve() / f"{config.digest()}-{records_digest(records)}"
+        same = TrainConfig(**config.fixed()).digest()
+        kept = Path("runs/checkpoints").resolve() / f"{same}-{records_digest(records)}"
         checkpoints = "" if in_pod else str(kept)
-        job = Launch(
-            records=records, out=out, config=config, run_key=run_key, ranks=ranks, checkpoints=checkpoints
-        )
+        job = Launch(records=records, out=out, checkpoints=checkpoints, **what)
         try:
             summary = launch_local(job)
         except TrainingFailed as failure:
@@ -103,7 +107,7 @@ def launch(
             raise
     else:
         summary = _launch_mpijob(
-            Launch(records=_s3(records), out=_s3(uri), config=config, run_key=run_key, ranks=ranks),
+            Launch(records=_s3(records), out=_s3(uri), **what),
             slots_per_worker,
             task_config,
         )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tinyunet.config import TrainConfig
+from tinyunet.config import TrainConfig, preset
 from tinyunet.data.dataset import Batch, batches, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
@@ -27,8 +27,6 @@ from tinyunet.training.step import StepResult, TrainStep, validate
 from tinyunet.training.stopping import Stopped, StopRequest
 
 FLUSH_EVERY = 10  # steps between two reads of the losses from the device, and two batches to MLflow
-# What may differ between a run and its resumption without changing what it computes.
-FREE_KEYS = frozenset({"checkpoint_every", "validate_every", "accumulate"})
 
 Row = dict[str, float]
 
@@ -55,8 +53,7 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """Give what must be equal for a checkpoint or a finished model to be this run's."""
-        values = {k: v for k, v in self.config.to_dict().items() if k not in FREE_KEYS}
-        return values | {"data": read_manifest(self.records)["digest"]}
+        return self.config.fixed() | {"data": read_manifest(self.records)["digest"]}
 
 
 def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
@@ -243,7 +240,8 @@ class _Run:
 
 def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:
     mine = job.identity()
-    identity = TrainConfig().to_dict() | identity  # a key that is younger than it was at its default then
+    # Keys added since then had their default.
+    identity = preset(identity.get("preset", TrainConfig.preset)).to_dict() | identity
     for key in sorted(mine):
         if identity.get(key) != mine[key]:
             held = f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}"

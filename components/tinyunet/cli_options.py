@@ -1,0 +1,47 @@
+"""What the commands of the command line share: their parsers, `--out` and `--set`."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.errors import UserError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    Commands = _SubParsersAction[ArgumentParser]
+
+Command = Callable[[Namespace], int | None]
+
+
+def command(commands: "Commands", name: str, text: str, run: Command) -> ArgumentParser:
+    """Add a command; `run` of what it parses is its function."""
+    p = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    p.set_defaults(run=run)
+    return p
+
+
+def out(p: ArgumentParser, text: str) -> None:
+    """Add the folder or file to write."""
+    p.add_argument("--out", type=Path, required=True, help=text)
+
+
+def settings(p: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
+    """Add `--set KEY=VALUE` for the keys of a configuration."""
+    keys = ", ".join(f.name for f in fields(config))
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"change one of: {keys}")
+
+
+def pairs(settings: Sequence[str]) -> dict[str, str]:
+    """Split KEY=VALUE settings.
+
+    Raises:
+        UserError: for one without `=`.
+    """
+    for setting in settings:
+        if "=" not in setting:
+            raise UserError(f"--set {setting}; expected KEY=VALUE, for example --set seed=1")
+    return dict(setting.split("=", 1) for setting in settings)
