@@ -89,6 +89,8 @@ class Console(io.TextIOBase):
         self._stopping = True
 
     def _take(self, line: str) -> None:
+        while self._stopping and BEGIN.search(line):  # KFP's own thread, which goes on with the next class
+            time.sleep(1)
         self._log.write(line + "\n")
         shown = self._shown(line)
         if shown is not None:
@@ -117,8 +119,6 @@ class Console(io.TextIOBase):
             self._until = None
 
     def _begin(self, task: str) -> str:
-        while self._stopping:  # KFP's own thread, which goes on with the next class
-            time.sleep(1)
         if task == FIRST:
             self._class_id = next(self._classes, 0)
         elif task == AFTER:
