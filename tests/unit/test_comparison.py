@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tinyunet.cli import parse
 from tinyunet.errors import UserError
 from tinyunet.evaluation.comparison import Row, Scores, compare, means, notice, read_row, table
 from tinyunet.evaluation.published import AMP, FLOAT32
@@ -120,6 +121,14 @@ def test_page_and_json_hold_the_table(rows: list[Row], tmp_path: Path) -> None:
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["class_id"] for row in content["rows"]] == [1, 2, 10]
     assert content["rows"][0]["at"]["0.99"] == {"iou": 0.94, "tpr": 0.5, "tnr": 1.0}
+
+
+def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = parse(["compare", str(evaluation(tmp_path / "a", 7)), "--out", str(tmp_path / "out")])
+    arguments.run(arguments)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2] == "Official data at 512×512, comparable with NVIDIA's: class 7."
+    assert printed[-1].startswith(str(tmp_path / "out" / "comparison.html"))
 
 
 def test_what_is_no_evaluation_or_a_class_twice_is_named(tmp_path: Path) -> None:

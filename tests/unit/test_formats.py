@@ -21,7 +21,7 @@ SIZES = [(64, 64), (100, 70)]
 
 
 @pytest.fixture(scope="module")
-def exported(model: Path, records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(model: Path, evaluation: Path, records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "formats"
     export(model, out, records)
     return out
@@ -75,8 +75,11 @@ def test_int8_has_eight_bit_weights_in_every_convolution_and_is_smaller(exported
     assert sizes[0] < sizes[1] / 3
 
 
-def test_figures_are_kept_and_shown_for_every_format(exported: Path) -> None:
+def test_figures_are_kept_and_shown_for_every_format(exported: Path, evaluation: Path) -> None:
     figures = json.loads((exported / "export.json").read_text())
+    judged = json.loads((evaluation / "metrics.json").read_text())["test"]["dice_defective"]
+    assert judged > 0, "or every Dice would be that of empty masks"
+    assert figures["keras"]["dice_defective"] == pytest.approx(judged, abs=1e-3)
     assert list(figures) == ["keras", "saved_model", "onnx", "int8"]
     for name, found in figures.items():
         assert found.keys() == {"difference", "dice_defective", "images_per_s"}

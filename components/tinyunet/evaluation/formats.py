@@ -22,7 +22,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tinyunet.data.dataset import Split, load_split
-from tinyunet.data.progress import track
+from tinyunet.data.progress import say, track
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import check_class, read_model
@@ -73,6 +73,7 @@ def _export(serving: keras.Model, out: Path, records: Path | None) -> dict[str, 
     size = next(layer.input_shape[1] for layer in serving.layers if isinstance(layer, keras.Model))
     with whole_folder(out, marker="export.json") as part:
         runs: dict[str, Runner] = {"keras": serving.predict_on_batch}
+        say("writing saved_model and model.onnx (half a minute)")
         runs["saved_model"] = write_saved_model(serving, part / "saved_model")
         runs["onnx"] = write_onnx(serving, part / "model.onnx")
         figures = compared(runs, textures(size))
@@ -137,8 +138,7 @@ def session(path: Path) -> Runner:
     import onnxruntime
 
     loaded = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in loaded.get_outputs()]
-    return lambda images: dict(zip(names, loaded.run(None, {"images": images}), strict=True))
+    return lambda images: dict(zip(OUTPUTS, loaded.run(list(OUTPUTS), {"images": images}), strict=True))
 
 
 def quantize(source: Path, path: Path, train: Split) -> Runner:
