@@ -23,6 +23,7 @@ PIPELINE ?= tinyunet
 CRON ?=
 OVERLAY ?= local
 REGISTRY ?=
+STORE ?=
 TARGETS ?=
 ARGS ?=
 COMPILE ?=
@@ -74,8 +75,9 @@ ablation: setup ## What each choice of the fast preset is worth, on validation f
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
 pipeline: setup ## Compile to pipeline/build/tinyunet{,-classes}-{cpu,gpu}.yaml
-#: TINYUNET_IMAGE=…    the image of all tasks;  COMPILE="--node-selector gpu=a100"  what --help of it lists
-	@$(PY) -m pipeline.compile $(COMPILE)
+#: REGISTRY=…          where make images has pushed;  TINYUNET_IMAGE=…  one image of your own for all tasks
+#: COMPILE="--node-selector gpu=a100"  what --help of it lists
+	@$(PY) -m pipeline.compile $(if $(REGISTRY),--registry '$(REGISTRY)') $(COMPILE)
 pipeline-upload: pipeline ## Upload; doing it twice changes nothing
 #: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile, on multi-user Kubeflow
 #: PIPELINE=tinyunet   or tinyunet-classes: ten classes in one run (classes=[1,2,…]), then NVIDIA's table beside ours
@@ -87,10 +89,13 @@ pipeline-schedule: pipeline ## Upload and schedule: CRON="0 0 3 * * *" (seconds 
 	@$(call kubeflow,run) --cron '$(CRON)' $(ARGS)
 
 ##@ Cluster
-.PHONY: deploy images mpijob
+.PHONY: deploy connect images mpijob
 deploy: ## Services on Kubernetes, healthy at the end: MinIO, PostgreSQL, MLflow, roles, network policies
 #: OVERLAY=local       gpu: GPU nodes; production: S3 and PostgreSQL outside, over TLS.  KUBECONFIG names the cluster
 	@k8s/deploy.sh $(OVERLAY)
+connect: ## Let pipelines that run in NAMESPACE use what make deploy made: MLflow, roles, credentials
+#: NAMESPACE=kubeflow  or your profile;  STORE=tinyunet  artifacts go to our MinIO instead of Kubeflow's own store
+	@k8s/connect.sh '$(NAMESPACE)' '$(STORE)'
 images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: REGISTRY=…          push them there;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
 	@docker/images.sh '$(REGISTRY)' $(TARGETS)

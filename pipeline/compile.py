@@ -11,7 +11,7 @@ from typing import Any
 
 from kfp import compiler
 
-from components.base import IMAGE
+from components.base import GPU_IMAGE, IMAGE
 from pipeline.pipeline import PIPELINES
 from pipeline.resources import VARIANTS
 
@@ -23,7 +23,8 @@ def compile_variant(
     folder: Path,
     *,
     pipeline: str = "tinyunet",
-    image: str = IMAGE,
+    image: str = "",
+    registry: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a pipeline for one kind of cluster.
@@ -32,7 +33,8 @@ def compile_variant(
         variant: `cpu` or `gpu`.
         folder: Where the file goes.
         pipeline: `tinyunet`, or `tinyunet-classes`.
-        image: Of all tasks.
+        image: Of all tasks; empty is that of each.
+        registry: What stands before the names that `make images` gives.
         changes: Other values for fields of the variant's `Resources`.
 
     Returns:
@@ -44,13 +46,21 @@ def compile_variant(
         warnings.simplefilter("ignore")
         resources = replace(VARIANTS[variant], **(changes or {}))
         compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
-    path.write_text(path.read_text().replace(IMAGE, image))
+    text = path.read_text()
+    for name in (IMAGE, GPU_IMAGE):
+        text = text.replace(f"image: {name}\n", f"image: {image or _prefixed(name, registry)}\n")
+    path.write_text(text)
     return path
+
+
+def _prefixed(name: str, registry: str) -> str:
+    return f"{registry.rstrip('/')}/{name}" if registry else name
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is not given stays as the variant has it."""
     parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--registry", help="before the names of the images, as in make images")
     parser.add_argument("--settings", help="ConfigMap of MLFLOW_TRACKING_URI and S3_ENDPOINT_URL")
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
@@ -67,11 +77,11 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compile every pipeline and variant; TINYUNET_IMAGE names another image than the literal one."""
+    """Compile every pipeline and variant; TINYUNET_IMAGE names one image for all tasks."""
     changes = vars(parse(argv))
-    image = os.environ.get("TINYUNET_IMAGE", IMAGE)
+    place = {"image": os.environ.get("TINYUNET_IMAGE", ""), "registry": changes.pop("registry", "")}
     for pipeline, variant in product(PIPELINES, sorted(VARIANTS)):
-        print(compile_variant(variant, BUILD, pipeline=pipeline, image=image, changes=changes))
+        print(compile_variant(variant, BUILD, pipeline=pipeline, **place, changes=changes))
 
 
 if __name__ == "__main__":

@@ -161,6 +161,8 @@ def _one_class(
     version = register(
         model=model.outputs["model"], evaluation=evaluation.outputs["evaluation"], name=model_name
     ).set_display_name("5 Register")
+    raw.set_caching_options(False)  # other images may lie behind the same source by now
+    model.set_caching_options(False)  # a cached launch would start nothing
     resources.dress(raw, records, evaluation, version)
     resources.dress_training(model)
     return evaluation

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
+from components.base import GPU_IMAGE, IMAGE
+
 SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # A pod's home folder may not be writable; its output is read while it runs.
@@ -21,6 +23,7 @@ class Resources:
 
     Attributes:
         cluster: False for one machine: nothing is added, since the local runner would ignore it.
+        trainer: Image of the train task, and so of its workers; all other tasks have the components' own.
         gpus: Per worker of the MPIJob; 0 asks for none.
         gpu_type: Kubernetes' resource name of the GPU.
         node_selector: Labels of the workers' nodes.
@@ -36,6 +39,7 @@ class Resources:
     """
 
     cluster: bool = True
+    trainer: str = IMAGE
     gpus: int = 0
     gpu_type: str = "nvidia.com/gpu"
     node_selector: dict[str, str] = field(default_factory=dict)
@@ -56,8 +60,7 @@ class Resources:
             kubernetes.set_timeout(task, self.timeout_s)
 
     def dress_training(self, task: PipelineTask) -> None:
-        """Add all that training needs. It is not cached: a cached launch would start nothing."""
-        task.set_caching_options(False)
+        """Add all that training needs."""
         if self.cluster:
             self._add_common(task)
             kubernetes.set_timeout(task, self.train_timeout_s)
@@ -78,6 +81,7 @@ class Resources:
 
     def _place(self, train: PipelineTask) -> None:
         """Ask for the workers' GPUs, and let them onto GPU nodes (KFP adds no toleration by itself)."""
+        train.set_container_image(self.trainer)
         for key, value in self.node_selector.items():
             kubernetes.add_node_selector(train, key, value)
         if self.gpus:
@@ -86,4 +90,7 @@ class Resources:
 
 
 LOCAL = Resources(cluster=False, classes_at_a_time=1)
-VARIANTS = {"cpu": Resources(), "gpu": Resources(gpus=1, cpu="2", memory="4G", memory_limit="16G")}
+VARIANTS = {
+    "cpu": Resources(),
+    "gpu": Resources(trainer=GPU_IMAGE, gpus=1, cpu="2", memory="4G", memory_limit="16G"),
+}

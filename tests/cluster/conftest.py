@@ -109,6 +109,32 @@ def _claimed(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
     )
 
 
+def python_pod(
+    cluster: Cluster, namespace: str, name: str, code: str, *, account: str = "default", **container: object
+) -> str:
+    """Run code in a pod that sees this Python environment, to its end; give its log."""
+    mounted = mounted_environment(cluster, namespace)
+    main = {
+        "name": "main", "image": RANKS, "command": [f"{ENVIRONMENT}/bin/python", "-c", code],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": list(mounted.volume_mounts),
+    }  # fmt: skip
+    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"serviceAccountName": account, "restartPolicy": "Never", "securityContext": secure}
+    spec |= {"containers": [main | container], "volumes": list(mounted.volumes)}
+    meta = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/component": "launcher"}}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+    def phase() -> str:
+        pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
+        return str(pod["status"]["phase"])
+
+    until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
+    said = cluster.kubectl("-n", namespace, "logs", name)
+    cluster.kubectl("-n", namespace, "delete", "pod", name)
+    return said
+
+
 def items(cluster: Cluster, kind: str, namespace: str) -> list[dict]:
     """List objects of a kind."""
     return json.loads(cluster.kubectl("-n", namespace, "get", kind, "-o", "json"))["items"]
@@ -156,13 +182,18 @@ class Running:
 
 
 def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]":
+    return script(cluster, "deploy.sh", overlay)
+
+
+def script(cluster: Cluster, name: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script of k8s/ to its end."""
     environment = {
         "KUBECTL": str(programs() / "kubectl"),
         "KUBECONFIG": str(cluster.kubeconfig),
         "TIMEOUT": "180",
     }
-    words = [K8S / "deploy.sh", overlay]
-    return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
+    command = [K8S / name, *words]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")

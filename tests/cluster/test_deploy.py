@@ -1,13 +1,11 @@
 """Deploying on a real cluster: overlays are accepted, the local one is healthy, its roles are as told."""
 
-import json
 import os
 from collections.abc import Iterator
 
 import pytest
 from boot import Cluster
-from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, items, mounted_environment, until
-from images import RANKS
+from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, items, python_pod
 from machine import run
 
 LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
@@ -125,29 +123,10 @@ run_mpijob(MPIJobSpec(name=job_name("inside"), image=task_image(), command=("ech
     ("account", "word"), [("tinyunet-launcher", "succeeded"), ("default", "no permission to")]
 )
 def test_a_pod_launches_a_job_with_its_own_account_only(services: Cluster, account: str, word: str) -> None:
-    name = f"inside-{account}"
-    mounted = mounted_environment(services, NAMESPACE)
     mine = {"fieldRef": {"fieldPath": "metadata.name"}}, {"fieldRef": {"fieldPath": "metadata.uid"}}
     env = [
         {"name": one, "valueFrom": ref}
         for one, ref in zip(("KFP_POD_NAME", "KFP_POD_UID"), mine, strict=True)
     ]
-    container = {
-        "name": "main", "image": RANKS, "command": [f"{ENVIRONMENT}/bin/python", "-c", INSIDE], "env": env,
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": list(mounted.volume_mounts),
-    }  # fmt: skip
-    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"serviceAccountName": account, "restartPolicy": "Never", "securityContext": secure}
-    spec |= {"containers": [container], "volumes": list(mounted.volumes)}
-    meta = {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/component": "launcher"}}
-    services.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
-
-    def phase() -> str:
-        pod = json.loads(services.kubectl("-n", NAMESPACE, "get", "pod", name, "-o", "json"))
-        return str(pod["status"]["phase"])
-
-    until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
-    said = services.kubectl("-n", NAMESPACE, "logs", name)
-    services.kubectl("-n", NAMESPACE, "delete", "pod", name)
+    said = python_pod(services, NAMESPACE, f"inside-{account}", INSIDE, account=account, env=env)
     assert word in said

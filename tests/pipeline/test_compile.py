@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.base import IMAGE
+from components.base import GPU_IMAGE, IMAGE
 from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
 
@@ -91,14 +91,17 @@ def test_nothing_is_installed_at_run_time(compiled: list[dict[str, Any]]) -> Non
         assert "pip install" not in " ".join(container["command"])
 
 
-def test_every_task_runs_in_the_one_image(compiled: list[dict[str, Any]]) -> None:
-    assert {container["image"] for container in executors(compiled).values()} == {IMAGE}
+def test_every_task_runs_in_the_cpu_image_but_for_training_on_gpus(compiled: list[dict[str, Any]]) -> None:
+    images = {name: container["image"] for name, container in executors(compiled).items()}
+    trainer = GPU_IMAGE if compiled[2]["variant"] == "gpu" else IMAGE
+    assert images == dict.fromkeys(TASKS, IMAGE) | {"train": trainer}
 
 
-def test_only_training_bypasses_the_cache(compiled: list[dict[str, Any]]) -> None:
+def test_only_what_lies_outside_the_pipeline_bypasses_the_cache(compiled: list[dict[str, Any]]) -> None:
     tasks = compiled[0]["root"]["dag"]["tasks"]
     assert [name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")] == [
-        "train"
+        "ingest",
+        "train",
     ]
 
 
@@ -256,6 +259,12 @@ def test_how_many_classes_train_at_a_time_is_chosen_when_compiling(tmp_path: Pat
 
 
 def test_another_image_replaces_the_literal_one_everywhere(tmp_path: Path) -> None:
-    path = compile_variant("cpu", tmp_path, image="registry.example.org/mine-python:7")
-    assert IMAGE not in path.read_text()
+    path = compile_variant("gpu", tmp_path, image="registry.example.org/mine-python:7")
+    assert "tinyunet/trainer" not in path.read_text()
     assert path.read_text().count("image: registry.example.org/mine-python:7") == len(TASKS)
+
+
+def test_a_registry_stands_before_both_names(tmp_path: Path) -> None:
+    text = compile_variant("gpu", tmp_path, registry="registry.example.org/").read_text()
+    assert text.count(f"image: registry.example.org/{IMAGE}\n") == len(TASKS) - 1
+    assert text.count(f"image: registry.example.org/{GPU_IMAGE}\n") == 1

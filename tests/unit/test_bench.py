@@ -12,9 +12,10 @@ import pytest
 from tinyunet.__main__ import main
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet
+from tinyunet.runtime.distributed import resolve_precision
 from tinyunet.training import bench_children
 from tinyunet.training.bench import bench
-from tinyunet.training.bench_compute import multiply_adds
+from tinyunet.training.bench_compute import multiply_adds, precisions
 from tinyunet.training.bench_config import GROUPS, BenchConfig
 from tinyunet.training.bench_measure import Key, percentiles, repeat, spread
 from tinyunet.training.bench_ranks import case_name
@@ -34,6 +35,16 @@ def test_multiply_adds_are_those_of_the_published_layers() -> None:
     assert multiply_adds(build_unet(32, plain=True)) == MULTIPLY_ADDS == 71_630_848
     assert multiply_adds(build_unet(64, plain=True)) == 4 * MULTIPLY_ADDS
     assert round(256 * MULTIPLY_ADDS / 1e9, 2) == 18.34, "GMAC at 512×512"
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "expected"), [(True, ("float32", "mixed_bfloat16")), (False, ("float32",))]
+)
+def test_a_precision_that_the_machine_would_emulate_is_not_measured(
+    bfloat16: bool, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinyunet.runtime.distributed.cpu_has_bfloat16", lambda: bfloat16)
+    assert precisions() == expected
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -163,12 +174,15 @@ def test_every_figure_is_a_finite_positive_number(measured: dict[str, Any]) -> N
 
 
 def test_what_is_compared_stands_side_by_side(measured: dict[str, Any]) -> None:
-    assert list(measured["train"]) == ["train float32", "train mixed_bfloat16", "plain Keras mixed_bfloat16"]
+    fast = resolve_precision("auto")
+    names = [*(f"train {p}" for p in precisions()), f"plain Keras {fast}"]
+    assert list(measured["train"]) == names
     assert measured["train"]["train float32"]["step_ms"]["count"] == 2
     assert set(measured["input"]["input"]) == {"images_per_s", "images_per_core_s"}
-    for precision in ("float32", "mixed_bfloat16"):
+    for precision in precisions():
         assert {f"predict {precision} batch {n}" for n in (1, 16)} < set(measured["predict"])
-    assert "train mixed_bfloat16 / plain Keras" in measured["ratios"]
+    assert f"train {fast} / plain Keras" in measured["ratios"]
+    assert not any(name.startswith("train float32 / float32") for name in measured["ratios"])
     assert measured["settings"]["multiply_adds_per_image"] == MULTIPLY_ADDS
     assert measured["skipped"] == {"ranks": "--ranks 1 asks for one rank"}
 

@@ -47,3 +47,10 @@ def test_a_key_younger_than_the_model_was_at_its_default(model: Path, records: P
     assert again(records, older)["steps"] == 12
     with pytest.raises(UserError, match=r"holds a training with compression='none', expected 'fp16'"):
         again(records, older, compression="fp16")
+
+
+def test_an_emulated_precision_is_said(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again(records, tmp_path / "model", image_size=32, steps=1, precision="mixed_float16")
+    assert "mixed_float16 (this CPU emulates it: slower than float32), " in capsys.readouterr().out

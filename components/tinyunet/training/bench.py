@@ -24,9 +24,9 @@ from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precisi
 from tinyunet.runtime.transfer import whole
 from tinyunet.training.bench_children import convert_cases, memory_cases, start_cases, without_ranks
 from tinyunet.training.bench_compute import (
-    fast_precision,
     input_cases,
     multiply_adds,
+    precisions,
     predict_cases,
     train_cases,
 )
@@ -57,7 +57,7 @@ def bench(config: BenchConfig, out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tinyunet-bench-") as scratch:
         values = _rounds(config, groups, _cases(config, groups, Path(scratch)))
     result = {"machine": machine(), "settings": _settings(config), **figures(values)}
-    result |= {"ratios": ratios(values, config, fast_precision()), "skipped": skipped}
+    result |= {"ratios": ratios(values, config, precisions()[-1]), "skipped": skipped}
     print("\n".join(table(result)))
     with whole(out) as part:
         part.write_text(json.dumps(result, indent=2) + "\n")

@@ -33,12 +33,12 @@ def ratios(values: Values, config: BenchConfig, fast: str) -> dict[str, dict[str
     Args:
         values: All figures, one value per round.
         config: What was measured.
-        fast: The mixed precision that was compared with float32.
+        fast: The fastest precision of this machine, perhaps float32 itself.
     """
     return {
         name: spread([a / b for a, b in zip(values[over], values[under], strict=True)])
         for name, over, under in _pairs(config, fast)
-        if over in values and under in values
+        if over != under and over in values and under in values
     }
 
 

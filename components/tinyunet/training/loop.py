@@ -15,7 +15,7 @@ from tinyunet.data.dataset import Batch, batches, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.runtime.distributed import World, resolve_precision
+from tinyunet.runtime.distributed import World, is_emulated, resolve_precision
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.training import artifact
 from tinyunet.training.checkpoint import Checkpoint, Checkpoints, alone
@@ -148,11 +148,12 @@ class _Run:
 
     def _announce(self, start: int, manifest: dict[str, Any]) -> None:
         c, size = self.config, self.world.size
+        slow = " (this CPU emulates it: slower than float32)" if is_emulated(self.precision) else ""
         print(
             f"training class {manifest['class_id']}: {c.preset}, {c.image_size}×{c.image_size}, "
             f"steps {start} to {c.steps}, global batch {c.global_batch} = "
             f"{size} rank(s) × {c.global_batch // size}, "
-            f"{self.precision}, {int(self.training.defective.sum())} defective + "
+            f"{self.precision}{slow}, {int(self.training.defective.sum())} defective + "
             f"{int((~self.training.defective).sum())} clean images",
             flush=True,
         )

@@ -1,0 +1,113 @@
+"""What `make connect` writes into Kubeflow's namespace, and that a pod reaches MLflow and the store by it."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+from boot import Cluster
+from conftest import NAMESPACE, items, python_pod, script
+
+KINDS = "configmaps,secrets,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io"
+MINIO = "http://minio.tinyunet.svc.cluster.local:9000"
+REACH = """
+from tinyunet.runtime.reachability import credentials, store, tracking
+print(*(check() for check in (tracking, credentials, store)), sep="\\n")
+"""
+
+
+@pytest.fixture
+def kubeflow(services: Cluster) -> Iterator[str]:
+    """The namespace `kubeflow` as Kubeflow Pipelines has it; its store is our MinIO under another name."""
+    (ours,) = (
+        one for one in items(services, "secrets", NAMESPACE) if one["metadata"]["name"] == "tinyunet-s3"
+    )
+    keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+    place = {"namespace": "kubeflow"}
+    services.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeflow"}},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": place | {"name": "mlpipeline-minio-artifact"},
+            "data": {name: ours["data"][key] for name, key in keys.items()},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": place | {"name": "minio-service"},
+            "spec": {"type": "ExternalName", "externalName": "minio.tinyunet.svc.cluster.local"},
+        },
+    )
+    yield "kubeflow"
+    services.kubectl("delete", "namespace", "kubeflow")
+
+
+def written(cluster: Cluster, namespace: str) -> dict[str, tuple[str, dict]]:
+    """What is there: resourceVersion and data by name."""
+    found = items(cluster, KINDS, namespace)
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": (one["metadata"]["resourceVersion"], one.get("data", {}))
+        for one in found
+    }
+
+
+def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, kubeflow: str) -> None:
+    done = script(services, "connect.sh", kubeflow)
+    assert done.returncode == 0, done.stderr
+    first = written(services, kubeflow)
+    assert first["ConfigMap/tinyunet"][1] == {
+        "MLFLOW_TRACKING_URI": "http://mlflow.tinyunet.svc.cluster.local:5000",
+        "S3_ENDPOINT_URL": "http://minio-service.kubeflow.svc.cluster.local:9000",
+    }
+    assert "ConfigMap/kfp-launcher" not in first
+    secret = base64.b64decode(first["Secret/tinyunet-s3"][1]["AWS_SECRET_ACCESS_KEY"]).decode()
+    assert len(secret) > 20
+    assert secret not in done.stdout + done.stderr
+
+    env_from = [{"configMapRef": {"name": "tinyunet"}}, {"secretRef": {"name": "tinyunet-s3"}}]
+    said = python_pod(services, kubeflow, "reach", REACH, envFrom=env_from)
+    assert said.count("status='ok'") == 3, said
+    assert "buckets: " in said
+
+    again = script(services, "connect.sh", kubeflow)
+    assert again.returncode == 0, again.stderr
+    assert written(services, kubeflow) == first
+
+
+def test_artifacts_go_to_our_store_where_kubeflow_has_no_settings_of_its_own(
+    services: Cluster, kubeflow: str
+) -> None:
+    done = script(services, "connect.sh", kubeflow, "tinyunet")
+    assert done.returncode == 0, done.stderr
+    here, ours = written(services, kubeflow), written(services, NAMESPACE)
+    for name in ("ConfigMap/tinyunet", "ConfigMap/kfp-launcher", "Secret/tinyunet-s3"):
+        assert here[name][1] == ours[name][1], name
+    words = ("create", "configmap", "kfp-launcher", "--from-literal=providers=theirs", "--dry-run=client")
+    services.kubectl("replace", "-f", "-", stdin=services.kubectl("-n", kubeflow, *words, "-o", "yaml"))
+    done = script(services, "connect.sh", kubeflow, "tinyunet")
+    assert done.returncode == 2
+    assert "kubeflow has a kfp-launcher of its own" in done.stderr
+    assert written(services, kubeflow)["ConfigMap/kfp-launcher"][1] == {"providers": "theirs"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([""], "no namespace; name that of the runs"),
+        (["tinyunet"], "Kubeflow's pods do not run in tinyunet"),
+        (["nowhere"], "there is no namespace nowhere"),
+        (["default"], "no service seaweedfs or minio-service in namespace kubeflow"),
+        (["default", MINIO], "secret default/mlpipeline-minio-artifact is missing; make one"),
+        (["default", "elsewhere"], "STORE is elsewhere; expected"),
+    ],
+)
+def test_what_is_missing_is_one_line_and_nothing_is_written(
+    services: Cluster, words: list[str], said: str
+) -> None:
+    before = written(services, "default")
+    done = script(services, "connect.sh", *words)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("connect: "), line
+    assert said in line
+    assert written(services, "default") == before
