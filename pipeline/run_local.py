@@ -81,7 +81,8 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
     Raises:
         StepFailed: naming the step and the log.
     """
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
+    runner = local.SubprocessRunner(use_venv=False)
+    local.init(runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace"))  # not used
     classes = arguments.get("classes", ())
     pipeline, total = (build_classes, len(STEPS) * len(classes) + 1) if classes else (build, len(STEPS))
     with (folder / "run.log").open("w") as log:

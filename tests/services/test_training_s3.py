@@ -43,8 +43,11 @@ def digest(out: str) -> str:
 
 
 def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
-    remote_records: str, prefix: str, tmp_path: Path
+    remote_records: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     whole, out = f"{prefix}/whole", f"{prefix}/model"
     result = run(command(remote_records, whole), tmp_path)
     assert result.returncode == 0, result.stderr
@@ -66,6 +69,7 @@ def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
         "history.csv",
     }
     assert storage.list_objects(f"{out}.checkpoints") == [], "the model replaces its checkpoints"
+    assert list(scratch.glob("*records*")) == [], "what was fetched goes with the training"
 
 
 def test_only_the_splits_of_a_training_are_fetched(

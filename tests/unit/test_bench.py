@@ -169,7 +169,7 @@ def test_every_figure_is_a_finite_positive_number(measured: dict[str, Any]) -> N
         for number in figure.values()
     ]
     numbers += [number for ratio in measured["ratios"].values() for number in ratio.values()]
-    assert len(numbers) > 50
+    assert len(numbers) > 40  # of float32 alone; of two precisions more
     assert all(math.isfinite(number) and number > 0 for number in numbers)
 
 

@@ -232,4 +232,6 @@ def _reason(error: BaseException) -> str:
             "no MLflow server answers there; start it (make services starts one on this machine), "
             "or correct the address"
         )
+    if text.endswith("not found"):
+        text += "; expected a registered model or a run of this MLflow (make ui shows them)"
     return redact(text)[:300]

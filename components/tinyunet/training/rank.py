@@ -1,7 +1,9 @@
 """What one process of a training does: join the ranks, get the records, train, leave together."""
 
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 from tinyunet.runtime.distributed import init
 from tinyunet.training.inputs import local_records
@@ -26,5 +28,8 @@ def run_rank(launch: Launch) -> int:
             print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
         world.shutdown()
         return stopped.exit_code
+    world.barrier()  # until here a rank may read its records
+    if world.local_rank == 0 and records != Path(launch.records):  # not the user's: prepared for this run
+        shutil.rmtree(records, ignore_errors=True)
     world.shutdown()
     return 0
