@@ -1,6 +1,6 @@
 import pytest
 
-from tinyunet.data.splits import validation_names
+from tinyunet.data.splits import validation_names, with_copies
 from tinyunet.errors import UserError
 
 NAMES = [f"{n:04d}" for n in range(1, 11)]
@@ -44,3 +44,9 @@ def test_folds_do_not_overlap(fraction: float) -> None:
 def test_a_stratum_too_small_to_split_is_refused(names: list[str], fold: int) -> None:
     with pytest.raises(UserError, match=f"Train has {len(names)} defective images, too few .* fold {fold}"):
         validation_names(names, fraction=0.15, fold=fold, stratum="defective")
+
+
+def test_copies_of_a_held_out_image_are_held_out_too() -> None:
+    images = {"a": "1", "b": "2", "c": "1", "d": "3"}
+    assert with_copies({"a"}, images) == {"a", "c"}
+    assert with_copies({"b", "d"}, images) == {"b", "d"}

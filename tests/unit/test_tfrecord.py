@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinyunet.config import DataConfig
+from tinyunet.data.dataset import load_split
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import Record, convert, parse, read_manifest, serialize
 from tinyunet.errors import UserError
@@ -158,3 +159,19 @@ def test_a_class_too_small_to_hold_something_out_is_refused(tmp_path: Path) -> N
     with pytest.raises(UserError, match="Train has 1 defective images, too few"):
         convert(tmp_path / "raw", tmp_path / "out", CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_an_image_and_its_copy_are_on_the_same_side(raw: Path, records: Path, tmp_path: Path) -> None:
+    held = load_split(records, "validation", 64)
+    clean = held.names[int(np.flatnonzero(~held.defective)[0])]
+    source = tmp_path / "source" / "Class1"
+    for folder in ("Train", "Test"):
+        shutil.copytree(raw / folder, source / folder)
+    shutil.copy(source / "Train" / f"{clean}.PNG", source / "Train" / "0900.PNG")
+    labels = source / "Train" / "Label" / "Labels.txt"
+    labels.write_text(labels.read_text().rstrip() + "\n900\t0\t0900.PNG\t0\t0\n")
+    ingest(str(source.parent), tmp_path / "raw", class_id=1)
+    convert(tmp_path / "raw", tmp_path / "records", CONFIG)
+    names = load_split(tmp_path / "records", "validation", 64).names
+    assert {clean, "0900"} <= set(names)
+    assert not {clean, "0900"} & set(load_split(tmp_path / "records", "train", 64).names)

@@ -1,7 +1,7 @@
 """Which images of Train are held out for validation."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 from tinyunet.errors import UserError
 
@@ -30,3 +30,14 @@ def validation_names(names: Iterable[str], *, fraction: float, fold: int, stratu
             f"validation_fraction {fraction}; bring more {stratum} images or choose a lower fold"
         )
     return frozenset(block)
+
+
+def with_copies(held: Set[str], images: Mapping[str, str]) -> set[str]:
+    """Add to the held-out names those whose image is the same: what is validated on was never trained on.
+
+    Args:
+        held: Names held out.
+        images: SHA-256 of each image of Train, by name.
+    """
+    seen = {images[name] for name in held if name in images}
+    return {*held, *(name for name, sha256 in images.items() if sha256 in seen)}
