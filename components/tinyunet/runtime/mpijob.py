@@ -38,8 +38,8 @@ EXAMPLE = MPIJobSpec(
     name="tinyunet",
     image="tinyunet/trainer-cpu:0.1.0",
     command=(
-        *("python3", "-m", "tinyunet", "train", "synthetic://?train=64&test=16&size=128&seed=0"),
-        *("--out", "/tmp/model", "--set", "image_size=128", "--set", "steps=30"),  # noqa: S108
+        *("python3", "-m", "tinyunet", "train", "synthetic://?train=64&test=16&size=64&seed=0"),
+        *("--out", "/tmp/model", "--set", "image_size=64", "--set", "steps=20"),  # noqa: S108
         *("--set", "precision=mixed_bfloat16"),
     ),
     pods=WorkerPods(env=[{"name": "MLFLOW_TRACKING_URI", "value": "sqlite:////tmp/runs/mlflow.db"}]),
