@@ -125,7 +125,7 @@ def cpu_has_bfloat16() -> bool:
 def is_emulated(precision: str) -> bool:
     """Whether a mixed precision costs more than float32: on a CPU without the instructions for it.
 
-    Measured at 64×64 on a CPU with AVX2 only: mixed_bfloat16 9 times and mixed_float16 4 times slower.
+    Measured at 64×64 on a CPU with AVX2 only: mixed_bfloat16 7 times and mixed_float16 4 times slower.
     """
     import tensorflow as tf
 
