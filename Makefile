@@ -93,8 +93,8 @@ pipeline-schedule: pipeline ## Upload and schedule: CRON="0 0 3 * * *" (seconds 
 deploy: ## Services on Kubernetes, healthy at the end: MinIO, PostgreSQL, MLflow, roles, network policies
 #: OVERLAY=local       gpu: GPU nodes; production: S3 and PostgreSQL outside, over TLS.  KUBECONFIG names the cluster
 	@k8s/deploy.sh $(OVERLAY)
-connect: ## Let pipelines that run in NAMESPACE use what make deploy made: MLflow, roles, credentials
-#: NAMESPACE=kubeflow  or your profile;  STORE=tinyunet  artifacts go to our MinIO instead of Kubeflow's own store
+connect: ## Tell pipelines that run in NAMESPACE where MLflow of make deploy and the object store are
+#: NAMESPACE=kubeflow  or your profile;  STORE=https://host:port  the store of its artifacts, if not Kubeflow's own
 	@k8s/connect.sh '$(NAMESPACE)' '$(STORE)'
 images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: REGISTRY=…          push them there;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Deploy an overlay and wait until it is healthy; doing it again changes nothing.
-#   deploy.sh local|gpu|production        KUBECTL names another kubectl, TIMEOUT the longest wait in seconds (600)
+#   deploy.sh local|gpu|production        KUBECTL names another kubectl, TIMEOUT the longest wait in seconds (600),
+#                                         REGISTRY where the images are: the nodes have them already where it is not set
 # Secrets are made here, random, where they are missing, and stand in no file; production's are yours to make.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,7 +29,7 @@ secret tinyunet-s3 "AWS_ACCESS_KEY_ID=tinyunet-$(random | tr -dc a-z0-9 | head -
 postgres=("uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow")
 [ "$overlay" = production ] || postgres+=("password=$password") # of the server that runs here
 secret tinyunet-postgres "${postgres[@]}"
-"$kubectl" apply -k "$here/overlays/$overlay"
+"$kubectl" kustomize "$here/overlays/$overlay" | sed "s|image: tinyunet/|image: ${REGISTRY:+${REGISTRY%/}/}tinyunet/|" | "$kubectl" apply -f -
 for what in $("$kubectl" -n $namespace get statefulsets,deployments -l app.kubernetes.io/part-of=tinyunet -o name); do
   "$kubectl" -n $namespace rollout status "$what" --timeout="${timeout}s"
 done

@@ -82,7 +82,9 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
         StepFailed: naming the step and the log.
     """
     runner = local.SubprocessRunner(use_venv=False)
-    local.init(runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace"))  # not used
+    local.init(
+        runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace")
+    )  # else one in /tmp
     classes = arguments.get("classes", ())
     pipeline, total = (build_classes, len(STEPS) * len(classes) + 1) if classes else (build, len(STEPS))
     with (folder / "run.log").open("w") as log:

@@ -30,6 +30,7 @@ def test_the_api_server_accepts_every_object_of_an_overlay(
 
 
 def test_production_asks_for_its_secrets(cluster: Cluster) -> None:
+    """Before `services` makes them: no test of a file that comes earlier may use it."""
     done = deploy(cluster, "production")
     assert done.returncode == 2
     assert "secret tinyunet/tinyunet-s3 is missing; make it" in done.stderr

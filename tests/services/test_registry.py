@@ -178,3 +178,9 @@ def test_an_absent_model_is_named_in_one_line(
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(cache.glob("models/*"))
+
+
+@pytest.mark.parametrize("uri", ["models:/nobody@champion", "models:/nobody/1"])
+def test_a_model_that_is_not_registered_is_told_with_what_was_expected(uri: str) -> None:
+    with pytest.raises(UserError, match=r"nobody.* not found; expected a registered model or a run"):
+        download_model(uri)

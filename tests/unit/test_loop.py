@@ -50,7 +50,8 @@ def test_a_key_younger_than_the_model_was_at_its_default(model: Path, records: P
 
 
 def test_an_emulated_precision_is_said(
-    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("tinyunet.runtime.distributed._cpu_has", lambda *_: False)
     again(records, tmp_path / "model", image_size=32, steps=1, precision="mixed_float16")
     assert "mixed_float16 (this CPU emulates it: slower than float32), " in capsys.readouterr().out

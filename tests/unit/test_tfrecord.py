@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tinyunet.config import DataConfig
 from tinyunet.data.dataset import load_split
@@ -167,7 +168,8 @@ def test_an_image_and_its_copy_are_on_the_same_side(raw: Path, records: Path, tm
     source = tmp_path / "source" / "Class1"
     for folder in ("Train", "Test"):
         shutil.copytree(raw / folder, source / folder)
-    shutil.copy(source / "Train" / f"{clean}.PNG", source / "Train" / "0900.PNG")
+    with Image.open(source / "Train" / f"{clean}.PNG") as image:  # the same pixels in another file
+        image.save(source / "Train" / "0900.PNG", compress_level=0)
     labels = source / "Train" / "Label" / "Labels.txt"
     labels.write_text(labels.read_text().rstrip() + "\n900\t0\t0900.PNG\t0\t0\n")
     ingest(str(source.parent), tmp_path / "raw", class_id=1)

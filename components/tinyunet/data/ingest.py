@@ -79,6 +79,7 @@ def describe(report: Report, source: str) -> dict[str, Any]:
             "split": item.sample.split,
             "name": item.sample.name,
             "image_sha256": item.image_sha256,
+            "pixels_sha256": item.pixels_sha256,
             "mask_sha256": item.mask_sha256,
             "defective": item.sample.defective,
         }

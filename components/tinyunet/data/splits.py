@@ -1,7 +1,7 @@
 """Which images of Train are held out for validation."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 
 from tinyunet.errors import UserError
 
@@ -32,12 +32,15 @@ def validation_names(names: Iterable[str], *, fraction: float, fold: int, stratu
     return frozenset(block)
 
 
-def with_copies(held: Set[str], images: Mapping[str, str]) -> set[str]:
-    """Add to the held-out names those whose image is the same: what is validated on was never trained on.
+def copies_of(names: Iterable[str], pixels: Mapping[str, str]) -> dict[str, set[str]]:
+    """Group names whose images are the same, under the first of them: they stand on one side of a split.
 
     Args:
-        held: Names held out.
-        images: SHA-256 of each image of Train, by name.
+        names: Names of a stratum.
+        pixels: SHA-256 of the pixels, by name; an image of which it is not known is its own group.
     """
-    seen = {images[name] for name in held if name in images}
-    return {*held, *(name for name, sha256 in images.items() if sha256 in seen)}
+    first: dict[str, str] = {}
+    groups: dict[str, set[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(first.setdefault(pixels.get(name) or name, name), set()).add(name)
+    return groups

@@ -16,7 +16,7 @@ from tinyunet.data.dagm import Sample, read_class
 from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.pixels import read_grey
 from tinyunet.data.progress import say, track
-from tinyunet.data.splits import validation_names, with_copies
+from tinyunet.data.splits import copies_of, validation_names
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json
 
@@ -62,8 +62,8 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
     hashes = {(f["split"], f["name"]): (f["image_sha256"], f["mask_sha256"]) for f in dataset["files"]}
     import tensorflow  # noqa: F401  takes seconds: here it does not count as progress
 
-    images = {f["name"]: f["image_sha256"] for f in dataset["files"] if f["split"] == "train"}
-    groups = _groups(read_class(raw, config.class_id), config, images)
+    pixels = {f["name"]: f.get("pixels_sha256", "") for f in dataset["files"] if f["split"] == "train"}
+    groups = _groups(read_class(raw, config.class_id), config, pixels)
     with part_folder(out) as part:
         splits = {}
         for split, samples in groups.items():
@@ -180,15 +180,15 @@ def parse(serialized: bytes) -> Record:
     return Record(name.decode(), pixels, (bits * np.uint8(255)).reshape(shape), bool(defective))
 
 
-def _groups(samples: list[Sample], config: DataConfig, images: dict[str, str]) -> dict[str, list[Sample]]:
+def _groups(samples: list[Sample], config: DataConfig, pixels: dict[str, str]) -> dict[str, list[Sample]]:
     held: set[str] = set()
     train = [sample for sample in samples if sample.split == "train"]
     for flag, stratum in ((True, "defective"), (False, "defect-free")):
-        names = [sample.name for sample in train if sample.defective == flag]
-        held |= validation_names(
-            names, fraction=config.validation_fraction, fold=config.fold, stratum=stratum
-        )
-    held = with_copies(held, images)
+        copies = copies_of([sample.name for sample in train if sample.defective == flag], pixels)
+        for name in validation_names(
+            copies, fraction=config.validation_fraction, fold=config.fold, stratum=stratum
+        ):
+            held |= copies[name]
     return {
         "train": [sample for sample in train if sample.name not in held],
         "validation": [sample for sample in train if sample.name in held],

@@ -117,9 +117,13 @@ def resolve_precision(precision: str) -> str:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware."""
+    return _cpu_has("avx512_bf16", "amx_bf16")
+
+
+def _cpu_has(*flags: str) -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
+    return any(flag in text for flag in flags)
 
 
 def is_emulated(precision: str) -> bool:
@@ -131,7 +135,9 @@ def is_emulated(precision: str) -> bool:
 
     if precision == "float32" or tf.config.list_physical_devices("GPU"):
         return False
-    return precision == "mixed_float16" or not cpu_has_bfloat16()
+    if precision == "mixed_float16":
+        return not _cpu_has("avx512_fp16", "amx_fp16")
+    return not cpu_has_bfloat16()
 
 
 def _configure_devices(world: World) -> None:

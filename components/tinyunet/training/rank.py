@@ -28,8 +28,7 @@ def run_rank(launch: Launch) -> int:
             print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
         world.shutdown()
         return stopped.exit_code
-    world.barrier()  # until here a rank may read its records
+    world.shutdown()  # all ranks have come this far: none reads its records any more
     if world.local_rank == 0 and records != Path(launch.records):  # not the user's: prepared for this run
         shutil.rmtree(records, ignore_errors=True)
-    world.shutdown()
     return 0

@@ -59,7 +59,6 @@ def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, k
         "MLFLOW_TRACKING_URI": "http://mlflow.tinyunet.svc.cluster.local:5000",
         "S3_ENDPOINT_URL": "http://minio-service.kubeflow.svc.cluster.local:9000",
     }
-    assert "ConfigMap/kfp-launcher" not in first
     secret = base64.b64decode(first["Secret/tinyunet-s3"][1]["AWS_SECRET_ACCESS_KEY"]).decode()
     assert len(secret) > 20
     assert secret not in done.stdout + done.stderr
@@ -74,20 +73,18 @@ def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, k
     assert written(services, kubeflow) == first
 
 
-def test_artifacts_go_to_our_store_where_kubeflow_has_no_settings_of_its_own(
-    services: Cluster, kubeflow: str
-) -> None:
-    done = script(services, "connect.sh", kubeflow, "tinyunet")
+def test_credentials_of_ones_own_are_used_with_a_store_of_ones_own(services: Cluster, kubeflow: str) -> None:
+    keys = [f"--from-literal={name}=mine" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    services.kubectl("-n", kubeflow, "create", "secret", "generic", "tinyunet-s3", *keys)
+    before = written(services, kubeflow)["Secret/tinyunet-s3"]
+    done = script(services, "connect.sh", kubeflow, MINIO)
     assert done.returncode == 0, done.stderr
-    here, ours = written(services, kubeflow), written(services, NAMESPACE)
-    for name in ("ConfigMap/tinyunet", "ConfigMap/kfp-launcher", "Secret/tinyunet-s3"):
-        assert here[name][1] == ours[name][1], name
-    words = ("create", "configmap", "kfp-launcher", "--from-literal=providers=theirs", "--dry-run=client")
-    services.kubectl("replace", "-f", "-", stdin=services.kubectl("-n", kubeflow, *words, "-o", "yaml"))
-    done = script(services, "connect.sh", kubeflow, "tinyunet")
-    assert done.returncode == 2
-    assert "kubeflow has a kfp-launcher of its own" in done.stderr
-    assert written(services, kubeflow)["ConfigMap/kfp-launcher"][1] == {"providers": "theirs"}
+    assert written(services, kubeflow)["Secret/tinyunet-s3"] == before
+    assert written(services, kubeflow)["ConfigMap/tinyunet"][1]["S3_ENDPOINT_URL"] == MINIO
+    done = script(services, "connect.sh", kubeflow)
+    assert done.returncode != 0
+    assert "conflict" in done.stderr
+    assert written(services, kubeflow)["Secret/tinyunet-s3"] == before, "nobody else's work is overwritten"
 
 
 @pytest.mark.parametrize(
