@@ -168,8 +168,10 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
 
 
 def _go_on(steps: Steps) -> str:
-    """Say how to go on where some of several classes are done: their models are registered."""
-    return f"; go on with CLASS={','.join(map(str, steps.left))}" if steps.left else ""
+    """Say how to go on: a training resumes; of several classes, some are done, their models registered."""
+    if steps.left:
+        return f"; go on with CLASS={','.join(map(str, steps.left))}"
+    return "; the same command resumes the training" if steps.current == "train" else ""
 
 
 def _in_foreground() -> bool:

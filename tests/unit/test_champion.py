@@ -47,3 +47,11 @@ def test_versions_judged_on_other_test_images_are_not_compared() -> None:
     assert not moved
     assert "other test images (dddddddddddd, not eeeeeeeeeeee)" in reason
     assert "evaluate its model on this test set" in reason
+
+
+def test_a_model_of_real_images_replaces_one_of_synthetic_images_and_never_the_other_way() -> None:
+    synthetic = Standing("3", "d" * 64, 0.95, 1.0, synthetic=True)
+    moved, reason = decide(candidate(dice=0.5, digest="e" * 64), synthetic)
+    assert moved
+    assert reason.endswith("judged on real images, the other one on synthetic ones")
+    assert not decide(Standing("4", "e" * 64, 0.99, 1.0, synthetic=True), CHAMPION)[0]

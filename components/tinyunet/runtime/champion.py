@@ -14,24 +14,32 @@ class Standing:
         test_digest: Digest of the test split that it was judged on.
         dice: Mean Dice of the defective test images.
         ap: Image-level average precision.
+        synthetic: Whether these images were generated.
     """
 
     version: str
     test_digest: str
     dice: float
     ap: float
+    synthetic: bool = False
 
 
 def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
     """Tell whether the alias moves to the candidate, and why, in one sentence with numbers.
 
     It moves when there is no champion, or when the candidate has the higher Dice on the same test images and
-    an image-level average precision that is not lower by more than 0.01.
+    an image-level average precision that is not lower by more than 0.01. A model of real images replaces one
+    of synthetic images.
     """
     if champion is None:
         return True, f"version {candidate.version} is champion: there was none"
     if champion.version == candidate.version:
         return True, f"version {candidate.version} is the champion already"
+    if champion.synthetic and not candidate.synthetic:
+        return True, (
+            f"version {candidate.version} replaces version {champion.version} as champion: it was judged on "
+            "real images, the other one on synthetic ones"
+        )
     if champion.test_digest != candidate.test_digest:
         return False, (
             f"version {champion.version} stays champion: it was judged on other test images "

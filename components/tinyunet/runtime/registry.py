@@ -190,7 +190,8 @@ def _standing(client: "MlflowClient", name: str, version: str) -> Standing:
     """Read a version's scores; one that was not registered here has none and is on other test images."""
     tags = client.get_model_version(name, version).tags
     dice, ap = (float(tags.get(key) or 0) for key in ("dice_defective", "image_ap"))
-    return Standing(version, tags.get("test_digest", "unknown"), dice, ap)
+    synthetic = tags.get("synthetic") == "True"
+    return Standing(version, tags.get("test_digest", "unknown"), dice, ap, synthetic)
 
 
 def _file_digest(path: Path) -> str:
