@@ -50,7 +50,7 @@ def test_the_manifest_as_it_stands_trains_to_success(cluster: Cluster, archive: 
 
     until("the first training step", lambda: "step 1/" in log(), 180)
     print(f"{time.monotonic() - began:.1f} s from apply to the first step")
-    wait = ("wait", "--for=condition=Succeeded", "mpijob/tinyunet", "--timeout=900s")
+    wait = ("wait", "--for=condition=Succeeded", "mpijob/tinyunet", "--timeout=300s")
     cluster.kubectl("-n", namespace, *wait)
     print(cluster.kubectl("-n", namespace, "get", "mpijob,pods"), log(), sep="\n")
     assert "2 rank(s)" in log()
