@@ -73,7 +73,9 @@ def _train(commands: "Commands") -> None:
     for name in SHORTS:
         p.add_argument(f"--{name.replace('_', '-')}", help="short for --set " + name + "=…")
     p.add_argument(
-        "--deterministic", action="store_true", help="same seed and machine, same weights, bit for bit"
+        "--deterministic",
+        action="store_true",
+        help="same seed and machine, same weights at any number of ranks, bit for bit",
     )
     p.add_argument("--ranks", type=int, default=1, help="start this many ranks by mpirun on this machine")
     p.add_argument("--class-id", type=int, default=DataConfig.class_id, help="class, for a source of images")

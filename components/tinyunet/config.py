@@ -66,7 +66,8 @@ class TrainConfig(Config):
         compression: What gradients travel as between ranks: `none`, or `fp16`, half the bytes.
         seed: Of the initial weights, the order of images and the augmentation.
         precision: Keras dtype policy; `auto` is the fastest safe one on this device.
-        deterministic: Same seed and machine give the same weights, bit for bit.
+        deterministic: Same seed and machine give the same weights, bit for bit, at any world size: images
+            are taken one by one, each operation in one thread, and added up in float64.
         optimizer: `adam`, or `rmsprop_tf1` (centered, second moment starting at one, ε in the root).
         learning_rate: Peak learning rate.
         schedule: `cosine` (after `warmup_steps`, to zero at `steps`) or `staircase`.
@@ -129,6 +130,12 @@ class TrainConfig(Config):
             "accumulate",
             self.accumulate,
             f"a divisor of the global batch {self.global_batch}",
+        )
+        require(
+            not (self.deterministic and self.compression != "none"),
+            "compression",
+            self.compression,
+            "none where deterministic is true: its rounding differs between world sizes",
         )
         for name in ("validate_every", "warmup_steps", "clip_norm", "weight_decay", "photometric"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")

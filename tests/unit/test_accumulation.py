@@ -44,6 +44,13 @@ def test_micro_batches_take_the_step_of_the_whole_batch(preset: TrainConfig, bat
     np.testing.assert_allclose(parts, whole, rtol=1e-4)
 
 
+def test_a_deterministic_step_takes_image_by_image_the_step_of_the_whole_batch(batch: Batch) -> None:
+    config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
+    exact = losses(config.replace({"deterministic": True}), batch)
+    np.testing.assert_allclose(exact, losses(config, batch), rtol=1e-4)
+    assert exact == losses(config.replace({"deterministic": True, "accumulate": 4}), batch)
+
+
 def test_the_step_sends_its_gradients_as_configured(batch: Batch) -> None:
     sent = []
 

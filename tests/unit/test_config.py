@@ -21,6 +21,7 @@ from tinyunet.schema import load_yaml
         ({"seed": -1}, "seed is -1; expected 0 to 4294967295"),
         ({"ema": 1.0}, "ema is 1.0; expected 0 to less than 1"),
         ({"deterministic": "maybe"}, "deterministic is 'maybe'; expected true or false"),
+        ({"deterministic": True, "compression": "fp16"}, "compression is 'fp16'; expected none where"),
         ({"clean_fraction": 1.0}, "clean_fraction is 1.0"),
     ],
 )

@@ -35,7 +35,7 @@ class World:
         return self.rank == 0
 
     def sum(self, tensor: "tf.Tensor") -> "tf.Tensor":
-        """Sum a float32 tensor over all ranks; every rank gets the result."""
+        """Sum a float32 or float64 tensor over all ranks; every rank gets the result."""
         if self.size == 1:
             return tensor
         hvd = _horovod()
@@ -45,7 +45,7 @@ class World:
         """Sum each tensor over all ranks, as one fused operation.
 
         Args:
-            tensors: float32.
+            tensors: float32 or float64.
             compression: `fp16` sends and sums float16: half the bytes, 11 bits of a number from 6e-5 to
                 65504, less below, nothing under 3e-8.
         """
@@ -77,10 +77,14 @@ class World:
             _horovod().shutdown()
 
 
-def init() -> World:
+def init(*, deterministic: bool = False) -> World:
     """Join the ranks of this launch, pin this process's GPU and share out the CPU's cores.
 
     Without a launcher (or with one rank) Horovod is never imported.
+
+    Args:
+        deterministic: Operations shall give the same bits at any world size: each runs in one thread, as
+            several threads add up in another order than one; several operations still run at once.
     """
     size = _first_int(SIZE_VARIABLES)
     if size == 1:
@@ -89,7 +93,7 @@ def init() -> World:
         hvd = _horovod()
         hvd.init()
         world = World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size())
-    _configure_devices(world)
+    _configure_devices(world, deterministic=deterministic)
     return world
 
 
@@ -140,7 +144,12 @@ def is_emulated(precision: str) -> bool:
     return not cpu_has_bfloat16()
 
 
-def _configure_devices(world: World) -> None:
+def threads_per_rank(world: World) -> int:
+    """Give this rank's part of the cores that its host lets it use."""
+    return max(1, len(os.sched_getaffinity(0)) // world.local_size)
+
+
+def _configure_devices(world: World, *, deterministic: bool) -> None:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -148,9 +157,9 @@ def _configure_devices(world: World) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
     if gpus and world.size > 1:
         tf.config.set_visible_devices(gpus[world.local_rank % len(gpus)], "GPU")
-    if world.local_size > 1:
-        cores = len(os.sched_getaffinity(0))
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // world.local_size))
+    if world.local_size > 1 or deterministic:
+        threads = 1 if deterministic else threads_per_rank(world)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def _first_int(names: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ def run_rank(launch: Launch) -> int:
     from tinyunet.training.loop import Job, train
 
     signal.signal(STOP_RANKS, signal.default_int_handler)  # before the first step there is nothing to keep
-    world = init()
+    world = init(deterministic=launch.config.deterministic)
     check_shares(launch.config, world.size)
     records = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
     job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)

@@ -25,8 +25,7 @@ class Comparison:
     Attributes:
         scores: Per score of the last step, the value of then and the one of now.
         identical: Whether all weights are equal, bit for bit; None if the first run did not say its own.
-        expected: Whether they had to be: a deterministic run of the same code and dependencies, of one
-            world size from its first step to its last.
+        expected: Whether they had to be: a deterministic run of the same code and dependencies.
     """
 
     scores: Mapping[str, tuple[float, float]]
@@ -94,11 +93,6 @@ def configuration(run: RunRecord) -> TrainConfig:
     return preset(run.params["preset"]).replace({k: v for k, v in run.params.items() if k in known})
 
 
-def resumed_elsewhere(run: RunRecord) -> bool:
-    """Say whether a run ended with another world size than it began with."""
-    return run.tags.get("world_size", run.params["world_size"]) != run.params["world_size"]
-
-
 def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
     """Compare the last values of the curves, and the weights by their digests."""
     both = then.metrics.keys() & now.metrics.keys()
@@ -106,5 +100,5 @@ def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
     return Comparison(
         scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in both},
         identical=None if None in digests else digests[0] == digests[1],
-        expected=same_code and then.params["deterministic"] == "True" and not resumed_elsewhere(then),
+        expected=same_code and then.params["deterministic"] == "True",
     )

@@ -13,7 +13,7 @@ from tinyunet.data.dataset import Batch, Split
 from tinyunet.errors import UserError
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, value_and_weights
 from tinyunet.model.unet import Forward
-from tinyunet.runtime.distributed import World
+from tinyunet.runtime.distributed import World, threads_per_rank
 
 
 class StepResult(NamedTuple):
@@ -37,7 +37,9 @@ class TrainStep:
     The loss is a function of sums over the global batch: forward on each rank's images, sum over ranks,
     gradient with respect to the sums, backward from there, gradients summed over ranks. So 1×16, 2×8
     and 4×4 (ranks × images) take the same step. With `accumulate` a rank does that for its micro-batches
-    one after another: a forward pass for the sums, then one more with its backward pass.
+    one after another: a forward pass for the sums, then one more with its backward pass. A deterministic
+    step takes the images one by one and adds them up in float64: where the batch was cut is then lost in
+    the rounding to float32, so that Adam, which divides by a gradient's size, has no last bit to magnify.
     """
 
     def __init__(
@@ -46,6 +48,10 @@ class TrainStep:
         optimizer.build(model.trainable_variables)
         self._model, self._optimizer, self._config, self._world = model, optimizer, config, world
         self._weights = [v.value for v in model.trainable_variables]
+        exact = config.deterministic
+        self._micro_batches = config.global_batch // world.size if exact else config.accumulate
+        self._parallel = threads_per_rank(world) if exact else 1
+        self._dtype = tf.float64 if exact else tf.float32  # of sums over images and ranks
         self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
@@ -58,21 +64,25 @@ class TrainStep:
         self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, stop: tf.Tensor
     ) -> StepResult:
         parts = (images, masks, gain, bias)
-        count = self._config.accumulate
+        count = self._micro_batches
         if count > 1:
             parts = tuple(tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts)
             local = self._accumulated_sums(parts)
         else:
             with tf.GradientTape() as tape:
                 local = self._sums(*parts)
-        total, stopping = tf.split(self._world.sum(tf.concat([local, [stop]], 0)), [len(Sums._fields), 1])
+        mine = tf.cast(tf.concat([local, [tf.cast(stop, local.dtype)]], 0), self._dtype)
+        total, stopping = tf.split(tf.cast(self._world.sum(mine), tf.float32), [len(Sums._fields), 1])
         loss, weights = value_and_weights(self._config.loss, total)
         scale = self._loss_scale()
         if count > 1:
             mine = self._accumulated_gradients(parts, weights * scale)
         else:
             mine = tape.gradient(local, self._weights, output_gradients=weights * scale)
-        gradients = self._world.sum_all(mine, compression=self._config.compression)
+        summed = self._world.sum_all(
+            [tf.cast(g, self._dtype) for g in mine], compression=self._config.compression
+        )
+        gradients = [tf.cast(g, tf.float32) for g in summed]
         decay = self._config.weight_decay
         if decay:
             gradients = [g + decay * scale * v for g, v in zip(gradients, self._weights, strict=True)]
@@ -89,9 +99,12 @@ class TrainStep:
         return batch_sums(self._model(grey[..., None], training=True), targets)
 
     def _accumulated_sums(self, parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """Sum over micro-batches, the first axis of every part; one at a time is in memory."""
+        """Sum over micro-batches, the first axis of every part; one per thread of `parallel` is in memory."""
         each = tf.map_fn(
-            lambda part: self._sums(*part), parts, fn_output_signature=tf.float32, parallel_iterations=1
+            lambda part: tf.cast(self._sums(*part), self._dtype),
+            parts,
+            fn_output_signature=self._dtype,
+            parallel_iterations=self._parallel,
         )
         return tf.reduce_sum(each, 0)
 
@@ -100,11 +113,11 @@ class TrainStep:
             with tf.GradientTape() as tape:
                 local = self._sums(*(part[index] for part in parts))
             more = tape.gradient(local, self._weights, output_gradients=weights)
-            return (index + 1, *(a + b for a, b in zip(gradients, more, strict=True)))
+            return (index + 1, *(a + tf.cast(b, a.dtype) for a, b in zip(gradients, more, strict=True)))
 
-        start = (tf.constant(0), *map(tf.zeros_like, self._weights))
+        start = (tf.constant(0), *(tf.zeros(v.shape, self._dtype) for v in self._weights))
         _, *gradients = tf.while_loop(
-            lambda index, *_: index < self._config.accumulate, add, start, parallel_iterations=1
+            lambda index, *_: index < self._micro_batches, add, start, parallel_iterations=self._parallel
         )
         return list(gradients)
 
