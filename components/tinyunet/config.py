@@ -83,6 +83,9 @@ class TrainConfig(Config):
         clean_fraction: Part of every batch drawn from defect-free images.
         poses: `dihedral` (all 8) or `published` (horizontal flip, rotations by 0, 90, 180 degrees).
         max_shift: Largest reflected shift, as a part of the image side.
+        max_rotation: Largest turn about the centre in degrees, either way and on top of the pose; what comes
+            into the image is its reflection.
+        max_zoom: Largest change of scale, as a natural logarithm: 0.15 is a factor of 0.86 to 1.16.
         photometric: Largest relative change of contrast, and of brightness in deviations.
         checkpoint_every: Steps between checkpoints.
         validate_every: Steps between passes over the validation split; 0 is only at the end.
@@ -111,6 +114,8 @@ class TrainConfig(Config):
     clean_fraction: float = 0.5
     poses: Literal["dihedral", "published"] = "dihedral"
     max_shift: float = 0.1875
+    max_rotation: float = 45.0
+    max_zoom: float = 0.15
     photometric: float = 0.1
     checkpoint_every: int = 50
     validate_every: int = 50
@@ -144,6 +149,13 @@ class TrainConfig(Config):
         require(0 <= self.ema < 1, "ema", self.ema, "0 to less than 1")
         require(0 <= self.clean_fraction < 1, "clean_fraction", self.clean_fraction, "0 to less than 1")
         require(0 <= self.max_shift < 0.5, "max_shift", self.max_shift, "0 to less than 0.5")
+        require(0 <= self.max_rotation <= 180, "max_rotation", self.max_rotation, "0 to 180")
+        require(0 <= self.max_zoom <= 0.5, "max_zoom", self.max_zoom, "0 to 0.5")
+
+    @property
+    def warped(self) -> bool:
+        """Whether images are rotated or zoomed."""
+        return self.max_rotation > 0 or self.max_zoom > 0
 
     def fixed(self) -> dict[str, Any]:
         """Give what a resumption must share with the run that it goes on with."""
@@ -167,6 +179,8 @@ NVIDIA = TrainConfig(
     clean_fraction=0.0,
     poses="published",
     max_shift=0.0,
+    max_rotation=0.0,
+    max_zoom=0.0,
     photometric=0.0,
     checkpoint_every=100,
     validate_every=250,

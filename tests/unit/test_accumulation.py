@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinyunet.config import FAST, NVIDIA, TrainConfig
+from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet
@@ -22,8 +23,9 @@ def batch() -> Batch:
     images = rng.integers(0, 256, (IMAGES, SIZE, SIZE), dtype=np.uint8)
     masks = np.zeros_like(images)
     masks[0, 8:20, 8:20] = masks[5, :6, 20:] = 255
-    gain, bias = rng.uniform(0.9, 1.1, IMAGES), rng.uniform(-5, 5, IMAGES)
-    return Batch(images, masks, gain.astype(np.float32), bias.astype(np.float32), tuple("abcdefgh"))
+    gain, bias = (x.astype(np.float32) for x in (rng.uniform(0.9, 1.1, IMAGES), rng.uniform(-5, 5, IMAGES)))
+    turned = warps(rng.uniform(-1, 1, IMAGES), rng.uniform(0.9, 1.1, IMAGES), SIZE)
+    return Batch(images, masks, gain, bias, turned, tuple("abcdefgh"))
 
 
 def losses(config: TrainConfig, batch: Batch) -> list[tuple[float, float]]:

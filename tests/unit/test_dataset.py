@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinyunet.config import FAST, TrainConfig
-from tinyunet.data.augment import Draws, draw, pose, shift_into
+from tinyunet.data.augment import Draws, draw, pose, shift_into, warps
 from tinyunet.data.dataset import Batch, Split, batches, load_split, statistics
 from tinyunet.data.prefetch import ahead
 from tinyunet.data.resize import area_average
@@ -265,6 +265,29 @@ def test_contrast_turns_about_the_mean_and_brightness_counts_in_deviations() -> 
     assert abs(np.corrcoef(at_mean, drawn.gain)[0, 1]) < 0.05
 
 
+def test_rotations_and_zooms_fill_their_ranges_and_keep_the_centre() -> None:
+    drawn = _draws(max_rotation=45.0, max_zoom=0.15).warps
+    a0, a1, a2, b0, b1, b2 = drawn[:, :6].T
+    np.testing.assert_allclose(31.5 * (a0 + a1) + a2, 31.5, atol=1e-4)
+    np.testing.assert_allclose(31.5 * (b0 + b1) + b2, 31.5, atol=1e-4)
+    angle, zoom = np.degrees(np.arctan2(b0, a0)), 1 / np.hypot(a0, b0)
+    assert (angle.min(), angle.max()) == pytest.approx((-45, 45), abs=0.1)
+    assert (zoom.min(), zoom.max()) == pytest.approx((np.exp(-0.15), np.exp(0.15)), abs=1e-3)
+    assert (_draws(max_rotation=0.0, max_zoom=0.0).warps == [1, 0, 0, 0, 1, 0, 0, 0]).all()
+
+
+def test_a_warp_turns_counter_clockwise_zooms_and_reflects_at_the_border() -> None:
+    from tinyunet.training.step import warp
+
+    image = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 2)).astype(np.float32)
+    quarter = warp(image, warps(np.array([np.pi / 2]), np.ones(1), 8)).numpy()
+    np.testing.assert_allclose(quarter, np.rot90(image, axes=(1, 2)), atol=1e-3)
+    twice = warp(image, warps(np.zeros(1), np.array([2.0]), 8)).numpy()
+    np.testing.assert_allclose(twice[0, 3:5, 3:5].mean((0, 1)), image[0, 3:5, 3:5].mean((0, 1)), rtol=1e-4)
+    half = warp(image, warps(np.zeros(1), np.array([0.5]), 8)).numpy()
+    np.testing.assert_allclose(half[0, 2:6, 1], half[0, 2:6, 2], rtol=1e-4)  # the border and its reflection
+
+
 def test_without_photometric_changes_grey_levels_stay() -> None:
     drawn = _draws(photometric=0.0)
     assert (drawn.gain == 1).all()
@@ -308,7 +331,7 @@ def test_slices_of_the_ranks_make_up_the_batch_of_one_rank(world_size: int) -> N
     split, config = _split(), FAST.replace({"steps": 3, "global_batch": 8})
     ranks = [_run(split, config, rank=rank, world_size=world_size) for rank in range(world_size)]
     for whole, parts in zip(_run(split, config), zip(*ranks, strict=True), strict=True):
-        for field in ("images", "masks", "gain", "bias"):
+        for field in ("images", "masks", "gain", "bias", "warps"):
             np.testing.assert_array_equal(
                 getattr(whole, field), np.concatenate([getattr(part, field) for part in parts])
             )

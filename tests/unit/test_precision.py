@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tinyunet.config import FAST, NVIDIA, TrainConfig
+from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import World
@@ -21,7 +22,7 @@ def batch() -> Batch:
     masks = np.zeros_like(images)
     masks[:2, 8:20, 8:20] = 255
     ones = np.ones(4, np.float32)
-    return Batch(images, masks, ones, 0 * ones, tuple("abcd"))
+    return Batch(images, masks, ones, 0 * ones, warps(0 * ones, ones, SIZE), tuple("abcd"))
 
 
 def prepared(

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tinyunet.config import FAST, NVIDIA
+from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import World
@@ -81,7 +82,8 @@ def a_batch() -> Batch:
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (2, 32, 32), dtype=np.uint8)
     masks = np.where(rng.random((2, 32, 32)) > 0.8, 255, 0).astype(np.uint8)
-    return Batch(images, masks, np.ones(2, np.float32), np.zeros(2, np.float32), ("a", "b"))
+    ones = np.ones(2, np.float32)
+    return Batch(images, masks, ones, 0 * ones, warps(np.zeros(2), np.ones(2), 32), ("a", "b"))
 
 
 def test_l2_is_half_the_squared_norm_of_kernels_and_biases_and_part_of_the_loss() -> None:

@@ -1,4 +1,7 @@
-"""Poses, reflected shifts and photometric changes of one image: views and strip copies, no gathers."""
+"""Poses, reflected shifts and photometric changes of one image: views and strip copies, no gathers.
+
+Rotations and zooms are only drawn here, as transforms; the training step applies them on its device.
+"""
 
 from dataclasses import dataclass
 
@@ -20,6 +23,7 @@ class Draws:
         shifts: int [B, 2], pixels down and to the right, at most half the side.
         gain: float32 [B], factor of the grey level.
         bias: float32 [B], grey levels added after that.
+        warps: float32 [B, 8], rotation and zoom, see `warps`.
     """
 
     flips: NDArray[np.bool_]
@@ -27,6 +31,7 @@ class Draws:
     shifts: NDArray[np.int64]
     gain: NDArray[np.float32]
     bias: NDArray[np.float32]
+    warps: NDArray[np.float32]
 
 
 def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, std: float) -> Draws:
@@ -38,7 +43,7 @@ def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, 
 
     Args:
         rng: Of this step.
-        config: `global_batch`, `poses`, `max_shift` and `photometric` are used.
+        config: `global_batch`, `poses`, `max_shift`, `photometric`, `max_rotation` and `max_zoom` are used.
         size: Side of the images in pixels.
         mean: Mean grey level of the split.
         std: Its standard deviation.
@@ -50,7 +55,28 @@ def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, 
     shifts = rng.integers(-reach, reach + 1, size=(count, 2))
     contrast, brightness = config.photometric * rng.uniform(-1, 1, size=(2, count))
     bias = -mean * contrast + std * brightness
-    return Draws(flips, turns, shifts, (1 + contrast).astype(np.float32), bias.astype(np.float32))
+    angles = np.radians(config.max_rotation) * rng.uniform(-1, 1, size=count)
+    zooms = np.exp(config.max_zoom * rng.uniform(-1, 1, size=count))
+    gain = (1 + contrast).astype(np.float32)
+    return Draws(flips, turns, shifts, gain, bias.astype(np.float32), warps(angles, zooms, size))
+
+
+def warps(angles: NDArray[np.float64], zooms: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    """Give transforms that turn and enlarge an image about its centre.
+
+    Args:
+        angles: float64 [B], radians, counter-clockwise.
+        zooms: float64 [B], factor of the size of what is seen.
+        size: Side of the images in pixels.
+
+    Returns:
+        float32 [B, 8], rows (a0, a1, a2, b0, b1, b2, 0, 0): the pixel (x, y) comes from
+        (a0·x + a1·y + a2, b0·x + b1·y + b2), as tf.raw_ops.ImageProjectiveTransformV3 takes them.
+    """
+    cos, sin, centre = np.cos(angles) / zooms, np.sin(angles) / zooms, (size - 1) / 2
+    right, down = centre * (1 - cos + sin), centre * (1 - sin - cos)
+    none = np.zeros_like(cos)
+    return np.stack([cos, -sin, right, sin, cos, down, none, none], 1).astype(np.float32)
 
 
 def pose(image: Array, *, flip: bool, turns: int) -> Array:

@@ -50,6 +50,7 @@ class Batch:
         masks: uint8 [b, S, S], coverage times 255.
         gain: float32 [b].
         bias: float32 [b], grey levels.
+        warps: float32 [b, 8], the transforms (`augment.warps`) that images and masks are yet to undergo.
         names: b names of images.
     """
 
@@ -57,6 +58,7 @@ class Batch:
     masks: NDArray[np.uint8]
     gain: NDArray[np.float32]
     bias: NDArray[np.float32]
+    warps: NDArray[np.float32]
     names: tuple[str, ...]
 
 
@@ -147,7 +149,7 @@ class _Maker:
             if split.defective[index]:
                 shift_into(masks[slot], pose(split.masks[index], flip=flip, turns=turns), down, right)
         names = tuple(split.names[index] for index in indices)
-        return Batch(images, masks, drawn.gain[mine], drawn.bias[mine], names)
+        return Batch(images, masks, drawn.gain[mine], drawn.bias[mine], drawn.warps[mine], names)
 
     def _indices(self, step: int) -> NDArray[np.int64]:
         """Give the images of the global batch, int64 [B]."""

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinyunet.config import TrainConfig
+from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch, Split, batches
 from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.runtime.distributed import World, resolve_precision
@@ -184,7 +185,8 @@ def _rated(key: Key, call: Callable[[], object], amount: float) -> Case:
 def _batch(recipe: TrainConfig) -> Batch:
     count = recipe.global_batch
     data, ones = random_split(recipe.image_size, count), np.ones(count, np.float32)
-    return Batch(data.images, data.masks, ones, 0 * ones, data.names)
+    turned = warps(np.full(count, 0.5), np.ones(count), recipe.image_size)
+    return Batch(data.images, data.masks, ones, 0 * ones, turned, data.names)
 
 
 def _on_gpu() -> bool:

@@ -1,5 +1,6 @@
 """One optimizer step on one global batch, and one pass over the validation split."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -56,17 +57,15 @@ class TrainStep:
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
         """Take one step on this rank's slice of the global batch; `stop` tells the other ranks to end."""
-        inputs = (batch.images, batch.masks, batch.gain, batch.bias, np.float32(stop))
+        inputs = (batch.images, batch.masks, batch.gain, batch.bias, batch.warps, np.float32(stop))
         result: StepResult = self._run(*map(tf.constant, inputs))
         return result
 
-    def _step(
-        self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, stop: tf.Tensor
-    ) -> StepResult:
-        parts = (images, masks, gain, bias)
+    def _step(self, *inputs: tf.Tensor) -> StepResult:
+        *parts, stop = inputs
         count = self._micro_batches
         if count > 1:
-            parts = tuple(tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts)
+            parts = [tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts]
             local = self._accumulated_sums(parts)
         else:
             with tf.GradientTape() as tape:
@@ -93,22 +92,26 @@ class TrainStep:
         self._optimizer.apply(gradients, self._model.trainable_variables)
         return StepResult(loss + l2, bce_loss(sums), dice_loss(sums), l2, norm, rate, stopping[0])
 
-    def _sums(self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        grey = tf.cast(images, tf.float32) * gain[:, None, None] + bias[:, None, None]
-        targets = tf.cast(masks, tf.float32)[..., None] / 255.0
-        return batch_sums(self._model(grey[..., None], training=True), targets)
+    def _sums(
+        self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, warps: tf.Tensor
+    ) -> tf.Tensor:
+        both = tf.cast(tf.stack([images, masks], -1), tf.float32)
+        if self._config.warped:
+            both = warp(both, warps)
+        grey = both[..., :1] * gain[:, None, None, None] + bias[:, None, None, None]
+        return batch_sums(self._model(grey, training=True), both[..., 1:] / 255.0)
 
-    def _accumulated_sums(self, parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    def _accumulated_sums(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
         """Sum over micro-batches, the first axis of every part; one per thread of `parallel` is in memory."""
         each = tf.map_fn(
             lambda part: tf.cast(self._sums(*part), self._dtype),
-            parts,
+            tuple(parts),
             fn_output_signature=self._dtype,
             parallel_iterations=self._parallel,
         )
         return tf.reduce_sum(each, 0)
 
-    def _accumulated_gradients(self, parts: tuple[tf.Tensor, ...], weights: tf.Tensor) -> list[tf.Tensor]:
+    def _accumulated_gradients(self, parts: Sequence[tf.Tensor], weights: tf.Tensor) -> list[tf.Tensor]:
         def add(index: tf.Tensor, *gradients: tf.Tensor) -> tuple[tf.Tensor, ...]:
             with tf.GradientTape() as tape:
                 local = self._sums(*(part[index] for part in parts))
@@ -125,6 +128,23 @@ class TrainStep:
         if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
             return tf.convert_to_tensor(self._optimizer.dynamic_scale)
         return tf.constant(1.0)
+
+
+def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
+    """Turn and zoom images, bilinearly; what comes in from outside is the reflection at the border.
+
+    Args:
+        images: (B, S, S, C) float32.
+        warps: (B, 8) float32, see `augment.warps`.
+    """
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=warps,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )
 
 
 class Validation(NamedTuple):
