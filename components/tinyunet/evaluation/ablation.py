@@ -32,17 +32,18 @@ Values = Mapping[str, Any]
 BASE = "fast, as it is"
 ROWS: dict[str, Values] = {
     BASE: {},
+    "no rotations and zooms": {"max_rotation": 0.0, "max_zoom": 0.0},
     "published loss": {"loss": "adaptive"},
-    "Dice pooled over the batch": {"loss": "dice_bce"},
     "no clean images": {"clean_fraction": 0.0},
-    "published poses": {"poses": "published"},
-    "no shifts": {"max_shift": 0.0},
     "no averaged weights": {"ema": 0.0},
     "constant learning rate, no warm-up": {"schedule": "staircase", "decay_rate": 1.0},
-    "grey levels in -1 to 1": {"normalization": "zero_centered"},
-    "no changes of contrast and brightness": {"photometric": 0.0},
-    "no warm-up": {"warmup_steps": 0},
+    "no shifts": {"max_shift": 0.0},
     "a quarter clean images": {"clean_fraction": 0.25},
+    "no warm-up": {"warmup_steps": 0},
+    "grey levels in -1 to 1": {"normalization": "zero_centered"},
+    "Dice pooled over the batch": {"loss": "dice_bce"},
+    "no changes of contrast and brightness": {"photometric": 0.0},
+    "published poses": {"poses": "published"},
 }
 JUDGED: dict[str, Values] = {  # the preset's own models, judged in another way
     "judged over 8 poses": {"test_time_poses": 8},
