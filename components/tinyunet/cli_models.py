@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def evaluate(commands: "Commands") -> None:
     """Add `tinyunet evaluate`."""
     p = command(commands, "evaluate", "judge a model: scores, curves, pictures, report.html", _run_evaluate)
-    p.add_argument("model", type=Path, help="model folder written by train")
+    p.add_argument("model", help="model folder written by train, or models:/NAME@champion")
     p.add_argument("records", type=Path, help="folder of TFRecords")
     out(p, "folder of the evaluation")
     settings(p, EvalConfig)
@@ -25,11 +25,18 @@ def _run_evaluate(a: Namespace) -> None:
     import_tensorflow()
     from tinyunet.evaluation.evaluate import evaluate
 
-    metrics = evaluate(a.model, a.records, a.out, EvalConfig().replace(pairs(a.set)))
+    metrics = evaluate(_trained(a.model), a.records, a.out, EvalConfig().replace(pairs(a.set)))
     test = metrics["test"]
     for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
         print(f"{name:16} {'not defined' if test[name] is None else format(test[name], '.4f')}")
     print(f"{a.out / 'report.html'}: {metrics['comparability']}")
+
+
+def _trained(model: str) -> Path:
+    """Give the model folder, brought here where it is named as MLflow does."""
+    from tinyunet.runtime.tracking import download_training
+
+    return download_training(model) if model.startswith(("models:/", "runs:/")) else Path(model)
 
 
 def compare(commands: "Commands") -> None:
@@ -52,7 +59,7 @@ def register(commands: "Commands") -> None:
     p = command(
         commands, "register", "make an MLflow model version; the better one is champion", _run_register
     )
-    p.add_argument("model", type=Path, help="model folder written by train")
+    p.add_argument("model", help="model folder written by train, or models:/NAME@champion")
     p.add_argument("evaluation", type=Path, help="folder written by evaluate")
     p.add_argument("--name", default="", help="registered model (default: tinyunet-dagm-classN)")
 
@@ -61,7 +68,7 @@ def _run_register(a: Namespace) -> None:
     import_tensorflow()
     from tinyunet.runtime.tracking import register
 
-    result = register(a.model, a.evaluation, name=a.name)
+    result = register(_trained(a.model), a.evaluation, name=a.name)
     print(f"{result['name']} version {result['version']}: {result['reason']}")
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,13 @@ def command(records: Path) -> Command:
     return build
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+def run(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=600, check=False, env=variables
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,8 @@ def trained(folder: Path, command: Command) -> Callable[[str, int], Path]:
         out = folder / f"{preset}-{ranks}"
         if not out.exists():
             line = command(out.name, ranks, preset)
-            result = run(by_horovodrun(line) if (preset, ranks) == ("nvidia", 2) else line, folder)
+            line = by_horovodrun(line) if (preset, ranks) == ("nvidia", 2) else line
+            result = run(line, folder, {"HOROVOD_TIMELINE": f"{out}.timeline"})
             assert result.returncode == 0, result.stdout + result.stderr
         return out
 
@@ -83,6 +89,23 @@ def test_ranks_take_the_same_20_steps_as_one_process(trained: Callable[[str, int
     for name in ("validation_dice", "validation_ap", "final_loss"):
         assert scores[1][name] == pytest.approx(scores[0][name], rel=1e-4), name
     assert summary(trained("nvidia", ranks))["world_size"] == ranks
+
+
+def test_the_last_gradients_travel_while_the_first_are_being_computed(
+    folder: Path, trained: Callable[[str, int], Path]
+) -> None:
+    """By Horovod's timeline, what comes out of the network is on its way before its entrance is ready."""
+    trained("nvidia", 2)
+    events = json.loads((folder / "nvidia-2.timeline").read_text().rstrip().rstrip(",").rstrip("]") + "]")
+    tensors = {e["pid"]: e["args"]["name"] for e in events if "name" in e.get("args", {})}
+    begun: dict[str, list[float]] = {"logits": [], "encoder0": []}
+    for event in events:
+        name = tensors.get(event.get("pid"), "")
+        if event.get("name") == "NEGOTIATE_ALLREDUCE" and "Grouped" in name and "_1of" in name:
+            for place in begun.keys() & set(name.split("_")):
+                begun[place].append(event["ts"])
+    assert len(begun["logits"]) == len(begun["encoder0"]) == STEPS
+    assert all(out < entrance for out, entrance in zip(*begun.values(), strict=True))
 
 
 def test_a_deterministic_training_gives_the_same_weights_at_any_world_size(

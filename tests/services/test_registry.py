@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import Registered
+from tinyunet.cli import parse
 from tinyunet.errors import UserError
-from tinyunet.runtime.tracking import download_model, register
+from tinyunet.runtime.tracking import download_model, download_training, register
 from tinyunet.schema import read_json
 
 
@@ -158,6 +159,31 @@ def test_a_downloaded_model_is_kept(registered: Registered, cache: Path) -> None
     for uri in (registered.result["uri"], f"models:/{folder.name}"):
         assert download_model(uri) == folder
     assert (folder / "MLmodel").stat().st_ctime_ns == before
+
+
+def test_a_registered_model_is_judged_and_registered_again_from_the_registry_alone(
+    registered: Registered, records: Path, cache: Path, tmp_path: Path
+) -> None:
+    uri = "models:/tinyunet-dagm-class1@champion"
+    for _ in range(2):  # the second time from the cache
+        folder = download_training(uri)
+    assert (folder / "model.keras").read_bytes() == (registered.model / "model.keras").read_bytes()
+    assert read_json(folder / "model.json") == read_json(registered.model / "model.json")
+    again, before = tmp_path / "again", read_json(registered.evaluation / "metrics.json")
+    for command in (
+        ["evaluate", uri, str(records), "--out", str(again)],
+        ["register", f"runs:/{registered.result['run_id']}", str(again)],
+    ):
+        arguments = parse(command)
+        arguments.run(arguments)
+    assert read_json(again / "metrics.json")["test"] == before["test"]
+    assert [p.name for p in (cache / "trainings").iterdir()] == [registered.result["run_id"]]
+
+
+def test_a_run_that_keeps_no_model_folder_is_named(client: mlflow.MlflowClient) -> None:
+    run = client.create_run("0").info.run_id
+    with pytest.raises(UserError, match=rf"runs:/{run}: its run keeps no history.csv; register"):
+        download_training(f"runs:/{run}")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # Set by Open MPI, horovodrun and MPICH; the same list that Horovod itself reads.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 
+GROUP_BYTES = 1 << 20  # gradients that travel together: large against the latency of a message
+
 
 @dataclass(frozen=True)
 class World:
@@ -42,7 +44,10 @@ class World:
         return hvd.allreduce(tensor, op=hvd.Sum)
 
     def sum_all(self, tensors: "Sequence[tf.Tensor]", *, compression: str = "none") -> "list[tf.Tensor]":
-        """Sum each tensor over all ranks, as one fused operation.
+        """Sum each tensor over all ranks, in fused groups of neighbours.
+
+        A group goes out as soon as all its tensors are there: with gradients, whose last is computed first,
+        while the backward pass is still at the earlier ones.
 
         Args:
             tensors: float32 or float64.
@@ -53,7 +58,11 @@ class World:
             return list(tensors)
         hvd = _horovod()
         kind = getattr(hvd.Compression, compression)
-        return list(hvd.grouped_allreduce(list(tensors), op=hvd.Sum, compression=kind))
+        return [
+            total
+            for group in _groups(tensors)
+            for total in hvd.grouped_allreduce(group, op=hvd.Sum, compression=kind)
+        ]
 
     def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
         """Give every rank the values of rank 0."""
@@ -160,6 +169,16 @@ def _configure_devices(world: World, *, deterministic: bool) -> None:
     if world.local_size > 1 or deterministic:
         threads = 1 if deterministic else threads_per_rank(world)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+
+
+def _groups(tensors: "Sequence[tf.Tensor]") -> "list[list[tf.Tensor]]":
+    """Cut a list into groups of neighbours of at least GROUP_BYTES each, but for the first."""
+    groups: list[list[tf.Tensor]] = [[]]
+    for tensor in reversed(tensors):
+        if sum(t.shape.num_elements() * t.dtype.size for t in groups[0]) >= GROUP_BYTES:
+            groups.insert(0, [])
+        groups[0].insert(0, tensor)
+    return groups
 
 
 def _first_int(names: Sequence[str]) -> int:

@@ -15,8 +15,12 @@ from tinyunet.runtime.transfer import cache_folder
 if TYPE_CHECKING:
     import keras
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
     from mlflow.types import TensorSpec
+
+
+TRAINING_FILES = ("model.json", "history.csv", "model.keras")  # a model folder; in a run, `training/`
 
 
 def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
@@ -102,6 +106,37 @@ def download_model(uri: str) -> Path:
     return folder
 
 
+def download_training(uri: str) -> Path:
+    """Download what the training of a registered model wrote, once: a finished run never changes.
+
+    Args:
+        uri: As for `download_model`, but for models:/m-ID.
+
+    Returns:
+        A model folder, as `tinyunet train` writes it.
+
+    Raises:
+        UserError: if there is no such model, or it was registered before its run kept that folder.
+    """
+    with explained(impatient=True):
+        client = open_client()
+        run_id = _run_id(client, uri)
+        names = {Path(file.path).name for file in client.list_artifacts(run_id, "training")}
+    if missing := sorted(set(TRAINING_FILES) - names):
+        raise UserError(f"{uri}: its run keeps no {missing[0]}; register its model folder again")
+    folder = cache_folder() / "trainings" / run_id
+    if not folder.is_dir():
+        with explained(), tempfile.TemporaryDirectory(dir=_parent(folder)) as part:
+            shutil.move(client.download_artifacts(run_id, "training", part), folder)
+    return folder
+
+
+def _run_id(client: "MlflowClient", uri: str) -> str:
+    """Resolve a model URI to the run of its training."""
+    scheme, _, rest = uri.partition(":/")
+    return rest.strip("/").split("/")[0] if scheme == "runs" else str(_version(client, uri).run_id)
+
+
 def _model_id(client: "MlflowClient", uri: str) -> str:
     """Resolve a model URI to the id of a logged model."""
     scheme, _, rest = uri.partition(":/")
@@ -111,27 +146,36 @@ def _model_id(client: "MlflowClient", uri: str) -> str:
         if not outputs:
             raise UserError(f"{uri}: this run has no model; register one, or name another run")
         return str(outputs[-1].model_id)
+    if scheme == "models" and rest.startswith("m-"):
+        return rest
+    found = _version(client, uri)
+    return str(found.model_id or found.source.rsplit("/", 1)[-1])
+
+
+def _version(client: "MlflowClient", uri: str) -> "ModelVersion":
+    """Look up models:/NAME@ALIAS or models:/NAME/VERSION."""
+    scheme, _, rest = uri.partition(":/")
+    rest = rest.strip("/")
     if scheme != "models" or not rest:
         raise UserError(
             f"{uri!r} is not a model; expected models:/NAME@champion, models:/NAME/2 or runs:/RUN_ID"
         )
-    if rest.startswith("m-"):
-        return rest
     name, mark, which = rest.partition("@") if "@" in rest else rest.partition("/")
-    found = (
-        client.get_model_version_by_alias(name, which)
-        if mark == "@"
-        else client.get_model_version(name, which)
-    )
-    return str(found.model_id or found.source.rsplit("/", 1)[-1])
+    if mark == "@":
+        return client.get_model_version_by_alias(name, which)
+    return client.get_model_version(name, which)
 
 
 def _download(model_id: str, folder: Path) -> None:
     import mlflow
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+    with tempfile.TemporaryDirectory(dir=_parent(folder)) as part:
         path = mlflow.artifacts.download_artifacts(
             artifact_uri=f"models:/{model_id}", dst_path=part, tracking_uri=tracking_uri()
         )
         shutil.move(path, folder)
+
+
+def _parent(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder.parent

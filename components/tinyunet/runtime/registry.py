@@ -18,7 +18,7 @@ from tinyunet.runtime.mlflow_client import (
     log_path,
     open_client,
 )  # fmt: skip
-from tinyunet.runtime.model_store import log_model
+from tinyunet.runtime.model_store import TRAINING_FILES, log_model
 from tinyunet.schema import read_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ CHAMPION = "champion"
 MODEL_KEY = "tinyunet.model_key"
 REASON = "tinyunet.champion_reason"
 EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", "curves", "overlays")
-TRAINING_FILES = ("model.json", "history.csv")
 
 
 def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]:

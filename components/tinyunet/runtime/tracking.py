@@ -27,7 +27,7 @@ from tinyunet.runtime.mlflow_client import (
     read_run,
     tracking_uri,
 )
-from tinyunet.runtime.model_store import download_model
+from tinyunet.runtime.model_store import download_model, download_training
 from tinyunet.runtime.registry import register
 from tinyunet.runtime.transfer import redact
 
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-__all__ = ["NullTracker", "RunRecord", "Tracker", "download_model", "read_run", "register", "tracking_uri"]
+__all__ = [
+    "NullTracker", "RunRecord", "Tracker", "download_model", "download_training", "read_run", "register",
+    "tracking_uri",
+]  # fmt: skip
 
 FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
 MAX_BATCH, MAX_PENDING = 1000, 100_000  # metrics per request (MLflow's limit); kept while the server is away

@@ -125,7 +125,7 @@ def _allreduce(world: World, gradients: list[tf.Tensor]) -> Call:
         first = world.sum(tf.zeros(SUMS))
         with tf.control_dependencies([first]):
             mine = [tf.identity(g) for g in gradients]
-        return tf.reduce_sum(world.sum_all(mine)[-1])
+        return tf.add_n([tf.reshape(total, [-1])[0] for total in world.sum_all(mine)])
 
     run = tf.function(reduce)
     return lambda: float(run())
