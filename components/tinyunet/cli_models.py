@@ -84,8 +84,9 @@ def _run_predict(a: Namespace) -> None:
     import_tensorflow()
     from tinyunet.evaluation.export import predict
 
-    count = predict(a.model, a.inputs, a.out)
-    print(f"{a.out}: masks and overlays of {count} images, predictions.csv")
+    count, defective = predict(a.model, a.inputs, a.out)
+    images = "1 image" if count == 1 else f"{count} images"
+    print(f"{a.out}: {images}, {defective} called defective; masks, overlays and predictions.csv")
 
 
 def export(commands: "Commands") -> None:

@@ -137,8 +137,9 @@ def _rows(out: Path) -> list[dict[str, str]]:
 def test_predict_writes_mask_overlay_and_row_of_every_image(
     model: Path, inputs: Path, tmp_path: Path
 ) -> None:
-    assert predict(model, [inputs], tmp_path / "out") == 3
+    found = predict(model, [inputs], tmp_path / "out")
     rows = _rows(tmp_path / "out")
+    assert found == (3, sum(row["defective"] == "1" for row in rows))
     assert [row["name"] for row in rows] == ["0001", "0002", "0003"]
     for row in rows:
         with Image.open(tmp_path / "out" / f"{row['name']}_mask.png") as mask:

@@ -46,7 +46,7 @@ class Item:
     grey: NDArray[np.uint8]
 
 
-def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
+def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, int]:
     """Write `<name>_mask.png`, `<name>_overlay.png` and a row of predictions.csv (area in pixels) per image.
 
     Images stream through: memory does not grow with their number. A file that is no 8-bit grey PNG is named
@@ -58,7 +58,7 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
         out: Folder to make.
 
     Returns:
-        The number of images predicted.
+        The number of images predicted, and of those that the model calls defective.
 
     Raises:
         UserError: if an input or the model is missing, and at the end if files were refused.
@@ -66,6 +66,7 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
     names = _names(_files(inputs, out))
     serving = load_serving(model)
     refused: list[Path] = []
+    defective = 0
     with (
         whole_folder(out, marker="predictions.csv") as part,
         (part / "predictions.csv").open("w", newline="") as file,
@@ -75,14 +76,16 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> int:
         table.writeheader()
         read = _read(track(names.items(), "predicting", total=len(names)), refused, pool)
         for batch in _batches(read):
-            table.writerows(_apply(serving, batch, part, pool))
+            rows = _apply(serving, batch, part, pool)
+            table.writerows(rows)
+            defective += sum(row["defective"] for row in rows)
         if len(refused) == len(names):
             raise UserError(f"none of {len(names)} files is an 8-bit grey PNG; nothing was written")
     if refused:
         raise UserError(
             f"{len(refused)} of {len(names)} files were refused (named above); the others are in {out}"
         )
-    return len(names)
+    return len(names), defective
 
 
 def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
@@ -223,9 +226,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _apply(
-    serving: keras.Model, batch: Sequence[Item], folder: Path, pool: Executor
-) -> Iterator[dict[str, Any]]:
+def _apply(serving: keras.Model, batch: Sequence[Item], folder: Path, pool: Executor) -> list[dict[str, Any]]:
     result = serving.predict_on_batch(np.stack([item.grey for item in batch])[..., None])
 
     def write(i: int, item: Item) -> dict[str, Any]:
@@ -240,7 +241,7 @@ def _apply(
             "file": item.file,
         }
 
-    return pool.map(write, range(len(batch)), batch)
+    return list(pool.map(write, range(len(batch)), batch))
 
 
 def _save(image: NDArray[np.uint8], path: Path) -> None:
