@@ -51,6 +51,9 @@ class DataConfig(Config):
 # What may differ between a run and its resumption without changing what it computes.
 FREE_KEYS = frozenset({"checkpoint_every", "validate_every", "accumulate"})
 
+# What trainings did before these keys existed, where that is not the default.
+BEFORE_KEYS = {"max_rotation": 0.0, "max_zoom": 0.0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
