@@ -12,8 +12,9 @@ Nothing here was measured on this project's code: the step is NVIDIA's published
   Operations in MPICH"), and a double binary tree, 2·log2(n)·α + 2·M / β (Sanders, Speck, Träff 2009,
   "Two-tree algorithms for full bandwidth broadcast, reduction and scan"); NCCL has both.
 - Nodes of 8 GPUs sum over NVLink first, then over one network card each, then share over NVLink.
-- A step has two allreduces: 32 bytes of sums in the middle, the gradients at its end. Neither is hidden
-  behind the backward pass. Only the network is in it: Horovod's coordination (a cycle of up to 1 ms for each
+- A step has two allreduces: 32 bytes of sums in the middle, and the gradients, taken here as one message
+  after the backward pass. In fact all but the last 0.1 MB go out during it (`World.sum_all`), so that the
+  table is a bound from below. Only the network is in it: Horovod's coordination (a cycle of up to 1 ms for each
   allreduce, HOROVOD_CYCLE_TIME) and ranks that wait for a slower one come on top.
 """
 
