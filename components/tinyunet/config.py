@@ -70,7 +70,7 @@ class TrainConfig(Config):
         seed: Of the initial weights, the order of images and the augmentation.
         precision: Keras dtype policy; `auto` is the fastest safe one on this device.
         deterministic: Same seed and machine give the same weights, bit for bit, at any world size: images
-            are taken one by one, each operation in one thread, and added up in float64.
+            are taken one by one, each operation in one thread, and added up in float64. Slower.
         optimizer: `adam`, or `rmsprop_tf1` (centered, second moment starting at one, ε in the root).
         learning_rate: Peak learning rate.
         schedule: `cosine` (after `warmup_steps`, to zero at `steps`) or `staircase`.

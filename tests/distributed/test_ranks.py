@@ -105,7 +105,8 @@ def test_the_last_gradients_travel_while_the_first_are_being_computed(
             for place in begun.keys() & set(name.split("_")):
                 begun[place].append(event["ts"])
     assert len(begun["logits"]) == len(begun["encoder0"]) == STEPS
-    assert all(out < entrance for out, entrance in zip(*begun.values(), strict=True))
+    ahead = np.array(begun["encoder0"]) - begun["logits"]
+    assert np.median(ahead) > 0.05 * np.median(np.diff(begun["logits"])), "a good part of a step"
 
 
 def test_a_deterministic_training_gives_the_same_weights_at_any_world_size(

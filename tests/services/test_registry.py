@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import warnings
 from pathlib import Path
@@ -46,7 +47,7 @@ def judged(registered: Registered, folder: Path, *, dice: float, ap: float, dige
     metrics["test"] |= {"dice_defective": dice, "image_ap": ap}
     metrics["data"]["test_digest"] = digest
     out = folder / f"{dice}-{ap}-{digest[:1]}"
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(metrics))
     (out / "model_card.md").write_text(f"# Card of dice {dice}\n")
     return out
@@ -102,7 +103,9 @@ def test_registering_again_gives_the_same_version(
 def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
     client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
 ) -> None:
-    def challenge(**scores: Any) -> dict[str, Any]:
+    def challenge(weights: str = "", **scores: Any) -> dict[str, Any]:
+        summary = read_json(stranger / "model.json") | {"weights_digest": weights or secrets.token_hex(32)}
+        (stranger / "model.json").write_text(json.dumps(summary))
         return register(stranger, judged(registered, tmp_path, **scores), name="contest")
 
     def champion() -> int:
@@ -118,13 +121,17 @@ def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
     elsewhere = challenge(dice=0.95, ap=1.00, digest="e" * 64)
     assert (elsewhere["version"], elsewhere["champion"], champion()) == ("4", False, 1)
     assert "judged on other test images" in elsewhere["reason"]
-    better = challenge(dice=0.81, ap=0.985)
+    better = challenge(dice=0.81, ap=0.985, weights="a" * 64)
     assert (better["version"], better["champion"], champion()) == ("5", True, 5)
     assert "test Dice 0.8100 against 0.8000, image AP 0.9850 against 0.9900" in better["reason"]
     for result in (worse, blind, elsewhere, better):
         version = client.get_model_version("contest", result["version"])
         assert version.tags["tinyunet.champion_reason"] == result["reason"]
     assert client.get_run(better["run_id"]).data.tags["tinyunet.champion_reason"] == better["reason"]
+    again = challenge(dice=0.5, ap=0.5, digest="e" * 64, weights="a" * 64)
+    assert (again["version"], again["champion"], champion()) == ("6", True, 6)
+    elsewhere = challenge(dice=0.95, ap=1.00, digest="e" * 64)
+    assert (elsewhere["version"], elsewhere["champion"], champion()) == ("4", True, 4), "compared at last"
 
 
 def test_a_model_trained_without_this_server_gets_one_run_of_its_own(
@@ -162,27 +169,45 @@ def test_a_downloaded_model_is_kept(registered: Registered, cache: Path) -> None
 
 
 def test_a_registered_model_is_judged_and_registered_again_from_the_registry_alone(
-    registered: Registered, records: Path, cache: Path, tmp_path: Path
+    registered: Registered, stranger: Path, records: Path, cache: Path, tmp_path: Path
 ) -> None:
-    uri = "models:/tinyunet-dagm-class1@champion"
+    first = register(stranger, registered.evaluation, name="fetched")
+    uri, again = "models:/fetched@champion", tmp_path / "again"
     for _ in range(2):  # the second time from the cache
         folder = download_training(uri)
-    assert (folder / "model.keras").read_bytes() == (registered.model / "model.keras").read_bytes()
-    assert read_json(folder / "model.json") == read_json(registered.model / "model.json")
-    again, before = tmp_path / "again", read_json(registered.evaluation / "metrics.json")
+    assert (folder / "model.keras").read_bytes() == (stranger / "model.keras").read_bytes()
+    summary = read_json(folder / "model.json")
+    assert summary == read_json(stranger / "model.json")
     for command in (
         ["evaluate", uri, str(records), "--out", str(again)],
-        ["register", f"runs:/{registered.result['run_id']}", str(again)],
+        ["register", f"runs:/{first['run_id']}", str(again), "--name", "fetched"],
     ):
         arguments = parse(command)
         arguments.run(arguments)
+    before = read_json(registered.evaluation / "metrics.json")
     assert read_json(again / "metrics.json")["test"] == before["test"]
-    assert [p.name for p in (cache / "trainings").iterdir()] == [registered.result["run_id"]]
+    kept = f"{first['run_id']}-{summary['weights_digest'][:12]}"
+    assert [p.name for p in (cache / "trainings").iterdir()] == [kept]
+
+
+def test_a_version_whose_run_was_trained_anew_is_refused(
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, cache: Path, tmp_path: Path
+) -> None:
+    evaluation = judged(registered, tmp_path, dice=0.7, ap=0.9)
+    first = register(stranger, evaluation, name="anew")
+    assert download_training(first["uri"]).is_dir()
+    shutil.rmtree(cache / "trainings")
+    summary = read_json(stranger / "model.json") | {"weights_digest": "f" * 64}
+    (stranger / "model.json").write_text(json.dumps(summary))
+    client.log_artifact(first["run_id"], str(stranger / "model.json"), "training")
+    with pytest.raises(UserError, match="was trained anew since then; expected weights"):
+        download_training(first["uri"])
+    assert not list(cache.glob("trainings/*"))
 
 
 def test_a_run_that_keeps_no_model_folder_is_named(client: mlflow.MlflowClient) -> None:
     run = client.create_run("0").info.run_id
-    with pytest.raises(UserError, match=rf"runs:/{run}: its run keeps no history.csv; register"):
+    with pytest.raises(UserError, match=rf"runs:/{run}: its run keeps no history.csv; expected a model"):
         download_training(f"runs:/{run}")
 
 

@@ -1,5 +1,7 @@
 """When the alias `champion` moves."""
 
+from dataclasses import replace
+
 import pytest
 
 from tinyunet.runtime.champion import Standing, decide
@@ -47,6 +49,18 @@ def test_versions_judged_on_other_test_images_are_not_compared() -> None:
     assert not moved
     assert "other test images (dddddddddddd, not eeeeeeeeeeee)" in reason
     assert "evaluate its model on this test set" in reason
+
+
+def test_the_champions_own_model_takes_the_alias_to_other_test_images_of_the_same_kind() -> None:
+    champion = replace(CHAMPION, weights="a" * 64)
+    rejudged = replace(candidate(dice=0.5, digest="e" * 64), weights="a" * 64)
+    assert decide(rejudged, champion) == (
+        True,
+        "version 4 replaces version 3 as champion: it is the same model, judged on other test images",
+    )
+    assert not decide(replace(rejudged, weights="b" * 64), champion)[0]
+    assert not decide(replace(rejudged, synthetic=True), champion)[0]
+    assert not decide(replace(rejudged, weights=""), replace(champion, weights=""))[0]
 
 
 def test_a_model_of_real_images_replaces_one_of_synthetic_images_and_never_the_other_way() -> None:

@@ -23,6 +23,8 @@ from tinyunet.schema import load_yaml
         ({"deterministic": "maybe"}, "deterministic is 'maybe'; expected true or false"),
         ({"deterministic": True, "compression": "fp16"}, "compression is 'fp16'; expected none where"),
         ({"clean_fraction": 1.0}, "clean_fraction is 1.0"),
+        ({"max_rotation": 181}, "max_rotation is 181.0; expected 0 to 180"),
+        ({"max_zoom": 0.6}, "max_zoom is 0.6; expected 0 to 0.5"),
     ],
 )
 def test_bad_values_are_refused(changes: dict[str, object], message: str) -> None:

@@ -259,8 +259,8 @@ def test_a_place_that_cannot_be_written_is_one_line(
 def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp_path: Path) -> None:
     (inputs / "more.png").mkdir()
     shutil.copy(inputs / "0001.PNG", inputs / "more.png")
-    assert predict(model, [inputs], tmp_path / "out") == 3
-    assert predict(model, [inputs / "more.png"], tmp_path / "out") == 1
+    assert predict(model, [inputs], tmp_path / "out")[0] == 3
+    assert predict(model, [inputs / "more.png"], tmp_path / "out")[0] == 1
 
 
 def test_models_are_found_as_folder_file_and_inside_a_registry_download(

@@ -15,6 +15,7 @@ class Standing:
         dice: Mean Dice of the defective test images.
         ap: Image-level average precision.
         synthetic: Whether these images were generated.
+        weights: Digest of the model's weights, empty if not known.
     """
 
     version: str
@@ -22,6 +23,7 @@ class Standing:
     dice: float
     ap: float
     synthetic: bool = False
+    weights: str = ""
 
 
 def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
@@ -29,7 +31,8 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
 
     It moves when there is no champion, or when the candidate has the higher Dice on the same test images and
     an image-level average precision that is not lower by more than 0.01. A model of real images replaces one
-    of synthetic images.
+    of synthetic images. The champion's own model takes the alias along to other test images, so that new
+    models can be compared with it there.
     """
     if champion is None:
         return True, f"version {candidate.version} is champion: there was none"
@@ -39,6 +42,11 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
         return True, (
             f"version {candidate.version} replaces version {champion.version} as champion: it was judged on "
             "real images, the other one on synthetic ones"
+        )
+    if champion.test_digest != candidate.test_digest and _same_model(champion, candidate):
+        return True, (
+            f"version {candidate.version} replaces version {champion.version} as champion: it is the same "
+            "model, judged on other test images"
         )
     if champion.test_digest != candidate.test_digest:
         return False, (
@@ -55,3 +63,8 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
         return True, f"version {new.version} replaces version {old.version} as champion: {numbers}"
     fault = "Dice is not higher" if new.dice <= old.dice else f"AP is lower by more than {AP_TOLERANCE}"
     return False, f"version {old.version} stays champion, not version {new.version}: {fault} ({numbers})"
+
+
+def _same_model(one: Standing, other: Standing) -> bool:
+    """Say whether two versions have the same weights and were judged on the same kind of images."""
+    return one.weights == other.weights != "" and one.synthetic == other.synthetic

@@ -47,7 +47,7 @@ class World:
         """Sum each tensor over all ranks, in fused groups of neighbours.
 
         A group goes out as soon as all its tensors are there: with gradients, whose last is computed first,
-        while the backward pass is still at the earlier ones.
+        while the backward pass is still at the earlier ones. Those of several micro-batches come all at once.
 
         Args:
             tensors: float32 or float64.
@@ -93,7 +93,8 @@ def init(*, deterministic: bool = False) -> World:
 
     Args:
         deterministic: Operations shall give the same bits at any world size: each runs in one thread, as
-            several threads add up in another order than one; several operations still run at once.
+            several threads add up in another order than one. Several operations still run at once, images of
+            a training step, say; validation has one core.
     """
     size = _first_int(SIZE_VARIABLES)
     if size == 1:

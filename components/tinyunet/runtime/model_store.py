@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_client import explained, open_client, tracking_uri
 from tinyunet.runtime.transfer import cache_folder
+from tinyunet.schema import read_json
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.types import TensorSpec
 
 
+WEIGHTS = "weights_digest"  # tag of a version and of a training run
 TRAINING_FILES = ("model.json", "history.csv", "model.keras")  # a model folder; in a run, `training/`
 
 
@@ -107,34 +109,46 @@ def download_model(uri: str) -> Path:
 
 
 def download_training(uri: str) -> Path:
-    """Download what the training of a registered model wrote, once: a finished run never changes.
+    """Download what the training of a registered model wrote, once.
 
     Args:
-        uri: As for `download_model`, but for models:/m-ID.
+        uri: As for `download_model`.
 
     Returns:
         A model folder, as `tinyunet train` writes it.
 
     Raises:
-        UserError: if there is no such model, or it was registered before its run kept that folder.
+        UserError: if there is no such model, or its run keeps no such folder or that of another training.
     """
     with explained(impatient=True):
         client = open_client()
-        run_id = _run_id(client, uri)
+        run_id, digest = _training(client, uri)
         names = {Path(file.path).name for file in client.list_artifacts(run_id, "training")}
     if missing := sorted(set(TRAINING_FILES) - names):
-        raise UserError(f"{uri}: its run keeps no {missing[0]}; register its model folder again")
-    folder = cache_folder() / "trainings" / run_id
-    if not folder.is_dir():
-        with explained(), tempfile.TemporaryDirectory(dir=_parent(folder)) as part:
-            shutil.move(client.download_artifacts(run_id, "training", part), folder)
+        raise UserError(f"{uri}: its run keeps no {missing[0]}; expected a model that was registered from it")
+    folder = cache_folder() / "trainings" / f"{run_id}-{digest[:12]}"
+    if digest and folder.is_dir():
+        return folder
+    with explained(), tempfile.TemporaryDirectory(dir=_parent(folder)) as part:
+        found = Path(client.download_artifacts(run_id, "training", part))
+        kept = read_json(found / "model.json")["weights_digest"]
+        if digest not in ("", kept):
+            raise UserError(f"{uri}: its run was trained anew since then; expected weights {digest[:12]}")
+        folder = folder.with_name(f"{run_id}-{kept[:12]}")
+        if not folder.is_dir():
+            shutil.move(found, folder)
     return folder
 
 
-def _run_id(client: "MlflowClient", uri: str) -> str:
-    """Resolve a model URI to the run of its training."""
+def _training(client: "MlflowClient", uri: str) -> tuple[str, str]:
+    """Resolve a model URI to the run of its training, and the digest of its weights, empty if not known."""
     scheme, _, rest = uri.partition(":/")
-    return rest.strip("/").split("/")[0] if scheme == "runs" else str(_version(client, uri).run_id)
+    name = rest.strip("/")
+    if scheme == "runs" or (scheme == "models" and name.startswith("m-")):
+        run_id = client.get_logged_model(name).source_run_id if scheme == "models" else name.split("/")[0]
+        return str(run_id), str(client.get_run(run_id).data.tags.get(WEIGHTS, ""))
+    version = _version(client, uri)
+    return str(version.run_id), str(version.tags.get(WEIGHTS, ""))
 
 
 def _model_id(client: "MlflowClient", uri: str) -> str:

@@ -18,7 +18,7 @@ from tinyunet.runtime.mlflow_client import (
     log_path,
     open_client,
 )  # fmt: skip
-from tinyunet.runtime.model_store import TRAINING_FILES, log_model
+from tinyunet.runtime.model_store import TRAINING_FILES, WEIGHTS, log_model
 from tinyunet.schema import read_json
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def _version_tags(summary: dict[str, Any], metrics: dict[str, Any]) -> dict[str,
         "threshold": metrics["threshold"],
         "image_threshold": metrics["test"]["image_threshold"],
         "git_revision": summary["git_revision"],
+        WEIGHTS: summary["weights_digest"],
         "preset": summary["preset"],
         "synthetic": metrics["data"]["synthetic"],
     }
@@ -190,7 +191,7 @@ def _standing(client: "MlflowClient", name: str, version: str) -> Standing:
     tags = client.get_model_version(name, version).tags
     dice, ap = (float(tags.get(key) or 0) for key in ("dice_defective", "image_ap"))
     synthetic = tags.get("synthetic") == "True"
-    return Standing(version, tags.get("test_digest", "unknown"), dice, ap, synthetic)
+    return Standing(version, tags.get("test_digest", "unknown"), dice, ap, synthetic, tags.get(WEIGHTS, ""))
 
 
 def _file_digest(path: Path) -> str:

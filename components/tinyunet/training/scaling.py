@@ -14,8 +14,8 @@ Nothing here was measured on this project's code: the step is NVIDIA's published
 - Nodes of 8 GPUs sum over NVLink first, then over one network card each, then share over NVLink.
 - A step has two allreduces: 32 bytes of sums in the middle, and the gradients, taken here as one message
   after the backward pass. In fact all but the last 0.1 MB go out during it (`World.sum_all`), so that the
-  table is a bound from below. Only the network is in it: Horovod's coordination (a cycle of up to 1 ms for each
-  allreduce, HOROVOD_CYCLE_TIME) and ranks that wait for a slower one come on top.
+  table is a bound from below. Only the network is in it: Horovod's coordination (a cycle of up to 1 ms for
+  each allreduce, HOROVOD_CYCLE_TIME) and ranks that wait for a slower one come on top.
 """
 
 import math

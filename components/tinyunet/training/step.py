@@ -39,8 +39,9 @@ class TrainStep:
     gradient with respect to the sums, backward from there, gradients summed over ranks. So 1×16, 2×8
     and 4×4 (ranks × images) take the same step. With `accumulate` a rank does that for its micro-batches
     one after another: a forward pass for the sums, then one more with its backward pass. A deterministic
-    step takes the images one by one and adds them up in float64: where the batch was cut is then lost in
-    the rounding to float32, so that Adam, which divides by a gradient's size, has no last bit to magnify.
+    step takes the images one by one, as many at once as it has threads and `accumulate` allows in memory,
+    and adds them up in float64. A sum of a few float32 is exact there, or all but: where the batch was cut is
+    lost in the rounding to float32; Adam, which divides by a gradient's size, has no last bit to magnify.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class TrainStep:
         optimizer.build(model.trainable_variables)
         self._model, self._optimizer, self._config, self._world = model, optimizer, config, world
         self._weights = [v.value for v in model.trainable_variables]
-        exact = config.deterministic
-        self._micro_batches = config.global_batch // world.size if exact else config.accumulate
-        self._parallel = threads_per_rank(world) if exact else 1
-        self._dtype = tf.float64 if exact else tf.float32  # of sums over images and ranks
+        share, self._exact = config.global_batch // world.size, config.deterministic
+        self._micro_batches = share if self._exact else config.accumulate
+        self._parallel = min(threads_per_rank(world), share // config.accumulate) if self._exact else 1
+        self._dtype = tf.float64 if self._exact else tf.float32  # of sums over images and ranks
         self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
@@ -64,7 +65,8 @@ class TrainStep:
     def _step(self, *inputs: tf.Tensor) -> StepResult:
         *parts, stop = inputs
         count = self._micro_batches
-        if count > 1:
+        in_parts = count > 1 or self._exact  # a share of one image shall have the graph of any other
+        if in_parts:
             parts = [tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts]
             local = self._accumulated_sums(parts)
         else:
@@ -74,7 +76,7 @@ class TrainStep:
         total, stopping = tf.split(tf.cast(self._world.sum(mine), tf.float32), [len(Sums._fields), 1])
         loss, weights = value_and_weights(self._config.loss, total)
         scale = self._loss_scale()
-        if count > 1:
+        if in_parts:
             mine = self._accumulated_gradients(parts, weights * scale)
         else:
             mine = tape.gradient(local, self._weights, output_gradients=weights * scale)
