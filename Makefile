@@ -43,7 +43,7 @@ help: ## This text
 run: setup ## The whole pipeline on this machine: ingest, convert, train, evaluate, register
 #: DATA=synthetic://   folder, .zip, s3://bucket/prefix or https://… of DAGM2007
 #: CLASS=1 … 10        several, CLASS=1,3,5 or CLASS=all, end in one table beside NVIDIA's
-#: PRESET=fast         or nvidia, the published recipe;  STEPS=0 is the preset's own number
+#: PRESET=fast         or thorough, nvidia (the published recipe);  STEPS=0 is the preset's own number
 #: IMAGE_SIZE=128      512 is the data's own size;  RANKS=1  Horovod ranks (mpirun)
 #: PRECISION=auto      float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
 #: SERVICES=1          use MLflow and MinIO as real local servers (starts them)

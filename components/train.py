@@ -42,7 +42,7 @@ def train(
         task_config: Resources, tolerations, node selector and environment for the workers; empty locally.
         run_id: Identity of the pipeline run: a second launch of it resumes the first.
         class_id: DAGM2007 class of the records: one run may train several.
-        preset: `fast` or `nvidia`.
+        preset: `fast`, `thorough` or `nvidia`.
         image_size: Side in pixels, a multiple of 16.
         steps: Optimizer steps; 0 is the preset's.
         precision: auto, float32, mixed_float16 or mixed_bfloat16.

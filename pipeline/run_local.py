@@ -28,7 +28,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
     add("--class-id", dest="classes", default="1", help="DAGM2007 class, several as 1,3,5, or all")
-    add("--preset", default="fast", help="fast or nvidia")
+    add("--preset", default="fast", help="fast, thorough or nvidia")
     add("--image-size", type=int, default=512, help="side in pixels, a multiple of 16")
     add("--steps", type=int, default=0, help="optimizer steps; 0 is the preset's")
     add("--precision", default="auto", help="auto, float32, mixed_float16 or mixed_bfloat16")

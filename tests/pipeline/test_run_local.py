@@ -182,7 +182,7 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--preset", "slow"], "unknown preset 'slow'; expected one of: fast, nvidia"),
+        (["--preset", "slow"], "unknown preset 'slow'; expected one of: fast, nvidia, thorough"),
         (["--ranks", "3"], "ranks is 3; expected a divisor of the global batch 16"),
         (["--ranks", "0"], "ranks is 0"),
         (["--image-size", "100"], "image_size is 100; expected a multiple of 16"),
@@ -225,7 +225,7 @@ def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> 
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
-        "tinyunet: error: unknown preset 'slow'; expected one of: fast, nvidia"
+        "tinyunet: error: unknown preset 'slow'; expected one of: fast, nvidia, thorough"
     ]
     assert list(tmp_path.iterdir()) == []
 

@@ -146,17 +146,6 @@ def test_other_parameters_or_data_make_another_run_in_spite_of_the_same_key(
     assert len(set(ids)) == 3
 
 
-def test_a_run_from_before_rotations_is_not_gone_on_with_by_one_that_rotates(
-    manifest: dict[str, Any],
-) -> None:
-    key, ids = secrets.token_hex(4), []
-    for added in ({}, {"max_rotation": 0.0}, {"max_rotation": 45.0}):
-        tracker = Tracker()
-        ids.append(begin(tracker, manifest, key, **added))
-        tracker.finish("FAILED")
-    assert ids[0] == ids[1] != ids[2]
-
-
 def test_a_run_given_from_outside_is_used(
     client: mlflow.MlflowClient, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinyunet.config import FAST, NVIDIA, TrainConfig
+from tinyunet.config import FAST, NVIDIA, THOROUGH, TrainConfig
 from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch
 from tinyunet.errors import UserError
@@ -36,7 +36,7 @@ def losses(config: TrainConfig, batch: Batch) -> list[tuple[float, float]]:
     return [(float(result.loss), float(result.gradient_norm)) for result in results]
 
 
-@pytest.mark.parametrize("preset", [FAST, NVIDIA], ids=["fast", "nvidia"])
+@pytest.mark.parametrize("preset", [FAST, THOROUGH, NVIDIA], ids=["fast", "thorough", "nvidia"])
 def test_micro_batches_take_the_step_of_the_whole_batch(preset: TrainConfig, batch: Batch) -> None:
     config = preset.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
     whole = losses(config, batch)
@@ -47,7 +47,7 @@ def test_micro_batches_take_the_step_of_the_whole_batch(preset: TrainConfig, bat
 
 
 def test_a_deterministic_step_takes_image_by_image_the_step_of_the_whole_batch(batch: Batch) -> None:
-    config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
+    config = THOROUGH.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
     exact = losses(config.replace({"deterministic": True}), batch)
     np.testing.assert_allclose(exact, losses(config, batch), rtol=1e-4)
     assert exact == losses(config.replace({"deterministic": True, "accumulate": 4}), batch)

@@ -43,7 +43,7 @@ def test_the_defaults_are_the_fast_preset_and_each_preset_knows_its_name() -> No
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown preset 'quick'; expected one of: fast, nvidia"):
+    with pytest.raises(UserError, match="unknown preset 'quick'; expected one of: fast, nvidia, thorough"):
         preset("quick")
 
 

@@ -32,7 +32,7 @@ Values = Mapping[str, Any]
 BASE = "fast, as it is"
 ROWS: dict[str, Values] = {
     BASE: {},
-    "no rotations and zooms": {"max_rotation": 0.0, "max_zoom": 0.0},
+    "rotations and zooms": {"max_rotation": 45.0, "max_zoom": 0.15},
     "published loss": {"loss": "adaptive"},
     "no clean images": {"clean_fraction": 0.0},
     "no averaged weights": {"ema": 0.0},

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from tinyunet.config import BEFORE_KEYS, FREE_KEYS
+from tinyunet.config import FREE_KEYS
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_client import (
     RunRecord,
@@ -207,8 +207,7 @@ def _attach(
     if found is None:
         return None
     data = client.get_run(found).data
-    then = {key: str(value) for key, value in BEFORE_KEYS.items()} | data.params
-    same = all(then.get(k, str(v)) == str(v) for k, v in flatten(params).items() if k not in FREE)
+    same = all(data.params.get(k, str(v)) == str(v) for k, v in flatten(params).items() if k not in FREE)
     return found if same and data.tags.get("data_digest") == tags["data_digest"] else None
 
 

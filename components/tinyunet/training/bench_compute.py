@@ -53,8 +53,8 @@ def train_cases(config: BenchConfig) -> dict[str, Case]:
     """Images/s of the training step as it is, per precision, and of plain Keras on the same batch.
 
     `plain Keras` is what a user writes without this library: `compile` with Adam and binary cross-entropy
-    from logits, then `train_on_batch`, in the fastest precision, of Keras' own layers. It neither rotates and
-    zooms nor clips nor averages.
+    from logits, then `train_on_batch`, in the fastest precision, of Keras' own layers. It neither clips nor
+    averages.
     `step_ms` is the time of each single step, for percentiles.
     """
     recipe, fast = config.recipe(), precisions()[-1]
@@ -99,7 +99,7 @@ def predict_case(model: keras.Model, precision: str, size: int) -> Case:
 
 
 def input_cases(config: BenchConfig) -> dict[str, Case]:
-    """Images/s of drawing and augmenting batches, with nothing else to do; the step rotates and zooms.
+    """Images/s of drawing and augmenting batches, with nothing else to do.
 
     Per second of wall time, as one training would get them, and per second of CPU time of this process
     (`time.process_time`), which is the rate of one core.

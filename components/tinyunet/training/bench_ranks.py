@@ -6,7 +6,7 @@ takes the steps of the training loop and then times the parts of a step one by o
 - whole: a turn of the loop: next batch, step, loss read back;
 - input_wait: the part of that in which the loop waits for the next batch, which a thread prepares;
 - forward_backward: the training step itself, compiled with an optimizer that does nothing, in a world of
-  one rank, on this rank's share of the batch: rotation and zoom, forward pass, loss, gradients, their norm;
+  one rank, on this rank's share of the batch: scaling, forward pass, loss, gradients, their norm;
 - allreduce: `World.sum` of the loss's sums, then `World.sum_all` of tensors as large as the gradients,
   begun by all ranks together, so that waiting for a slower rank is not in it;
 - optimizer: `optimizer.apply` of given gradients: clipping, Adam, averaging of the weights.

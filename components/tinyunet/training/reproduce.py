@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tinyunet.config import BEFORE_KEYS, TrainConfig, preset
+from tinyunet.config import TrainConfig, preset
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.runtime.tracking import RunRecord, read_run
@@ -90,8 +90,7 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
 def configuration(run: RunRecord) -> TrainConfig:
     """Read the configuration from a run's parameters; `precision` is the one that `auto` became."""
     known = {field.name for field in fields(TrainConfig)}
-    params = {key: value for key, value in run.params.items() if key in known}
-    return preset(run.params["preset"]).replace(BEFORE_KEYS | params)
+    return preset(run.params["preset"]).replace({k: v for k, v in run.params.items() if k in known})
 
 
 def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
