@@ -56,6 +56,28 @@ def test_the_command_trains_every_fold_and_writes_table_and_figure(
     assert (tmp_path / "study" / "ablation.md").read_text() == before
 
 
+def test_rows_may_be_chosen_and_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Study] = []
+    monkeypatch.setattr(ablation, "prepare", lambda source, class_id, study: asked.append(study))
+    monkeypatch.setattr(ablation, "measure", lambda study: {})
+    monkeypatch.setattr(ablation, "draw", lambda result, path: None)
+    command = ["synthetic://", "--out", str(tmp_path), "--steps", "40"]
+    assert main([*command, "--row", "no warm-up", "--row", "published loss"]) == main(command) == 0
+    some, every = asked
+    assert some.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
+    assert [row for row, _ in every.rows()] == list(ROWS)
+    config = some.configuration("no warm-up", 1)
+    assert (config.steps, config.warmup_steps, config.loss) == (40, 0, FAST.loss)
+
+
+def test_a_bad_number_of_steps_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["synthetic://", "--out", str(tmp_path / "study"), "--steps", "0"]) == 2
+    assert "steps is 0; expected at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_bad_source_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "study")]) == 2
     assert "does not exist" in capsys.readouterr().err

@@ -64,21 +64,26 @@ class Study:
         image_size: Side of the images in pixels.
         seeds: Seeds, and folds, of every row.
         published: Seeds of the published recipe; ten times the steps each, so perhaps fewer.
+        steps: Steps of the preset's rows.
+        changes: The rows besides the preset itself.
     """
 
     folder: Path
     image_size: int
     seeds: int
     published: int = 0
+    steps: int = FAST.steps
+    changes: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, int]]:
         """Give every row and its seeds; the two that the figure shows first."""
         published = [(PUBLISHED, self.published)] if self.published else []
-        return [(BASE, self.seeds), *published, *((row, self.seeds) for row in ROWS if row != BASE)]
+        return [(BASE, self.seeds), *published, *((row, self.seeds) for row in self.changes)]
 
     def configuration(self, row: str, seed: int) -> TrainConfig:
         """Give the training of a row."""
-        base, changes = (NVIDIA, {}) if row == PUBLISHED else (FAST, ROWS[row])
+        fast = FAST.replace({"steps": self.steps})
+        base, changes = (NVIDIA, {}) if row == PUBLISHED else (fast, ROWS[row])
         every = {"validate_every": base.steps // 10, "image_size": self.image_size, "seed": seed}
         return base.replace({**every, **changes})
 
@@ -210,9 +215,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--published", type=int, default=0, choices=range(7), metavar="0-6",
         help="train the published recipe as well, with so many seeds: ten times the steps each",
     )  # fmt: skip
+    parser.add_argument("--steps", type=int, default=FAST.steps, help="of every training but the published")
+    parser.add_argument(
+        "--row",
+        action="append",
+        choices=sorted(ROWS.keys() - {BASE}),
+        help="only this change; may be repeated",
+    )
     a = parser.parse_args(argv)
-    study = Study(a.out.absolute(), a.image_size, a.seeds, min(a.published, a.seeds))
+    rows = tuple(a.row or (row for row in ROWS if row != BASE))
+    study = Study(a.out.absolute(), a.image_size, a.seeds, min(a.published, a.seeds), a.steps, rows)
     try:
+        study.configuration(BASE, 0)  # a bad size or number of steps is said before the work begins
         prepare(a.source, a.class_id, study)
         result = measure(study)
     except (UserError, TrainingFailed) as error:
