@@ -1,4 +1,4 @@
-"""A judged model → a version in the registry; the alias `champion` moves only to a better one."""
+"""A judged model → a version in the registry; the alias `champion` goes to the best one."""
 
 from typing import NamedTuple
 

@@ -46,7 +46,7 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
         2. convert   writes TFRecords: train, validation, test
         3. train     runs Horovod ranks, `workers` × `slots_per_worker` of them
         4. evaluate  chooses the threshold on validation, scores on Test
-        5. register  makes a model version; `champion` moves only to a better one
+        5. register  makes a model version; the alias `champion` goes to the best one
         """
         _one_class(
             resources,

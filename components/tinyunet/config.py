@@ -3,6 +3,7 @@
 These dataclasses are the only place with defaults; CLI, components and manifests are tested against them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,7 +63,8 @@ class TrainConfig(Config):
         steps: Optimizer steps, each on one global batch.
         global_batch: Images per step over all ranks; world size times `accumulate` must divide it.
         accumulate: Micro-batches that a rank's share of a batch is cut into: so much less memory for
-            activations, one more forward pass, the same step.
+            activations, one more forward pass, the same step. A deterministic step goes image by image,
+            as many at once as there are threads and as are left in a micro-batch.
         compression: What gradients travel as between ranks: `none`, or `fp16`, half the bytes.
         seed: Of the initial weights, the order of images and the augmentation.
         precision: Keras dtype policy; `auto` is the fastest safe one on this device.
@@ -199,6 +201,11 @@ def preset(name: str) -> TrainConfig:
     if name not in PRESETS:
         raise UserError(f"unknown preset {name!r}; expected one of: {', '.join(sorted(PRESETS))}")
     return PRESETS[name]
+
+
+def completed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a recorded training configuration, with the preset's value of every key added since then."""
+    return preset(recorded.get("preset", TrainConfig.preset)).to_dict() | dict(recorded)
 
 
 @dataclass(frozen=True, kw_only=True)

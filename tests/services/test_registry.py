@@ -33,7 +33,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def stranger(registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The registered model as if trained without this server; its own run lies in another experiment."""
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "strangers")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"strangers of {tmp_path.name}")
     model = tmp_path / "model"
     shutil.copytree(registered.model, model)
     summary = read_json(model / "model.json") | {"mlflow": None}
@@ -190,24 +190,62 @@ def test_a_registered_model_is_judged_and_registered_again_from_the_registry_alo
     assert [p.name for p in (cache / "trainings").iterdir()] == [kept]
 
 
-def test_a_version_whose_run_was_trained_anew_is_refused(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, cache: Path, tmp_path: Path
+def test_a_version_keeps_its_own_training_when_its_run_is_trained_anew(
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+) -> None:
+    first = register(stranger, judged(registered, tmp_path, dice=0.7, ap=0.9), name="anew")
+    before = read_json(stranger / "model.json")
+    (stranger / "model.json").write_text(json.dumps(before | {"weights_digest": "f" * 64}))
+    client.set_tag(first["run_id"], "weights_digest", "f" * 64)  # as a second training does
+    second = register(stranger, judged(registered, tmp_path, dice=0.8, ap=0.9), name="anew")
+    assert second["run_id"] == first["run_id"]
+    logged = [client.get_model_version("anew", one["version"]).source for one in (first, second)]
+    assert all(source.startswith("models:/m-") for source in logged)
+    for uri in (first["uri"], logged[0]):
+        assert read_json(download_training(uri) / "model.json") == before
+    for uri in (second["uri"], logged[1], f"runs:/{first['run_id']}"):
+        assert read_json(download_training(uri) / "model.json")["weights_digest"] == "f" * 64
+
+
+def test_a_version_from_before_weights_were_known_learns_them(
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
 ) -> None:
     evaluation = judged(registered, tmp_path, dice=0.7, ap=0.9)
-    first = register(stranger, evaluation, name="anew")
-    assert download_training(first["uri"]).is_dir()
-    shutil.rmtree(cache / "trainings")
-    summary = read_json(stranger / "model.json") | {"weights_digest": "f" * 64}
+    version = register(stranger, evaluation, name="older")["version"]
+    client.delete_model_version_tag("older", version, "weights_digest")
+    with pytest.raises(UserError, match="register it again"):
+        download_training("models:/older@champion")
+    assert register(stranger, evaluation, name="older")["version"] == version
+    assert download_training("models:/older@champion").is_dir()
+
+
+def test_an_evaluation_on_other_test_images_leaves_the_runs_own_scores(
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+) -> None:
+    scores = {"d": 0.7, "e": 0.2}
+    for letter, dice in scores.items():
+        result = register(stranger, judged(registered, tmp_path, dice=dice, ap=0.9, digest=letter * 64))
+    run = client.get_run(result["run_id"])
+    assert run.data.metrics["test_dice_defective"] == 0.7
+    assert run.data.tags["test_digest"] == "d" * 64
+    for place, dice in (("evaluation", 0.7), ("evaluation-eeeeeeeeeeee", 0.2)):
+        path = client.download_artifacts(run.info.run_id, f"{place}/metrics.json", str(tmp_path))
+        assert read_json(Path(path))["test"]["dice_defective"] == dice
+
+
+def test_a_model_folder_without_a_digest_of_its_weights_is_refused(
+    registered: Registered, stranger: Path
+) -> None:
+    summary = read_json(stranger / "model.json")
+    del summary["weights_digest"]
     (stranger / "model.json").write_text(json.dumps(summary))
-    client.log_artifact(first["run_id"], str(stranger / "model.json"), "training")
-    with pytest.raises(UserError, match="was trained anew since then; expected weights"):
-        download_training(first["uri"])
-    assert not list(cache.glob("trainings/*"))
+    with pytest.raises(UserError, match=r"weights_digest is None; expected a digest in .*train it again"):
+        register(stranger, registered.evaluation)
 
 
 def test_a_run_that_keeps_no_model_folder_is_named(client: mlflow.MlflowClient) -> None:
     run = client.create_run("0").info.run_id
-    with pytest.raises(UserError, match=rf"runs:/{run}: its run keeps no history.csv; expected a model"):
+    with pytest.raises(UserError, match=f"its run {run} keeps no training/history.csv; expected a model"):
         download_training(f"runs:/{run}")
 
 

@@ -20,6 +20,7 @@ from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.tracking import NullTracker, Tracker
+from tinyunet.schema import read_json
 
 
 @pytest.fixture
@@ -111,7 +112,8 @@ def test_artifacts_are_objects_in_the_store(run: Run, registered: Registered) ->
     ]
     assert {f"{prefix}/evaluation/{name}" for name in names} <= there
     assert storage.read_bytes(f"{prefix}/evaluation/report.html") == (here / "report.html").read_bytes()
-    assert f"{prefix}/training/history.csv" in there
+    digest = read_json(registered.model / "model.json")["weights_digest"]
+    assert {f"{prefix}/training/{digest[:12]}/{p.name}" for p in registered.model.iterdir()} <= there
 
 
 def test_a_resumed_training_goes_on_in_its_run(client: mlflow.MlflowClient, manifest: dict[str, Any]) -> None:
@@ -144,6 +146,15 @@ def test_other_parameters_or_data_make_another_run_in_spite_of_the_same_key(
         ids.append(begin(tracker, data, key, seed=seed))
         tracker.finish("FAILED")
     assert len(set(ids)) == 3
+
+
+def test_a_parameter_that_a_run_is_too_old_to_have_was_the_presets(manifest: dict[str, Any]) -> None:
+    key, ids = secrets.token_hex(4), []
+    for younger in ({}, {"max_rotation": 0.0}, {"max_rotation": 45.0}):
+        tracker = Tracker()
+        ids.append(begin(tracker, manifest, key, preset="fast", **younger))
+        tracker.finish("FAILED")
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_run_given_from_outside_is_used(

@@ -50,7 +50,9 @@ def test_a_deterministic_step_takes_image_by_image_the_step_of_the_whole_batch(b
     config = THOROUGH.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
     exact = losses(config.replace({"deterministic": True}), batch)
     np.testing.assert_allclose(exact, losses(config, batch), rtol=1e-4)
-    assert exact == losses(config.replace({"deterministic": True, "accumulate": 4}), batch)
+    assert exact == losses(config.replace({"deterministic": True, "accumulate": IMAGES}), batch), (
+        "one at a time"
+    )
 
 
 def test_the_step_sends_its_gradients_as_configured(batch: Batch) -> None:

@@ -17,6 +17,7 @@ from tinyunet.training import bench_children
 from tinyunet.training.bench import bench
 from tinyunet.training.bench_compute import multiply_adds, precisions
 from tinyunet.training.bench_config import GROUPS, BenchConfig
+from tinyunet.training.bench_kernels import CONVOLUTIONS, OTHERS, REST, summed
 from tinyunet.training.bench_measure import Key, percentiles, repeat, spread
 from tinyunet.training.bench_ranks import case_name
 from tinyunet.training.bench_report import figures, ratios
@@ -152,7 +153,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench_children, "IMAGES", "synthetic://?train=24&test=16&size=32")
         config = BenchConfig(
-            image_size=32, rounds=1, seconds=0.0, ranks=1, only="train,predict,input,ranks,convert"
+            image_size=32, rounds=1, seconds=0.0, ranks=1, only="train,predict,input,ranks,kernels,convert"
         )
         result = bench(config, out)
     assert [path.name for path in out.parent.iterdir()] == ["bench.json"]
@@ -163,7 +164,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_figure_is_a_finite_positive_number(measured: dict[str, Any]) -> None:
     numbers = [
         number
-        for group in ("train", "predict", "input", "convert")
+        for group in ("train", "predict", "input", "kernels", "convert")
         for case in measured[group].values()
         for figure in case.values()
         for number in figure.values()
@@ -185,6 +186,43 @@ def test_what_is_compared_stands_side_by_side(measured: dict[str, Any]) -> None:
     assert not any(name.startswith("train float32 / float32") for name in measured["ratios"])
     assert measured["settings"]["multiply_adds_per_image"] == MULTIPLY_ADDS
     assert measured["skipped"] == {"ranks": "--ranks 1 asks for one rank"}
+
+
+LOG = """\
+onednn_verbose,v1,info,cpu,isa:Intel AVX-512
+onednn_verbose,v1,primitive,exec,cpu,convolution,brg,forward_training,src wei,attr,alg:convolution_direct,\
+mb2_ic3oc4_ih8oh5kh3sh1dh0ph1_iw9ow6kw2sw1dw0pw1,0.5
+onednn_verbose,v1,primitive,exec,cpu,convolution,brg,forward_training,src wei,attr,alg:convolution_direct,\
+mb1_ic1oc1_ih2oh2kh1sh1dh0ph0_iw2ow2kw1sw1dw0pw0,0.25
+onednn_verbose,primitive,exec,cpu,convolution,jit,backward_weights,src wei,,alg:convolution_direct,\
+mb1_ic1oc1_ih2oh2kh1sh1dh0ph0_iw2ow2kw1sw1dw0pw0,2
+onednn_verbose,v1,primitive,exec,cpu,reorder,jit:uni,undef,src dst,attr,,32x1,0.125
+another line
+"""
+
+
+def test_times_and_operations_of_kernels_are_added_up_by_kind() -> None:
+    forward, inputs, kernels = CONVOLUTIONS.values()
+    assert summed(LOG.splitlines()) == {
+        forward: (0.75, 2 * 2 * 3 * 4 * 5 * 6 * 3 * 2 + 2 * 4),
+        inputs: (0.0, 0.0),
+        kernels: (2.0, 2 * 4),
+        OTHERS: (0.125, 0.0),
+    }
+
+
+def test_kernels_add_up_to_the_step_and_do_all_its_operations(measured: dict[str, Any]) -> None:
+    found, ratios = measured["kernels"], measured["ratios"]
+    kinds = [*CONVOLUTIONS.values(), OTHERS, REST]
+    assert set(found) == {*kinds, "step"}
+    assert sum(ratios[f"{kind} / step"]["median"] for kind in kinds) == pytest.approx(1)
+    ceiling = measured["predict"][f"GEMM ceiling {resolve_precision('auto')}"]["gflop_per_s"]["median"]
+    for kind in CONVOLUTIONS.values():
+        rate, ms = (found[kind][figure]["median"] for figure in ("gflop_per_s", "per_step_ms"))
+        assert 0.85 < rate * ms * 1e6 / (16 * 2 * MULTIPLY_ADDS) < 1, (
+            "the layers of model.layers do a little less"
+        )
+        assert ratios[f"{kind} / GEMM, rates"]["median"] == pytest.approx(rate / ceiling)
 
 
 def test_the_ceiling_is_the_rate_of_products_over_the_operations_of_an_image(

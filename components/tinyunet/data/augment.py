@@ -39,7 +39,7 @@ def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, 
 
     `dihedral` is one of all 8 poses; `published` mirrors half the images and turns by 0, 90 or 180 degrees,
     which reaches 6 of them (NVIDIA DeepLearningExamples, UNet_Industrial). Contrast changes about `mean`,
-    brightness in units of `std`: grey · gain + bias.
+    brightness in units of `std`: grey · gain + bias. Angles are uniform, and so are logarithms of zooms.
 
     Args:
         rng: Of this step.

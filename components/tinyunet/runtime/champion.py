@@ -31,8 +31,8 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
 
     It moves when there is no champion, or when the candidate has the higher Dice on the same test images and
     an image-level average precision that is not lower by more than 0.01. A model of real images replaces one
-    of synthetic images. The champion's own model takes the alias along to other test images, so that new
-    models can be compared with it there.
+    of synthetic images. The champion's own model, in a younger version, takes the alias along to other test
+    images, so that new models can be compared with it there.
     """
     if champion is None:
         return True, f"version {candidate.version} is champion: there was none"
@@ -43,7 +43,7 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
             f"version {candidate.version} replaces version {champion.version} as champion: it was judged on "
             "real images, the other one on synthetic ones"
         )
-    if champion.test_digest != candidate.test_digest and _same_model(champion, candidate):
+    if champion.test_digest != candidate.test_digest and _follows(champion, candidate):
         return True, (
             f"version {candidate.version} replaces version {champion.version} as champion: it is the same "
             "model, judged on other test images"
@@ -65,6 +65,7 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
     return False, f"version {old.version} stays champion, not version {new.version}: {fault} ({numbers})"
 
 
-def _same_model(one: Standing, other: Standing) -> bool:
-    """Say whether two versions have the same weights and were judged on the same kind of images."""
-    return one.weights == other.weights != "" and one.synthetic == other.synthetic
+def _follows(champion: Standing, candidate: Standing) -> bool:
+    """Say whether a younger version has the champion's weights and was judged on the same kind of images."""
+    same = champion.weights == candidate.weights != "" and champion.synthetic == candidate.synthetic
+    return same and int(candidate.version) > int(champion.version)

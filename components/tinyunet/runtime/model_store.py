@@ -1,9 +1,9 @@
 """Served models in MLflow: logged with signature and example, found by any name, kept in the cache."""
 
 import importlib.metadata
-import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from mlflow.types import TensorSpec
 
 
-WEIGHTS = "weights_digest"  # tag of a version and of a training run
-TRAINING_FILES = ("model.json", "history.csv", "model.keras")  # a model folder; in a run, `training/`
+WEIGHTS = "weights_digest"  # tag of a version, of a logged model and of a training run
+TRAINING_FILES = ("model.json", "history.csv", "model.keras")  # a model folder
+
+
+def training_place(digest: str) -> str:
+    """Give the folder of a run's artifacts that keeps the model folder of these weights."""
+    return f"training/{digest[:12]}".rstrip("/")
 
 
 def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
     """Log the model as it is served to a run: grey levels in; probability, mask, score and verdict out.
 
     Returns:
-        Id of the logged model, which no later one shares.
+        Id of the logged model, which no later one shares; its tag `weights_digest` says of which weights.
     """
     import keras
     import numpy as np
@@ -62,6 +67,7 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
         input_example=example,
         pip_requirements=_requirements(),
         metadata={"image_size": size, **asdict(use)},
+        tags={WEIGHTS: read_json(model / "model.json")[WEIGHTS]},
     )
     return str(info.model_id)
 
@@ -103,13 +109,12 @@ def download_model(uri: str) -> Path:
         model_id = _model_id(client, uri)
     folder = cache_folder() / "models" / model_id
     if not folder.is_dir():
-        with explained():
-            _download(model_id, folder)
+        _keep(folder, lambda part: _download(model_id, part))
     return folder
 
 
 def download_training(uri: str) -> Path:
-    """Download what the training of a registered model wrote, once.
+    """Download the folder that the training of a registered model wrote, once per run and weights.
 
     Args:
         uri: As for `download_model`.
@@ -118,25 +123,21 @@ def download_training(uri: str) -> Path:
         A model folder, as `tinyunet train` writes it.
 
     Raises:
-        UserError: if there is no such model, or its run keeps no such folder or that of another training.
+        UserError: if there is no such model, or its run does not keep the folder of its weights.
     """
     with explained(impatient=True):
         client = open_client()
         run_id, digest = _training(client, uri)
-        names = {Path(file.path).name for file in client.list_artifacts(run_id, "training")}
+        place = training_place(digest)
+        names = {Path(file.path).name for file in client.list_artifacts(run_id, place)}
     if missing := sorted(set(TRAINING_FILES) - names):
-        raise UserError(f"{uri}: its run keeps no {missing[0]}; expected a model that was registered from it")
+        raise UserError(
+            f"{uri}: its run {run_id} keeps no {place}/{missing[0]}; expected a model folder that was "
+            "registered: register it again, or give the folder itself"
+        )
     folder = cache_folder() / "trainings" / f"{run_id}-{digest[:12]}"
-    if digest and folder.is_dir():
-        return folder
-    with explained(), tempfile.TemporaryDirectory(dir=_parent(folder)) as part:
-        found = Path(client.download_artifacts(run_id, "training", part))
-        kept = read_json(found / "model.json")["weights_digest"]
-        if digest not in ("", kept):
-            raise UserError(f"{uri}: its run was trained anew since then; expected weights {digest[:12]}")
-        folder = folder.with_name(f"{run_id}-{kept[:12]}")
-        if not folder.is_dir():
-            shutil.move(found, folder)
+    if not folder.is_dir():
+        _keep(folder, lambda part: client.download_artifacts(run_id, place, part))
     return folder
 
 
@@ -144,9 +145,12 @@ def _training(client: "MlflowClient", uri: str) -> tuple[str, str]:
     """Resolve a model URI to the run of its training, and the digest of its weights, empty if not known."""
     scheme, _, rest = uri.partition(":/")
     name = rest.strip("/")
-    if scheme == "runs" or (scheme == "models" and name.startswith("m-")):
-        run_id = client.get_logged_model(name).source_run_id if scheme == "models" else name.split("/")[0]
-        return str(run_id), str(client.get_run(run_id).data.tags.get(WEIGHTS, ""))
+    if scheme == "runs":
+        run_id = name.split("/")[0]
+        return run_id, str(client.get_run(run_id).data.tags.get(WEIGHTS, ""))
+    if scheme == "models" and name.startswith("m-"):
+        logged = client.get_logged_model(name)
+        return str(logged.source_run_id), str(logged.tags.get(WEIGHTS, ""))
     version = _version(client, uri)
     return str(version.run_id), str(version.tags.get(WEIGHTS, ""))
 
@@ -180,16 +184,23 @@ def _version(client: "MlflowClient", uri: str) -> "ModelVersion":
     return client.get_model_version(name, which)
 
 
-def _download(model_id: str, folder: Path) -> None:
+def _download(model_id: str, folder: str) -> str:
     import mlflow
 
-    with tempfile.TemporaryDirectory(dir=_parent(folder)) as part:
-        path = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{model_id}", dst_path=part, tracking_uri=tracking_uri()
+    return str(
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{model_id}", dst_path=folder, tracking_uri=tracking_uri()
         )
-        shutil.move(path, folder)
+    )
 
 
-def _parent(folder: Path) -> Path:
+def _keep(folder: Path, fetch: Callable[[str], str]) -> None:
+    """Fetch into a scratch folder, then put it in its place, if no other process was faster."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.parent
+    with explained(), tempfile.TemporaryDirectory(dir=folder.parent) as part:
+        found = Path(fetch(part))
+        try:
+            found.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from tinyunet.runtime.mlflow_client import (
     log_path,
     open_client,
 )  # fmt: skip
-from tinyunet.runtime.model_store import TRAINING_FILES, WEIGHTS, log_model
-from tinyunet.schema import read_json
+from tinyunet.runtime.model_store import TRAINING_FILES, WEIGHTS, log_model, training_place
+from tinyunet.schema import read_json, require
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,8 +34,8 @@ EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", "curves", "o
 def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]:
     """Make a model version of a judged model, in the run of its training, and decide on the champion.
 
-    Scores, report, model card, curves and overlays go to the run; the same model judged the same way gives
-    the same version again.
+    The model folder, scores, report, model card, curves and overlays go to the run; the same model judged the
+    same way gives the same version again.
 
     Args:
         model: Model folder.
@@ -51,15 +52,18 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
     sha256 = _file_digest(model / "model.keras")
     if metrics["model"].get("sha256", sha256) != sha256:
         raise UserError(f"{evaluation} judges another model than {model}; give its own evaluation")
+    require(bool(summary.get(WEIGHTS)), WEIGHTS, summary.get(WEIGHTS), f"a digest in {model}: train it again")
     name = name or f"tinyunet-dagm-class{summary['class_id']}"
     with explained(impatient=True):
         client = open_client()
         run_id = _training_run(client, summary, sha256)
     with explained():
-        _log_evaluation(client, run_id, model, evaluation, metrics)
+        _log_files(client, run_id, model, TRAINING_FILES, training_place(summary[WEIGHTS]))
+        _log_evaluation(client, run_id, evaluation, metrics)
         key = _model_key(sha256, metrics)
         version = _find_version(client, name, key)
         version = version or _make_version(client, run_id, name, key, model=model, evaluation=evaluation)
+        client.set_model_version_tag(name, version, WEIGHTS, summary[WEIGHTS])  # older versions have none
         champion, reason = _crown(client, run_id, name, version)
     return {
         "name": name,
@@ -87,22 +91,26 @@ def _training_run(client: "MlflowClient", summary: dict[str, Any], sha256: str) 
         return known
     title = f"class{summary['class_id']}-{summary['preset']}-{summary['image_size']}px-seed{summary['seed']}"
     run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
-    log_facts(client, run_id, params=summary["train"], tags={RUN_KEY: run_key})
+    log_facts(client, run_id, params=summary["train"], tags={RUN_KEY: run_key, WEIGHTS: summary[WEIGHTS]})
     client.set_terminated(run_id, "FINISHED")
     return run_id
 
 
-def _log_evaluation(
-    client: "MlflowClient", run_id: str, model: Path, evaluation: Path, metrics: dict[str, Any]
-) -> None:
-    log_facts(client, run_id, metrics=_scores(metrics), tags={"test_digest": metrics["data"]["test_digest"]})
-    for folder, names, place in (
-        (evaluation, EVALUATION_FILES, "evaluation"),
-        (model, TRAINING_FILES, "training"),
-    ):
-        for path in (folder / name for name in names):
-            if path.exists():
-                log_path(client, run_id, path, f"{place}/{path.name}" if path.is_dir() else place)
+def _log_evaluation(client: "MlflowClient", run_id: str, evaluation: Path, metrics: dict[str, Any]) -> None:
+    """Keep an evaluation; one on other test images than the run's scores are of has a folder of its own."""
+    digest, data = metrics["data"]["test_digest"], client.get_run(run_id).data
+    place = "evaluation"
+    if data.tags.get("test_digest") != digest and any(name.startswith("test_") for name in data.metrics):
+        place = f"evaluation-{digest[:12]}"
+    else:
+        log_facts(client, run_id, metrics=_scores(metrics), tags={"test_digest": digest})
+    _log_files(client, run_id, evaluation, EVALUATION_FILES, place)
+
+
+def _log_files(client: "MlflowClient", run_id: str, folder: Path, names: Sequence[str], place: str) -> None:
+    for path in (folder / name for name in names):
+        if path.exists():
+            log_path(client, run_id, path, f"{place}/{path.name}" if path.is_dir() else place)
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, float]:
@@ -165,7 +173,6 @@ def _version_tags(summary: dict[str, Any], metrics: dict[str, Any]) -> dict[str,
         "threshold": metrics["threshold"],
         "image_threshold": metrics["test"]["image_threshold"],
         "git_revision": summary["git_revision"],
-        WEIGHTS: summary["weights_digest"],
         "preset": summary["preset"],
         "synthetic": metrics["data"]["synthetic"],
     }

@@ -1,7 +1,7 @@
 """Training runs in MLflow: one per training, opened by rank 0 and found again by its key.
 
 A server that cannot be reached ends a training before it starts; one that goes away later costs curves
-only. `register` and `download_model` are the registry's half of the same border.
+only. `register`, `download_model` and `download_training` are the registry's half of the same border.
 """
 
 import json
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from tinyunet.config import FREE_KEYS
+from tinyunet.config import FREE_KEYS, completed
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_client import (
     RunRecord,
@@ -207,7 +207,8 @@ def _attach(
     if found is None:
         return None
     data = client.get_run(found).data
-    same = all(data.params.get(k, str(v)) == str(v) for k, v in flatten(params).items() if k not in FREE)
+    before = completed(data.params)
+    same = all(str(before.get(k, v)) == str(v) for k, v in flatten(params).items() if k not in FREE)
     return found if same and data.tags.get("data_digest") == tags["data_digest"] else None
 
 

@@ -3,7 +3,8 @@
 What is compared is measured in turn, round by round, so that a machine whose speed drifts does not
 favour one side; ratios are taken within a round. Figures are of this run on this machine; ratios travel
 better than seconds. How each figure is measured is said where it is: `bench_compute` for train, predict
-and input, `bench_ranks` for split and ranks, `bench_children` for convert, start and memory.
+and input, `bench_ranks` for split and ranks, `bench_kernels` for what is inside a step, `bench_children` for
+convert, start and memory.
 """
 
 import json
@@ -31,6 +32,7 @@ from tinyunet.training.bench_compute import (
     train_cases,
 )
 from tinyunet.training.bench_config import BenchConfig
+from tinyunet.training.bench_kernels import kernels_cases, without_kernels
 from tinyunet.training.bench_measure import Case, Values
 from tinyunet.training.bench_ranks import ranks_cases
 from tinyunet.training.bench_report import UNITS, figures, number, ratios, table
@@ -89,6 +91,7 @@ def _cases(config: BenchConfig, groups: Sequence[str], scratch: Path) -> dict[st
         "input": lambda: input_cases(config),
         "split": lambda: ranks_cases(config),
         "ranks": lambda: ranks_cases(config),  # the same processes measure both
+        "kernels": lambda: kernels_cases(config),
         "convert": lambda: convert_cases(scratch),
         "start": lambda: start_cases(config, scratch),
         "memory": lambda: memory_cases(config),
@@ -128,8 +131,9 @@ def _settings(config: BenchConfig) -> dict[str, Any]:
 
 def _skipped(config: BenchConfig) -> dict[str, str]:
     """Give the groups that cannot be measured here, and why; without `ranks`, `split` is of one rank only."""
-    reason = without_ranks(config.ranks)
-    return {"ranks": reason} if reason and {"ranks", "split"} & set(config.groups()) else {}
+    asked, ranks, kernels = set(config.groups()), without_ranks(config.ranks), without_kernels()
+    skipped = {"ranks": ranks} if ranks and {"ranks", "split"} & asked else {}
+    return skipped | ({"kernels": kernels} if kernels and "kernels" in asked else {})
 
 
 def _check(out: Path) -> None:

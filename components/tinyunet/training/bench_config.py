@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tinyunet.config import FAST, TrainConfig
 from tinyunet.schema import Config, require
 
-GROUPS = ("train", "predict", "input", "split", "ranks", "convert", "start", "memory")
+GROUPS = ("train", "predict", "input", "split", "ranks", "kernels", "convert", "start", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)

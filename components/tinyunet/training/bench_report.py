@@ -5,12 +5,14 @@ from typing import Any
 
 from tinyunet.training.bench_compute import SIZES
 from tinyunet.training.bench_config import BenchConfig
+from tinyunet.training.bench_kernels import CONVOLUTIONS, OTHERS, REST
 from tinyunet.training.bench_measure import Key, Values, percentiles, spread
 from tinyunet.training.bench_ranks import PARTS, case_name
 
 UNITS = {
     "images_per_s": "img/s", "images_per_core_s": "img/s per core", "gflop_per_s": "GFLOP/s",
     "mb_per_s": "MB/s", "peak_mib": "MiB", "seconds": "s", "allreduce_bytes": "bytes per step, allreduce",
+    "per_step_ms": "ms per step",
     **{f"{part}_ms": f"ms, {part.replace('_', ' ')}" for part in ("whole", *PARTS)},
 }  # fmt: skip
 STEPS = "step_ms"  # every single step is in it: percentiles say more than a spread over rounds
@@ -93,3 +95,12 @@ def _pairs(config: BenchConfig, fast: str) -> Iterator[tuple[str, Key, Key]]:
         for part in PARTS:
             over, under = (Key("split", case, f"{name}_ms") for name in (part, "whole"))
             yield f"{case}: {part.replace('_', ' ')} / step", over, under
+    for kind in (*CONVOLUTIONS.values(), OTHERS, REST):
+        over, under = (Key("kernels", case, "per_step_ms") for case in (kind, "step"))
+        yield f"{kind} / step", over, under
+    for kind in CONVOLUTIONS.values():
+        over, under = (
+            Key("kernels", kind, "gflop_per_s"),
+            Key("predict", f"GEMM ceiling {fast}", "gflop_per_s"),
+        )
+        yield f"{kind} / GEMM, rates", over, under

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tinyunet.config import TrainConfig, preset
+from tinyunet.config import TrainConfig, completed
 from tinyunet.data.dataset import Batch, batches, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
@@ -241,8 +241,7 @@ class _Run:
 
 def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:
     mine = job.identity()
-    # Keys added since then had their default.
-    identity = preset(identity.get("preset", TrainConfig.preset)).to_dict() | identity
+    identity = completed(identity)
     for key in sorted(mine):
         if identity.get(key) != mine[key]:
             held = f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}"

@@ -1,0 +1,91 @@
+"""What limits a training step on a CPU: the times that oneDNN gives for its own primitives.
+
+`python -m tinyunet.training.bench_kernels CONFIG` takes steps with oneDNN's log on. Operations run one after
+another there, each in all threads, so that their times add up; a training overlaps some of them and is
+hardly faster. What oneDNN does not compute (ReLU's gradient, casts, sums, Adam) is the rest of the step.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from math import prod
+
+import tensorflow as tf
+
+from tinyunet.runtime.distributed import resolve_precision
+from tinyunet.training.bench_children import child, run
+from tinyunet.training.bench_compute import train_case
+from tinyunet.training.bench_config import BenchConfig
+from tinyunet.training.bench_measure import Case, Key, Values
+
+CONVOLUTIONS = {
+    "forward_training": "convolutions, forward",
+    "backward_data": "convolutions, input gradients",
+    "backward_weights": "convolutions, kernel gradients",
+}
+OTHERS, REST = "pooling, reorders", "the rest"
+BEGIN = "-- traced --"  # what was logged before this is not counted
+
+
+def kernels_cases(config: BenchConfig) -> dict[str, Case]:
+    """Milliseconds per step of every kind of kernel, and the rate of the convolutions."""
+    command = child("bench_kernels", config)
+    return {"kernels": lambda seconds: _values(run([*command, str(seconds)]))}
+
+
+def without_kernels() -> str:
+    """Say why kernels cannot be measured here; empty if they can."""
+    return "a GPU does not use oneDNN" if tf.config.list_physical_devices("GPU") else ""
+
+
+def summed(log: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Add up what oneDNN logged: milliseconds, and operations (two per multiply-add), by kind of kernel."""
+    sums: dict[str, tuple[float, float]] = dict.fromkeys((*CONVOLUTIONS.values(), OTHERS), (0.0, 0.0))
+    for kind, shape, taken in _primitives(log):
+        ms, operations = sums[kind]
+        sums[kind] = ms + taken, operations + (_operations(shape) if kind != OTHERS else 0.0)
+    return sums
+
+
+def _primitives(log: Iterable[str]) -> Iterator[tuple[str, str, float]]:
+    """Give kind, shape and milliseconds of every line `onednn_verbose,…,exec,cpu,PRIMITIVE,…,SHAPE,MS`."""
+    for line in log:
+        fields = line.split(",")
+        if fields[0] == "onednn_verbose" and "exec" in fields:
+            primitive, _, direction = fields[fields.index("exec") + 2 :][:3]
+            kind = CONVOLUTIONS[direction] if primitive == "convolution" else OTHERS
+            yield kind, fields[-2], float(fields[-1])
+
+
+def _operations(shape: str) -> float:
+    """Count the operations of a convolution, such as mb16_ic32oc16_ih8oh8kh3sh1dh0ph1_iw8ow8kw3sw1dw0pw1."""
+    return 2.0 * prod(int(n) for n in re.findall(r"(?:mb|ic|oc|oh|ow|kh|kw)(\d+)", shape))
+
+
+def _values(output: str) -> Values:
+    *log, last = output.partition(BEGIN)[2].strip().splitlines()
+    steps = json.loads(last)["step_ms"]
+    whole, sums = sum(steps) / len(steps), summed(log)
+    values = {Key("kernels", "step", "per_step_ms"): [whole]}
+    for kind, (ms, operations) in sums.items():
+        values[Key("kernels", kind, "per_step_ms")] = [ms / len(steps)]
+        if operations:
+            values[Key("kernels", kind, "gflop_per_s")] = [operations / ms / 1e6]
+    rest = whole - sum(ms for ms, _ in sums.values()) / len(steps)
+    return values | {Key("kernels", REST, "per_step_ms"): [rest]}
+
+
+def _main() -> None:
+    os.environ["ONEDNN_VERBOSE"] = "1"  # read at the first primitive
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    recipe = BenchConfig().replace(json.loads(sys.argv[1])).recipe()
+    case = train_case(recipe, resolve_precision(recipe.precision))
+    print(BEGIN, flush=True)
+    values = case(float(sys.argv[2]))
+    print(json.dumps({key.figure: taken for key, taken in values.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    _main()
