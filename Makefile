@@ -63,7 +63,7 @@ services-stop: ## Stop them
 	@$(PY) -m tinyunet.runtime.services stop
 
 .PHONY: bench doctor
-bench: setup ## Measure this machine: training, prediction, input, ranks, conversion, start, memory; ARGS="--only train"
+bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory; ARGS="--only train"
 	@$(PY) -m tinyunet bench $(ARGS)
 doctor: setup ## What is missing, unreachable or mis-set
 	@$(PY) -m tinyunet doctor $(ARGS)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tinyunet import __version__
 from tinyunet import cli_models as models
+from tinyunet.bench.config import GROUPS, BenchConfig
 from tinyunet.cli_options import command, out, pairs, settings
 from tinyunet.config import PRESETS, DataConfig, TrainConfig, preset
 from tinyunet.runtime.quiet import import_tensorflow
-from tinyunet.training.bench_config import GROUPS, BenchConfig
 
 if TYPE_CHECKING:
     from tinyunet.cli_options import Commands
@@ -150,7 +150,7 @@ def _run_bench(a: Namespace) -> None:
     names = ("image_size", "rounds", "seconds", "ranks", "only")
     config = BenchConfig(**{name: getattr(a, name) for name in names})
     import_tensorflow()
-    from tinyunet.training.bench import bench
+    from tinyunet.bench.bench import bench
 
     bench(config, a.out)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tinyunet.bench.ranks import case_name
 from tinyunet.model.unet import PARAMETERS
-from tinyunet.training.bench_ranks import case_name
 
 GROUPS = ("split", "ranks", "start", "memory")
 

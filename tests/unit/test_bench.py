@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from tinyunet.__main__ import main
+from tinyunet.bench import children
+from tinyunet.bench.bench import bench
+from tinyunet.bench.compute import multiply_adds, precisions
+from tinyunet.bench.config import GROUPS, BenchConfig
+from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST, summed
+from tinyunet.bench.measure import Key, percentiles, repeat, spread
+from tinyunet.bench.ranks import case_name
+from tinyunet.bench.report import figures, ratios
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import resolve_precision
-from tinyunet.training import bench_children
-from tinyunet.training.bench import bench
-from tinyunet.training.bench_compute import multiply_adds, precisions
-from tinyunet.training.bench_config import GROUPS, BenchConfig
-from tinyunet.training.bench_kernels import CONVOLUTIONS, OTHERS, REST, summed
-from tinyunet.training.bench_measure import Key, percentiles, repeat, spread
-from tinyunet.training.bench_ranks import case_name
-from tinyunet.training.bench_report import figures, ratios
 
 # Of the convolutions on each level, kernel² · channels in · channels out, and its pixels at 32×32.
 MULTIPLY_ADDS = (
@@ -123,12 +123,12 @@ def test_ranks_that_cannot_be_measured_are_skipped_with_the_reason(
     ranks: int, which: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda _: which)
-    assert reason in bench_children.without_ranks(ranks)
+    assert reason in children.without_ranks(ranks)
 
 
 def test_a_failing_process_is_one_line_with_its_last_words() -> None:
     with pytest.raises(UserError, match=r"ended with exit code 3: no such luck; "):
-        bench_children.run(
+        children.run(
             [sys.executable, "-c", "import sys; print('no such luck', file=sys.stderr); sys.exit(3)"]
         )
 
@@ -142,7 +142,7 @@ def test_an_interrupt_ends_the_process_that_measures(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("subprocess.Popen.communicate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        bench_children.run([sys.executable, "-c", "import time; time.sleep(600)"])
+        children.run([sys.executable, "-c", "import time; time.sleep(600)"])
     assert started[0].returncode is not None
 
 
@@ -151,7 +151,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All groups that need no other process, one round, as little time as possible."""
     out = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench_children, "IMAGES", "synthetic://?train=24&test=16&size=32")
+        patch.setattr(children, "IMAGES", "synthetic://?train=24&test=16&size=32")
         config = BenchConfig(
             image_size=32, rounds=1, seconds=0.0, ranks=1, only="train,predict,input,ranks,kernels,convert"
         )
@@ -244,7 +244,7 @@ def test_nothing_is_written_when_a_measurement_is_interrupted(
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tinyunet.training.bench.input_cases", interrupted)
+    monkeypatch.setattr("tinyunet.bench.bench.input_cases", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bench(BenchConfig(image_size=32, only="input"), tmp_path / "bench.json")
     assert list(tmp_path.iterdir()) == [tmp_path / "scratch"]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tinyunet.bench.scaling import IMAGE_S, LAUNCH_S, Link, allreduce, communication, rows
 from tinyunet.model.unet import PARAMETERS
-from tinyunet.training.scaling import IMAGE_S, LAUNCH_S, Link, allreduce, communication, rows
 
 LINK = Link(alpha=1e-5, beta=1e9)
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tinyunet.training.bench_compute import SIZES
-from tinyunet.training.bench_config import BenchConfig
-from tinyunet.training.bench_kernels import CONVOLUTIONS, OTHERS, REST
-from tinyunet.training.bench_measure import Key, Values, percentiles, spread
-from tinyunet.training.bench_ranks import PARTS, case_name
+from tinyunet.bench.compute import SIZES
+from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST
+from tinyunet.bench.measure import Key, Values, percentiles, spread
+from tinyunet.bench.ranks import PARTS, case_name
 
 UNITS = {
     "images_per_s": "img/s", "images_per_core_s": "img/s per core", "gflop_per_s": "GFLOP/s",

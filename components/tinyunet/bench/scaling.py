@@ -1,4 +1,4 @@
-"""A model of weak scaling to many GPUs: `python -m tinyunet.training.scaling` prints its table.
+"""A model of weak scaling to many GPUs: `python -m tinyunet.bench.scaling` prints its table.
 
 Nothing here was measured on this project's code: the step is NVIDIA's published one, the network textbook
 α–β. It says what to expect and what would limit it; `tinyunet bench` measures what is there.

@@ -1,6 +1,6 @@
 """Where the time of a training step goes, and what more ranks give: real trainings in processes of their own.
 
-`python -m tinyunet.training.bench_ranks CONFIG` is one rank: alone, or one of several under mpirun. It
+`python -m tinyunet.bench.ranks CONFIG` is one rank: alone, or one of several under mpirun. It
 takes the steps of the training loop and then times the parts of a step one by one:
 
 - whole: a turn of the loop: next batch, step, loss read back;
@@ -29,14 +29,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tinyunet.bench.children import child, last_json, without_ranks
+from tinyunet.bench.compute import random_split
+from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.data.dataset import Batch, batches
 from tinyunet.model.losses import Sums
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import World, init, resolve_precision
-from tinyunet.training.bench_children import child, last_json, without_ranks
-from tinyunet.training.bench_compute import random_split
-from tinyunet.training.bench_config import BenchConfig
-from tinyunet.training.bench_measure import Case, Key, Values
 from tinyunet.training.local_ranks import mpirun
 from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
@@ -161,7 +161,7 @@ def _median(call: Call, world: World, seconds: float) -> float:
 
 def _case(config: BenchConfig, ranks: int) -> Case:
     launcher = mpirun(ranks) if ranks > 1 else []
-    command = [*launcher, *child("bench_ranks", config)]
+    command = [*launcher, *child("ranks", config)]
     return lambda seconds: _values(case_name(ranks), last_json(command))
 
 

@@ -2,8 +2,8 @@
 
 What is compared is measured in turn, round by round, so that a machine whose speed drifts does not
 favour one side; ratios are taken within a round. Figures are of this run on this machine; ratios travel
-better than seconds. How each figure is measured is said where it is: `bench_compute` for train, predict
-and input, `bench_ranks` for split and ranks, `bench_kernels` for what is inside a step, `bench_children` for
+better than seconds. How each figure is measured is said where it is: `compute` for train, predict
+and input, `ranks` for split and ranks, `kernels` for what is inside a step, `children` for
 convert, start and memory.
 """
 
@@ -19,23 +19,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tinyunet.errors import UserError
-from tinyunet.model.unet import build_unet
-from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precision
-from tinyunet.runtime.transfer import whole
-from tinyunet.training.bench_children import convert_cases, memory_cases, start_cases, without_ranks
-from tinyunet.training.bench_compute import (
+from tinyunet.bench.children import convert_cases, memory_cases, start_cases, without_ranks
+from tinyunet.bench.compute import (
     input_cases,
     multiply_adds,
     precisions,
     predict_cases,
     train_cases,
 )
-from tinyunet.training.bench_config import BenchConfig
-from tinyunet.training.bench_kernels import kernels_cases, without_kernels
-from tinyunet.training.bench_measure import Case, Values
-from tinyunet.training.bench_ranks import ranks_cases
-from tinyunet.training.bench_report import UNITS, figures, number, ratios, table
+from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.kernels import kernels_cases, without_kernels
+from tinyunet.bench.measure import Case, Values
+from tinyunet.bench.ranks import ranks_cases
+from tinyunet.bench.report import UNITS, figures, number, ratios, table
+from tinyunet.errors import UserError
+from tinyunet.model.unet import build_unet
+from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precision
+from tinyunet.runtime.transfer import whole
 
 
 def bench(config: BenchConfig, out: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What limits a training step on a CPU: the times that oneDNN gives for its own primitives.
 
-`python -m tinyunet.training.bench_kernels CONFIG` takes steps with oneDNN's log on. Operations run one after
+`python -m tinyunet.bench.kernels CONFIG` takes steps with oneDNN's log on. Operations run one after
 another there, each in all threads, so that their times add up; a training overlaps some of them and is
 hardly faster. What oneDNN does not compute (ReLU's gradient, casts, sums, Adam) is the rest of the step.
 """
@@ -14,11 +14,11 @@ from math import prod
 
 import tensorflow as tf
 
+from tinyunet.bench.children import child, run
+from tinyunet.bench.compute import train_case
+from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.runtime.distributed import resolve_precision
-from tinyunet.training.bench_children import child, run
-from tinyunet.training.bench_compute import train_case
-from tinyunet.training.bench_config import BenchConfig
-from tinyunet.training.bench_measure import Case, Key, Values
 
 CONVOLUTIONS = {
     "forward_training": "convolutions, forward",
@@ -31,7 +31,7 @@ BEGIN = "-- traced --"  # what was logged before this is not counted
 
 def kernels_cases(config: BenchConfig) -> dict[str, Case]:
     """Milliseconds per step of every kind of kernel, and the rate of the convolutions."""
-    command = child("bench_kernels", config)
+    command = child("kernels", config)
     return {"kernels": lambda seconds: _values(run([*command, str(seconds)]))}
 
 

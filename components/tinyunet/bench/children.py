@@ -13,15 +13,15 @@ from typing import Any
 
 from PIL import Image
 
+from tinyunet.bench.compute import predict_case, random_split, train_case
+from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.config import DataConfig
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import resolve_precision
-from tinyunet.training.bench_compute import predict_case, random_split, train_case
-from tinyunet.training.bench_config import BenchConfig
-from tinyunet.training.bench_measure import Case, Key, Values
 
 IMAGES = "synthetic://?train=24&test=16"  # 512×512 as DAGM2007's, 12 MB of records
 PATIENCE_S = 15.0  # until a process that was asked to end is killed
@@ -83,7 +83,7 @@ def without_ranks(ranks: int) -> str:
 def child(module: str, config: BenchConfig, *arguments: str) -> list[str]:
     """Give the command of a measuring process."""
     return [
-        sys.executable, "-m", f"tinyunet.training.{module}", json.dumps(config.to_dict()), *arguments
+        sys.executable, "-m", f"tinyunet.bench.{module}", json.dumps(config.to_dict()), *arguments
     ]  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def _memory_case(config: BenchConfig, what: str) -> Case:
-    command = child("bench_children", config, what)
+    command = child("children", config, what)
     key = Key("memory", what, "peak_mib")
     return lambda seconds: {key: [float(last_json(command)["peak_mib"])]}
 

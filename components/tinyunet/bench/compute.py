@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.measure import Case, Key, Values, repeat
 from tinyunet.config import TrainConfig
 from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch, Split, batches
 from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.runtime.distributed import World, resolve_precision
-from tinyunet.training.bench_config import BenchConfig
-from tinyunet.training.bench_measure import Case, Key, Values, repeat
 from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
 
