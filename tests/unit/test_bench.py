@@ -192,7 +192,7 @@ LOG = """\
 onednn_verbose,v1,info,cpu,isa:Intel AVX-512
 onednn_verbose,v1,primitive,exec,cpu,convolution,brg,forward_training,src wei,attr,alg:convolution_direct,\
 mb2_ic3oc4_ih8oh5kh3sh1dh0ph1_iw9ow6kw2sw1dw0pw1,0.5
-onednn_verbose,v1,primitive,exec,cpu,convolution,brg,forward_training,src wei,attr,alg:convolution_direct,\
+onednn_verbose,v1,primitive,exec,cpu,convolution,brg,forward_inference,src wei,attr,alg:convolution_direct,\
 mb1_ic1oc1_ih2oh2kh1sh1dh0ph0_iw2ow2kw1sw1dw0pw0,0.25
 onednn_verbose,primitive,exec,cpu,convolution,jit,backward_weights,src wei,,alg:convolution_direct,\
 mb1_ic1oc1_ih2oh2kh1sh1dh0ph0_iw2ow2kw1sw1dw0pw0,2

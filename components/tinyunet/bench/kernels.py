@@ -21,7 +21,7 @@ from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.runtime.distributed import resolve_precision
 
 CONVOLUTIONS = {
-    "forward_training": "convolutions, forward",
+    "forward": "convolutions, forward",
     "backward_data": "convolutions, input gradients",
     "backward_weights": "convolutions, kernel gradients",
 }
@@ -55,6 +55,7 @@ def _primitives(log: Iterable[str]) -> Iterator[tuple[str, str, float]]:
         fields = line.split(",")
         if fields[0] == "onednn_verbose" and "exec" in fields:
             primitive, _, direction = fields[fields.index("exec") + 2 :][:3]
+            direction = re.sub("_(training|inference)$", "", direction)
             kind = CONVOLUTIONS[direction] if primitive == "convolution" else OTHERS
             yield kind, fields[-2], float(fields[-1])
 
