@@ -10,6 +10,7 @@ import requests
 
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.errors import UserError
+from tinyunet.runtime.mlflow_client import tracking_uri
 from tinyunet.runtime.transfer import redact
 
 SCHEMES = ("synthetic://", "s3://", "https://", "http://")
@@ -67,12 +68,16 @@ def _check_ranks(ranks: int, global_batch: int) -> None:
 
 
 def _check_tracking(uri: str) -> None:
+    if uri:
+        tracking_uri()
     if not uri.startswith(("http://", "https://")):
         return
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
     except requests.RequestException as error:
+        status = getattr(error.response, "status_code", None)
+        reason = f"HTTP {status}" if status else type(error).__name__
         raise UserError(
-            f"MLFLOW_TRACKING_URI is {redact(uri)}, which does not answer ({redact(str(error))}); "
-            "start the server or unset it"
+            f"MLFLOW_TRACKING_URI is {redact(uri)}, which does not answer ({reason}); start the server "
+            "or unset it"
         ) from error

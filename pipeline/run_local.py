@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -11,14 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kfp import local
 
 from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
 
+if TYPE_CHECKING:
+    import psutil
+
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
+ECHO_S = 0.5  # time in which a signal to the whole process group shows
+PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 ALL = tuple(range(1, 11))
 
 
@@ -118,7 +124,10 @@ class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
         step, (kind, message) = steps.failed or (steps.current, steps.error)
         self.exit_code = 2 if kind.endswith("UserError") else 1
         reason = message or kind or "it ended without a message"
-        super().__init__(f"step {step} failed: {reason} (whole log: {log}){_go_on(steps)}")
+        go_on = (
+            "" if step == "train" and self.exit_code == 2 else _go_on(steps)
+        )  # refused: nothing was trained
+        super().__init__(f"step {step} failed: {reason} (whole log: {log}){go_on}")
 
 
 @contextlib.contextmanager
@@ -131,6 +140,9 @@ def _settled(console: Console) -> Iterator[None]:
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI")
         or f"sqlite:///{Path('runs/mlflow.db').absolute()}",
     }
+    ctypes.CDLL(None).prctl(
+        PR_SET_CHILD_SUBREAPER, 1
+    )  # a step outlives KFP's shell as a child of this process
     previous = {n: signal.signal(n, partial(_stop, console)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
@@ -153,9 +165,7 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
     console.stop()
     children = psutil.Process().children(recursive=True)
     if not (number == signal.SIGINT and _in_foreground()):  # there, Ctrl-C has reached all of them already
-        for child in children[:2]:  # KFP's shell and its Python
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.terminate()
+        _terminate(children)
     for child in psutil.wait_procs(children, timeout=GRACE_S)[1]:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
@@ -165,6 +175,20 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
         console.flush()
     finally:
         os._exit(128 + number)
+
+
+def _terminate(children: "Sequence[psutil.Process]") -> None:
+    """Tell KFP's shell and its Python, unless they were told with the whole group; ranks have another."""
+    import psutil
+
+    def is_ours(child: psutil.Process) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return os.getpgid(child.pid) == os.getpgrp()
+        return False
+
+    for child in psutil.wait_procs([c for c in children if is_ours(c)], timeout=ECHO_S)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
 
 
 def _go_on(steps: Steps) -> str:

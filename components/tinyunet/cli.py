@@ -32,7 +32,8 @@ def parse(arguments: Sequence[str]) -> Namespace:
 def _ingest(commands: "Commands") -> None:
     p = command(commands, "ingest", "bring DAGM2007 images here and verify them", _run_ingest)
     p.add_argument(
-        "source", help="folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=]"
+        "source",
+        help="folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=]",
     )
     p.add_argument("--class-id", type=int, default=DataConfig.class_id, help="DAGM2007 class, 1 to 10")
     out(p, "folder of verified images")

@@ -277,6 +277,44 @@ def test_stopping_a_run_ends_all_its_processes(
     assert [child for child in children if child.is_running()] == []
 
 
+@pytest.mark.parametrize(("number", "ranks"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
+def test_a_signal_to_the_whole_group_keeps_the_last_step(
+    tmp_path: Path, number: signal.Signals, ranks: str
+) -> None:
+    """As a supervisor sends it, without a terminal: a step's process gets it from its parent as well."""
+    source = "synthetic://?train=24&test=16&size=64&seed=7"
+    process = subprocess.Popen(
+        command("--source", source, "--image-size", "64", "--steps", "250", "--ranks", ranks),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_for_text(tmp_path, "step 10/250", process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert errors.decode().splitlines() == [
+        "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
+    ]
+    assert [child for child in children if child.is_running()] == []
+    assert len(list(tmp_path.glob("runs/checkpoints/*/step-*.npz"))) == 1
+
+
+def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the log of the run says so."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
+            return
+        time.sleep(0.2)
+    process.kill()
+    raise AssertionError(f"no log says {text!r}: {process.communicate()}")
+
+
 def wait_for_children(pid: int, least: int) -> list[psutil.Process]:
     """Give the descendants of a process once there are so many: KFP's shell and its Python."""
     deadline = time.monotonic() + 60

@@ -58,9 +58,15 @@ def test_the_champions_own_model_takes_the_alias_to_other_test_images_of_the_sam
         True,
         "version 4 replaces version 3 as champion: it is the same model, judged on other test images",
     )
-    assert not decide(replace(rejudged, version="2"), champion)[0], "never back to older test images"
+    assert decide(replace(rejudged, version="2"), champion) == (
+        False,
+        "version 3 stays champion: version 2 is an older judgement of the same model, on other test images",
+    )
     assert not decide(replace(rejudged, weights="b" * 64), champion)[0]
-    assert not decide(replace(rejudged, synthetic=True), champion)[0]
+    assert decide(replace(rejudged, synthetic=True), champion) == (
+        False,
+        "version 3 stays champion: it was judged on real images, version 4 on synthetic ones",
+    )
     assert not decide(replace(rejudged, weights=""), replace(champion, weights=""))[0]
 
 

@@ -8,6 +8,7 @@ trained again, so an interrupted table goes on where it was.
 import argparse
 import csv
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Study:
 def prepare(source: str, class_id: int, study: Study) -> None:
     """Ingest the class once, and convert it once per fold."""
     import_tensorflow()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # every model has its own graph: no retracing
     from tinyunet.data.tfrecord import convert
 
     ingest(source, study.folder / "raw", class_id=class_id)
@@ -220,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--row",
         action="append",
         choices=sorted(ROWS.keys() - {BASE}),
-        help="only this change; may be repeated",
+        help="only this change, and what needs no training; may be repeated",
     )
     a = parser.parse_args(argv)
     rows = tuple(a.row or (row for row in ROWS if row != BASE))

@@ -43,11 +43,13 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
             f"version {candidate.version} replaces version {champion.version} as champion: it was judged on "
             "real images, the other one on synthetic ones"
         )
-    if champion.test_digest != candidate.test_digest and _follows(champion, candidate):
-        return True, (
-            f"version {candidate.version} replaces version {champion.version} as champion: it is the same "
-            "model, judged on other test images"
+    if candidate.synthetic and not champion.synthetic:
+        return False, (
+            f"version {champion.version} stays champion: it was judged on real images, version "
+            f"{candidate.version} on synthetic ones"
         )
+    if champion.test_digest != candidate.test_digest and champion.weights == candidate.weights != "":
+        return _same_model(candidate, champion)
     if champion.test_digest != candidate.test_digest:
         return False, (
             f"version {champion.version} stays champion: it was judged on other test images "
@@ -65,7 +67,14 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
     return False, f"version {old.version} stays champion, not version {new.version}: {fault} ({numbers})"
 
 
-def _follows(champion: Standing, candidate: Standing) -> bool:
-    """Say whether a younger version has the champion's weights and was judged on the same kind of images."""
-    same = champion.weights == candidate.weights != "" and champion.synthetic == candidate.synthetic
-    return same and int(candidate.version) > int(champion.version)
+def _same_model(candidate: Standing, champion: Standing) -> tuple[bool, str]:
+    """Decide between two judgements of one model: the alias goes to the younger one, and never back."""
+    if int(candidate.version) > int(champion.version):
+        return True, (
+            f"version {candidate.version} replaces version {champion.version} as champion: it is the same "
+            "model, judged on other test images"
+        )
+    return False, (
+        f"version {champion.version} stays champion: version {candidate.version} is an older judgement of "
+        "the same model, on other test images"
+    )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RUN_KEY = "tinyunet.run_key"
 MAX_PARAMS, MAX_TEXT = 100, 5000  # MLflow's limits: parameters per request; characters of a value
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")  # what MLflow talks to
 IMPATIENT_S = 6  # to connect or to answer, twice, before a training has begun
 _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
@@ -63,8 +64,8 @@ def tracking_uri() -> str:
     """Give MLFLOW_TRACKING_URI, or the database of this working folder.
 
     Raises:
-        UserError: for a plain folder or a file: URI, which MLflow no longer takes; in a Kubernetes pod, whose
-            files go with it, also where the variable is not set.
+        UserError: for a plain folder or a file: URI, which MLflow no longer takes, and other schemes that it
+            does not know; in a Kubernetes pod, whose files go with it, also where the variable is not set.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -76,6 +77,11 @@ def tracking_uri() -> str:
         raise UserError(
             f"MLFLOW_TRACKING_URI is {uri!r}, a folder; MLflow keeps its runs on a server or in a database: "
             "expected http(s)://server or sqlite:////absolute/path.db, or unset it to use runs/mlflow.db"
+        )
+    if urlsplit(uri).scheme.partition("+")[0] not in STORES:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected one that begins with {', '.join(STORES)}; "
+            "correct it, or unset it to use runs/mlflow.db"
         )
     return uri
 

@@ -4,11 +4,12 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from types import FrameType
 
 from tinyunet.errors import UserError
-from tinyunet.training.stopping import STOP_RANKS
+from tinyunet.training.stopping import STOP_RANKS, is_echo
 
 
 class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
@@ -44,11 +45,12 @@ def run(command: Sequence[str]) -> None:
             f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
         ) from error
 
-    asked: list[int] = []
+    asked: list[tuple[int, float]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number if asked or command[0] != "mpirun" else STOP_RANKS)
-        asked.append(number)
+        if not asked or not is_echo(asked[0][1]):
+            process.send_signal(number if asked or command[0] != "mpirun" else STOP_RANKS)
+            asked.append((number, time.monotonic()))
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -57,7 +59,7 @@ def run(command: Sequence[str]) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if code and asked:
-        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0])
+        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0][0])
     if code:
         raise TrainingFailed(f"training ended with exit code {code}; its last lines are above", code)
 

@@ -231,9 +231,11 @@ class _Run:
         if self.world.is_chief:
             artifact.write(self.job.out, self.model, summary, self.history)
             self.checkpoints.clear()
-            last = self.history[-1]
+            last, reference = self.history[-1], summary["mlflow"]
+            run = f"; MLflow run {reference['run_id']}" if reference else ""
             print(
-                f"{self.job.out}: validation Dice of defective images {last['validation_dice']:.3f}",
+                f"{self.job.out}: validation Dice of defective images at a probability of 0.5: "
+                f"{last['validation_dice']:.3f}" + run,
                 flush=True,
             )
         return summary
