@@ -212,11 +212,18 @@ def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], 
     assert "\n" not in str(caught.value)
 
 
-def test_an_mlflow_server_that_does_not_answer_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    with pytest.raises(
-        UserError, match=r"MLFLOW_TRACKING_URI is http://127\.0\.0\.1:1, which does not answer"
-    ):
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://127.0.0.1:1", r"is http://127\.0\.0\.1:1, which does not answer \(ConnectionError\); start"),
+        ("ftp://host/x", "is 'ftp://host/x'; expected one that begins with http, https, sqlite"),
+    ],
+)
+def test_an_mlflow_store_that_cannot_be_used_is_found_at_once(
+    uri: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI {expected}"):
         check(pipeline_arguments(parse([])))
 
 

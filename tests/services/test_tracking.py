@@ -224,8 +224,8 @@ def test_a_server_that_cannot_be_used_ends_the_start_within_15_s(
     assert "secret" not in message
 
 
-@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "/tmp/mlruns"])
-def test_a_folder_is_no_tracking_store(
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "/tmp/mlruns", "ftp://host/x"])
+def test_what_mlflow_does_not_talk_to_is_no_tracking_store(
     uri: str, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
