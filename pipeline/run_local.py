@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psutil
 from kfp import local
 
 from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
-
-if TYPE_CHECKING:
-    import psutil
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 ECHO_S = 0.5  # time in which a signal to the whole process group shows
@@ -160,15 +158,16 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
 
     Then leave at once: KFP would still begin the classes that it has not come to.
     """
-    import psutil
-
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)  # make passes on what the group has had already
     console.stop()
-    children = psutil.Process().children(recursive=True)
+    me, deadline = psutil.Process(), time.monotonic() + GRACE_S
     if not (number == signal.SIGINT and _in_foreground()):  # there, Ctrl-C has reached all of them already
-        _terminate(children)
-    for child in psutil.wait_procs(children, timeout=GRACE_S)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+        _terminate(me.children(recursive=True))
+    while children := me.children(recursive=True):  # one may have been started since
+        for child in psutil.wait_procs(children, timeout=max(0.1, deadline - time.monotonic()))[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
     try:
         said = f"tinyunet: stopped; every process of the run has ended{_go_on(console.steps)}"
         print(said, file=sys.stderr, flush=True)
@@ -177,9 +176,8 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
 
 
-def _terminate(children: "Sequence[psutil.Process]") -> None:
+def _terminate(children: Sequence[psutil.Process]) -> None:
     """Tell KFP's shell and its Python, unless they were told with the whole group; ranks have another."""
-    import psutil
 
     def is_ours(child: psutil.Process) -> bool:
         with contextlib.suppress(ProcessLookupError):

@@ -14,7 +14,7 @@ from tinyunet.bench import children
 from tinyunet.bench.bench import bench
 from tinyunet.bench.compute import multiply_adds, precisions
 from tinyunet.bench.config import GROUPS, BenchConfig
-from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST, summed
+from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST, summed, without_kernels
 from tinyunet.bench.measure import Key, percentiles, repeat, spread
 from tinyunet.bench.ranks import case_name
 from tinyunet.bench.report import figures, ratios
@@ -209,6 +209,11 @@ def test_times_and_operations_of_kernels_are_added_up_by_kind() -> None:
         kernels: (2.0, 2 * 4),
         OTHERS: (0.125, 0.0),
     }
+
+
+def test_kernels_are_skipped_with_the_reason_where_onednn_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorflow.python.util._pywrap_util_port.IsMklEnabled", lambda: False)
+    assert "TF_ENABLE_ONEDNN_OPTS=1" in without_kernels()
 
 
 def test_kernels_add_up_to_the_step_and_do_all_its_operations(measured: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def test_versions_judged_on_other_test_images_are_not_compared() -> None:
     moved, reason = decide(candidate(dice=0.99, ap=1.0, digest="e" * 64), CHAMPION)
     assert not moved
     assert "other test images (dddddddddddd, not eeeeeeeeeeee)" in reason
-    assert "evaluate its model on this test set" in reason
+    assert "evaluate version 4's model on the champion's test images and register that" in reason
 
 
 def test_the_champions_own_model_takes_the_alias_to_other_test_images_of_the_same_kind() -> None:

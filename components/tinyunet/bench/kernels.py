@@ -37,7 +37,12 @@ def kernels_cases(config: BenchConfig) -> dict[str, Case]:
 
 def without_kernels() -> str:
     """Say why kernels cannot be measured here; empty if they can."""
-    return "a GPU does not use oneDNN" if tf.config.list_physical_devices("GPU") else ""
+    from tensorflow.python.util import _pywrap_util_port  # what TensorFlow itself asks
+
+    if tf.config.list_physical_devices("GPU"):
+        return "a GPU does not use oneDNN"
+    off = "TensorFlow does not use oneDNN on this CPU; TF_ENABLE_ONEDNN_OPTS=1 makes it"
+    return "" if _pywrap_util_port.IsMklEnabled() else off
 
 
 def summed(log: Iterable[str]) -> dict[str, tuple[float, float]]:

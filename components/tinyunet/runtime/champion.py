@@ -53,8 +53,8 @@ def decide(candidate: Standing, champion: Standing | None) -> tuple[bool, str]:
     if champion.test_digest != candidate.test_digest:
         return False, (
             f"version {champion.version} stays champion: it was judged on other test images "
-            f"({champion.test_digest[:12]}, not {candidate.test_digest[:12]}); to decide, evaluate its "
-            "model on this test set and register that"
+            f"({champion.test_digest[:12]}, not {candidate.test_digest[:12]}); to decide, evaluate version "
+            f"{candidate.version}'s model on the champion's test images and register that"
         )
     new, old = candidate, champion
     numbers = (

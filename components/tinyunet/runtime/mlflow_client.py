@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 RUN_KEY = "tinyunet.run_key"
 MAX_PARAMS, MAX_TEXT = 100, 5000  # MLflow's limits: parameters per request; characters of a value
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")  # what MLflow talks to
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")  # MLflow's own
 IMPATIENT_S = 6  # to connect or to answer, twice, before a training has begun
 _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
@@ -73,17 +74,19 @@ def tracking_uri() -> str:
             "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "
             f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} ends with the pod)"
         )
+    scheme = urlsplit(uri).scheme.partition("+")[0] or uri
+    if scheme in {*STORES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store"))}:
+        return uri
     if urlsplit(uri).scheme in ("", "file"):
         raise UserError(
-            f"MLFLOW_TRACKING_URI is {uri!r}, a folder; MLflow keeps its runs on a server or in a database: "
-            "expected http(s)://server or sqlite:////absolute/path.db, or unset it to use runs/mlflow.db"
+            f"MLFLOW_TRACKING_URI is {redact(uri)!r}, a folder; MLflow keeps its runs on a server or in a "
+            "database: expected http(s)://server or sqlite:////absolute/path.db, or unset it to use "
+            "runs/mlflow.db"
         )
-    if urlsplit(uri).scheme.partition("+")[0] not in STORES:
-        raise UserError(
-            f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected one that begins with {', '.join(STORES)}; "
-            "correct it, or unset it to use runs/mlflow.db"
-        )
-    return uri
+    raise UserError(
+        f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected one that begins with {', '.join(STORES)}; "
+        "correct it, or unset it to use runs/mlflow.db"
+    )
 
 
 def open_client() -> "MlflowClient":

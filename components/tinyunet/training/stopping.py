@@ -8,7 +8,7 @@ from typing import Self
 # mpirun passes it on and lets the ranks end by themselves; SIGTERM and SIGINT it answers by killing them.
 STOP_RANKS = signal.SIGUSR2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, STOP_RANKS)
-ECHO_S = 2.0  # seconds in which one request to stop may come twice: to the whole group, and from the parent
+ECHO_S = 5.0  # seconds in which one request to stop may come twice: to the whole group, and from the parent
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the user asked for it

@@ -1,0 +1,58 @@
+"""A request to stop: once, its echo, and a second one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tinyunet.training import local_ranks
+from tinyunet.training.local_ranks import TrainingFailed
+from tinyunet.training.stopping import ECHO_S, StopRequest
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    yield now
+    monkeypatch.undo()
+
+
+def test_an_echo_is_no_second_request_and_a_later_signal_interrupts(clock: list[float]) -> None:
+    with StopRequest() as stop:
+        assert stop.number == 0
+        os.kill(os.getpid(), signal.SIGINT)
+        clock[0] += ECHO_S - 0.1
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGINT
+        clock[0] += 0.2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("later", "sent"), [(ECHO_S - 0.1, ["USR2"]), (ECHO_S + 0.1, ["USR2", "TERM"])])
+def test_mpirun_is_asked_once_and_ended_by_a_second_request(
+    later: float, sent: list[str], clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Process:
+        """Stands for mpirun: signals reach this test while it waits."""
+
+        def send_signal(self, number: int) -> None:
+            told.append(signal.Signals(number).name.removeprefix("SIG"))
+
+        def wait(self) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            clock[0] += later
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 143
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: Process())
+    with pytest.raises(TrainingFailed, match="training was stopped; the same command resumes") as caught:
+        local_ranks.run(["mpirun", sys.executable])
+    assert (told, caught.value.code) == (sent, 128 + signal.SIGTERM)
