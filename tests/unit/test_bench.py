@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorflow.python.util import _pywrap_util_port
 
 from tinyunet.__main__ import main
 from tinyunet.bench import children
@@ -212,7 +213,7 @@ def test_times_and_operations_of_kernels_are_added_up_by_kind() -> None:
 
 
 def test_kernels_are_skipped_with_the_reason_where_onednn_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tensorflow.python.util._pywrap_util_port.IsMklEnabled", lambda: False)
+    monkeypatch.setattr(_pywrap_util_port, "IsMklEnabled", lambda: False)
     assert "TF_ENABLE_ONEDNN_OPTS=1" in without_kernels()
 
 
