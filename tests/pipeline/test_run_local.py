@@ -321,7 +321,7 @@ def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> 
         if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
             return
         time.sleep(0.2)
-    process.kill()
+    process.terminate()  # it ends its ranks
     raise AssertionError(f"no log says {text!r}: {process.communicate()}")
 
 

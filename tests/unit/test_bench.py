@@ -153,6 +153,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(children, "IMAGES", "synthetic://?train=24&test=16&size=32")
+        patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # in the processes that are started: on any CPU
+        patch.setattr("tinyunet.bench.bench.without_kernels", lambda: "")
         config = BenchConfig(
             image_size=32, rounds=1, seconds=0.0, ranks=1, only="train,predict,input,ranks,kernels,convert"
         )
