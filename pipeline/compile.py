@@ -73,7 +73,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in text.split(","))
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(key and value for key, _, value in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected KEY=VALUE, several parted by commas")
+    return {key: value for key, _, value in pairs}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

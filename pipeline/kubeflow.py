@@ -22,14 +22,15 @@ import kfp_server_api
 import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
+from tinyunet.cli_options import Parser
 from tinyunet.errors import UserError
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(verb: str, description: str | None) -> Parser:
     """Give a parser with the options that every verb has."""
-    options = argparse.ArgumentParser(description=description)
+    options = Parser(prog=f"python -m pipeline.{verb}", description=description)
     endpoint = os.environ.get("KF_PIPELINES_ENDPOINT", "")
     options.add_argument("--host", default=endpoint, type=lambda url: url.rstrip("/"), help="URL of the API")
     options.add_argument("--namespace", default="", help="your profile, on multi-user Kubeflow")

@@ -10,7 +10,7 @@ import requests
 
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.errors import UserError
-from tinyunet.runtime.mlflow_client import tracking_uri
+from tinyunet.runtime.mlflow_uri import tracking_uri
 from tinyunet.runtime.transfer import redact
 
 SCHEMES = ("synthetic://", "s3://", "https://", "http://")

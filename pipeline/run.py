@@ -31,7 +31,7 @@ TOLERATED = 12  # failed polls in a row: a minute of an API server that restarts
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    options = parser(__doc__)
+    options = parser("run", __doc__)
     options.add_argument("--experiment", default="tinyunet", help="made if it does not exist")
     options.add_argument("--param", dest="params", action="append", default=[], metavar="KEY=VALUE")
     options.add_argument("--cron", help="schedule instead: 6 fields, seconds first, e.g. '0 0 3 * * *'")

@@ -19,6 +19,7 @@ from kfp import local
 
 from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
+from tinyunet.cli_options import Parser
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 ECHO_S = 0.5  # time in which a signal to the whole process group shows
@@ -28,7 +29,7 @@ ALL = tuple(range(1, 11))
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; the destinations are the pipeline's parameters."""
-    parser = argparse.ArgumentParser(prog="tinyunet-pipeline", description=__doc__)
+    parser = Parser(prog="python -m pipeline.run_local", description=__doc__)
     add = parser.add_argument
     add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
     add("--class-id", dest="classes", default="1", help="DAGM2007 class, several as 1,3,5, or all")

@@ -121,7 +121,7 @@ def upload_from(options: argparse.Namespace) -> tuple[kfp.Client, Uploaded]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Upload; give the exit code."""
     try:
-        upload_from(parser(__doc__).parse_args(argv))
+        upload_from(parser("upload", __doc__).parse_args(argv))
     except UserError as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return 2

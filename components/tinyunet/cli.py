@@ -1,6 +1,6 @@
 """The command line: parse, check, delegate. Commands on trained models are in `cli_models`."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tinyunet import __version__
 from tinyunet import cli_models as models
 from tinyunet.bench.config import GROUPS, BenchConfig
-from tinyunet.cli_options import command, out, pairs, settings
+from tinyunet.cli_options import Parser, command, out, pairs, settings
 from tinyunet.config import PRESETS, DataConfig, TrainConfig, preset
 from tinyunet.runtime.quiet import import_tensorflow
 
@@ -20,7 +20,7 @@ SHORTS = ("steps", "image_size", "precision", "seed", "accumulate", "compression
 
 def parse(arguments: Sequence[str]) -> Namespace:
     """Parse the command line; `run` of the result is the command's function."""
-    parser = ArgumentParser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
+    parser = Parser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
     parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn, judge = (_ingest, _convert, _train, _reproduce), (models.evaluate, models.compare, models.register)
@@ -43,10 +43,8 @@ def _run_ingest(a: Namespace) -> None:
     from tinyunet.data.ingest import ingest
 
     DataConfig(source=a.source, class_id=a.class_id)
-    manifest = ingest(a.source, a.out, class_id=a.class_id)
-    for name, split in manifest["splits"].items():
-        print(f"{name}: {split['images']} images, {split['defective']} defective")
-    print(f"{a.out}: digest {manifest['digest'][:12]}, report {a.out / 'report.html'}")
+    ingest(a.source, a.out, class_id=a.class_id)
+    print(f"{a.out / 'report.html'}: what was checked and found")
 
 
 def _convert(commands: "Commands") -> None:

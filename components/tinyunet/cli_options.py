@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.errors import UserError
@@ -12,12 +12,20 @@ from tinyunet.errors import UserError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    Commands = _SubParsersAction[ArgumentParser]
+    Commands = _SubParsersAction["Parser"]
 
 Command = Callable[[Namespace], int | None]
 
 
-def command(commands: "Commands", name: str, text: str, run: Command) -> ArgumentParser:
+class Parser(ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where the options are listed; exit with 2."""
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def command(commands: "Commands", name: str, text: str, run: Command) -> Parser:
     """Add a command; `run` of what it parses is its function."""
     p = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     p.set_defaults(run=run)

@@ -95,8 +95,10 @@ def test_system_metrics_are_drawn(ui: Visit, base: str, tmp_path: Path) -> None:
     shoot(ui.page, tmp_path, "system")
 
 
-def test_the_report_opens_inside_the_artifacts(ui: Visit, base: str, tmp_path: Path) -> None:
-    ui.page.goto(f"{base}/artifacts/evaluation/report.html")
+def test_the_report_opens_inside_the_artifacts(
+    ui: Visit, base: str, registered: Registered, tmp_path: Path
+) -> None:
+    ui.page.goto(f"{base}/artifacts/{registered.result['evaluation']}/report.html")
     see(ui.page, "model_card.md")
     inside = ui.page.frame_locator("iframe")
     expect(inside.get_by_role("heading", name="TinyUNet on DAGM2007 class 1")).to_be_visible(timeout=WAIT_MS)
@@ -110,8 +112,9 @@ def test_an_overlay_is_shown_as_a_picture(
     picture = sorted((registered.evaluation / "overlays").iterdir())[0]
     with Image.open(picture) as opened:
         width, height = opened.size
-    ui.page.goto(f"{base}/artifacts/evaluation/overlays/{picture.name}")
-    see(ui.page, f"evaluation/overlays/{picture.name}")
+    place = f"{registered.result['evaluation']}/overlays/{picture.name}"
+    ui.page.goto(f"{base}/artifacts/{place}")
+    see(ui.page, place)
     shown = "([w, h]) => [...document.images].some(i => i.naturalWidth == w && i.naturalHeight == h)"
     ui.page.wait_for_function(shown, arg=[width, height])
     shoot(ui.page, tmp_path, "overlay")

@@ -223,14 +223,36 @@ def test_an_evaluation_on_other_test_images_leaves_the_runs_own_scores(
     client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
 ) -> None:
     scores = {"d": 0.7, "e": 0.2}
-    for letter, dice in scores.items():
-        result = register(stranger, judged(registered, tmp_path, dice=dice, ap=0.9, digest=letter * 64))
-    run = client.get_run(result["run_id"])
+    results = [
+        register(stranger, judged(registered, tmp_path, dice=dice, ap=0.9, digest=letter * 64))
+        for letter, dice in scores.items()
+    ]
+    run = client.get_run(results[0]["run_id"])
     assert run.data.metrics["test_dice_defective"] == 0.7
     assert run.data.tags["test_digest"] == "d" * 64
-    for place, dice in (("evaluation", 0.7), ("evaluation-eeeeeeeeeeee", 0.2)):
-        path = client.download_artifacts(run.info.run_id, f"{place}/metrics.json", str(tmp_path))
-        assert read_json(Path(path))["test"]["dice_defective"] == dice
+    assert kept(client, results, tmp_path) == [0.7, 0.2]
+
+
+def test_a_second_judgement_on_the_same_test_images_leaves_the_first_ones_report(
+    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+) -> None:
+    results = [
+        register(stranger, judged(registered, tmp_path, dice=dice, ap=0.9), name="judged twice")
+        for dice in (0.7, 0.8)
+    ]
+    assert [result["version"] for result in results] == ["1", "2"]
+    assert client.get_run(results[0]["run_id"]).data.metrics["test_dice_defective"] == 0.8
+    assert kept(client, results, tmp_path) == [0.7, 0.8]
+
+
+def kept(client: mlflow.MlflowClient, results: list[dict[str, Any]], folder: Path) -> list[float]:
+    """Dice of the evaluations that the run of these registrations has kept."""
+    return [
+        read_json(
+            Path(client.download_artifacts(r["run_id"], f"{r['evaluation']}/metrics.json", str(folder)))
+        )["test"]["dice_defective"]
+        for r in results
+    ]
 
 
 def test_a_model_folder_without_a_digest_of_its_weights_is_refused(

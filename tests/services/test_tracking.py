@@ -110,8 +110,9 @@ def test_artifacts_are_objects_in_the_store(run: Run, registered: Registered) ->
     names += [
         p.relative_to(here).as_posix() for folder in ("curves", "overlays") for p in (here / folder).iterdir()
     ]
-    assert {f"{prefix}/evaluation/{name}" for name in names} <= there
-    assert storage.read_bytes(f"{prefix}/evaluation/report.html") == (here / "report.html").read_bytes()
+    place = f"{prefix}/{registered.result['evaluation']}"
+    assert {f"{place}/{name}" for name in names} <= there
+    assert storage.read_bytes(f"{place}/report.html") == (here / "report.html").read_bytes()
     digest = read_json(registered.model / "model.json")["weights_digest"]
     assert {f"{prefix}/training/{digest[:12]}/{p.name}" for p in registered.model.iterdir()} <= there
 

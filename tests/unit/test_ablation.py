@@ -61,11 +61,13 @@ def test_rows_may_be_chosen_and_shortened(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ablation, "prepare", lambda source, class_id, study: asked.append(study))
     monkeypatch.setattr(ablation, "measure", lambda study: {})
     monkeypatch.setattr(ablation, "draw", lambda result, path: None)
-    command = ["synthetic://", "--out", str(tmp_path), "--steps", "40"]
+    monkeypatch.chdir(tmp_path)
+    command = ["synthetic://", "--steps", "40"]
     assert main([*command, "--row", "no warm-up", "--row", "published loss"]) == main(command) == 0
     some, every = asked
     assert some.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
     assert [row for row, _ in every.rows()] == list(ROWS)
+    assert some.folder == tmp_path / "runs" / "ablation-class1-128px-40steps", "no other table's place"
     config = some.configuration("no warm-up", 1)
     assert (config.steps, config.warmup_steps, config.loss) == (40, 0, FAST.loss)
 

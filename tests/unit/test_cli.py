@@ -177,9 +177,30 @@ def test_bad_input_is_one_line_and_exit_code_2_and_nothing_stays(
     assert sorted(bench.folder.rglob("*")) == before, "something was left behind"
 
 
-def test_an_unknown_command_is_told_by_the_program_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["trian"], "invalid choice: 'trian'"),
+        (["train", "records", "--out", "model", "--ranks", "two"], "--ranks: invalid int value: 'two'"),
+        (["predict", "photo.png"], "required: --model, --out"),
+    ],
+)
+def test_what_the_command_line_cannot_read_is_one_line(command: list[str], words: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tinyunet", "trian"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tinyunet", *command], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert "invalid choice: 'trian'" in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert line.endswith("--help")
+
+
+def test_a_model_is_not_looked_for_in_a_database_that_is_not_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    command = ["evaluate", "models:/nobody@champion", str(bench.records), "--out", str(bench.out)]
+    monkeypatch.setattr(sys, "argv", ["tinyunet", *command])
+    assert main() == 2
+    assert f"{bench.folder}/runs/mlflow.db does not exist; expected" in capsys.readouterr().err
+    assert not list(bench.folder.iterdir())

@@ -66,11 +66,11 @@ def number(value: float) -> str:
 
 def _line(name: str, numbers: Mapping[str, float], unit: str) -> str:
     if "count" in numbers:
-        unit = f"ms a step: p50, p90, p99 of {numbers['count']:.0f}"
-        columns = [numbers[key] for key in ("p50", "p90", "p99")]
+        columns = [f"{key} {number(numbers[key])}" for key in ("p50", "p90", "p99")]
+        unit = f"ms a step, of {numbers['count']:.0f}"
     else:
-        columns = [numbers[key] for key in ("median", "min", "max")]
-    return f"{name:44}{''.join(f'{number(value):>12}' for value in columns)}  {unit}".rstrip()
+        columns = [number(numbers[key]) for key in ("median", "min", "max")]
+    return f"{name:44}{''.join(f'{column:>12}' for column in columns)}  {unit}".rstrip()
 
 
 def _pairs(config: BenchConfig, fast: str) -> Iterator[tuple[str, Key, Key]]:

@@ -5,7 +5,6 @@ of Train and is scored on the part held out there; Test is never opened. A run t
 trained again, so an interrupted table goes on where it was.
 """
 
-import argparse
 import csv
 import json
 import logging
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinyunet.cli_options import Parser
 from tinyunet.config import FAST, NVIDIA, DataConfig, EvalConfig, TrainConfig
 from tinyunet.data.ingest import ingest
 from tinyunet.errors import UserError
@@ -207,10 +207,10 @@ def _curve(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the rows asked for; write ablation.json, ablation.md and learning.svg."""
-    parser = argparse.ArgumentParser(prog="ablation", description=__doc__)
+    parser = Parser(prog="python -m tinyunet.evaluation.ablation", description=__doc__)
     parser.add_argument("source", help="folder or .zip of DAGM2007, or synthetic://")
     parser.add_argument("--class-id", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--out", type=Path, help="default: runs/ablation-class<N>-<SIZE>px-<STEPS>steps")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 7), metavar="1-6")
     parser.add_argument(
@@ -226,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     a = parser.parse_args(argv)
     rows = tuple(a.row or (row for row in ROWS if row != BASE))
-    study = Study(a.out.absolute(), a.image_size, a.seeds, min(a.published, a.seeds), a.steps, rows)
+    out = a.out or Path(f"runs/ablation-class{a.class_id}-{a.image_size}px-{a.steps}steps")
+    study = Study(out.absolute(), a.image_size, a.seeds, min(a.published, a.seeds), a.steps, rows)
     try:
         study.configuration(BASE, 0)  # a bad size or number of steps is said before the work begins
         prepare(a.source, a.class_id, study)
@@ -234,12 +235,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, TrainingFailed) as error:
         print(f"ablation: error: {error}", file=sys.stderr)
         return getattr(error, "code", 2)
-    with whole(a.out / "ablation.json") as part:
+    with whole(out / "ablation.json") as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
-    with whole(a.out / "ablation.md") as part:
+    with whole(out / "ablation.md") as part:
         part.write_text(table(result) + "\n")
-    draw(result, a.out / "learning.svg")
-    print(f"{a.out}: ablation.md, ablation.json, learning.svg")
+    draw(result, out / "learning.svg")
+    print(f"{out}: ablation.md, ablation.json, learning.svg")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The way to MLflow: which store, a quiet client, errors in one line, and what runs share.
+"""The way to MLflow: a quiet client, errors in one line, and what runs share.
 
-Environment, read when a call needs it: `MLFLOW_TRACKING_URI` (default, but in a Kubernetes pod none: a
-database at runs/mlflow.db, its artifacts in runs/mlartifacts), `MLFLOW_EXPERIMENT_NAME` (default: tinyunet).
+Environment, read when a call needs it: `MLFLOW_EXPERIMENT_NAME` (default: tinyunet), and what `mlflow_uri`
+reads.
 """
 
 import fcntl
@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from tinyunet.errors import UserError
+from tinyunet.runtime.mlflow_uri import database_of, tracking_uri
 from tinyunet.runtime.transfer import redact
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 RUN_KEY = "tinyunet.run_key"
 MAX_PARAMS, MAX_TEXT = 100, 5000  # MLflow's limits: parameters per request; characters of a value
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")  # MLflow's own
 IMPATIENT_S = 6  # to connect or to answer, twice, before a training has begun
 _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
@@ -53,7 +51,7 @@ def read_run(run_id: str) -> RunRecord:
         UserError: if MLflow cannot be reached, has no such run, or the run is not a finished training.
     """
     with explained(impatient=True):
-        run = open_client().get_run(run_id)
+        run = open_client(existing=True).get_run(run_id)
     if run.info.status != "FINISHED":
         raise UserError(f"run {run_id} is {run.info.status}; expected a finished training")
     if "data_digest" not in run.data.tags:
@@ -61,41 +59,27 @@ def read_run(run_id: str) -> RunRecord:
     return RunRecord(run.data.params, run.data.tags, run.data.metrics)
 
 
-def tracking_uri() -> str:
-    """Give MLFLOW_TRACKING_URI, or the database of this working folder.
+def open_client(*, existing: bool = False) -> "MlflowClient":
+    """Give a client of the tracking store and registry, with MLflow's noise turned off.
+
+    Args:
+        existing: For whoever looks something up: a database is not made.
 
     Raises:
-        UserError: for a plain folder or a file: URI, which MLflow no longer takes, and other schemes that it
-            does not know; in a Kubernetes pod, whose files go with it, also where the variable is not set.
+        UserError: if a database that should exist does not.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UserError(
-            "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "
-            f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} ends with the pod)"
-        )
-    scheme = urlsplit(uri).scheme.partition("+")[0] or uri
-    if scheme in {*STORES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store"))}:
-        return uri
-    if urlsplit(uri).scheme in ("", "file"):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI is {redact(uri)!r}, a folder; MLflow keeps its runs on a server or in a "
-            "database: expected http(s)://server or sqlite:////absolute/path.db, or unset it to use "
-            "runs/mlflow.db"
-        )
-    raise UserError(
-        f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected one that begins with {', '.join(STORES)}; "
-        "correct it, or unset it to use runs/mlflow.db"
-    )
-
-
-def open_client() -> "MlflowClient":
-    """Give a client of the tracking store and registry, with MLflow's noise turned off."""
     _quiet()
     import mlflow
 
     uri = tracking_uri()
-    if folder := _database_folder(uri):
+    database = database_of(uri)
+    folder = database.parent if database else None
+    if database and existing and not database.is_file():
+        raise UserError(
+            f"MLflow's database {database} does not exist; expected that of the run or model: go to the "
+            "folder where it was made, or set MLFLOW_TRACKING_URI"
+        )
+    if folder:
         folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -156,8 +140,8 @@ def experiment_id(client: "MlflowClient", name: str | None = None) -> str:
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "tinyunet"
     found = client.get_experiment_by_name(name)
     if found is None:
-        folder = _database_folder(tracking_uri())
-        location = (folder / "mlartifacts" / name).as_uri() if folder else None
+        database = database_of(tracking_uri())
+        location = (database.parent / "mlartifacts" / name).as_uri() if database else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows charts, not traces
         return str(client.create_experiment(name, artifact_location=location, tags=kind))
     if found.lifecycle_stage != "active":
@@ -220,14 +204,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _database_folder(uri: str) -> Path | None:
-    """Give the folder of a SQLite database; None for a server."""
-    parts = urlsplit(uri)
-    if not parts.scheme.startswith("sqlite") or not parts.path.strip("/"):
-        return None
-    return Path(unquote(parts.path[1:])).absolute().parent
 
 
 def _reason(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.mlflow_client import explained, open_client, tracking_uri
+from tinyunet.runtime.mlflow_client import explained, open_client
+from tinyunet.runtime.mlflow_uri import tracking_uri
 from tinyunet.runtime.transfer import cache_folder
 from tinyunet.schema import read_json
 
@@ -105,7 +106,7 @@ def download_model(uri: str) -> Path:
         UserError: if there is no such model.
     """
     with explained(impatient=True):
-        client = open_client()
+        client = open_client(existing=True)
         model_id = _model_id(client, uri)
     folder = cache_folder() / "models" / model_id
     if not folder.is_dir():
@@ -126,7 +127,7 @@ def download_training(uri: str) -> Path:
         UserError: if there is no such model, or its run does not keep the folder of its weights.
     """
     with explained(impatient=True):
-        client = open_client()
+        client = open_client(existing=True)
         run_id, digest = _training(client, uri)
         place = training_place(digest)
         names = {Path(file.path).name for file in client.list_artifacts(run_id, place)}

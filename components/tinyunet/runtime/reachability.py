@@ -30,7 +30,7 @@ class Check:
 
 def tracking() -> Check:
     """Ask the MLflow server for its version; a local database needs no asking."""
-    from tinyunet.runtime.mlflow_client import tracking_uri
+    from tinyunet.runtime.mlflow_uri import tracking_uri
 
     try:
         uri = tracking_uri()

@@ -43,7 +43,8 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
         name: Registered model; default tinyunet-dagm-class<N>.
 
     Returns:
-        name, version, champion (whether it is that now), reason, run_id and uri.
+        name, version, champion (whether it is that now), reason, run_id, uri, and evaluation: the folder of
+        the run's artifacts that has the report.
 
     Raises:
         UserError: if the folders do not fit each other or MLflow cannot be reached.
@@ -59,8 +60,10 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
         run_id = _training_run(client, summary, sha256)
     with explained():
         _log_files(client, run_id, model, TRAINING_FILES, training_place(summary[WEIGHTS]))
-        _log_evaluation(client, run_id, evaluation, metrics)
         key = _model_key(sha256, metrics)
+        place = f"evaluation/{key}"
+        _log_files(client, run_id, evaluation, EVALUATION_FILES, place)
+        _log_scores(client, run_id, metrics)
         version = _find_version(client, name, key)
         version = version or _make_version(client, run_id, name, key, model=model, evaluation=evaluation)
         client.set_model_version_tag(name, version, WEIGHTS, summary[WEIGHTS])  # older versions have none
@@ -72,6 +75,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
         "reason": reason,
         "run_id": run_id,
         "uri": f"models:/{name}/{version}",
+        "evaluation": place,
     }
 
 
@@ -96,15 +100,11 @@ def _training_run(client: "MlflowClient", summary: dict[str, Any], sha256: str) 
     return run_id
 
 
-def _log_evaluation(client: "MlflowClient", run_id: str, evaluation: Path, metrics: dict[str, Any]) -> None:
-    """Keep an evaluation; one on other test images than the run's scores are of has a folder of its own."""
+def _log_scores(client: "MlflowClient", run_id: str, metrics: dict[str, Any]) -> None:
+    """Give the run its scores; those on other test images than the run's are the version's alone."""
     digest, data = metrics["data"]["test_digest"], client.get_run(run_id).data
-    place = "evaluation"
-    if data.tags.get("test_digest") != digest and any(name.startswith("test_") for name in data.metrics):
-        place = f"evaluation-{digest[:12]}"
-    else:
+    if data.tags.get("test_digest") == digest or not any(name.startswith("test_") for name in data.metrics):
         log_facts(client, run_id, metrics=_scores(metrics), tags={"test_digest": digest})
-    _log_files(client, run_id, evaluation, EVALUATION_FILES, place)
 
 
 def _log_files(client: "MlflowClient", run_id: str, folder: Path, names: Sequence[str], place: str) -> None:

@@ -5,7 +5,6 @@ logs, the pid files and `env`, a file to source with the addresses and random cr
 Ports: TINYUNET_MLFLOW_PORT (5000), TINYUNET_MINIO_PORT (9000). Everything listens on 127.0.0.1 only.
 """
 
-import argparse
 import os
 import secrets
 import shutil
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tinyunet.cli_options import Parser
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.processes import HOST, Service, ensure, free_port, running, terminate
@@ -183,7 +183,7 @@ def _applied(env: Mapping[str, str]) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line of this module; give its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tinyunet.runtime.services", description=__doc__)
+    parser = Parser(prog="python -m tinyunet.runtime.services", description=__doc__)
     parser.add_argument("verb", choices=("start", "stop", "status"))
     verb = parser.parse_args(arguments).verb
     try:

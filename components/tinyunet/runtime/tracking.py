@@ -25,8 +25,8 @@ from tinyunet.runtime.mlflow_client import (
     log_facts,
     open_client,
     read_run,
-    tracking_uri,
 )
+from tinyunet.runtime.mlflow_uri import tracking_uri
 from tinyunet.runtime.model_store import download_model, download_training
 from tinyunet.runtime.registry import register
 from tinyunet.runtime.transfer import redact
