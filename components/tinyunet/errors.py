@@ -1,5 +1,9 @@
-"""The one exception that a user may see."""
+"""What a user may see, and what may pass."""
 
 
 class UserError(Exception):
     """Bad input or environment: shown as one line (value, expectation, remedy), exit code 2."""
+
+
+class Unreachable(UserError):  # noqa: N818  a state of the world
+    """A server that does not answer now; it may a moment later."""

@@ -3,10 +3,9 @@
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ import pytest
 from mlflow.entities import Run
 
 from tests.conftest import Registered
+from tests.services.gate import Gate
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
@@ -245,65 +245,6 @@ def test_without_a_server_runs_are_kept_in_the_working_folder(
     assert tracker.reference() == {"tracking_uri": f"sqlite:///{tmp_path}/runs/mlflow.db", "run_id": run_id}
     assert [p.name for p in tmp_path.iterdir()] == ["runs"]
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"mlflow.db", "mlflow.lock"}
-
-
-class Gate:
-    """A TCP relay to the MLflow server that can be shut."""
-
-    def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._target = (parts.hostname, parts.port)
-        self._open = True
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
-        self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def shut(self) -> None:
-        self._open = False
-        for each in self._sockets:
-            hang_up(each)
-
-    def reopen(self) -> None:
-        self._open = True
-
-    def close(self) -> None:
-        self.shut()
-        hang_up(self._server)
-        self._server.close()
-        for thread in self._threads:
-            thread.join()
-        for each in self._sockets:
-            each.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            self._sockets.append(client)
-            if not self._open:
-                hang_up(client)
-                continue
-            server = socket.create_connection(self._target)
-            self._sockets.append(server)
-            for pair in ((client, server), (server, client)):
-                self._threads.append(threading.Thread(target=relay, args=pair))
-                self._threads[-1].start()
-
-
-def hang_up(one: socket.socket) -> None:
-    with suppress(OSError):  # the other side may have done so
-        one.shutdown(socket.SHUT_RDWR)
-
-
-def relay(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):  # the gate was shut
-        while data := source.recv(65536):
-            sink.sendall(data)
-    hang_up(sink)
 
 
 def test_a_server_that_goes_away_costs_one_warning_and_nothing_when_it_returns(

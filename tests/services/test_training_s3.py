@@ -1,13 +1,16 @@
 """Training with everything on a real MinIO: records in, checkpoints and model out, killed and resumed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
+from tests.services.gate import Gate
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
@@ -70,6 +73,28 @@ def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
     }
     assert storage.list_objects(f"{out}.checkpoints") == [], "the model replaces its checkpoints"
     assert list(scratch.glob("*records*")) == [], "what was fetched goes with the training"
+
+
+def test_a_store_that_goes_away_costs_checkpoints_but_not_the_training(
+    remote_records: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, out = Gate(os.environ["S3_ENDPOINT_URL"]), f"{prefix}/model"
+    process = subprocess.Popen(
+        command(remote_records, out),
+        env={**os.environ, "S3_ENDPOINT_URL": gate.url},
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(f"{out}.checkpoints/step-00000003.npz", process)
+    gate.shut()
+    assert process.stdout
+    said = list(takewhile(lambda line: "trying again for 3600 s" not in line, process.stdout))
+    assert any("warning: no checkpoint of step " in line for line in said), said
+    gate.reopen()
+    rest, _ = process.communicate(timeout=120)
+    gate.close()
+    assert process.returncode == 0, rest
+    assert digest(out)
+    assert storage.list_objects(f"{out}.checkpoints") == []
 
 
 def test_only_the_splits_of_a_training_are_fetched(

@@ -8,6 +8,7 @@ import yaml
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, build, example, job_name
+from tinyunet.runtime.mpijob_pods import born, happened
 from tinyunet.runtime.mpijob_status import Obstacle, Outcome, Snapshot, obstacle, outcome
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "mpijob.yaml"
@@ -251,3 +252,26 @@ class TestObstacle:
         seen = Snapshot(job(("Created", "x")), [pod("worker", "Failed", containerStatuses=ended(255))])
         found = obstacle(seen)
         assert found == Obstacle(text="job-worker failed before training began (exit code 255)", final=True)
+
+    def test_a_warning_counts_until_there_is_progress_and_only_of_this_pod(self) -> None:
+        def event(kind: str, message: str, uid: str = "1") -> dict[str, Any]:
+            return {"type": kind, "message": message, "involvedObject": {"name": "job-worker", "uid": uid}}
+
+        def found(*events: dict[str, Any]) -> Obstacle | None:
+            return obstacle(Snapshot(job(("Created", "x")), [pod("worker", "Pending"), launcher], events))
+
+        launcher = pod("launcher", "Pending") | {"metadata": {"name": "job-launcher", "uid": "2"}}
+        unmounted = event("Warning", "no such volume")
+        assert found(unmounted) == Obstacle(text="job-worker cannot start: no such volume")
+        assert found(unmounted, event("Normal", "Pulling image")) is None
+        assert found(event("Normal", "Pulling image"), event("Warning", "not ready", uid="0")) is None
+
+
+class TestTimes:
+    def test_an_event_is_as_old_as_the_last_that_it_stands_for(self) -> None:
+        made = {"metadata": {"creationTimestamp": "2026-01-01T00:00:01Z"}}
+        micro = {"eventTime": "2026-01-01T00:00:02.999999Z"}
+        last = {"lastTimestamp": "2026-01-01T00:00:03Z"}
+        assert happened(made) == born(made) == "2026-01-01T00:00:01"
+        assert happened(made | micro | {"lastTimestamp": None}) == "2026-01-01T00:00:02"
+        assert happened(made | micro | last) == "2026-01-01T00:00:03"

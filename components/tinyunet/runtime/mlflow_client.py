@@ -140,16 +140,28 @@ def experiment_id(client: "MlflowClient", name: str | None = None) -> str:
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "tinyunet"
     found = client.get_experiment_by_name(name)
     if found is None:
-        database = database_of(tracking_uri())
-        location = (database.parent / "mlartifacts" / name).as_uri() if database else None
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows charts, not traces
-        return str(client.create_experiment(name, artifact_location=location, tags=kind))
+        _create_experiment(client, name)
+        found = client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         raise UserError(
             f"the MLflow experiment {name!r} is deleted; restore it "
             f"(mlflow experiments restore -x {found.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to another"
         )
     return str(found.experiment_id)
+
+
+def _create_experiment(client: "MlflowClient", name: str) -> None:
+    """Make an experiment, unless another process has done so meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    database = database_of(tracking_uri())
+    location = (database.parent / "mlartifacts" / name).as_uri() if database else None
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows charts, not traces
+    try:
+        client.create_experiment(name, artifact_location=location, tags=kind)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | None:

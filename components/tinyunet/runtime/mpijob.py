@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob_client import Cluster, Json, Unreachable
+from tinyunet.errors import Unreachable, UserError
+from tinyunet.runtime.mpijob_client import Cluster, Json
 from tinyunet.runtime.mpijob_pods import condition
 from tinyunet.runtime.mpijob_spec import DIGEST_ANNOTATION, MPIJobSpec, WorkerPods, build, job_name
 from tinyunet.runtime.mpijob_status import JobFailed, Outcome
-from tinyunet.runtime.mpijob_watch import Watcher, gone, patiently
+from tinyunet.runtime.mpijob_watch import Watcher, gone
+from tinyunet.runtime.patience import patiently
 
 __all__ = [
     "JobFailed",
@@ -122,7 +123,7 @@ def _follow_or_delete(cluster: Cluster, name: str, watcher: Watcher) -> Outcome:
     except (JobFailed, Unreachable):
         raise
     except BaseException:  # SIGTERM, Ctrl-C, or a job that cannot start: nothing stays behind
-        with suppress(Unreachable, UserError):
+        with suppress(UserError):
             cluster.delete(name, seconds=1)
         raise
 

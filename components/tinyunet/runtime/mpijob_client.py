@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyunet.errors import UserError
+from tinyunet.errors import Unreachable, UserError
+from tinyunet.runtime.mpijob_pods import happened
 
 Json = dict[str, Any]
 
@@ -18,10 +19,6 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _TIMEOUT = (5, 30)  # seconds to connect, seconds between two bytes
 _CONFLICT, _GONE_OR_ABSENT = 409, 404
 _INSTALL = "https://github.com/kubeflow/mpi-operator, v0.8.2"
-
-
-class Unreachable(Exception):  # noqa: N818  a state of the world
-    """The API server did not answer, or not sensibly, this time."""
 
 
 class Cluster:
@@ -101,12 +98,12 @@ class Cluster:
         """List events about the job and what it made, oldest first; empty where reading them is forbidden."""
         try:
             found = self._items(self._core.list_namespaced_event, self.namespace)
+        except Unreachable:
+            raise
         except UserError:
             return []
         mine = [one for one in found if _belongs(str(one["involvedObject"].get("name", "")), name)]
-        return sorted(
-            mine, key=lambda one: str(one.get("lastTimestamp") or one["metadata"].get("creationTimestamp"))
-        )
+        return sorted(mine, key=happened)
 
     def wait(self, name: str, version: str, *, seconds: int) -> None:
         """Return when the MPIJob changes after `version`, the time is over, or the watch breaks."""

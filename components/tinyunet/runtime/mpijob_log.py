@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob_client import Cluster, Unreachable
+from tinyunet.runtime.mpijob_client import Cluster
 
 
 class LogFollower:
@@ -43,7 +43,7 @@ class LogFollower:
             last_round = self._ended.is_set()
             try:
                 self._read(pod)
-            except (Unreachable, UserError):  # no log yet, or a broken connection
+            except UserError:  # no log yet, or a broken connection
                 last_round = last_round and self._ended.wait(1)
             if last_round or pod != self._pod:
                 return

@@ -58,9 +58,20 @@ def taken_away(pod: Json) -> bool:
     return disrupted or pod["status"].get("reason") in _LOST_REASONS
 
 
-def is_about(event: Json, name: str) -> bool:
-    """Whether an event is about the object of that name."""
-    return bool((event.get("involvedObject") or {}).get("name") == name)
+def is_about(event: Json, pod: Json) -> bool:
+    """Whether an event is about this pod, not one before it that had its name."""
+    return bool(event["involvedObject"].get("uid") == pod["metadata"].get("uid"))
+
+
+def happened(event: Json) -> str:
+    """Give the time of an event, the last one of those that it stands for; to the second, sortable."""
+    times = (event.get("lastTimestamp"), event.get("eventTime"), event["metadata"].get("creationTimestamp"))
+    return str(next(filter(None, times), ""))[:19]
+
+
+def born(job: Json) -> str:
+    """Give the time of creation, as `happened` does."""
+    return str(job["metadata"].get("creationTimestamp", ""))[:19]
 
 
 def terminated(pod: Json) -> Json:

@@ -182,8 +182,9 @@ def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
         if reason in _STARTS_NOT:
             text = f"{name_of(pod)} cannot start ({reason}): {message(waiting) or one.get('image')}"
             return Obstacle(text=text, final=reason in _NEVER_STARTS)
-    warned = [event for event in events if is_about(event, name_of(pod)) and event.get("type") == "Warning"]
-    return Obstacle(text=f"{name_of(pod)} cannot start: {message(warned[-1])}") if warned else None
+    *_, last = ({}, *(event for event in events if is_about(event, pod)))
+    warned = last.get("type") == "Warning"  # and no progress since
+    return Obstacle(text=f"{name_of(pod)} cannot start: {message(last)}") if warned else None
 
 
 def _refused_pods(seen: Snapshot) -> Obstacle | None:

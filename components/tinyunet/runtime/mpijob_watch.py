@@ -5,12 +5,12 @@ So a dropped connection, an expired watch (410 Gone) or a restarted API server c
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob_client import Cluster, Unreachable
+from tinyunet.runtime.mpijob_client import Cluster
 from tinyunet.runtime.mpijob_log import LogFollower
-from tinyunet.runtime.mpijob_pods import evicted, launcher_pod, workers
+from tinyunet.runtime.mpijob_pods import born, evicted, happened, launcher_pod, workers
 from tinyunet.runtime.mpijob_status import (
     JobFailed,
     Obstacle,
@@ -19,12 +19,9 @@ from tinyunet.runtime.mpijob_status import (
     obstacle,
     outcome,
 )
+from tinyunet.runtime.patience import RETRY_S, patiently
 
-_PATIENCE = 300.0  # seconds without an API server before giving up
 _GLANCE = 5  # seconds between two looks while nothing happens
-_RETRY = 1.0
-
-T = TypeVar("T")
 
 
 class Watcher:
@@ -67,7 +64,8 @@ class Watcher:
         if job is None or job["metadata"].get("deletionTimestamp"):
             self.log.finish(1)
             raise JobFailed("it was deleted while it ran; start it again to resume from the last checkpoint")
-        return Snapshot(job, self._cluster.pods(self._name), self._cluster.events(self._name))
+        events = [one for one in self._cluster.events(self._name) if happened(one) >= born(job)]
+        return Snapshot(job, self._cluster.pods(self._name), events)
 
     def _note(self, seen: Snapshot) -> None:
         self._attach(seen)
@@ -99,27 +97,6 @@ class Watcher:
             raise UserError(f"MPIJob {self._name} did not start within {limit}: {problem.text}")
 
 
-def patiently(call: Callable[[], T], *, forgiving: bool = False, seconds: float = _PATIENCE) -> T:
-    """Call again while the API server is away.
-
-    Args:
-        call: What to do.
-        forgiving: Take a refusal for an outage too: a starting API server does not yet know its roles.
-        seconds: Longest outage.
-
-    Raises:
-        Unreachable: after that.
-    """
-    start, passing = time.monotonic(), (Unreachable, UserError) if forgiving else (Unreachable,)
-    while True:
-        try:
-            return call()
-        except passing as error:
-            if time.monotonic() - start > seconds:
-                raise Unreachable(f"no answer from the API server for {seconds:.0f} s: {error}") from error
-            time.sleep(_RETRY)
-
-
 def gone(cluster: Cluster, name: str) -> None:
     """Delete the job and wait until it and its pods are gone."""
 
@@ -129,4 +106,4 @@ def gone(cluster: Cluster, name: str) -> None:
 
     while patiently(left):
         patiently(lambda: cluster.delete(name))
-        time.sleep(_RETRY / 2)
+        time.sleep(RETRY_S / 2)

@@ -16,7 +16,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from tinyunet.errors import UserError
+from tinyunet.errors import Unreachable, UserError
 from tinyunet.runtime.download import download
 from tinyunet.runtime.transfer import Transfer, parallel, redact, require_space, safe_target, split_uri, whole
 
@@ -219,14 +219,13 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
     """Write an object to a file; a connection that breaks half-way is tried twice more."""
-    for attempt in range(RETRIES + 1):
+    for left in reversed(range(RETRIES + 1)):
         try:
             client.fget_object(bucket, key, str(path))
-        except urllib3.exceptions.HTTPError:
-            if attempt == RETRIES:
-                raise
-        else:
             return
+        except urllib3.exceptions.HTTPError:
+            if not left:
+                raise
 
 
 @contextmanager
@@ -235,7 +234,8 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-        raise UserError(redact(f"{uri} at {os.environ.get('S3_ENDPOINT_URL')}: {_reason(error)}")) from error
+        kind = Unreachable if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError) else UserError
+        raise kind(redact(f"{uri} at {os.environ.get('S3_ENDPOINT_URL')}: {_reason(error)}")) from error
 
 
 def _reason(error: Exception) -> str:

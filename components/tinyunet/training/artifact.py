@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tinyunet.config import TrainConfig
 from tinyunet.data.output import writing
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
+from tinyunet.runtime.patience import patiently
 from tinyunet.runtime.transfer import whole
 from tinyunet.schema import read_json
 from tinyunet.training.provenance import provenance
@@ -21,6 +23,7 @@ from tinyunet.training.provenance import provenance
 if TYPE_CHECKING:
     import keras
 
+PATIENCE_S = 3600.0
 COLUMNS = (
     "step", "loss", "bce", "dice_loss", "l2", "learning_rate", "gradient_norm", "images_per_s",
     "validation_loss", "validation_dice", "validation_ap",
@@ -89,12 +92,16 @@ def describe(
 
 
 def write(out: str, model: "keras.Model", summary: dict[str, Any], history: list[dict[str, float]]) -> None:
-    """Write the model folder locally or under an s3:// prefix; model.json comes last and marks it whole."""
+    """Write the model folder locally or under an s3:// prefix; model.json comes last and marks it whole.
+
+    A store that is away is waited for, an hour at most: here a whole training is at stake.
+    """
     if storage.is_remote(out):
         with tempfile.TemporaryDirectory() as folder:
             _fill(Path(folder), model, summary, history)
             for name in ("model.keras", "history.csv", "model.json"):
-                storage.push(Path(folder) / name, f"{out.rstrip('/')}/{name}")
+                push = partial(storage.push, Path(folder) / name, f"{out.rstrip('/')}/{name}")
+                patiently(push, server="the object store", seconds=PATIENCE_S)
         return
     target = Path(out)
     with writing(target), whole(target) as part:

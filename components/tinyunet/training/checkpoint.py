@@ -21,7 +21,8 @@ import keras
 import numpy as np
 
 from tinyunet.data.output import writing
-from tinyunet.errors import UserError
+from tinyunet.data.progress import say
+from tinyunet.errors import Unreachable, UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.transfer import whole
 
@@ -60,8 +61,24 @@ class Checkpoints:
         self._location = location.rstrip("/")
         self._variables = [*model.variables, *optimizer.variables]
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint atomically, then drop all but the newest two."""
+    def save(self, checkpoint: Checkpoint, *, must: bool = True) -> None:
+        """Write a checkpoint atomically, then drop all but the newest two.
+
+        Args:
+            checkpoint: What to keep beside the variables.
+            must: Raise if the store does not answer; else that is a warning, and the next one may succeed.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        try:
+            self._save(checkpoint)
+        except Unreachable as error:
+            if must:
+                raise
+            say(f"tinyunet: warning: no checkpoint of step {checkpoint.step}: {error}")
+
+    def _save(self, checkpoint: Checkpoint) -> None:
         arrays: dict[str, Any] = {f"v{i:04d}": v.numpy() for i, v in enumerate(self._variables)}
         buffer = io.BytesIO()
         np.savez(buffer, meta=np.array(json.dumps(asdict(checkpoint))), **arrays)

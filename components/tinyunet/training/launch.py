@@ -175,8 +175,11 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
         f"a divisor of the world size {job.ranks}",
     )
     tracking_uri()  # what the ranks will need is missed here, in seconds
-    if storage.is_remote(job.records):
-        storage.exists(f"{job.records}/manifest.json")
+    if storage.is_remote(job.records) and not storage.exists(f"{job.records}/manifest.json"):
+        raise UserError(
+            f"S3_ENDPOINT_URL is {os.environ['S3_ENDPOINT_URL']}, which has no {job.records}/manifest.json; "
+            "expected the object store of the pipeline root (make connect NAMESPACE=… STORE=…)"
+        )
     run_mpijob(
         MPIJobSpec(
             name=job_name(job.run_key),

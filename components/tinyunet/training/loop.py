@@ -177,7 +177,7 @@ class _Run:
                 if look:
                     self._validate(step)
                 if keep:
-                    self._save(step)
+                    self._save(step, must=ending and not last)
                 if ending and not last:
                     raise Stopped(step, stop.number or signal.SIGTERM)
 
@@ -207,9 +207,10 @@ class _Run:
         self.history[-1].update(row)
         self.tracker.log_history([{"step": step, **row}])
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, *, must: bool) -> None:
         if self.world.is_chief:
-            self.checkpoints.save(Checkpoint(step, self.history, self.job.identity(), self.run_key))
+            state = Checkpoint(step, self.history, self.job.identity(), self.run_key)
+            self.checkpoints.save(state, must=must)
 
     def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
         take_averages(self.model, self.optimizer)
