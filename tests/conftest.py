@@ -63,7 +63,8 @@ def model(records: Path) -> Path:
     """A model folder as `train` leaves it, after 12 steps: it has learned little."""
     from tinyunet.runtime.distributed import World
     from tinyunet.runtime.tracking import NullTracker
-    from tinyunet.training.loop import Job, train
+    from tinyunet.training.job import Job
+    from tinyunet.training.loop import train
 
     out = records.with_name("model")
     config = TrainConfig(image_size=SIZE, steps=12, global_batch=8, precision="float32", validate_every=6)
@@ -99,7 +100,8 @@ def registered(
     from tinyunet.evaluation.evaluate import evaluate
     from tinyunet.runtime.distributed import World
     from tinyunet.runtime.tracking import Tracker, register
-    from tinyunet.training.loop import Job, train
+    from tinyunet.training.job import Job
+    from tinyunet.training.loop import train
 
     folder = tmp_path_factory.mktemp("registered")
     model, judged = folder / "model", folder / "evaluation"

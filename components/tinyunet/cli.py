@@ -9,7 +9,7 @@ from tinyunet import __version__
 from tinyunet import cli_models as models
 from tinyunet.bench.config import GROUPS, BenchConfig
 from tinyunet.cli_options import Parser, command, out, pairs, settings
-from tinyunet.config import PRESETS, DataConfig, TrainConfig, preset
+from tinyunet.config import PRESETS, DataConfig, TrainConfig, recipe
 from tinyunet.runtime.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -89,12 +89,13 @@ def _train(commands: "Commands") -> None:
 
 def _run_train(a: Namespace) -> int:
     from tinyunet.runtime.distributed import launched_size
-    from tinyunet.training.launch import Launch, default_run_key, launch_local
+    from tinyunet.training.launch import Launch, check_shares, default_run_key, launch_local
     from tinyunet.training.local_ranks import TrainingFailed
 
     shorts = {k: getattr(a, k) for k in SHORTS if getattr(a, k) is not None}
     deterministic = {"deterministic": True} if a.deterministic else {}
-    config = preset(a.preset).replace(shorts | deterministic | pairs(a.set))
+    config = recipe(a.preset, shorts | deterministic | pairs(a.set))
+    check_shares(config, a.ranks)
     launch = Launch(
         records=a.records,
         out=a.out,

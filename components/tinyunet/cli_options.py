@@ -39,7 +39,7 @@ def out(p: ArgumentParser, text: str) -> None:
 
 def settings(p: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
     """Add `--set KEY=VALUE` for the keys of a configuration."""
-    keys = ", ".join(f.name for f in fields(config))
+    keys = ", ".join(f.name for f in fields(config) if f.name != "preset")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"change one of: {keys}")
 
 

@@ -93,7 +93,7 @@ class TrainConfig(Config):
         validate_every: Steps between passes over the validation split; 0 is only at the end.
     """
 
-    preset: str = "fast"
+    preset: Literal["fast", "thorough", "nvidia"] = "fast"
     image_size: int = 512
     steps: int = 250
     global_batch: int = 16
@@ -201,6 +201,20 @@ def preset(name: str) -> TrainConfig:
     if name not in PRESETS:
         raise UserError(f"unknown preset {name!r}; expected one of: {', '.join(sorted(PRESETS))}")
     return PRESETS[name]
+
+
+def recipe(name: str, changes: Mapping[str, Any]) -> TrainConfig:
+    """Give a preset with some values changed.
+
+    Raises:
+        UserError: if there is none of that name, or for a key or value that is none, such as another preset.
+    """
+    if "preset" in changes:
+        raise UserError(
+            f"preset={changes['preset']} is no change to a preset; give it as --preset, PRESET=…, or in a "
+            "pipeline as the parameter preset"
+        )
+    return preset(name).replace(changes)
 
 
 def completed(recorded: Mapping[str, Any]) -> dict[str, Any]:

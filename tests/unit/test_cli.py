@@ -72,6 +72,13 @@ def file_at_out(bench: Bench) -> list[str]:
     return ["train", str(bench.records), "--out", str(target)]
 
 
+def foreign_model(bench: Bench) -> list[str]:
+    target = bench.folder / "taken"
+    target.mkdir()
+    (target / "model.json").write_text('{"model": "resnet50"}')
+    return ["train", str(bench.records), "--out", str(target)]
+
+
 def photo(pixels: np.ndarray) -> Prepare:
     def prepare(bench: Bench) -> list[str]:
         write(bench.folder / "photo.PNG", pixels)
@@ -117,6 +124,12 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "odd image size": (lambda b: b.train("--image-size", "100"), "multiple of 16"),
     "unknown precision": (lambda b: b.train("--precision", "fp8"), "fp8"),
     "unknown preset": (lambda b: b.train("--preset", "slow"), "slow"),
+    "preset as an option": (lambda b: b.train("--set", "preset=nvidia"), "give it as --preset"),
+    "images smaller than the model": (
+        lambda b: b.train("--image-size", "128", records="synthetic://?train=24&test=8&size=64"),
+        "128",
+    ),
+    "no ranks": (lambda b: b.train("--ranks", "0"), "world size is 0"),
     "ranks that do not divide": (lambda b: b.train("--ranks", "3"), "divisor"),
     "records that are none": (lambda b: b.train(records=b.folder / "nowhere"), "nowhere"),
     "unreachable MLflow": (
@@ -124,6 +137,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
         "MLFLOW_TRACKING_URI is http://127.0.0.1:9",
     ),
     "output of somebody else": (file_at_out, "holds no model"),
+    "model of another project": (foreign_model, "holds no whole model"),
     "model that is none": (
         lambda b: ["evaluate", str(b.raw), str(b.records), "--out", str(b.out)],
         "model.keras",

@@ -11,7 +11,8 @@ from tinyunet.config import TrainConfig
 from tinyunet.errors import UserError
 from tinyunet.runtime.distributed import World
 from tinyunet.runtime.tracking import NullTracker
-from tinyunet.training.loop import Job, train
+from tinyunet.training.job import Job
+from tinyunet.training.loop import train
 
 # As in the fixture `model`.
 SAME = {"image_size": 64, "steps": 12, "global_batch": 8, "precision": "float32", "validate_every": 6}
@@ -55,3 +56,23 @@ def test_an_emulated_precision_is_said(
     monkeypatch.setattr("tinyunet.runtime.distributed._cpu_has", lambda *_: False)
     again(records, tmp_path / "model", image_size=32, steps=1, precision="mixed_float16")
     assert "mixed_float16 (this CPU emulates it: slower than float32), " in capsys.readouterr().out
+
+
+def test_a_training_goes_on_in_the_precision_that_auto_was_at_its_start(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("no space")
+
+    def go_on() -> dict[str, Any]:
+        return again(records, tmp_path / "model", image_size=32, steps=2, precision="auto")
+
+    monkeypatch.setattr("tinyunet.training.loop.resolve_precision", lambda _: "mixed_bfloat16")
+    with monkeypatch.context() as broken:
+        broken.setattr("tinyunet.training.artifact.write", full)
+        with pytest.raises(UserError, match="no space"):
+            go_on()
+    monkeypatch.setattr("tinyunet.training.loop.resolve_precision", lambda _: "float32")
+    assert go_on()["precision"] == "mixed_bfloat16"
+    with pytest.raises(UserError, match=r"holds a training with precision='auto', expected 'float32'"):
+        again(records, tmp_path / "model", image_size=32, steps=2, precision="float32")

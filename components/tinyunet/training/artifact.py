@@ -37,7 +37,10 @@ def finished(out: str) -> dict[str, Any] | None:
         return json.loads(storage.read_bytes(place)) if storage.exists(place) else None
     path = Path(out) / "model.json"
     if path.is_file():
-        return read_json(path)
+        summary = read_json(path)
+        if "identity" in summary and path.with_name("model.keras").is_file():
+            return summary
+        raise UserError(f"{out} holds no whole model of tinyunet; choose another --out, or delete it")
     if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
         raise UserError(
             f"{out} exists and holds no model; expected a new or empty folder: choose another --out"

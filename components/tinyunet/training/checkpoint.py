@@ -40,12 +40,14 @@ class Checkpoint:
         history: One row per step.
         identity: Configuration and data that a resumption must share.
         run_key: Under which MLflow keeps the run, so that a resumption re-attaches to it.
+        precision: Dtype policy that `auto` was when the training began, perhaps on another machine.
     """
 
     step: int
     history: list[dict[str, float]]
     identity: dict[str, Any]
     run_key: str
+    precision: str = ""
 
 
 class Checkpoints:
@@ -83,7 +85,7 @@ class Checkpoints:
         buffer = io.BytesIO()
         np.savez(buffer, meta=np.array(json.dumps(asdict(checkpoint))), **arrays)
         _write(f"{self._location}/step-{checkpoint.step:08d}.npz", buffer.getvalue())
-        for name in self._names()[:-KEEP]:
+        for name in _names(self._location)[:-KEEP]:
             _remove(f"{self._location}/{name}")
 
     def restore(self, accept: Callable[[Checkpoint], None]) -> Checkpoint | None:
@@ -95,19 +97,12 @@ class Checkpoints:
         Raises:
             UserError: if the newest one is unreadable or not accepted.
         """
-        names = self._names()
-        if not names:
+        place = _newest(self._location)
+        if not place:
             return None
-        place = f"{self._location}/{names[-1]}"
-        try:
-            with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
-                meta = json.loads(str(archive["meta"]))
-                arrays = [archive[name] for name in sorted(archive.files) if name != "meta"]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{place} is not a usable checkpoint ({error}); delete it to resume earlier"
-            ) from error
-        found = Checkpoint(**meta)
+        with _opened(place) as archive:
+            found = _state(archive)
+            arrays = [archive[name] for name in sorted(archive.files) if name != "meta"]
         accept(found)
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
@@ -115,19 +110,20 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete every checkpoint here: the finished model replaces them."""
-        for name in self._names():
+        for name in _names(self._location):
             _remove(f"{self._location}/{name}")
         if not storage.is_remote(self._location) and Path(self._location).is_dir():
             with contextlib.suppress(OSError):  # somebody else's files are in it: not ours to delete
                 Path(self._location).rmdir()
 
-    def _names(self) -> list[str]:
-        if storage.is_remote(self._location):
-            names = [Path(key).name for key in storage.list_objects(self._location)]
-        else:
-            folder = Path(self._location)
-            names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        return sorted(name for name in names if _NAME.fullmatch(name))
+
+def kept_precision(location: str) -> str:
+    """Give the precision of the training whose checkpoints lie here; empty if there are none."""
+    place = _newest(location.rstrip("/"))
+    if not place:
+        return ""
+    with _opened(place) as archive:
+        return _state(archive).precision
 
 
 @contextlib.contextmanager
@@ -168,6 +164,35 @@ def _locked(path: Path) -> TextIO:
                 ) from error
             time.sleep(0.2)
         file.close()
+
+
+def _newest(location: str) -> str:
+    names = _names(location)
+    return f"{location}/{names[-1]}" if names else ""
+
+
+def _names(location: str) -> list[str]:
+    if storage.is_remote(location):
+        names = [Path(key).name for key in storage.list_objects(location)]
+    else:
+        folder = Path(location)
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+@contextlib.contextmanager
+def _opened(place: str) -> Iterator[Any]:
+    """Open a checkpoint; whatever is wrong with it is one line."""
+    try:
+        with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
+            yield archive
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        held = f"{place} is not a usable checkpoint ({error})"
+        raise UserError(f"{held}; delete it to resume earlier") from error
+
+
+def _state(archive: Any) -> Checkpoint:  # noqa: ANN401  NumPy's NpzFile
+    return Checkpoint(**json.loads(str(archive["meta"])))
 
 
 def _write(place: str, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """What a training reads: its TFRecords, brought to this host from anywhere, and their normalization."""
 
 import hashlib
-import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ SPLITS = ("train", "validation")  # what a training reads; the test split stays 
 
 
 def local_records(records: str, world: World, *, class_id: int, run_key: str) -> Path:
-    """Give a local folder of TFRecords; the first rank of each host prepares it for the others.
+    """Give a local folder of TFRecords; where it is a scratch folder, the first rank of the host fills it.
+
+    What an earlier training may have left there is not used: the images may be others now.
 
     Args:
         records: Folder or s3:// prefix written by `tinyunet convert`, or a source of images
             (synthetic://, .zip, https://, s3:// …), which is ingested and converted first.
         world: The ranks.
         class_id: DAGM2007 class, used for a source of images only.
-        run_key: Names the host's scratch folder, so that a restarted rank finds it again.
+        run_key: Names the scratch folder, so that all ranks of the host find it.
 
     Raises:
         UserError: if there are neither records nor images.
@@ -36,9 +38,9 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
     folder = Path(records)
     if (folder / "manifest.json").is_file() and not (folder / "Train").is_dir():
         return folder
-    what = hashlib.sha256(f"{records} {class_id} {_remote_digest(records)}".encode()).hexdigest()[:8]
-    scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-{what}-records"
-    if world.local_rank == 0 and not (scratch / "manifest.json").is_file():
+    scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-records"
+    if world.local_rank == 0:
+        shutil.rmtree(scratch, ignore_errors=True)
         _prepare(records, scratch, class_id)
     world.barrier()
     if not (scratch / "manifest.json").is_file():
@@ -53,14 +55,6 @@ def normalization(config: TrainConfig, split: Split) -> tuple[float, float]:
     mean, deviation = statistics(split)
     deviation = max(deviation, 1.0)
     return 1.0 / deviation, -mean / deviation
-
-
-def _remote_digest(records: str) -> str:
-    """Give the digest of records on S3, so that changed ones are fetched again; empty otherwise."""
-    place = f"{records.rstrip('/')}/manifest.json"
-    if not (records.startswith("s3://") and storage.exists(place)):
-        return ""
-    return str(json.loads(storage.read_bytes(place)).get("digest", ""))
 
 
 def _prepare(records: str, scratch: Path, class_id: int) -> None:

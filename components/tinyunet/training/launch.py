@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyunet.config import TrainConfig
+from tinyunet.config import TrainConfig, recipe
 from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json, require
@@ -117,7 +117,7 @@ def launch(
 def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     """Give a preset with some values changed; zero steps and empty strings leave the preset's value."""
     kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
-    return find_preset(name).replace(kept)
+    return recipe(name, kept)
 
 
 def check_shares(config: TrainConfig, ranks: int) -> None:

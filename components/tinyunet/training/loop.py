@@ -2,24 +2,22 @@
 
 import signal
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tinyunet.config import TrainConfig, completed
 from tinyunet.data.dataset import Batch, batches, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.runtime.distributed import World, is_emulated, resolve_precision
+from tinyunet.runtime.distributed import is_emulated, resolve_precision
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.training import artifact
-from tinyunet.training.checkpoint import Checkpoint, Checkpoints, alone
+from tinyunet.training.checkpoint import Checkpoint, Checkpoints, alone, kept_precision
 from tinyunet.training.inputs import normalization
+from tinyunet.training.job import Job
 from tinyunet.training.optimizer import averaged_weights, build_optimizer, take_averages
 from tinyunet.training.progress import Meter
 from tinyunet.training.provenance import provenance
@@ -29,31 +27,6 @@ from tinyunet.training.stopping import Stopped, StopRequest
 FLUSH_EVERY = 10  # steps between two reads of the losses from the device, and two batches to MLflow
 
 Row = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one training is about: inputs, outputs and the ranks.
-
-    Attributes:
-        records: Folder of TFRecords, local to this rank.
-        out: Model folder to write, local or s3://.
-        checkpoints: Folder or s3:// prefix of the checkpoints.
-        config: The recipe.
-        world: The ranks.
-        run_key: Identity under which MLflow keeps the run; a resumed training re-attaches by it.
-    """
-
-    records: Path
-    out: str
-    checkpoints: str
-    config: TrainConfig
-    world: World
-    run_key: str
-
-    def identity(self) -> dict[str, Any]:
-        """Give what must be equal for a checkpoint or a finished model to be this run's."""
-        return self.config.fixed() | {"data": read_manifest(self.records)["digest"]}
 
 
 def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
@@ -77,7 +50,7 @@ def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
         finished = job.world.broadcast_object(artifact.finished(job.out) if job.world.is_chief else None)
         if not isinstance(finished, dict):
             return _Run(job, tracker).execute()
-        _refuse_other(job, finished["identity"], job.out)
+        job.refuse_other(finished["identity"], job.out)
         if job.world.is_chief:
             print(
                 f"{job.out} already holds this model ({finished['steps']} steps); nothing to do", flush=True
@@ -91,7 +64,7 @@ class _Run:
     def __init__(self, job: Job, tracker: Tracker | NullTracker) -> None:
         config = job.config
         self.job, self.tracker, self.world, self.config = job, tracker, job.world, config
-        self.precision = resolve_precision(config.precision)
+        self.precision = self.world.broadcast_object(self._precision())
         self.training = load_split(job.records, "train", config.image_size, verify=True)
         self.validation = load_split(job.records, "validation", config.image_size, verify=True)
         self.scale, self.offset = normalization(config, self.training)
@@ -134,6 +107,12 @@ class _Run:
         self.tracker.finish("FINISHED")
         return result
 
+    def _precision(self) -> str:
+        """Give rank 0's: where that is `auto`, the one that the training began with."""
+        precision = self.config.precision
+        kept = kept_precision(self.job.checkpoints) if self.world.is_chief and precision == "auto" else ""
+        return kept or resolve_precision(precision)
+
     def _restore(self) -> int:
         found = self.checkpoints.restore(self._accept) if self.world.is_chief else None
         found = self.world.broadcast_object(found)
@@ -144,7 +123,7 @@ class _Run:
         return found.step if found else 0
 
     def _accept(self, checkpoint: Checkpoint) -> None:
-        _refuse_other(self.job, checkpoint.identity, self.job.checkpoints)
+        self.job.refuse_other(checkpoint.identity, self.job.checkpoints)
 
     def _announce(self, start: int, manifest: dict[str, Any]) -> None:
         c, size = self.config, self.world.size
@@ -209,7 +188,7 @@ class _Run:
 
     def _save(self, step: int, *, must: bool) -> None:
         if self.world.is_chief:
-            state = Checkpoint(step, self.history, self.job.identity(), self.run_key)
+            state = Checkpoint(step, self.history, self.job.identity(), self.run_key, self.precision)
             self.checkpoints.save(state, must=must)
 
     def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -240,12 +219,3 @@ class _Run:
                 flush=True,
             )
         return summary
-
-
-def _refuse_other(job: Job, identity: dict[str, Any], place: str) -> None:
-    mine = job.identity()
-    identity = completed(identity)
-    for key in sorted(mine):
-        if identity.get(key) != mine[key]:
-            held = f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}"
-            raise UserError(f"{held}; choose another --out, or delete it")

@@ -14,21 +14,23 @@ from tinyunet.training.stopping import STOP_RANKS, Stopped
 def run_rank(launch: Launch) -> int:
     """Run this process's share of a training; give the exit code, equal on every rank."""
     from tinyunet.runtime.tracking import NullTracker, Tracker
-    from tinyunet.training.loop import Job, train
+    from tinyunet.training.job import Job
+    from tinyunet.training.loop import train
 
     signal.signal(STOP_RANKS, signal.default_int_handler)  # before the first step there is nothing to keep
     world = init(deterministic=launch.config.deterministic)
     check_shares(launch.config, world.size)
     records = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
     job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
+    code = 0
     try:
         train(job, Tracker() if world.is_chief else NullTracker())
     except Stopped as stopped:
         if world.is_chief:
             print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
-        world.shutdown()
-        return stopped.exit_code
-    world.shutdown()  # all ranks have come this far: none reads its records any more
-    if world.local_rank == 0 and records != Path(launch.records):  # not the user's: prepared for this run
-        shutil.rmtree(records, ignore_errors=True)
-    return 0
+        code = stopped.exit_code
+    finally:
+        if world.local_rank == 0 and records != Path(launch.records):  # made for this training
+            shutil.rmtree(records, ignore_errors=True)
+    world.shutdown()
+    return code
