@@ -256,6 +256,11 @@ def test_a_place_that_cannot_be_written_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_hidden_files_of_a_folder_are_no_images(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "._0001.PNG").write_bytes(b"\0\5\x16\7")  # what macOS keeps beside a file
+    assert predict(model, [inputs], tmp_path / "out")[0] == 3
+
+
 def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp_path: Path) -> None:
     (inputs / "more.png").mkdir()
     shutil.copy(inputs / "0001.PNG", inputs / "more.png")

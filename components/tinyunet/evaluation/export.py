@@ -178,7 +178,8 @@ def _files(inputs: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _pngs(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.is_dir())
+    files = (path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.is_dir())
+    return (path for path in files if not path.name.startswith("."))
 
 
 def _names(files: Iterable[Path]) -> dict[str, Path]:
