@@ -56,9 +56,10 @@ def _convert(commands: "Commands") -> None:
 
 def _run_convert(a: Namespace) -> None:
     import_tensorflow()
-    from tinyunet.data.tfrecord import convert
+    from tinyunet.data.tfrecord import convert, read_raw
 
-    manifest = convert(a.raw, a.out, DataConfig().replace(pairs(a.set)))
+    config = DataConfig(class_id=read_raw(a.raw)["class_id"]).replace(pairs(a.set))
+    manifest = convert(a.raw, a.out, config)
     for name, split in manifest["splits"].items():
         print(f"{name}: {split['images']} images, {split['defective']} defective")
     print(f"{a.out}: digest {manifest['digest'][:12]}")

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from tinyunet.__main__ import main
+from tinyunet.data.ingest import ingest
+from tinyunet.schema import read_json
 
 Prepare = Callable[["Bench"], list[str]]
 GONE = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -114,6 +116,10 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "unreachable https": (lambda b: b.ingest("https://127.0.0.1:9/DAGM.zip"), "127.0.0.1"),
     "unreachable S3": (lambda b: b.ingest("s3://bucket/dagm"), "S3_ENDPOINT_URL"),
     "convert of nothing": (lambda b: ["convert", str(b.folder), "--out", str(b.out)], "expected"),
+    "convert of another class": (
+        lambda b: ["convert", str(b.raw), "--out", str(b.out), "--set", "class_id=2"],
+        "holds class 1, but class_id is 2; give class_id=1",
+    ),
     "unknown data key": (
         lambda b: ["convert", str(b.raw), "--out", str(b.out), "--set", "shard=3"],
         "shard",
@@ -207,6 +213,14 @@ def test_what_the_command_line_cannot_read_is_one_line(command: list[str], words
     (line,) = result.stderr.splitlines()
     assert words in line
     assert line.endswith("--help")
+
+
+def test_convert_takes_the_class_from_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "records"
+    ingest("synthetic://?train=24&test=4&size=32", raw, class_id=2)
+    monkeypatch.setattr(sys, "argv", ["tinyunet", "convert", str(raw), "--out", str(out)])
+    assert main() == 0
+    assert read_json(out / "manifest.json")["class_id"] == 2
 
 
 def test_a_model_is_not_looked_for_in_a_database_that_is_not_there(

@@ -58,7 +58,12 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
         UserError: if `raw` is not an ingested dataset, is another class or has changed, if a stratum is too
             small to split, or if `out` holds something else.
     """
-    dataset = read_raw(raw, config.class_id)
+    dataset = read_raw(raw)
+    if dataset["class_id"] != config.class_id:
+        raise UserError(
+            f"{raw} holds class {dataset['class_id']}, but class_id is {config.class_id}; "
+            f"give class_id={dataset['class_id']}, or the folder of class {config.class_id}"
+        )
     hashes = {(f["split"], f["name"]): (f["image_sha256"], f["mask_sha256"]) for f in dataset["files"]}
     import tensorflow  # noqa: F401  takes seconds: here it does not count as progress
 
@@ -84,11 +89,11 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
     return manifest
 
 
-def read_raw(raw: Path, class_id: int) -> dict[str, Any]:
+def read_raw(raw: Path) -> dict[str, Any]:
     """Read the manifest of an ingested dataset.
 
     Raises:
-        UserError: if there is none, or if it is another class.
+        UserError: if there is none.
     """
     if not (raw / "manifest.json").is_file():
         raise UserError(f"{raw} holds no manifest.json; expected what `tinyunet ingest` makes")
@@ -96,10 +101,6 @@ def read_raw(raw: Path, class_id: int) -> dict[str, Any]:
     if "files" not in manifest or manifest.get("schema_version") != 1:
         raise UserError(
             f"{raw}/manifest.json is not of an ingested dataset of schema 1; run `tinyunet ingest` again"
-        )
-    if manifest["class_id"] != class_id:
-        raise UserError(
-            f"{raw} holds class {manifest['class_id']}, but class_id is {class_id}; make them agree"
         )
     return manifest
 
