@@ -46,7 +46,7 @@ def _add(path: Path, name: str, data: bytes = b"x", *, mode: int = 0o100644, fla
         path.write_bytes(content)
 
 
-def test_a_folder_a_zip_and_a_nested_zip_give_the_same_digest(
+def test_a_folder_a_zip_and_a_nested_zip_give_the_same_digest_and_stay_synthetic(
     raw: Path, class_zip: Path, tmp_path: Path
 ) -> None:
     outer = tmp_path / "DAGM2007.zip"
@@ -55,11 +55,12 @@ def test_a_folder_a_zip_and_a_nested_zip_give_the_same_digest(
     (tmp_path / "root").mkdir()
     for name in ("Train", "Test"):
         shutil.copytree(raw / name, tmp_path / "root" / "Class1" / name)
-    digests = {
-        ingest(str(source), tmp_path / f"out{n}", class_id=1)["digest"]
+    manifests = [
+        ingest(str(source), tmp_path / f"out{n}", class_id=1)
         for n, source in enumerate((raw, tmp_path / "root", class_zip, outer))
-    }
-    assert digests == {read_json(raw / "manifest.json")["digest"]}
+    ]
+    assert {manifest["digest"] for manifest in manifests} == {read_json(raw / "manifest.json")["digest"]}
+    assert all(manifest["synthetic"] for manifest in manifests)
 
 
 def test_the_manifest_describes_every_file(raw: Path) -> None:

@@ -261,7 +261,7 @@ def test_thumbs_db_and_other_strangers_are_ignored_and_listed(bad: Spoiled) -> N
 
 
 def test_a_good_dataset_counts_images_and_mask_pixels(raw: Path) -> None:
-    report = validate(raw, 1, synthetic=True)
+    report = validate(raw, 1)
     assert report.problems == report.warnings == ()
     assert report.counts() == {
         "train": {"images": 24, "defective": 8},
@@ -270,7 +270,20 @@ def test_a_good_dataset_counts_images_and_mask_pixels(raw: Path) -> None:
     first = next(c for c in report.checked if c.sample.mask_path)
     assert first.sample.mask_path
     assert first.mask_pixels == np.count_nonzero(np.asarray(Image.open(first.sample.mask_path)))
+    assert report.synthetic
     assert not report.complete
+
+
+def test_one_generated_image_among_others_makes_all_synthetic_and_its_pixels_alone_do_not(
+    bad: Spoiled,
+) -> None:
+    paths = sorted(bad.folder.rglob("*.PNG"))
+    first = bad.image(bad.clean).read_bytes()
+    for path in paths:
+        path.write_bytes(_png(read_grey(path.read_bytes())))
+    assert not validate(bad.folder, 1).synthetic
+    bad.image(bad.clean).write_bytes(first)
+    assert validate(bad.folder, 1).synthetic
 
 
 def _checked(class_id: int, train: tuple[int, int], test: tuple[int, int], size: int = 512) -> list[Checked]:
@@ -279,7 +292,7 @@ def _checked(class_id: int, train: tuple[int, int], test: tuple[int, int], size:
         for split, (images, defective) in (("train", train), ("test", test))
         for n in range(images)
     ]
-    return [Checked(sample, (size, size), "", None, str(n), 0, ()) for n, sample in enumerate(samples)]
+    return [Checked(sample, (size, size), "", None, str(n), 0, False, ()) for n, sample in enumerate(samples)]
 
 
 def test_the_official_counts_of_a_class_make_it_complete() -> None:

@@ -9,7 +9,7 @@ from tinyunet.data.dagm import CLASSES, read_class, summary
 from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.progress import say
 from tinyunet.data.report import render
-from tinyunet.data.sources import is_synthetic, public, stage
+from tinyunet.data.sources import public, stage
 from tinyunet.data.validate import Report, validate
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json, require
@@ -35,7 +35,7 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
     require(class_id in CLASSES, "class_id", class_id, "1 to 10")
     with part_folder(out) as part:
         stage(source, part, class_id)
-        report = validate(part, class_id, synthetic=is_synthetic(source))
+        report = validate(part, class_id)
         if report.problems:
             raise UserError(summary(public(source), report.problems))
         manifest = describe(report, source)
@@ -91,7 +91,7 @@ def describe(report: Report, source: str) -> dict[str, Any]:
         "class_id": report.class_id,
         "digest": content_digest(files),
         "complete": report.complete,
-        "synthetic": is_synthetic(source),
+        "synthetic": report.synthetic,
         "image_shape": list(report.shape),
         "splits": report.counts(),
         "files": files,

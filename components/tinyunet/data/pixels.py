@@ -13,6 +13,7 @@ from tinyunet.data.dagm import Problem, Sample
 from tinyunet.errors import UserError
 
 MAX_SIDE = 8192
+GENERATED = ("Software", "TinyUNet synthetic")  # the text in every PNG of a generated image
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -27,6 +28,7 @@ class Checked:
         mask_sha256: Of the mask file, None without one.
         pixels_sha256: Of the decoded image, to find copies.
         mask_pixels: Pixels of the mask that are 255.
+        synthetic: Whether the image file says that it was generated.
         problems: What is wrong with the two files.
     """
 
@@ -36,6 +38,7 @@ class Checked:
     mask_sha256: str | None
     pixels_sha256: str
     mask_pixels: int
+    synthetic: bool
     problems: tuple[Problem, ...]
 
 
@@ -51,7 +54,8 @@ def check_sample(sample: Sample, folder: Path) -> Checked:
     pixels = hashlib.sha256(b"" if image is None else image.tobytes()).hexdigest()
     shape = None if image is None else (image.shape[0], image.shape[1])
     sha256 = hashlib.sha256(data).hexdigest()
-    return Checked(sample, shape, sha256, mask_sha256, pixels, mask_pixels, tuple(problems))
+    synthetic = "\0".join(GENERATED).encode() in data
+    return Checked(sample, shape, sha256, mask_sha256, pixels, mask_pixels, synthetic, tuple(problems))
 
 
 def read_grey(data: bytes) -> NDArray[np.uint8]:

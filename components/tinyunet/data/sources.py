@@ -32,11 +32,6 @@ def stage(source: str, part: Path, class_id: int) -> None:
         raise UserError(f"{redact(source)} is a {scheme[1]} URL; expected {KINDS}")
 
 
-def is_synthetic(source: str) -> bool:
-    """Tell whether a source is the generator."""
-    return source.startswith("synthetic://")
-
-
 def public(source: str) -> str:
     """Give a source without what may be secret: user, password and query of a URL."""
     if not source.startswith(("http://", "https://", "s3://")):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.data.dagm import FOLDERS, Sample, format_labels
+from tinyunet.data.pixels import GENERATED
 from tinyunet.data.progress import parallel
 from tinyunet.data.textures import KINDS, Image, Kind
 from tinyunet.errors import UserError
@@ -114,9 +115,12 @@ def _plan(folder: Path, config: SyntheticConfig) -> list[Sample]:
 
 def _write(sample: Sample, class_id: int, config: SyntheticConfig) -> None:
     from PIL import Image as Picture
+    from PIL.PngImagePlugin import PngInfo
 
+    said = PngInfo()
+    said.add_text(*GENERATED)
     image, mask = make_image(class_id, config, int(sample.name), defective=sample.defective)
-    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1)
+    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1, pnginfo=said)
     if sample.mask_path:
         Picture.fromarray(mask).save(sample.mask_path, format="PNG", compress_level=6)
 

@@ -18,6 +18,7 @@ class Report:
     Attributes:
         class_id: 1 to 10.
         complete: Whether the official counts and size hold in both splits, with real images.
+        synthetic: Whether any of the images was generated.
         shape: (height, width) of the images, (0, 0) if there are none.
         checked: All samples, Train first, in order of name.
         problems: Everything that is wrong; empty for a good dataset.
@@ -27,6 +28,7 @@ class Report:
 
     class_id: int
     complete: bool
+    synthetic: bool
     shape: tuple[int, int]
     checked: tuple[Checked, ...]
     problems: tuple[Problem, ...]
@@ -57,16 +59,16 @@ class Report:
         }
 
 
-def validate(folder: Path, class_id: int, *, synthetic: bool = False) -> Report:
+def validate(folder: Path, class_id: int) -> Report:
     """Check a class folder: pairs, sizes, dtypes, mask values, counts, duplicates.
 
     Args:
         folder: Holds Train and Test.
         class_id: 1 to 10.
-        synthetic: Generated data never count as the official dataset.
 
     Returns:
-        The report; it has problems where the data are bad.
+        The report; it has problems where the data are bad. Generated data never count as
+        the official dataset.
     """
     samples: list[Sample] = []
     problems: list[Problem] = []
@@ -76,6 +78,7 @@ def validate(folder: Path, class_id: int, *, synthetic: bool = False) -> Report:
         problems += wrong
     checked = parallel(lambda sample: check_sample(sample, folder), samples, "checking")
     problems += [problem for item in checked for problem in item.problems]
+    synthetic = any(item.synthetic for item in checked)
     repeated, leaked = _duplicates(checked)
     problems += _shape_problems(checked) + leaked
     problems += count_problems(checked, class_id, official=not synthetic)
@@ -83,6 +86,7 @@ def validate(folder: Path, class_id: int, *, synthetic: bool = False) -> Report:
     return Report(
         class_id=class_id,
         complete=complete,
+        synthetic=synthetic,
         shape=_common_shape(checked),
         checked=tuple(checked),
         problems=tuple(problems),
