@@ -12,7 +12,7 @@ from tinyunet.schema import read_json
 
 @pytest.fixture
 def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
-    """A prefix that holds Class1, the archive Class1.zip, and a file of another class."""
+    """A prefix of Class1, Class1.zip (again in `zips`), and a file of another class."""
     for name in ("Train", "Test"):
         shutil.copytree(raw / name, tmp_path / "up" / "Class1" / name)
     (tmp_path / "up" / "Class2" / "Train").mkdir(parents=True)
@@ -20,11 +20,13 @@ def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
     with zipfile.ZipFile(tmp_path / "up" / "Class1.zip", "w") as file:
         for path in sorted((tmp_path / "up").rglob("Class1/*/**/*.*")):
             file.write(path, path.relative_to(tmp_path / "up"))
+    (tmp_path / "up" / "zips").mkdir()
+    shutil.copy(tmp_path / "up" / "Class1.zip", tmp_path / "up" / "zips")
     storage.push(tmp_path / "up", prefix)
     return prefix
 
 
-@pytest.mark.parametrize("below", ["", "/", "/Class1", "/Class1.zip"])
+@pytest.mark.parametrize("below", ["", "/", "/Class1", "/Class1.zip", "/zips"])
 def test_every_way_to_name_a_class_on_s3_gives_the_same_dataset(
     raw: Path, bucket: str, tmp_path: Path, below: str
 ) -> None:
@@ -39,7 +41,8 @@ def test_every_way_to_name_a_class_on_s3_gives_the_same_dataset(
     ("below", "class_id", "message"),
     [
         ("/nothing", 1, "nothing holds 0 objects"),
-        ("", 3, "none in Class3, Train or Test"),
+        ("", 3, r"no Class3\.zip and none in Class3, Train or Test"),
+        ("/Class1", 2, "Class1 is Class1, but class_id is 2"),
         ("/Class3.zip", 3, r"Class3\.zip"),
         ("", 2, "Train/0001.PNG|Labels.txt"),
     ],

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -58,20 +59,25 @@ def test_official_counts_add_up_to_the_published_totals() -> None:
 
 
 def test_a_class_is_listed_in_order_with_train_first(raw: Path) -> None:
-    samples = dagm.read_class(raw, 1)
+    samples = dagm.read_class(raw)
     assert [s.split for s in samples] == ["train"] * 24 + ["test"] * 16
     assert [s.name for s in samples] == [f"{n:04d}" for n in [*range(17, 41), *range(1, 17)]]
     assert all(s.image_path.is_file() and s.defective == (s.mask_path is not None) for s in samples)
 
 
-def test_the_class_folder_is_found_from_the_root_and_from_itself(tmp_path: Path) -> None:
-    (tmp_path / "Class3" / "Test").mkdir(parents=True)
-    assert dagm.class_folder(tmp_path, 3) == tmp_path / "Class3"
-    assert dagm.class_folder(tmp_path / "Class3", 3) == tmp_path / "Class3"
-    with pytest.raises(UserError, match="is Class3, but class_id is 4"):
-        dagm.class_folder(tmp_path / "Class3", 4)
-    with pytest.raises(UserError, match="neither Class4 nor Train and Test"):
-        dagm.class_folder(tmp_path, 4)
+@pytest.mark.parametrize(
+    "place",
+    ["data/Class3", "Class3", "Class3.zip", "all.zip!dagm/Class3.zip", "https://h/Class3.zip/content"],
+)
+def test_a_place_named_after_another_class_is_refused(place: str) -> None:
+    dagm.require_class(place, 3)
+    with pytest.raises(UserError, match=re.escape(f"{place} is Class3, but class_id is 4")):
+        dagm.require_class(place, 4)
+
+
+@pytest.mark.parametrize("place", ["data", "Class3/mine", "MyClass3.zip", "Class3.zip!Class4.zip"])
+def test_a_place_of_another_name_may_hold_any_class(place: str) -> None:
+    dagm.require_class(place, 4)
 
 
 def test_file_names_match_in_any_case(tmp_path: Path) -> None:

@@ -63,6 +63,33 @@ def test_a_folder_a_zip_and_a_nested_zip_give_the_same_digest_and_stay_synthetic
     assert all(manifest["synthetic"] for manifest in manifests)
 
 
+@pytest.mark.parametrize("below", ["Class1", "Class1.zip", "Upload/Class1", "Upload/Class1.zip"])
+def test_a_class_is_found_in_a_folder_and_one_folder_down(
+    raw: Path, class_zip: Path, tmp_path: Path, below: str
+) -> None:
+    place = tmp_path / "DAGM2007" / below
+    for name in ("Train", "Test"):
+        shutil.copytree(raw / name, place.parent / "Class2" / name)
+    if place.suffix:
+        shutil.copy(class_zip, place)
+    else:
+        shutil.copytree(raw, place, ignore=shutil.ignore_patterns("*.json", "*.html"))
+    shutil.copytree(raw / "Test", tmp_path / "DAGM2007" / "__MACOSX" / "Class1" / "Test")
+    manifest = ingest(str(tmp_path / "DAGM2007"), tmp_path / "out", class_id=1)
+    assert manifest["digest"] == read_json(raw / "manifest.json")["digest"]
+    with pytest.raises(UserError, match=r"holds neither Class3, Class3\.zip nor Train and Test"):
+        ingest(str(tmp_path / "DAGM2007"), tmp_path / "other", class_id=3)
+
+
+def test_a_class_in_two_folders_is_refused(class_zip: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(class_zip, tmp_path / name)
+    class_zip.unlink()
+    with pytest.raises(UserError, match="holds Class1 in a and in b; give one of these folders"):
+        ingest(str(tmp_path), tmp_path / "out" / "raw", class_id=1)
+
+
 def test_the_manifest_describes_every_file(raw: Path) -> None:
     manifest = read_json(raw / "manifest.json")
     assert manifest["schema_version"] == 1
@@ -231,7 +258,7 @@ def test_a_truncated_zip_is_refused(class_zip: Path, tmp_path: Path, cut: int) -
         ("/does/not/exist", "/does/not/exist does not exist; expected a folder"),
         ("ftp://me:pw@host/Class1.zip", "ftp://***@host/Class1.zip is a ftp URL"),
         (__file__, "is a file, but not a .zip"),
-        (str(Path(__file__).parent), "holds neither Class1 nor Train and Test"),
+        (str(Path(__file__).parent), "holds neither Class1, Class1.zip nor Train and Test"),
     ],
 )
 def test_a_source_that_is_none_is_refused(source: str, named: str, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_another_seed_gives_other_images(tmp_path: Path) -> None:
 
 def test_layout_names_and_labels_are_the_official_ones(tmp_path: Path) -> None:
     synthetic.generate(tmp_path, 1, SMALL)
-    samples = read_class(tmp_path, 1)
+    samples = read_class(tmp_path)
     assert [(s.split, s.image_path.name) for s in samples] == [
         *[("train", f"{n:04d}.PNG") for n in range(5, 11)],
         *[("test", f"{n:04d}.PNG") for n in range(1, 5)],

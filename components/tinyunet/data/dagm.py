@@ -4,6 +4,7 @@ Layout and counts: M. Wieler, T. Hahn, F. A. Hamprecht, "Weakly Supervised Learn
 Inspection", 2007, doi:10.5281/zenodo.8086136.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,25 +101,22 @@ def format_labels(samples: Iterable[Sample]) -> str:
     return "".join(line + "\r\n" for line in lines)
 
 
-def class_folder(root: Path, class_id: int) -> Path:
-    """Find the folder of a class: `root/ClassN`, or `root` itself when it holds Train or Test.
+def require_class(place: str, class_id: int) -> None:
+    """Refuse a folder, an archive or a URL that is named after another class.
+
+    Args:
+        place: Such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
+        class_id: 1 to 10.
 
     Raises:
-        UserError: if it is neither, or if `root` is another class.
+        UserError: naming both classes.
     """
-    for folder in (root / f"Class{class_id}", root):
-        if any((folder / name).is_dir() for name in FOLDERS.values()):
-            break
-    else:
+    named = re.search(r"(?i)(?:^|[/!])Class(\d+)(?:\.zip(?:/.*)?)?$", place)
+    if named and int(named[1]) != class_id:
         raise UserError(
-            f"{root} holds neither Class{class_id} nor Train and Test; expected the DAGM2007 folder"
+            f"{place} is Class{named[1]}, but class_id is {class_id}; give the other class_id, or "
+            f"what holds Class{class_id}"
         )
-    name = folder.resolve().name
-    if folder == root and name in {f"Class{n}" for n in CLASSES} and name != f"Class{class_id}":
-        raise UserError(
-            f"{root} is {name}, but class_id is {class_id}; give the folder above it, or the other class_id"
-        )
-    return folder
 
 
 def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
@@ -154,17 +152,12 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
     return sorted(samples.values(), key=lambda sample: sample.name), problems
 
 
-def read_class(root: Path, class_id: int) -> list[Sample]:
-    """List the samples of one class, Train first, in order of name.
-
-    Args:
-        root: The DAGM2007 folder, the folder of the class, or an ingested dataset.
-        class_id: 1 to 10.
+def read_class(folder: Path) -> list[Sample]:
+    """List the samples of a class folder, Train first, in order of name.
 
     Raises:
-        UserError: if files and Labels.txt do not match, or there is nothing.
+        UserError: if files and Labels.txt do not match.
     """
-    folder = class_folder(root, class_id)
     samples: list[Sample] = []
     for split in SPLITS:
         if (folder / FOLDERS[split]).is_dir():

@@ -21,7 +21,8 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
     """Copy, validate and describe one class; leave nothing behind when it is bad.
 
     Args:
-        source: Folder (of DAGM2007, or of the class), .zip, s3://bucket/prefix, https://… or synthetic://.
+        source: Folder (of ClassN or ClassN.zip, or of the class), .zip, s3://bucket/prefix, https://… or
+            synthetic://.
         out: Folder that gets Train, Test, manifest.json, report.json and report.html. When it already holds
             the same content, nothing is done.
         class_id: 1 to 10.
@@ -61,7 +62,7 @@ def verify(out: Path) -> None:
     Raises:
         UserError: naming the first file that is missing or has changed.
     """
-    samples = {(s.split, s.name): s for s in read_class(out, read_json(out / "manifest.json")["class_id"])}
+    samples = {(s.split, s.name): s for s in read_class(out)}
     for entry in read_json(out / "manifest.json")["files"]:
         sample = samples.get((entry["split"], entry["name"]))
         hashes = None if sample is None else (_sha256(sample.image_path), _sha256(sample.mask_path))

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tinyunet.data.dagm import FOLDERS, class_folder
+from tinyunet.data.dagm import FOLDERS, require_class
 from tinyunet.data.progress import parallel
 from tinyunet.errors import UserError
 from tinyunet.runtime.transfer import redact
@@ -43,13 +43,41 @@ def public(source: str) -> str:
 def _stage_path(path: Path, part: Path, class_id: int) -> None:
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KINDS}")
-    if path.is_dir():
-        return _copy(class_folder(path, class_id), part)
-    if path.suffix.lower() != ".zip":
+    place = _find(path, class_id) if path.is_dir() else path
+    if place.is_dir():
+        return _copy(place, part)
+    if place.suffix.lower() != ".zip":
         raise UserError(f"{path} is a file, but not a .zip; expected {KINDS}")
     from tinyunet.data.archive import unpack
 
-    return unpack(path, part, class_id)
+    return unpack(place, part, class_id)
+
+
+def _find(root: Path, class_id: int) -> Path:
+    """Find ClassN or ClassN.zip in a folder, else Train or Test, else the former one folder down."""
+    name = f"Class{class_id}"
+    for place in (root / name, root / f"{name}.zip"):
+        if _holds(place):
+            return place
+    if _holds(root):
+        require_class(str(root.resolve()), class_id)
+        return root
+    places = [*root.glob(f"*/{name}.zip"), *root.glob(f"*/{name}")]
+    below = {p.parent.name: p for p in places if _holds(p) and p.parent.name != "__MACOSX"}
+    if len(below) == 1:
+        return next(iter(below.values()))
+    if below:
+        raise UserError(f"{root} holds {name} in {' and in '.join(sorted(below))}; give one of these folders")
+    raise UserError(
+        f"{root} holds neither {name}, {name}.zip nor Train and Test, nor does a folder in it hold {name}; "
+        "expected the DAGM2007 folder"
+    )
+
+
+def _holds(place: Path) -> bool:
+    """Tell whether a place is an archive, or a folder with Train or Test."""
+    archive = place.suffix == ".zip" and place.is_file()
+    return archive or any((place / folder).is_dir() for folder in FOLDERS.values())
 
 
 def _copy(folder: Path, part: Path) -> None:
@@ -67,7 +95,9 @@ def _stage_remote(source: str, part: Path, class_id: int) -> None:
     download = part / "download"
     download.mkdir()
     if source.startswith("s3://") and not urlsplit(source).path.lower().endswith(".zip"):
-        _copy(storage.fetch(_class_prefix(source, class_id), download / "class"), part)
+        source = _find_on_s3(source, class_id)
+    if source.startswith("s3://") and source.endswith("/"):
+        _copy(storage.fetch(source, download / "class"), part)
     else:
         from tinyunet.data.archive import unpack
 
@@ -75,16 +105,18 @@ def _stage_remote(source: str, part: Path, class_id: int) -> None:
     shutil.rmtree(download)
 
 
-def _class_prefix(source: str, class_id: int) -> str:
-    """Find the prefix of the class on S3: below the source, or the source itself."""
+def _find_on_s3(source: str, class_id: int) -> str:
+    """Find the class on S3: the prefix ClassN/, the object ClassN.zip, or the source itself."""
     from tinyunet.runtime import storage
 
     root = source.rstrip("/")
     names = storage.list_objects(root)
-    for prefix in (f"{root}/Class{class_id}", root):
-        if any(name.startswith(f"{prefix}/{folder}/") for name in names for folder in FOLDERS.values()):
-            return prefix + "/"
+    for place in (f"{root}/Class{class_id}/", f"{root}/Class{class_id}.zip", f"{root}/"):
+        if place in names or any(n.startswith(f"{place}{f}/") for n in names for f in FOLDERS.values()):
+            if place == f"{root}/":
+                require_class(redact(root), class_id)
+            return place
     raise UserError(
-        f"{redact(source)} holds {len(names)} objects, none in Class{class_id}, Train or Test; "
-        "expected the prefix of DAGM2007 or of one class"
+        f"{redact(source)} holds {len(names)} objects, no Class{class_id}.zip and none in Class{class_id}, "
+        "Train or Test; expected the prefix of DAGM2007 or of one class"
     )

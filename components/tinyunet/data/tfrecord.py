@@ -59,16 +59,14 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
             small to split, or if `out` holds something else.
     """
     dataset = read_raw(raw)
-    if dataset["class_id"] != config.class_id:
-        raise UserError(
-            f"{raw} holds class {dataset['class_id']}, but class_id is {config.class_id}; "
-            f"give class_id={dataset['class_id']}, or the folder of class {config.class_id}"
-        )
+    held = dataset["class_id"]
+    if held != config.class_id:
+        raise UserError(f"{raw} holds class {held}, but class_id is {config.class_id}; give class_id={held}")
     hashes = {(f["split"], f["name"]): (f["image_sha256"], f["mask_sha256"]) for f in dataset["files"]}
     import tensorflow  # noqa: F401  takes seconds: here it does not count as progress
 
     pixels = {f["name"]: f.get("pixels_sha256", "") for f in dataset["files"] if f["split"] == "train"}
-    groups = _groups(read_class(raw, config.class_id), config, pixels)
+    groups = _groups(read_class(raw), config, pixels)
     with part_folder(out) as part:
         splits = {}
         for split, samples in groups.items():
