@@ -90,6 +90,16 @@ def test_a_class_in_two_folders_is_refused(class_zip: Path, tmp_path: Path) -> N
         ingest(str(tmp_path), tmp_path / "out" / "raw", class_id=1)
 
 
+def test_a_bare_class_under_the_name_of_another_is_refused(raw: Path, tmp_path: Path) -> None:
+    for name in ("Train", "Test"):
+        shutil.copytree(raw / name, tmp_path / "Class3" / name)
+    shutil.make_archive(str(tmp_path / "Class3"), "zip", tmp_path / "Class3")
+    for source in (tmp_path / "Class3", tmp_path / "Class3.zip"):
+        with pytest.raises(UserError, match="is Class3, but class_id is 2; give the other class_id"):
+            ingest(str(source), tmp_path / "out", class_id=2)
+    ingest(str(tmp_path / "Class3.zip"), tmp_path / "out", class_id=3)
+
+
 def test_the_manifest_describes_every_file(raw: Path) -> None:
     manifest = read_json(raw / "manifest.json")
     assert manifest["schema_version"] == 1

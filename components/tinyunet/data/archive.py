@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from tinyunet.data.dagm import FOLDERS
+from tinyunet.data.dagm import FOLDERS, require_class
 from tinyunet.data.progress import track
 from tinyunet.errors import UserError
 
@@ -32,7 +32,7 @@ def unpack(path: Path, part: Path, class_id: int, *, name: str | None = None, ne
         nested: Whether to look into a `ClassN.zip` inside.
 
     Raises:
-        UserError: if it is no zip, damaged, encrypted, too large or dangerous, or lacks the class.
+        UserError: if it is no zip, damaged, encrypted, too large or dangerous, lacks the class or is another.
     """
     name = name or str(path)
     try:
@@ -46,6 +46,8 @@ def unpack(path: Path, part: Path, class_id: int, *, name: str | None = None, ne
                 raise UserError(
                     f"{name} does not hold Class{class_id}/Train or Test; expected an archive of DAGM2007"
                 )
+            if prefix.name != f"Class{class_id}":
+                require_class(name, class_id)
             return _extract(archive, members, prefix, part)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         text = " ".join(str(error).split())[:120] or type(error).__name__
