@@ -24,6 +24,7 @@ CRON ?=
 OVERLAY ?= local
 REGISTRY ?=
 STORE ?=
+REGION ?=
 TARGETS ?=
 ARGS ?=
 COMPILE ?=
@@ -95,7 +96,8 @@ deploy: ## Services on Kubernetes, healthy at the end: MinIO, PostgreSQL, MLflow
 	@k8s/deploy.sh $(OVERLAY)
 connect: ## Tell pipelines that run in NAMESPACE where MLflow of make deploy and the object store are
 #: NAMESPACE=kubeflow  or your profile;  STORE=https://host:port  the store of its artifacts, if not Kubeflow's own
-	@k8s/connect.sh '$(NAMESPACE)' '$(STORE)'
+#: REGION=…            of that store, if not the one of make deploy (us-east-1)
+	@k8s/connect.sh '$(NAMESPACE)' '$(STORE)' '$(REGION)'
 images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: REGISTRY=…          push them there;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
 	@docker/images.sh '$(REGISTRY)' $(TARGETS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tell the pipelines that Kubeflow runs in a namespace where MLflow of deploy.sh and the object store of their artifacts are.
 #   connect.sh NAMESPACE                      the store is Kubeflow's own
-#   connect.sh NAMESPACE https://host:port    it is another one
+#   connect.sh NAMESPACE https://host:port    it is another one; a third word is its region, else that of deploy.sh
 # Made there: ConfigMap tinyunet, Secret tinyunet-s3 (a copy, through a pipe), Role and RoleBinding tinyunet-launcher.
 # Doing it again takes over what has changed; what somebody else made is not overwritten. KUBECTL names another kubectl.
 set -euo pipefail
@@ -20,6 +20,7 @@ found=$(find "$namespace" namespace "$namespace")
 [ -n "$found" ] || fail "there is no namespace $namespace; kubectl get namespaces lists them"
 mlflow=$(find $ours configmap tinyunet 'jsonpath={.data.MLFLOW_TRACKING_URI}')
 [ -n "$mlflow" ] || fail "nothing is deployed yet; first: make deploy"
+region=${3:-$(find $ours configmap tinyunet 'jsonpath={.data.AWS_DEFAULT_REGION}')}
 
 for service in seaweedfs minio-service; do
   found=$(find kubeflow service $service)
@@ -44,6 +45,7 @@ metadata: {name: tinyunet}
 data:
   MLFLOW_TRACKING_URI: $mlflow
   S3_ENDPOINT_URL: $store
+  AWS_DEFAULT_REGION: ${region:-us-east-1}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

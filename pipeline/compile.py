@@ -13,7 +13,7 @@ from kfp import compiler
 
 from components.base import GPU_IMAGE, IMAGE
 from pipeline.pipeline import PIPELINES
-from pipeline.resources import VARIANTS
+from pipeline.resources import SETTINGS_KEYS, VARIANTS
 
 BUILD = Path(__file__).parent / "build"
 
@@ -61,7 +61,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is not given stays as the variant has it."""
     parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--registry", help="before the names of the images, as in make images")
-    parser.add_argument("--settings", help="ConfigMap of MLFLOW_TRACKING_URI and S3_ENDPOINT_URL")
+    parser.add_argument("--settings", help="ConfigMap of " + ", ".join(SETTINGS_KEYS))
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")

@@ -11,7 +11,7 @@ from kfp.dsl import PipelineTask
 
 from components.base import GPU_IMAGE, IMAGE
 
-SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")
+SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")  # the last may be absent
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # A pod's home folder may not be writable; its output is read while it runs.
 CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
@@ -33,7 +33,7 @@ class Resources:
         classes_at_a_time: Of a run of several classes; each trains with all the workers of a run.
         train_timeout_s: Deadline of the train task.
         timeout_s: Deadline of every other task.
-        settings: ConfigMap with MLFLOW_TRACKING_URI and S3_ENDPOINT_URL.
+        settings: ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and AWS_DEFAULT_REGION (us-east-1).
         secret: Secret with the S3 credentials.
         secret_keys: Its keys of the access key's id and of the secret key.
     """

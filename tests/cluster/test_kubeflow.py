@@ -58,6 +58,7 @@ def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, k
     assert first["ConfigMap/tinyunet"][1] == {
         "MLFLOW_TRACKING_URI": "http://mlflow.tinyunet.svc.cluster.local:5000",
         "S3_ENDPOINT_URL": "http://minio-service.kubeflow.svc.cluster.local:9000",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }
     secret = base64.b64decode(first["Secret/tinyunet-s3"][1]["AWS_SECRET_ACCESS_KEY"]).decode()
     assert len(secret) > 20
@@ -77,10 +78,11 @@ def test_credentials_of_ones_own_are_used_with_a_store_of_ones_own(services: Clu
     keys = [f"--from-literal={name}=mine" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
     services.kubectl("-n", kubeflow, "create", "secret", "generic", "tinyunet-s3", *keys)
     before = written(services, kubeflow)["Secret/tinyunet-s3"]
-    done = script(services, "connect.sh", kubeflow, MINIO)
+    done = script(services, "connect.sh", kubeflow, MINIO, "eu-central-1")
     assert done.returncode == 0, done.stderr
     assert written(services, kubeflow)["Secret/tinyunet-s3"] == before
-    assert written(services, kubeflow)["ConfigMap/tinyunet"][1]["S3_ENDPOINT_URL"] == MINIO
+    settings = written(services, kubeflow)["ConfigMap/tinyunet"][1]
+    assert (settings["S3_ENDPOINT_URL"], settings["AWS_DEFAULT_REGION"]) == (MINIO, "eu-central-1")
     done = script(services, "connect.sh", kubeflow)
     assert done.returncode != 0
     assert "conflict" in done.stderr

@@ -26,7 +26,8 @@ def ref(kind, name, key):
     return {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
 
 config = types.SimpleNamespace(env=[
-    *(ref("configMapKeyRef", "tinyunet", key) for key in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")),
+    *(ref("configMapKeyRef", "tinyunet", key)
+      for key in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
     *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 ])
 values = {"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0}

@@ -147,6 +147,11 @@ def test_credentials_are_references_and_optional(compiled: list[dict[str, Any]])
         (secret,), (settings,) = executor["secretAsEnv"], executor["configMapAsEnv"]
         assert secret["secretName"] == "tinyunet-s3"
         assert settings["configMapName"] == "tinyunet"
+        assert [key["configMapKey"] for key in settings["keyToEnv"]] == [
+            "MLFLOW_TRACKING_URI",
+            "S3_ENDPOINT_URL",
+            "AWS_DEFAULT_REGION",
+        ]
         assert secret["optional"] is settings["optional"] is True
 
 

@@ -1,14 +1,16 @@
 """Objects on a real MinIO: round trips, parallel prefixes, and every way to be refused."""
 
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tinyunet.errors import UserError
-from tinyunet.runtime import storage
+from tinyunet.runtime import services, storage
+from tinyunet.runtime.processes import Service, ensure, free_port, running, terminate
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -156,7 +158,43 @@ def test_wrong_settings_are_named_in_one_line(
 
 
 def test_another_kind_of_server_is_recognised(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("S3_ENDPOINT_URL", os.environ["MLFLOW_TRACKING_URI"])
     assert "not an answer of an S3 server" in failure(lambda: storage.list_objects(prefix))
+
+
+@pytest.fixture
+def european(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A second MinIO, which accepts signatures for eu-central-1 only."""
+    port, folder = free_port(), tmp_path / "europe"
+    folder.mkdir()
+    url = f"http://127.0.0.1:{port}"
+    region = services._minio_env(os.environ) | {"MINIO_SITE_REGION": "eu-central-1"}
+    command = services._minio_command(folder, port)
+    ensure(folder, Service("minio", url, "/minio/health/ready", 30), lambda: command, region)
+    monkeypatch.setenv("S3_ENDPOINT_URL", url)
+    yield
+    if process := running(folder, "minio"):
+        terminate(process)
+
+
+@pytest.mark.usefixtures("european")
+def test_a_store_of_another_region_is_used_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    storage.make_bucket("here")
+    expected = make_tree(tmp_path / "there", 3)
+    assert storage.push(tmp_path / "there", "s3://here/x") == 3
+    assert tree(storage.fetch("s3://here/x", tmp_path / "back")) == expected
+    for calls in (lambda: storage.exists("s3://here/x"), lambda: storage.list_objects("s3://here/x")):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        message = failure(calls)
+        assert "region" in message
+        assert "eu-central-1" in message
+        assert message.endswith("set AWS_DEFAULT_REGION to the store's")
+
+
+def test_an_empty_region_is_none(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "")
+    storage.write_bytes(f"{prefix}/x", b"1")
+    assert storage._client()._base_url.region == "us-east-1"

@@ -154,7 +154,7 @@ def _mlflow_command(folder: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-        *("--serve-artifacts", "--artifacts-destination", "s3://mlflow"),
+        "--serve-artifacts",
     ]
 
 
@@ -162,6 +162,7 @@ def _mlflow_env(env: Mapping[str, str]) -> dict[str, str]:
     """What the server needs beyond the clients' environment; it must not inherit their tracking URI."""
     return {
         **{name: value for name, value in env.items() if name.startswith("AWS_")},
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
         "MLFLOW_S3_ENDPOINT_URL": env["S3_ENDPOINT_URL"],
         "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path",
         "MLFLOW_DISABLE_TELEMETRY": "true",

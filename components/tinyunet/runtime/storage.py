@@ -241,7 +241,8 @@ def _explained(uri: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, S3Error):
-        return _REMEDY.get(str(error.code), f"{error.code}: {error.message}")
+        remedy = "; set AWS_DEFAULT_REGION to the store's" if "region" in str(error.message) else ""
+        return _REMEDY.get(str(error.code), f"{error.code}: {error.message}{remedy}")
     if isinstance(error, MinioException):
         return f"not an answer of an S3 server ({text}); correct S3_ENDPOINT_URL"
     if isinstance(error, urllib3.exceptions.HTTPError):
