@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_tasks_and_manifests_ask_for_images_under_the_names_that_are_built() -> 
     assert EXAMPLE.image == IMAGE
     assert IMAGE in asked_for()
     assert asked_for() | {IMAGE, GPU_IMAGE} <= set(built())
+
+
+def test_without_a_builder_one_line_says_what_to_install(tmp_path: Path) -> None:
+    for program in ("bash", "dirname", "head"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    script = [ROOT / "docker" / "images.sh"]
+    done = subprocess.run(script, env={"PATH": str(tmp_path)}, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "images: no docker, podman or buildah here; install one, or name it in BUILDER"
+    ]
 
 
 def test_of_each_kind_of_archive_the_newest_two_are_kept(
