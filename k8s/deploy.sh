@@ -29,7 +29,12 @@ secret tinyunet-s3 "AWS_ACCESS_KEY_ID=tinyunet-$(random | tr -dc a-z0-9 | head -
 postgres=("uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow")
 [ "$overlay" = production ] || postgres+=("password=$password") # of the server that runs here
 secret tinyunet-postgres "${postgres[@]}"
-"$kubectl" kustomize "$here/overlays/$overlay" | sed "s|image: tinyunet/|image: ${REGISTRY:+${REGISTRY%/}/}tinyunet/|" | "$kubectl" apply -f -
+objects=$("$kubectl" kustomize "$here/overlays/$overlay" |
+  sed "s|image: tinyunet/|image: ${REGISTRY:+${REGISTRY%/}/}tinyunet/|")
+apply() { "$kubectl" apply "$@" -f - <<<"$objects"; }
+# The pods of a Job cannot change; another image, or another script, needs another Job.
+apply --dry-run=server >/dev/null 2>&1 || "$kubectl" -n $namespace delete job minio-buckets --ignore-not-found
+apply
 for what in $("$kubectl" -n $namespace get statefulsets,deployments -l app.kubernetes.io/part-of=tinyunet -o name); do
   "$kubectl" -n $namespace rollout status "$what" --timeout="${timeout}s"
 done

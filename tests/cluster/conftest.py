@@ -181,19 +181,22 @@ class Running:
             self._error = error
 
 
-def deploy(cluster: Cluster, overlay: str) -> "subprocess.CompletedProcess[str]":
-    return script(cluster, "deploy.sh", overlay)
+def deploy(cluster: Cluster, overlay: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    return script(cluster, "deploy.sh", overlay, **settings)
 
 
-def script(cluster: Cluster, name: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run a script of k8s/ to its end."""
+def script(cluster: Cluster, name: str, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script of k8s/ to its end; settings are variables of its environment."""
     environment = {
         "KUBECTL": str(programs() / "kubectl"),
         "KUBECONFIG": str(cluster.kubeconfig),
         "TIMEOUT": "180",
+        "REGISTRY": "",
     }
     command = [K8S / name, *words]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=os.environ | environment | settings, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="session")

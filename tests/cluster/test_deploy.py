@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from boot import Cluster
 from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, items, python_pod
+from images import named
 from machine import run
 
 LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
@@ -48,6 +49,30 @@ def test_deploying_twice_changes_nothing(services: Cluster) -> None:
     done = deploy(services, "local")
     assert done.returncode == 0, done.stderr
     assert state() == before
+
+
+def test_images_of_another_registry_take_the_place_of_those_that_run(services: Cluster) -> None:
+    """And back. The Job that makes the buckets is made anew: the pods of one cannot change."""
+
+    def images() -> set[str]:
+        specs = [
+            one["spec"]["template"]["spec"]
+            for one in items(services, "statefulsets,deployments,jobs", NAMESPACE)
+        ]
+        return {
+            one["image"] for spec in specs for one in spec["containers"] if "postgres" not in one["image"]
+        }
+
+    before = images()
+    other = {f"registry.example.org/tinyunet/{target}:0.1.0" for target in ("mlflow", "minio")}
+    for target in ("mlflow", "minio"):
+        services.ctr("image", "tag", named(target), f"registry.example.org/tinyunet/{target}:0.1.0")
+    done = deploy(services, "local", REGISTRY="registry.example.org")
+    assert done.returncode == 0, done.stderr
+    assert images() == other
+    done = deploy(services, "local")
+    assert done.returncode == 0, done.stderr
+    assert images() == before
 
 
 def test_every_service_runs_and_none_restarted(services: Cluster) -> None:
