@@ -23,6 +23,7 @@ PIPELINE ?= tinyunet
 CRON ?=
 OVERLAY ?= local
 REGISTRY ?=
+TAG ?=
 STORE ?=
 REGION ?=
 TARGETS ?=
@@ -76,9 +77,9 @@ ablation: setup ## What each choice of the fast preset is worth, on validation f
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
 pipeline: setup ## Compile to pipeline/build/tinyunet{,-classes}-{cpu,gpu}.yaml
-#: REGISTRY=…          where make images has pushed;  TINYUNET_IMAGE=…  one image of your own for all tasks
+#: REGISTRY=…  TAG=…   where make images has pushed;  TINYUNET_IMAGE=…  one image of your own for all tasks
 #: COMPILE="--node-selector gpu=a100"  what --help of it lists
-	@$(PY) -m pipeline.compile $(if $(REGISTRY),--registry '$(REGISTRY)') $(COMPILE)
+	@$(PY) -m pipeline.compile $(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(TAG),--tag '$(TAG)') $(COMPILE)
 pipeline-upload: pipeline ## Upload; doing it twice changes nothing
 #: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile, on multi-user Kubeflow
 #: PIPELINE=tinyunet   or tinyunet-classes: ten classes in one run (classes=[1,2,…]), then NVIDIA's table beside ours
@@ -93,6 +94,7 @@ pipeline-schedule: pipeline ## Upload and schedule: CRON="0 0 3 * * *" (seconds 
 .PHONY: deploy connect images mpijob
 deploy: ## Services on Kubernetes, healthy at the end: MinIO, PostgreSQL, MLflow, roles, network policies
 #: OVERLAY=local       gpu: GPU nodes; production: S3 and PostgreSQL outside, over TLS.  KUBECONFIG names the cluster
+#: REGISTRY=…  TAG=…   where make images has pushed
 	@k8s/deploy.sh $(OVERLAY)
 connect: ## Tell pipelines that run in NAMESPACE where MLflow of make deploy and the object store are
 #: NAMESPACE=kubeflow  or your profile;  STORE=https://host:port  the store of its artifacts, if not Kubeflow's own
@@ -100,9 +102,10 @@ connect: ## Tell pipelines that run in NAMESPACE where MLflow of make deploy and
 	@k8s/connect.sh '$(NAMESPACE)' '$(STORE)' '$(REGION)'
 images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: REGISTRY=…          push them there;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
+#: TAG=…               of its own for every build: nodes keep an image whose name they know
 	@docker/images.sh '$(REGISTRY)' $(TARGETS)
-mpijob: setup ## Write k8s/mpijob.yaml anew from its builder
-	@$(PY) -m tinyunet.runtime.mpijob >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+mpijob: setup ## Write k8s/mpijob.yaml anew from its builder; REGISTRY=…  TAG=…
+	@$(PY) -m tinyunet.runtime.mpijob '$(REGISTRY)' '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
 
 .PHONY: cluster cluster-images cluster-down test-cluster
 cluster: setup ## A real one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)

@@ -4,7 +4,7 @@ from functools import partial
 
 from kfp import dsl
 
-# As `make images` names them, the second for training on GPUs; `make pipeline REGISTRY=…` puts a name before.
+# As `make images` names them, the second for training on GPUs; `make pipeline REGISTRY=… TAG=…` names others.
 IMAGE = "tinyunet/trainer-cpu:0.1.0"
 GPU_IMAGE = "tinyunet/trainer:0.1.0"
 

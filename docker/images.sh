@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the images, and push them where a registry is named.
-#   images.sh [REGISTRY] [TARGET…]     BUILDER=docker|podman|buildah; all targets of docker/Dockerfile by default
+#   images.sh [REGISTRY] [TARGET…]     BUILDER=docker|podman|buildah, TAG=the project's version; by default all targets
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${1:-}; shift || true
@@ -12,7 +12,7 @@ revision=$(git describe --always --abbrev=12 --dirty --exclude='*')
 lock=$(sha256sum requirements.lock | cut -c1-12)
 verb=build; [ "$(basename "$builder")" != buildah ] || verb=bud
 for target in "${targets[@]}"; do
-  name=${registry:+${registry%/}/}tinyunet/$target:$version
+  name=${registry:+${registry%/}/}tinyunet/$target:${TAG:-$version}
   "$builder" "$verb" -f docker/Dockerfile --target "$target" -t "$name" \
     --build-arg "REVISION=$revision" --build-arg "LOCK=$lock" --build-arg "VERSION=$version" .
   [ -z "$registry" ] || "$builder" push "$name"

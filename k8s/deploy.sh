@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Deploy an overlay and wait until it is healthy; doing it again changes nothing.
 #   deploy.sh local|gpu|production        KUBECTL names another kubectl, TIMEOUT the longest wait in seconds (600),
-#                                         REGISTRY where the images are: the nodes have them already where it is not set
+#                                         REGISTRY where the images are: the nodes have them already where it is not set;
+#                                         their TAG, where it is not the project's version
 # Secrets are made here, random, where they are missing, and stand in no file; production's are yours to make.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -30,7 +31,7 @@ postgres=("uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow")
 [ "$overlay" = production ] || postgres+=("password=$password") # of the server that runs here
 secret tinyunet-postgres "${postgres[@]}"
 objects=$("$kubectl" kustomize "$here/overlays/$overlay" |
-  sed "s|image: tinyunet/|image: ${REGISTRY:+${REGISTRY%/}/}tinyunet/|")
+  sed -E "s|image: (tinyunet/[a-z-]+):(.*)|image: ${REGISTRY:+${REGISTRY%/}/}\1:${TAG:-\2}|")
 apply() { "$kubectl" apply "$@" -f - <<<"$objects"; }
 # The pods of a Job cannot change; another image, or another script, needs another Job.
 apply --dry-run=server >/dev/null 2>&1 || "$kubectl" -n $namespace delete job minio-buckets --ignore-not-found

@@ -25,6 +25,7 @@ def compile_variant(
     pipeline: str = "tinyunet",
     image: str = "",
     registry: str = "",
+    tag: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a pipeline for one kind of cluster.
@@ -35,6 +36,7 @@ def compile_variant(
         pipeline: `tinyunet`, or `tinyunet-classes`.
         image: Of all tasks; empty is that of each.
         registry: What stands before the names that `make images` gives.
+        tag: Of these images; empty is the project's version.
         changes: Other values for fields of the variant's `Resources`.
 
     Returns:
@@ -48,19 +50,21 @@ def compile_variant(
         compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
     text = path.read_text()
     for name in (IMAGE, GPU_IMAGE):
-        text = text.replace(f"image: {name}\n", f"image: {image or _prefixed(name, registry)}\n")
+        text = text.replace(f"image: {name}\n", f"image: {image or _named(name, registry, tag)}\n")
     path.write_text(text)
     return path
 
 
-def _prefixed(name: str, registry: str) -> str:
-    return f"{registry.rstrip('/')}/{name}" if registry else name
+def _named(image: str, registry: str, tag: str) -> str:
+    name, version = image.split(":")
+    return f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is not given stays as the variant has it."""
     parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--registry", help="before the names of the images, as in make images")
+    parser.add_argument("--tag", help="of the images, as in make images")
     parser.add_argument("--settings", help="ConfigMap of " + ", ".join(SETTINGS_KEYS))
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
@@ -82,7 +86,8 @@ def _pairs(text: str) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Compile every pipeline and variant; TINYUNET_IMAGE names one image for all tasks."""
     changes = vars(parse(argv))
-    place = {"image": os.environ.get("TINYUNET_IMAGE", ""), "registry": changes.pop("registry", "")}
+    place = {name: changes.pop(name, "") for name in ("registry", "tag")}
+    place["image"] = os.environ.get("TINYUNET_IMAGE", "")
     for pipeline, variant in product(PIPELINES, sorted(VARIANTS)):
         print(compile_variant(variant, BUILD, pipeline=pipeline, **place, changes=changes))
 

@@ -192,6 +192,7 @@ def script(cluster: Cluster, name: str, *words: str, **settings: str) -> "subpro
         "KUBECONFIG": str(cluster.kubeconfig),
         "TIMEOUT": "180",
         "REGISTRY": "",
+        "TAG": "",
     }
     command = [K8S / name, *words]
     return subprocess.run(

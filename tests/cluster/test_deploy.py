@@ -51,7 +51,7 @@ def test_deploying_twice_changes_nothing(services: Cluster) -> None:
     assert state() == before
 
 
-def test_images_of_another_registry_take_the_place_of_those_that_run(services: Cluster) -> None:
+def test_images_of_another_registry_and_tag_take_the_place_of_those_that_run(services: Cluster) -> None:
     """And back. The Job that makes the buckets is made anew: the pods of one cannot change."""
 
     def images() -> set[str]:
@@ -64,10 +64,10 @@ def test_images_of_another_registry_take_the_place_of_those_that_run(services: C
         }
 
     before = images()
-    other = {f"registry.example.org/tinyunet/{target}:0.1.0" for target in ("mlflow", "minio")}
+    other = {f"registry.example.org/tinyunet/{target}:next" for target in ("mlflow", "minio")}
     for target in ("mlflow", "minio"):
-        services.ctr("image", "tag", named(target), f"registry.example.org/tinyunet/{target}:0.1.0")
-    done = deploy(services, "local", REGISTRY="registry.example.org")
+        services.ctr("image", "tag", named(target), f"registry.example.org/tinyunet/{target}:next")
+    done = deploy(services, "local", REGISTRY="registry.example.org", TAG="next")
     assert done.returncode == 0, done.stderr
     assert images() == other
     done = deploy(services, "local")

@@ -269,6 +269,12 @@ def test_another_image_replaces_the_literal_one_everywhere(tmp_path: Path) -> No
     assert path.read_text().count("image: registry.example.org/mine-python:7") == len(TASKS)
 
 
+def test_a_tag_takes_the_place_of_the_version_in_both_names(tmp_path: Path) -> None:
+    text = compile_variant("gpu", tmp_path, registry="registry.example.org", tag="7").read_text()
+    assert text.count("image: registry.example.org/tinyunet/trainer-cpu:7\n") == len(TASKS) - 1
+    assert text.count("image: registry.example.org/tinyunet/trainer:7\n") == 1
+
+
 def test_a_registry_stands_before_both_names(tmp_path: Path) -> None:
     text = compile_variant("gpu", tmp_path, registry="registry.example.org/").read_text()
     assert text.count(f"image: registry.example.org/{IMAGE}\n") == len(TASKS) - 1

@@ -15,11 +15,11 @@ from tinyunet.runtime.mpijob import EXAMPLE
 ROOT = Path(__file__).parents[2]
 
 
-def built() -> list[str]:
+def built(*words: str, tag: str = "") -> list[str]:
     """Names that docker/images.sh gives, as it prints them; the builder does nothing."""
     said = subprocess.run(
-        [ROOT / "docker" / "images.sh"],
-        env=os.environ | {"BUILDER": "true"},
+        [ROOT / "docker" / "images.sh", *words],
+        env=os.environ | {"BUILDER": "true", "TAG": tag},
         check=True,
         capture_output=True,
         text=True,
@@ -37,6 +37,10 @@ def test_tasks_and_manifests_ask_for_images_under_the_names_that_are_built() -> 
     assert EXAMPLE.image == IMAGE
     assert IMAGE in asked_for()
     assert asked_for() | {IMAGE, GPU_IMAGE} <= set(built())
+
+
+def test_a_registry_and_a_tag_give_every_build_names_of_its_own() -> None:
+    assert built("registry.example.org/", "mlflow", tag="7") == ["registry.example.org/tinyunet/mlflow:7"]
 
 
 def test_without_a_builder_one_line_says_what_to_install(tmp_path: Path) -> None:

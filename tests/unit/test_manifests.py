@@ -51,6 +51,7 @@ esac
     ("settings", "image", "deleted"),
     [
         ({}, "tinyunet/mlflow:0.1.0", False),
+        ({"TAG": "7"}, "tinyunet/mlflow:7", True),
         ({"REGISTRY": "registry.example.org/"}, "registry.example.org/tinyunet/mlflow:0.1.0", True),
     ],
 )
@@ -61,7 +62,7 @@ def test_a_job_of_another_image_is_deleted_before_the_new_one_is_applied(
     kubectl.write_text(KUBECTL)
     kubectl.chmod(0o755)
     (tmp_path / "there").write_text("tinyunet/mlflow:0.1.0")
-    nothing = {"KUBECTL": str(kubectl), "REGISTRY": ""}
+    nothing = {"KUBECTL": str(kubectl), "REGISTRY": "", "TAG": ""}
     subprocess.run([K8S / "deploy.sh", "local"], env=os.environ | nothing | settings, check=True)
     assert (tmp_path / "applied").read_text() == f"image: {image}\nimage: docker.io/library/postgres:17\n"
     gone = ["-n tinyunet delete job minio-buckets --ignore-not-found"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, build, example, job_name
+from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, build, example, job_name, main
 from tinyunet.runtime.mpijob_pods import born, happened
 from tinyunet.runtime.mpijob_status import Obstacle, Outcome, Snapshot, obstacle, outcome
 
@@ -48,8 +48,18 @@ def container(manifest: dict[str, Any], role: str) -> dict[str, Any]:
 
 
 class TestBuilder:
-    def test_its_output_is_the_committed_manifest(self) -> None:
-        assert yaml.safe_load(MANIFEST.read_text()) == example()
+    def test_its_output_is_the_committed_manifest(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main()
+        assert capsys.readouterr().out == MANIFEST.read_text()
+
+    def test_the_example_is_made_for_images_of_another_registry_and_tag(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main("registry.example.org/", "7")
+        made = yaml.safe_load(capsys.readouterr().out)
+        images = {container(made, role)["image"] for role in ("Launcher", "Worker")}
+        assert images == {"registry.example.org/tinyunet/trainer-cpu:7"}
+        assert made["metadata"]["annotations"] != example()["metadata"]["annotations"]
 
     def test_the_example_names_its_store_and_its_ranks_know_that_they_are_in_a_pod(self) -> None:
         """A rank in a pod refuses to keep its run in an unnamed file; ssh sessions get no pod's variables."""

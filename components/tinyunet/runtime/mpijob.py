@@ -1,6 +1,6 @@
 """Run an MPIJob to its end: create or find it, follow it, stream its log, say why it failed, clean up.
 
-`python -m tinyunet.runtime.mpijob` prints the job that stands in k8s/mpijob.yaml.
+`python -m tinyunet.runtime.mpijob [REGISTRY [TAG]]` prints the job that stands in k8s/mpijob.yaml.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 
 from tinyunet.errors import Unreachable, UserError
@@ -190,13 +191,15 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def example() -> Json:
+def example(registry: str = "", tag: str = "") -> Json:
     """Give the job of k8s/mpijob.yaml, without shared parts (YAML would write them as anchors)."""
-    return dict(json.loads(json.dumps(build(EXAMPLE))))
+    name, version = EXAMPLE.image.split(":")
+    image = f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
+    return dict(json.loads(json.dumps(build(replace(EXAMPLE, image=image)))))
 
 
-def main() -> None:
-    """Print k8s/mpijob.yaml."""
+def main(registry: str = "", tag: str = "") -> None:
+    """Print k8s/mpijob.yaml, for an image of this registry and tag."""
     import yaml
 
     class Readable(yaml.SafeDumper):
@@ -207,7 +210,7 @@ def main() -> None:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Readable.add_representer(str, text)
-    sys.stdout.write(_HEADER + yaml.dump(example(), Dumper=Readable, sort_keys=False, width=110))
+    sys.stdout.write(_HEADER + yaml.dump(example(registry, tag), Dumper=Readable, sort_keys=False, width=110))
 
 
 _HEADER = """\
@@ -215,8 +218,8 @@ _HEADER = """\
 #   kubectl apply -f k8s/mpijob.yaml
 # Your own data: put a records folder, s3://bucket/prefix, in the place of synthetic://…
 # Your own MLflow: put http://server:5000 in the place of sqlite:… (the Launcher's), a file lost with its pod.
-# Made by `python -m tinyunet.runtime.mpijob`; change it there.
+# Made by `make mpijob`, which takes REGISTRY and TAG; the rest is changed in tinyunet.runtime.mpijob.
 """
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:3])
