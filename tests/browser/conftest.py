@@ -1,11 +1,12 @@
 """A real headless Chromium."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Request, Response, sync_playwright
 from visits import Visit
+
+from tinyunet.runtime import doctor
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -19,9 +20,9 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, one for all tests."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "Chromium is missing: apt-get install chromium"
+    """Chromium, or Chrome, one for all tests."""
+    path = doctor.browser()
+    assert path, f"none of {', '.join(doctor.BROWSERS)} is here: .ci/setup --browser"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium

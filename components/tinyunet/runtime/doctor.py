@@ -16,6 +16,7 @@ __all__ = ["Check", "run"]
 GB = 1e9
 MIN_DISK_GB, MIN_MEMORY_GB = 5.0, 3.0  # a run of one class with its records, model, report and MLflow store
 PROBE_S = 8.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # .ci/setup reads this line
 LOAD_S = 120.0  # TensorFlow alone takes 5 s on idle cores
 _REINSTALL = "install from requirements.lock"
 _LOAD = """
@@ -143,10 +144,14 @@ def kubernetes() -> Check:
 
 def chromium() -> Check:
     """Look for Chromium, which only the browser tests need."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path:
+    if path := browser():
         return Check("Chromium", "ok", f"{path} (browser tests)")
     return Check("Chromium", "warn", "not found: only the browser tests need it", "apt-get install chromium")
+
+
+def browser() -> str | None:
+    """Give the path of a Chromium or Chrome, if one is here."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def _version(name: str) -> str | None:
