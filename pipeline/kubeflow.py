@@ -16,6 +16,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import kfp
 import kfp_server_api
@@ -120,22 +121,40 @@ def message(error: kfp_server_api.ApiException) -> str:
     return " ".join(str(text).split())[:300]
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Credentials are for the host that was named: urllib would hand them on to any other."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def _check_answers(host: str, namespace: str) -> None:
     """Find a wrong address, a refusal or a login page before the SDK's slow retries do."""
     request = urllib.request.Request(f"{host}/apis/v2beta1/healthz", headers=_headers())  # noqa: S310
+    https = urllib.request.HTTPSHandler(context=_trusted())
     try:
-        context = ssl.create_default_context(cafile=os.environ.get("KFP_CA_CERT"))
-        with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
-            kind = answer.headers.get_content_type()
+        with urllib.request.build_opener(_NoRedirect, https).open(request, timeout=10) as answer:
+            page = "a web page" if answer.headers.get_content_type() == "text/html" else ""
     except urllib.error.HTTPError as error:
-        refusal = kfp_server_api.ApiException(status=error.code, reason=error.reason)
-        raise UserError(explain(refusal, host, namespace)) from error
-    except (OSError, urllib.error.URLError) as error:
+        if not 300 <= error.code < 400:
+            refusal = kfp_server_api.ApiException(status=error.code, reason=error.reason)
+            raise UserError(explain(refusal, host, namespace)) from error
+        to = urlsplit(urljoin(request.full_url, error.headers.get("Location", "")))
+        page = f"a redirect to {to.scheme}://{to.hostname}"  # its path and query may hold secrets
+    except OSError as error:
         raise UserError(f"{host} does not answer ({_short(error)}); check HOST") from error
-    if kind == "text/html":
-        raise UserError(
-            f"{host} answers with a web page, not the API; set KFP_TOKEN or KFP_COOKIES, check HOST"
-        )
+    if page:
+        raise UserError(f"{host} answers with {page}, not the API; set KFP_TOKEN or KFP_COOKIES, check HOST")
+
+
+def _trusted() -> ssl.SSLContext:
+    """Give the certificates to trust: those of the file that KFP_CA_CERT names, else the system's."""
+    path = os.environ.get("KFP_CA_CERT") or None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        reason = f"KFP_CA_CERT is {path!r} ({_short(error)})"
+        raise UserError(f"{reason}; expected a file of PEM certificates: mend or unset it") from error
 
 
 def _headers() -> dict[str, str]:

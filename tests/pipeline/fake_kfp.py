@@ -26,8 +26,10 @@ class FakeKfp:
         tasks: Details of a run's tasks, one list per look at it.
         failures: Status codes that the next looks at a run get instead.
         page: Answer everything with a login page, as an OIDC proxy does.
+        redirect: Send everything there, as a gateway without a session does.
         race: Create the pipeline between the client's look-up and its upload.
         log: "METHOD path" of every call.
+        credentials: Authorization and Cookie of every call.
     """
 
     token: str = ""
@@ -37,8 +39,10 @@ class FakeKfp:
     tasks: list[list[Json]] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)
     page: bool = False
+    redirect: str = ""
     race: bool = False
     log: list[str] = field(default_factory=list)
+    credentials: list[str] = field(default_factory=list)
     pipelines: list[Json] = field(default_factory=list)
     versions: list[Json] = field(default_factory=list)
     experiments: list[Json] = field(default_factory=list)
@@ -144,6 +148,7 @@ class FakeKfp:
         return 200, self.schedules[-1]
 
 
+SECRET = ("Authorization", "Cookie")
 NAMESPACED = ("pipelines", "pipelines/upload", "experiments")
 
 
@@ -161,7 +166,10 @@ def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             fake.log.append(f"{self.command} {parts.path}")
+            fake.credentials += [self.headers[name] for name in SECRET if name in self.headers]
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if fake.redirect:
+                return self._send(302, b"", "text/plain", Location=fake.redirect)
             if fake.page:
                 return self._send(200, b"<html>Log in</html>", "text/html; charset=utf-8")
             status, body = self._refusal(parts.path) or fake.answer(
@@ -180,8 +188,10 @@ def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
                 return _error(401, "Unauthenticated: could not read the bearer token")
             return None
 
-        def _send(self, status: int, body: bytes, kind: str) -> None:
+        def _send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -136,6 +136,39 @@ def test_a_login_page_is_recognised(kfp: FakeKfp, capsys: pytest.CaptureFixture[
     assert "web page" in refused(capsys, "--host", kfp.host)
 
 
+@pytest.mark.parametrize("name", ["KFP_TOKEN", "KFP_COOKIES"])
+def test_no_credential_follows_a_redirect_to_another_host(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "mine")
+    with FakeKfp().serving() as other:
+        kfp.redirect = other.host.replace("127.0.0.1", "localhost") + "/dex/auth?state=secret"
+        line = refused(capsys, "--host", kfp.host)
+    assert "a redirect to http://localhost, not the API; set KFP_TOKEN or KFP_COOKIES" in line
+    assert len(kfp.credentials) == 1
+    assert other.log == []
+
+
+def test_a_redirect_on_the_same_host_is_a_login_too(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.redirect = "/dex/auth"
+    assert "a redirect to http://127.0.0.1, not the API" in refused(capsys, "--host", kfp.host)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file or directory"), ("other", "NO_CERTIFICATE_OR_CRL_FOUND")]
+)
+def test_a_ca_file_that_is_none_is_named(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, reason: str,
+) -> None:  # fmt: skip
+    (tmp_path / "other").write_text("no certificate")
+    monkeypatch.setenv("KFP_CA_CERT", str(tmp_path / name))
+    line = refused(capsys, "--host", kfp.host)
+    assert f"KFP_CA_CERT is '{tmp_path / name}'" in line
+    assert f"{reason}); expected a file of PEM certificates" in line
+    assert kfp.log == []
+
+
 def test_an_address_without_the_api_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, "--host", f"{kfp.host}/elsewhere")
     assert "404" in line
