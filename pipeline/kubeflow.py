@@ -27,6 +27,8 @@ from tinyunet.cli_options import Parser
 from tinyunet.errors import UserError
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+API_NAMESPACE = "kubeflow"
+IN_CLUSTER = f"http://ml-pipeline.{API_NAMESPACE}:8888"
 
 
 def parser(verb: str, description: str | None) -> Parser:
@@ -46,40 +48,50 @@ def server_name(options: argparse.Namespace) -> str:
     return str(options.name or options.pipeline)
 
 
+def print_address(host: str, page: str) -> None:
+    """Print where the dashboard shows something; of a cluster without a named host that is not known."""
+    if host:
+        print(f"{host}/#/{page}", flush=True)
+
+
 def connect(host: str, namespace: str = "") -> kfp.Client:
     """Give a client of an API that answers.
 
     Args:
         host: URL; empty is the cluster that this pod or kubeconfig belongs to.
-        namespace: Profile on multi-user Kubeflow.
+        namespace: Profile on multi-user Kubeflow, for what an error says.
 
     Raises:
         UserError: if there is no such API.
     """
+    _trusted()
+    token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
+    host = host or (IN_CLUSTER if os.environ.get("KUBERNETES_SERVICE_HOST") else "")
     if host and not host.startswith(("http://", "https://")):
         raise UserError(f"host is {host!r}; expected a URL, such as https://kubeflow.example.org/pipeline")
     if host:
         _check_answers(host, namespace)
-    elif not (os.environ.get("KUBERNETES_SERVICE_HOST") or _kubeconfig().is_file()):
+    elif token:
+        raise UserError("no host: KFP_TOKEN is set, but not for which; give HOST=https://…, or unset it")
+    elif not _kubeconfig().is_file():
         raise UserError(
             f"no host: give HOST=https://…; none is known, there is no {_kubeconfig()} and this is no pod"
         )
     pod = ServiceAccountTokenVolumeCredentials() if POD_TOKEN.is_file() else None
-    token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # a FutureWarning about backends before 2.0
         logging.disable(logging.CRITICAL)  # a traceback for each of its five tries
         try:
             return kfp.Client(
                 host=host or None,
-                namespace=namespace or "kubeflow",
+                namespace=API_NAMESPACE,
                 existing_token=token,
                 cookies=cookies,
                 credentials=None if token or cookies else pod,
-                ssl_ca_cert=os.environ.get("KFP_CA_CERT"),
+                ssl_ca_cert=os.environ.get("KFP_CA_CERT") or None,
             )
         except TimeoutError as error:
-            place = host or f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace kubeflow)"
+            place = host or f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace {API_NAMESPACE})"
             raise UserError(f"no Kubeflow Pipelines API answers at {place}; give HOST=https://…") from error
         finally:
             logging.disable(logging.NOTSET)

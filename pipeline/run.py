@@ -13,7 +13,7 @@ import kfp_server_api
 import urllib3
 import yaml
 
-from pipeline.kubeflow import one_line_errors, parser, server_name
+from pipeline.kubeflow import one_line_errors, parser, print_address, server_name
 from pipeline.upload import Uploaded, package, upload_from
 from tinyunet.errors import UserError
 
@@ -168,11 +168,12 @@ def execute(options: argparse.Namespace) -> int:
         with one_line_errors(options.host, options.namespace):
             schedule_id, new = schedule(client, done, options, params)
         print(f"schedule {options.cron!r}: {'created' if new else 'already there'}")
-        print(f"{options.host}/#/recurringrun/details/{schedule_id}")
+        print_address(options.host, f"recurringrun/details/{schedule_id}")
         return 0
     with one_line_errors(options.host, options.namespace):
         run_id = start(client, done, options, params)
-    print(f"{options.host}/#/runs/details/{run_id}", flush=True)
+    print(f"run {run_id}: started", flush=True)
+    print_address(options.host, f"runs/details/{run_id}")
     return 0 if options.no_follow else _follow_to_the_end(client, run_id, options)
 
 

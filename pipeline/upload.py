@@ -12,7 +12,7 @@ import kfp
 import kfp_server_api
 
 from pipeline.compile import BUILD
-from pipeline.kubeflow import connect, one_line_errors, parser, server_name
+from pipeline.kubeflow import connect, one_line_errors, parser, print_address, server_name
 from pipeline.pipeline import PIPELINES
 from pipeline.resources import VARIANTS
 from tinyunet import __version__
@@ -114,7 +114,7 @@ def upload_from(options: argparse.Namespace) -> tuple[kfp.Client, Uploaded]:
         client = connect(options.host, options.namespace)
         done = upload(client, path, name=name, namespace=options.namespace)
     print(f"pipeline {name}, version {done.version}: {'uploaded' if done.new else 'already there'}")
-    print(f"{options.host}/#/pipelines/details/{done.pipeline_id}/version/{done.version_id}")
+    print_address(options.host, f"pipelines/details/{done.pipeline_id}/version/{done.version_id}")
     return client, done
 
 

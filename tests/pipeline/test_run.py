@@ -33,6 +33,17 @@ def test_the_address_is_printed_before_the_end(kfp: FakeKfp, capsys: pytest.Capt
     assert f"{kfp.host}/#/runs/details/r1" in capsys.readouterr().out
 
 
+def test_in_a_pod_the_run_is_named_without_an_address(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr("pipeline.kubeflow.IN_CLUSTER", kfp.host)
+    assert run.main(["--no-follow"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[-1] for line in lines] == ["uploaded", "started"]
+    assert "run r1" in lines[-1]
+
+
 def test_a_failed_run_gives_the_servers_reason_in_one_line(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
 ) -> None:

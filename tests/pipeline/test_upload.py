@@ -154,6 +154,49 @@ def test_a_redirect_on_the_same_host_is_a_login_too(kfp: FakeKfp, capsys: pytest
     assert "a redirect to http://127.0.0.1, not the API" in refused(capsys, "--host", kfp.host)
 
 
+@pytest.fixture
+def in_a_pod(kfp: FakeKfp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of the cluster that this API belongs to."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(kubeflow, "IN_CLUSTER", kfp.host)
+
+
+def test_the_api_of_a_pods_cluster_lies_in_kubeflows_namespace() -> None:
+    assert kubeflow.IN_CLUSTER == "http://ml-pipeline.kubeflow:8888"
+
+
+@pytest.mark.usefixtures("in_a_pod")
+@pytest.mark.parametrize("token", ["", "mine"])
+def test_in_a_pod_no_host_is_needed_and_no_address_is_known(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    kfp.token, kfp.namespaces = token, ("anna",)
+    monkeypatch.setenv("KFP_TOKEN", token)
+    assert upload.main(["--namespace", "anna"]) == 0
+    assert [p["namespace"] for p in kfp.pipelines] == ["anna"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("uploaded")
+
+
+def test_a_kubeconfigs_cluster_is_asked_in_kubeflows_namespace(
+    kfp: FakeKfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    monkeypatch.setattr("kfp.Client", lambda **arguments: seen.update(arguments))
+    (tmp_path / "none").touch()
+    kubeflow.connect("", "anna")
+    assert (seen["host"], seen["namespace"]) == (None, "kubeflow")
+
+
+def test_a_token_without_a_host_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK would send it to localhost."""
+    (tmp_path / "none").touch()
+    monkeypatch.setenv("KFP_TOKEN", "mine")
+    assert "no host: KFP_TOKEN is set" in refused(capsys)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"), [("missing", "No such file or directory"), ("other", "NO_CERTIFICATE_OR_CRL_FOUND")]
 )
