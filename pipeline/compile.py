@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -63,7 +64,7 @@ def _named(image: str, registry: str, tag: str) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is not given stays as the variant has it."""
     parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--registry", help="before the names of the images, as in make images")
+    parser.add_argument("--registry", type=_registry, help="before the images' names, as in make images")
     parser.add_argument("--tag", help="of the images, as in make images")
     parser.add_argument("--settings", help="ConfigMap of " + ", ".join(SETTINGS_KEYS))
     parser.add_argument("--secret", help="Secret of the S3 credentials")
@@ -72,8 +73,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--classes-at-a-time", type=int, choices=range(1, 11), metavar="1-10", help="of tinyunet-classes"
     )
-    parser.add_argument("--memory-limit", help="of every task and worker, e.g. 16G")
+    parser.add_argument("--memory-limit", type=_memory, help="of every task and worker, e.g. 16G")
     return parser.parse_args(argv)
+
+
+def _registry(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*/?", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected HOST[:PORT][/PATH], no https://")
+    return text
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*([KMGTPE]i?)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of K, M, G, Ki, Mi or Gi: 16G")
+    return text
 
 
 def _pairs(text: str) -> dict[str, str]:

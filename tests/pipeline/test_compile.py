@@ -291,3 +291,28 @@ def test_a_registry_stands_before_both_names(tmp_path: Path) -> None:
     text = compile_variant("gpu", tmp_path, registry="registry.example.org/").read_text()
     assert text.count(f"image: registry.example.org/{IMAGE}\n") == len(TASKS) - 1
     assert text.count(f"image: registry.example.org/{GPU_IMAGE}\n") == 1
+
+
+@pytest.mark.parametrize("text", ["registry.example.org/", "localhost:5000", "ghcr.io/a-team/tiny_unet"])
+def test_a_registry_is_what_an_images_name_may_begin_with(text: str) -> None:
+    assert parse(["--registry", text]).registry == text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--registry", "https://registry.example.org", "expected HOST[:PORT][/PATH], no https://"),
+        ("--registry", "registry.example.org/My Team", "expected HOST[:PORT][/PATH]"),
+        ("--memory-limit", "16GB", "expected a whole number of K, M, G, Ki, Mi or Gi: 16G"),
+        ("--memory-limit", "1.5G", "expected a whole number"),
+        ("--memory-limit", "0", "expected a whole number"),
+        ("--node-selector", "gpu", "expected KEY=VALUE"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_was_expected(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse([option, value])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {option}: {value!r}; {expected}" in line

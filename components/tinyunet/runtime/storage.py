@@ -179,8 +179,7 @@ def _size(bucket: str, key: str) -> int | None:
 
 
 def _listing(bucket: str, key: str) -> list[tuple[str, int]]:
-    prefix = key.rstrip("/") + "/" if key else ""
-    found = _client().list_objects(bucket, prefix=prefix, recursive=True)
+    found = _client().list_objects(bucket, prefix=key and key.rstrip("/") + "/", recursive=True)
     return sorted((str(o.object_name), o.size or 0) for o in found if not str(o.object_name).endswith("/"))
 
 
