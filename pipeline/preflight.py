@@ -12,12 +12,13 @@ from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_uri import tracking_uri
 from tinyunet.runtime.transfer import redact
+from tinyunet.schema import load_yaml, require
 
 SCHEMES = ("synthetic://", "s3://", "https://", "http://")
 
 
 def check(arguments: Mapping[str, Any]) -> TrainConfig:
-    """Check a pipeline run's arguments against the configuration and this machine.
+    """Check the arguments of a run on this machine: what they say, and what it needs here.
 
     Returns:
         The training's whole configuration.
@@ -25,42 +26,55 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UserError: naming the value, what was expected and what to do.
     """
+    config = configuration(arguments)
+    _check_path(arguments["source"])
+    _check_mpirun(arguments["workers"] * arguments["slots_per_worker"])
+    _check_tracking(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return config
+
+
+def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
+    """Check what a run's arguments say, wherever it will run; see `check`."""
+    from tinyunet.training.launch import LAUNCHERS, check_shares
+
+    data = {key: arguments[key] for key in ("source", "validation_fraction", "fold") if key in arguments}
     for class_id in arguments.get("classes") or [arguments["class_id"]]:
-        DataConfig(source=arguments["source"], class_id=class_id)
+        DataConfig(**data, class_id=class_id)
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
     config = training(arguments)
-    _check_source(arguments["source"])
-    _check_ranks(arguments["workers"] * arguments["slots_per_worker"], config.global_batch)
-    _check_tracking(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    _check_scheme(arguments["source"])
+    launcher = arguments["launcher"]
+    require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
+    check_shares(config, arguments["workers"] * arguments["slots_per_worker"])
     return config
 
 
 def training(arguments: Mapping[str, Any]) -> TrainConfig:
     """Give the training configuration that the train component will make of the arguments."""
-    from tinyunet.schema import load_yaml
     from tinyunet.training.launch import configure
 
     values = {key: arguments[key] for key in ("image_size", "steps", "precision", "seed")}
     return configure(arguments["preset"], values).replace(load_yaml(arguments["overrides"]))
 
 
-def _check_source(source: str) -> None:
-    if source.startswith(SCHEMES):
-        return
-    if "://" in source:
+def _check_scheme(source: str) -> None:
+    if "://" in source and not source.startswith(SCHEMES):
         raise UserError(
             f"source is {redact(source)!r}; expected a folder, a .zip, or {', '.join(SCHEMES[:3])}…"
         )
+
+
+def _check_path(source: str) -> None:
     path = Path(source)
+    if "://" in source:
+        return
     if not path.exists():
         raise UserError(f"{source} does not exist; expected a DAGM2007 folder or .zip (give it as DATA=…)")
     if path.is_file() and path.suffix.lower() != ".zip":
         raise UserError(f"{source} is a file; expected a DAGM2007 folder or a .zip of it")
 
 
-def _check_ranks(ranks: int, global_batch: int) -> None:
-    if ranks < 1 or global_batch % ranks:
-        raise UserError(f"ranks is {ranks}; expected a divisor of the global batch {global_batch}")
+def _check_mpirun(ranks: int) -> None:
     if ranks > 1 and shutil.which("mpirun") is None:
         raise UserError(
             "mpirun is not installed; expected for ranks > 1 (Debian: apt-get install openmpi-bin)"

@@ -14,6 +14,7 @@ import urllib3
 import yaml
 
 from pipeline.kubeflow import one_line_errors, parser, print_address, server_name
+from pipeline.preflight import configuration
 from pipeline.upload import Uploaded, package, upload_from
 from tinyunet.errors import UserError
 
@@ -42,13 +43,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE pairs as the types that the compiled pipeline declares.
+    """Read KEY=VALUE pairs as the types that the compiled pipeline declares, and check what they say.
 
     Raises:
         UserError: for an unknown parameter or a value that does not fit.
     """
     spec = next(yaml.safe_load_all(path.read_text()))
-    declared = {k: v["parameterType"] for k, v in spec["root"]["inputDefinitions"]["parameters"].items()}
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    declared = {name: given["parameterType"] for name, given in inputs.items()}
     values = {}
     for pair in pairs:
         key, found, text = pair.partition("=")
@@ -60,7 +62,16 @@ def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
         except (ValueError, KeyError) as error:
             kind = KINDS.get(declared[key], f"a value of type {declared[key]}")
             raise UserError(f"--param {pair}: expected {kind}") from error
+    configuration({name: _default(given) for name, given in inputs.items()} | values)
     return values
+
+
+def _default(given: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Give a parameter's default as its type; the compiled pipeline writes whole numbers as floats."""
+    value, kind = given["defaultValue"], given["parameterType"]
+    if kind == "LIST":
+        return [int(item) for item in value]
+    return int(value) if kind == "NUMBER_INTEGER" else value
 
 
 def _classes(value: object) -> list[int]:

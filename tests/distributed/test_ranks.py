@@ -134,7 +134,7 @@ def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2
 ) -> None:
     result = run(command("uneven", 3, "fast"), folder)
     assert result.returncode == 2
-    assert "world size is 3; expected a divisor of the global batch 16" in result.stderr
+    assert "ranks is 3; expected a divisor of the global batch 16" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not (folder / "uneven").exists()
 

@@ -87,6 +87,15 @@ def test_a_task_of_every_class_is_shown_by_its_own_state(
     ]  # fmt: skip
 
 
+def test_what_only_this_machine_lacks_does_not_keep_a_run_from_starting(
+    kfp: FakeKfp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    there = ("--param", "source=/mnt/DAGM2007", "--param", "workers=2", "--param", "overrides=steps: 9")
+    assert start(kfp, "--no-follow", *there) == 0
+
+
 def test_several_classes_are_another_pipeline_with_a_list_of_them(kfp: FakeKfp) -> None:
     assert start(kfp, "--pipeline", "tinyunet-classes", "--param", "classes=[1, 3]") == 0
     assert kfp.runs[0]["runtime_config"]["parameters"] == {"classes": [1, 3]}
@@ -141,6 +150,23 @@ def test_scheduling_twice_makes_one_schedule(kfp: FakeKfp, capsys: pytest.Captur
             for text in ("1,2", "[]", "[1,1]", "[0]", '["1"]', "[true]", "3")
         ),
         (["--pipeline", "tinyunet-all"], "expected one of: tinyunet, tinyunet-classes"),
+        *(
+            (["--param", pair], f"tinyunet: error: {expected}")
+            for pair, expected in (
+                ("preset=nvidea", "unknown preset 'nvidea'; expected one of: fast, nvidia, thorough"),
+                ("image_size=100", "image_size is 100; expected a multiple of 16"),
+                ("class_id=11", "class_id is 11; expected 1 to 10"),
+                ("launcher=slurm", "launcher is 'slurm'; expected one of auto, local, mpijob"),
+                ("overrides=learning_rat: 1", "unknown TrainConfig key 'learning_rat'"),
+                ("workers=3", "ranks is 3; expected a divisor of the global batch 16"),
+                ("fold=9", "fold is 9; expected 0 to 5"),
+                ("image_score=mean", "image_score is 'mean'; expected one of max"),
+                ("source=ftp://host/DAGM", "source is 'ftp://host/DAGM'; expected a folder"),
+            )
+        ),
+        (["--param", "workers=2", "--param", "overrides=accumulate: 16"], "a divisor of a rank's 8 images"),
+        (["--pipeline", "tinyunet-classes", "--param", "image_size=100"], "image_size is 100"),
+        (["--cron", "0 0 3 * * *", "--param", "image_size=100"], "image_size is 100"),
         (["--cron", "0 3 * * *"], "6 fields"),
         (["--cron", ""], "6 fields"),
     ],

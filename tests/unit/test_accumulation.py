@@ -71,7 +71,7 @@ def test_the_step_sends_its_gradients_as_configured(batch: Batch) -> None:
 
 @pytest.mark.parametrize(
     ("accumulate", "ranks", "said"),
-    [(4, 8, "accumulate is 4; expected a divisor of a rank's 2 images"), (1, 3, "world size is 3; expected")],
+    [(4, 8, "accumulate is 4; expected a divisor of a rank's 2 images"), (1, 3, "ranks is 3; expected")],
 )
 def test_shares_that_are_not_equal_are_refused(accumulate: int, ranks: int, said: str) -> None:
     with pytest.raises(UserError, match=said):

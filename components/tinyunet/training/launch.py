@@ -123,7 +123,7 @@ def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
 def check_shares(config: TrainConfig, ranks: int) -> None:
     """Refuse a world whose ranks, or whose micro-batches, would not be equal parts of the global batch."""
     batch = config.global_batch
-    require(ranks >= 1 and batch % ranks == 0, "world size", ranks, f"a divisor of the global batch {batch}")
+    require(ranks >= 1 and batch % ranks == 0, "ranks", ranks, f"a divisor of the global batch {batch}")
     share = batch // ranks
     require(
         share % config.accumulate == 0,
