@@ -87,7 +87,7 @@ pipeline-upload: pipeline ## Upload; doing it twice changes nothing
 	@$(call kubeflow,upload) $(ARGS)
 pipeline-run: pipeline ## Upload, start a run, follow it to its end; ARGS="--param workers=4 --param preset=nvidia"
 	@$(call kubeflow,run) $(ARGS)
-pipeline-schedule: pipeline ## Upload and schedule: CRON="0 0 3 * * *" (seconds first)
+pipeline-schedule: pipeline ## Upload and schedule, in place of the schedule before: CRON="0 0 3 * * *" (seconds first)
 	@$(call kubeflow,run) --cron '$(CRON)' $(ARGS)
 
 ##@ Cluster

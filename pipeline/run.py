@@ -15,6 +15,7 @@ import yaml
 
 from pipeline.kubeflow import one_line_errors, parser, print_address, server_name
 from pipeline.preflight import configuration
+from pipeline.schedule import check_cron, schedule
 from pipeline.upload import Uploaded, package, upload_from
 from tinyunet.errors import UserError
 
@@ -83,19 +84,6 @@ def _classes(value: object) -> list[int]:
     return value
 
 
-def check_cron(expression: str) -> str:
-    """Give the expression back if it has six fields.
-
-    Raises:
-        UserError: if it has not.
-    """
-    if len(expression.split()) != 6:
-        raise UserError(
-            f"cron is {expression!r}; expected 6 fields, second minute hour day month weekday: '0 0 3 * * *'"
-        )
-    return expression
-
-
 def follow(client: kfp.Client, run_id: str, *, poll: float) -> Any:  # noqa: ANN401  the SDK's run, untyped
     """Print every change of state until the run has ended, whichever way; give the run."""
     seen: dict[str, tuple[str, str]] = {}
@@ -146,29 +134,6 @@ def start(client: kfp.Client, done: Uploaded, options: argparse.Namespace, param
     return str(run.run_id)
 
 
-def schedule(
-    client: kfp.Client, done: Uploaded, options: argparse.Namespace, params: dict[str, Any]
-) -> tuple[str, bool]:
-    """Schedule the uploaded version, once per cron expression; give the schedule's id, and if it is new."""
-    experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
-    name = f"{server_name(options)} {done.version} {options.cron}"
-    listed = client.list_recurring_runs(experiment_id=experiment.experiment_id, page_size=100).recurring_runs
-    for known in listed or ():
-        if known.display_name == name and known.status != "DISABLED":
-            return str(known.recurring_run_id), False
-    made = client.create_recurring_run(
-        experiment.experiment_id,
-        name,
-        cron_expression=options.cron,
-        no_catchup=True,
-        params=params,
-        pipeline_id=done.pipeline_id,
-        version_id=done.version_id,
-        service_account=options.service_account,
-    )
-    return str(made.recurring_run_id), True
-
-
 def execute(options: argparse.Namespace) -> int:
     """Do what the command line says; give the exit code: 0 only for a run that succeeded."""
     params = parameters(package(options.pipeline, options.variant), options.params)
@@ -177,8 +142,8 @@ def execute(options: argparse.Namespace) -> int:
     client, done = upload_from(options)
     if options.cron is not None:
         with one_line_errors(options.host, options.namespace):
-            schedule_id, new = schedule(client, done, options, params)
-        print(f"schedule {options.cron!r}: {'created' if new else 'already there'}")
+            schedule_id, said = schedule(client, done, options, params)
+        print(f"schedule {options.cron!r}: {said}")
         print_address(options.host, f"recurringrun/details/{schedule_id}")
         return 0
     with one_line_errors(options.host, options.namespace):

@@ -139,9 +139,17 @@ class FakeKfp:
 
     def _get_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         rows = [s for s in self.schedules if s["experiment_id"] == query.get("experiment_id")]
-        return 200, {"recurringRuns": rows}
+        first, size = int(query.get("page_token") or 0), int(query["page_size"])
+        more = {"next_page_token": str(first + size)} if first + size < len(rows) else {}
+        return 200, {"recurringRuns": rows[first : first + size], **more}
 
     def _post_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
+        if route.endswith(":disable"):
+            (found,) = (
+                s for s in self.schedules if route == f"recurringruns/{s['recurring_run_id']}:disable"
+            )
+            found["status"] = "DISABLED"
+            return 200, {}
         self.schedules.append(
             {"recurring_run_id": f"s{len(self.schedules) + 1}", "status": "ENABLED", **body}
         )

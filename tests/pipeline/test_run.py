@@ -128,17 +128,6 @@ def test_the_experiment_is_made_in_the_namespace_once(kfp: FakeKfp) -> None:
     assert [(e["display_name"], e["namespace"]) for e in kfp.experiments] == [("tinyunet", "anna")]
 
 
-def test_scheduling_twice_makes_one_schedule(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
-    assert start(kfp, "--cron", "0 0 3 * * *", "--param", "steps=500") == 0
-    assert "created" in capsys.readouterr().out
-    assert start(kfp, "--cron", "0 0 3 * * *", "--param", "steps=500") == 0
-    assert "already there" in capsys.readouterr().out
-    (made,) = kfp.schedules
-    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
-    assert made["no_catchup"] is True
-    assert made["runtime_config"]["parameters"] == {"steps": 500}
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
