@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
         lambda b: b.train("--image-size", "128", records="synthetic://?train=24&test=8&size=64"),
         "128",
     ),
-    "no ranks": (lambda b: b.train("--ranks", "0"), "world size is 0"),
+    "no ranks": (lambda b: b.train("--ranks", "0"), "ranks is 0"),
     "ranks that do not divide": (lambda b: b.train("--ranks", "3"), "divisor"),
     "records that are none": (lambda b: b.train(records=b.folder / "nowhere"), "nowhere"),
     "unreachable MLflow": (
