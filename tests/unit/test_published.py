@@ -28,9 +28,20 @@ def test_rates_are_fractions() -> None:
 
 
 def test_only_the_complete_official_split_at_full_size_is_comparable() -> None:
-    official = {"class_id": 3, "complete": True, "synthetic": False}
-    assert comparability(official, image_size=512)[0]
-    assert "class 3" in comparability(official, image_size=512)[1]
+    official = {"class_id": 3, "complete": True, "synthetic": False, "source_digest": "d"}
+    comparable, sentence = comparability(official, image_size=512, trained_on="d")
+    assert comparable
+    assert "class 3" in sentence
+
+
+@pytest.mark.parametrize("trained_on", ["e", None])
+def test_a_model_of_other_training_data_is_not_comparable(trained_on: str | None) -> None:
+    official = {"class_id": 3, "complete": True, "synthetic": False, "source_digest": "d"}
+    assert comparability(official, image_size=512, trained_on=trained_on) == (
+        False,
+        "Not comparable with NVIDIA's published numbers, because the model was trained on another dataset, "
+        "which may hold these test images.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,8 +56,8 @@ def test_only_the_complete_official_split_at_full_size_is_comparable() -> None:
 def test_every_reason_against_comparing_is_named(
     changes: dict[str, bool], image_size: int, words: list[str]
 ) -> None:
-    data = {"class_id": 1, "complete": True, "synthetic": False} | changes
-    comparable, sentence = comparability(data, image_size=image_size)
+    data = {"class_id": 1, "complete": True, "synthetic": False, "source_digest": "d"} | changes
+    comparable, sentence = comparability(data, image_size=image_size, trained_on="d")
     assert not comparable
     assert sentence.startswith("Not comparable with NVIDIA's published numbers")
     assert all(word in sentence for word in words)

@@ -59,12 +59,13 @@ def published(class_id: int) -> dict[str, Any]:
     return result
 
 
-def comparability(data: Mapping[str, Any], *, image_size: int) -> tuple[bool, str]:
+def comparability(data: Mapping[str, Any], *, image_size: int, trained_on: str | None) -> tuple[bool, str]:
     """Say whether our scores may be compared with NVIDIA's, and why not.
 
     Args:
-        data: Records manifest: `class_id`, `complete`, `synthetic`.
+        data: Records manifest: `class_id`, `complete`, `synthetic`, `source_digest`.
         image_size: Side in pixels at which the masks were compared.
+        trained_on: `source_digest` of the model's own training data.
     """
     reasons = []
     if data["synthetic"]:
@@ -73,6 +74,8 @@ def comparability(data: Mapping[str, Any], *, image_size: int) -> tuple[bool, st
         reasons.append(
             "the images are not the complete official split of this class but a part or a re-split of it"
         )
+    if trained_on != data["source_digest"]:
+        reasons.append("the model was trained on another dataset, which may hold these test images")
     if image_size != OFFICIAL_SIZE:
         size = f"{OFFICIAL_SIZE}×{OFFICIAL_SIZE}"
         reasons.append(f"masks were compared at {image_size}×{image_size} pixels instead of {size}")

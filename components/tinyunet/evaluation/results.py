@@ -31,7 +31,8 @@ def summarize(
     """Put together the content of metrics.json: both thresholds from validation, scores on both splits."""
     pixel = pixel_threshold(validation.counts, validation.split.defective)
     image = image_threshold(validation.scores, validation.split.defective, pixel.value)
-    comparable, sentence = comparability(manifest, image_size=identity["image_size"])
+    trained_on = identity["data"].get("source_digest")
+    comparable, sentence = comparability(manifest, image_size=identity["image_size"], trained_on=trained_on)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": dict(identity),
