@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tinyunet.cli import parse
-from tinyunet.config import TrainConfig
+from tinyunet.config import DataConfig, TrainConfig
+from tinyunet.data.tfrecord import convert
 from tinyunet.evaluation import curves, report
 from tinyunet.evaluation.overlays import Panel
 from tinyunet.evaluation.published import published
@@ -133,8 +134,18 @@ def test_the_commands_of_the_card_are_understood_and_repeat_the_training(evaluat
     parsed = [parse(command) for command in commands]
     assert parsed[0].source.startswith("synthetic://?train=24&test=16")
     changes = dict(pair.split("=", 1) for pair in parsed[2].set)
+    assert parsed[1].set[-1] == "shards=2"
     expected = TrainConfig(image_size=64, steps=12, global_batch=8, precision="float32", validate_every=6)
     assert TrainConfig().replace(changes) == expected
+
+
+def test_the_card_repeats_records_and_precision(raw: Path, result: dict[str, Any], tmp_path: Path) -> None:
+    result["model"]["train"]["precision"], result["model"]["precision"] = "auto", "mixed_float16"
+    card = report.render_card(result)
+    commands = [shlex.split(line)[1:] for line in card.splitlines() if line.startswith("tinyunet ")]
+    config = DataConfig().replace(dict(pair.split("=", 1) for pair in parse(commands[1]).set))
+    assert convert(raw, tmp_path / "records", config)["digest"] == result["data"]["digest"]
+    assert "precision=mixed_float16" in commands[2]
 
 
 def test_formats() -> None:

@@ -131,14 +131,16 @@ def _view(result: Mapping[str, Any]) -> dict[str, Any]:
         "images": order,
         "legend": overlays.LEGEND,
         "facts": _facts(result),
-        "settings": _settings(result["model"]["train"]),
+        "settings": _settings(result["model"]),
         "score_name": SCORE_NAMES[result["image_score"]],
     }
 
 
-def _settings(train: Mapping[str, Any]) -> list[str]:
-    """Give the `key=value` settings that make the training configuration out of its preset."""
+def _settings(model: Mapping[str, Any]) -> list[str]:
+    """Give the `key=value` settings that make the training out of its preset, in the precision it had."""
+    train = model["train"]
     base = preset(train["preset"]).to_dict()
+    train = {**train, "precision": model.get("precision", train["precision"])}
     return [f"{key}={value}" for key, value in train.items() if value != base.get(key)]
 
 

@@ -79,6 +79,7 @@ def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         **{key: manifest[key] for key in keys},
+        "shards": max(len(split["shards"]) for split in splits.values()),
         "test_digest": splits["test"]["digest"],
         "validation_digest": splits["validation"]["digest"],
         "images": splits["test"]["images"],
