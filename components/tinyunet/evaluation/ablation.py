@@ -144,10 +144,10 @@ def rejudge(model: Path, records: Path, changes: Values) -> dict[str, float]:
     from tinyunet.data.dataset import load_split
     from tinyunet.evaluation.inference import Predictor, judge
     from tinyunet.model.metrics import image_scores, pixel_scores
-    from tinyunet.model.unet import load, rebuild
+    from tinyunet.model.unet import load, native, rebuild
 
     config = EvalConfig().replace(dict(changes))
-    network = rebuild(load(model / "model.keras"))
+    network = rebuild(native(load(model / "model.keras")))
     split = load_split(records, "validation", network.input_shape[1])
     found = judge(Predictor(network, config), split, config)
     return {

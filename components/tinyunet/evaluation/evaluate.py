@@ -13,7 +13,7 @@ from tinyunet.evaluation import curves, overlays, report
 from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.inference import MASK_LEVEL, Judged, Predictor, judge, probabilities
 from tinyunet.evaluation.results import SCHEMA_VERSION, summarize
-from tinyunet.model.unet import load, rebuild
+from tinyunet.model.unet import load, native, rebuild
 from tinyunet.schema import read_json
 
 MODEL_KEYS = ("image_size", "class_id", "data", "train")
@@ -37,7 +37,7 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> dict[
     identity, manifest = read_model(model), read_manifest(records)
     check_class(model, identity, records, manifest)
     with whole_folder(out, marker="metrics.json") as part:
-        predictor = Predictor(rebuild(load(model / "model.keras")), config)
+        predictor = Predictor(rebuild(native(load(model / "model.keras"))), config)
         size = identity["image_size"]
         validation, test = (
             judge(predictor, load_split(records, name, size), config) for name in ("validation", "test")

@@ -31,6 +31,7 @@ from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.inference import MASK_LEVEL
 from tinyunet.evaluation.serving import OUTPUTS
 from tinyunet.model.metrics import dice
+from tinyunet.model.unet import in_float32
 
 Outputs = dict[str, NDArray[Any]]
 Runner = Callable[[NDArray[np.uint8]], Outputs]
@@ -84,16 +85,6 @@ def _export(serving: keras.Model, out: Path, records: Path | None) -> dict[str, 
             measure(runs, load_split(records, "test", size), figures)
         (part / "export.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
-
-
-def in_float32(model: keras.Model) -> keras.Model:
-    """Give the same model with the same weights, every layer in float32."""
-    text = json.dumps(keras.saving.serialize_keras_object(model))
-    for policy in ("mixed_bfloat16", "mixed_float16"):
-        text = text.replace(f'"{policy}"', '"float32"')
-    twin = keras.saving.deserialize_keras_object(json.loads(text))
-    twin.set_weights(model.get_weights())
-    return twin
 
 
 def write_saved_model(serving: keras.Model, path: Path) -> Runner:

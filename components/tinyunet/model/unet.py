@@ -3,6 +3,7 @@
 Source: NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, model/unet.py.
 """
 
+import json
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -12,13 +13,16 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from tinyunet.data.progress import say
 from tinyunet.errors import UserError
 from tinyunet.model.layers import JoinedConv2D, UpConv2D
+from tinyunet.runtime.distributed import is_emulated
 
 PARAMETERS = 1_850_305
 ENCODER = (32, 32, 64, 128)  # filters of the four blocks before a pooling
 BOTTLENECK = 256
 DECODER = ((128, 64), (64, 32), (32, 16))  # filters of the two convolutions of a block
+MIXED = ("mixed_bfloat16", "mixed_float16")
 ZERO_CENTERED = (1 / 127.5, -1.0)  # grey levels 0..255 to -1..1
 
 
@@ -98,6 +102,26 @@ def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = F
         offset=normalize.offset,
         plain=plain,
     )
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def native(model: keras.Model) -> keras.Model:
+    """Give a model as this machine runs it: itself, or in float32 where its precision is only emulated."""
+    text = json.dumps(keras.saving.serialize_keras_object(model))
+    slow = [policy for policy in MIXED if f'"{policy}"' in text and is_emulated(policy)]
+    if not slow:
+        return model
+    say(f"this machine only emulates {slow[0]}: the model runs in float32, which is faster here")
+    return in_float32(model)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Give the same model of Keras' own layers with the same weights, every layer in float32."""
+    text = json.dumps(keras.saving.serialize_keras_object(model))
+    for policy in MIXED:
+        text = text.replace(f'"{policy}"', '"float32"')
+    twin = keras.saving.deserialize_keras_object(json.loads(text))
     twin.set_weights(model.get_weights())
     return twin
 
