@@ -11,10 +11,15 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import Registered
 from tinyunet.cli import parse
+from tinyunet.config import EvalConfig
+from tinyunet.data.dataset import load_split
 from tinyunet.errors import UserError
+from tinyunet.evaluation.evaluate import evaluate
+from tinyunet.evaluation.export import load_serving
 from tinyunet.runtime.tracking import download_model, download_training, register
 from tinyunet.schema import read_json
 
@@ -85,6 +90,18 @@ def test_a_served_model_takes_grey_levels_and_gives_named_outputs(registered: Re
     assert got["score"].shape == (1,)
     assert set(np.unique(got["mask"])) <= {0, 1}
     assert served.predict(np.full((2, 96, 80, 1), 128, np.uint8))["probability"].shape == (2, 96, 80, 1)
+
+
+def test_a_model_judged_over_eight_poses_is_served_so(
+    registered: Registered, stranger: Path, records: Path, tmp_path: Path
+) -> None:
+    judged = evaluate(stranger, records, tmp_path / "eight", EvalConfig(test_time_poses=8, overlays=0))
+    served = load_serving(register(stranger, tmp_path / "eight", name="eight poses")["uri"])
+    images = load_split(records, "test", 64).images[..., None]
+    scores = [image["score"] for image in judged["images"]]
+    np.testing.assert_allclose(served.predict_on_batch(images)["score"], scores, atol=1e-4)
+    metadata = yaml.safe_load((download_model("models:/eight poses@champion") / "MLmodel").read_text())
+    assert metadata["metadata"]["test_time_poses"] == 8
 
 
 def test_registering_again_gives_the_same_version(

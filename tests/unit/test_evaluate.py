@@ -14,7 +14,8 @@ from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.evaluation.curves import curve_points
 from tinyunet.evaluation.evaluate import evaluate, read_model
-from tinyunet.evaluation.inference import Judged, Predictor, judge, turn, turn_back
+from tinyunet.evaluation.inference import Judged, Predictor, judge
+from tinyunet.evaluation.poses import turn, turn_back
 from tinyunet.evaluation.results import summarize
 
 CONFIG = EvalConfig(overlays=3)
@@ -145,6 +146,10 @@ def test_a_model_trained_on_other_records_is_told_apart(model: Path, records: Pa
     judged = _judged([-3, -1, 2, 4])
     other = summarize(identity, manifest | {"digest": "0" * 64}, EvalConfig(), validation=judged, test=judged)
     assert "other records" in other["notes"][0]
+    assert "another dataset" not in other["comparability"]
+    foreign = manifest | {"source_digest": "0" * 64}
+    found = summarize(identity, foreign, EvalConfig(), validation=judged, test=judged)
+    assert "the model was trained on another dataset" in found["comparability"]
 
 
 def _one_kind(defective: bool) -> Judged:
@@ -172,7 +177,7 @@ def test_labels_that_vanish_at_a_small_size_are_told(model: Path, records: Path)
 
 def test_every_pose_is_undone_and_all_eight_differ() -> None:
     image = np.arange(16).reshape(1, 4, 4)
-    poses = [turn(image, pose) for pose in range(8)]
+    poses = [np.asarray(turn(image, pose)) for pose in range(8)]
     assert len({pose.tobytes() for pose in poses}) == 8
     for number, posed in enumerate(poses):
         np.testing.assert_array_equal(turn_back(posed, number), image)
@@ -182,10 +187,9 @@ def test_with_eight_poses_a_turned_image_gets_the_turned_logits(model: Path, tes
     network = keras.models.load_model(model / "model.keras", compile=False)
     images = test_split.images[:2]
     straight, eight = (Predictor(network, EvalConfig(test_time_poses=n)) for n in (1, 8))  # type: ignore[arg-type]
-    np.testing.assert_allclose(
-        eight.logits(turn(images, 5)), turn(eight.logits(images), 5), rtol=1e-3, atol=1e-3
-    )
-    assert abs(straight.logits(turn(images, 5)) - turn(straight.logits(images), 5)).max() > 1e-2
+    turned = np.asarray(turn(images, 5))
+    np.testing.assert_allclose(eight.logits(turned), turn(eight.logits(images), 5), rtol=1e-3, atol=1e-3)
+    assert abs(straight.logits(turned) - np.asarray(turn(straight.logits(images), 5))).max() > 1e-2
 
 
 def test_the_size_of_batches_changes_nothing(model: Path, test_split: Split) -> None:

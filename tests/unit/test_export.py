@@ -12,12 +12,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
+from tinyunet.config import EvalConfig
 from tinyunet.data.dataset import area_average, load_split
 from tinyunet.errors import UserError
+from tinyunet.evaluation import evaluate as evaluation_module
 from tinyunet.evaluation import export
+from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.evaluation.export import Operating, find_operating, load_serving, predict, serving_model
+from tinyunet.evaluation.inference import Predictor
 from tinyunet.evaluation.serving import OUTPUTS
+from tinyunet.model import unet
 from tinyunet.model.metrics import image_score
+from tinyunet.model.unet import rebuild
 
 Bytes = NDArray[np.uint8]
 
@@ -56,6 +62,37 @@ def test_at_its_own_size_serving_gives_the_models_outputs(network: keras.Model, 
         "score": "float32",
         "defective": "uint8",
     }
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_over_eight_poses_serving_gives_the_evaluations_outputs(
+    network: keras.Model, images: Bytes, tmp_path: Path, size: int
+) -> None:
+    serving = serving_model(network, 0.3, 1.0, 64, image_score="top100", test_time_poses=8)
+    serving.save(tmp_path / "serving.keras")
+    given = np.stack([np.kron(i, np.ones((2, 2), np.uint8))[:size, :size] for i in images])
+    resized = np.stack([area_average(i, 64) for i in given])
+    logits = Predictor(network, EvalConfig(test_time_poses=8)).logits(resized)
+    one = Predictor(network, EvalConfig()).logits(resized)
+    assert abs(logits - one).max() > 1e-2, "or the poses would not show"
+    for model in (serving, keras.models.load_model(tmp_path / "serving.keras", compile=False)):
+        result = model.predict_on_batch(given[..., None])
+        np.testing.assert_allclose(result["score"], image_score(logits, "top100"), rtol=1e-4)
+        if size == 64:
+            np.testing.assert_allclose(result["probability"][..., 0], _sigmoid(logits), atol=1e-5)
+            np.testing.assert_array_equal(result["mask"], result["probability"] > 0.3)
+
+
+def test_a_model_judged_over_eight_poses_predicts_so(
+    model: Path, records: Path, raw: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(model, tmp_path / "model")
+    judged = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
+    predict(copied, [raw / "Test"], tmp_path / "out")
+    rows = {row["name"]: row for row in _rows(tmp_path / "out")}
+    for image in judged["images"]:
+        assert float(rows[image["name"]]["score"]) == pytest.approx(image["score"], abs=1e-4)
+        assert abs(int(rows[image["name"]]["area"]) - image["tp"] - image["fp"]) <= 2
 
 
 def test_top100_is_the_mean_of_the_hundred_largest_logits(network: keras.Model, images: Bytes) -> None:
@@ -171,6 +208,83 @@ def test_thresholds_come_from_an_evaluation_of_these_very_weights(
     assert found == Operating(result["threshold"], result["test"]["image_threshold"], "max")
     assert find_operating(model, "0" * 64) == Operating(0.5, 0.0, "max")
     assert find_operating(tmp_path, result["model"]["sha256"]) == Operating()
+
+
+def _judgement(folder: Path, sha256: str, threshold: float, **more: object) -> None:
+    folder.mkdir()
+    content = {"threshold": threshold, "test": {"image_threshold": 2.36}, "image_score": "max", **more}
+    (folder / "metrics.json").write_text(json.dumps({"model": {"sha256": sha256}} | content))
+
+
+def test_the_newest_evaluation_counts_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    assert find_operating(tmp_path / "model", "a" * 64) == Operating()
+    lines = capsys.readouterr().err
+    assert lines == f"thresholds 0.5 and 0 (no evaluation found beside {tmp_path / 'model'})\n"
+    _judgement(tmp_path / "b", "a" * 64, 0.2, evaluated_at="2026-02-01T00:00:00+00:00")
+    _judgement(tmp_path / "a", "a" * 64, 0.1, evaluated_at="2026-01-01T00:00:00+00:00")
+    _judgement(tmp_path / "c", "c" * 64, 0.3, evaluated_at="2026-03-01T00:00:00+00:00")
+    assert find_operating(tmp_path / "model", "a" * 64).threshold == 0.2
+    assert capsys.readouterr().err == f"thresholds 0.2 and 2.36 from {tmp_path / 'b'}\n"
+    _judgement(tmp_path / "d", "a" * 64, 0.163, test_time_poses=8)  # without a date: its file's
+    assert find_operating(tmp_path / "model", "a" * 64) == Operating(0.163, 2.36, "max", 8)
+    assert "0.163 and 2.36 over 8 poses from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ['{"model": "resnet50"}', "[1]", "no JSON", '{"model": {}}'])
+def test_metrics_of_another_program_are_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "metrics.json").write_text(content)
+    _judgement(tmp_path / "zz", "a" * 64, 0.2)
+    assert find_operating(tmp_path / "model", "a" * 64).threshold == 0.2
+
+
+@pytest.mark.parametrize("name", ["model/model.keras", "model/copy.keras", "copy"])
+def test_a_keras_file_takes_the_thresholds_of_its_folder(
+    model: Path, evaluation: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    shutil.copytree(evaluation, tmp_path / "evaluation")
+    (tmp_path / "copy").mkdir()
+    for place in ("model", "copy"):
+        shutil.copy(model / "model.keras", tmp_path / place / "copy.keras")
+    load_serving(tmp_path / name)
+    assert capsys.readouterr().err.endswith(f" from {tmp_path / 'evaluation'}\n")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_what_this_machine_only_emulates_runs_in_float32(
+    model: Path,
+    records: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+) -> None:
+    copied = shutil.copytree(model, tmp_path / "model")
+    network = rebuild(keras.models.load_model(model / "model.keras"), precision=policy, plain=True)
+    network.save(copied / "model.keras")
+    serving_model(network, 0.5, 0.0, 64).save(tmp_path / "serving.keras")
+    used: list[str] = []
+    forward = evaluation_module.rebuild
+
+    def watched(network: keras.Model) -> keras.Model:
+        used.append(network.get_layer("decoder0_conv1").dtype_policy.name)
+        return forward(network)
+
+    monkeypatch.setattr(evaluation_module, "rebuild", watched)
+    for emulated, expected in ((True, "float32"), (False, policy)):
+        monkeypatch.setattr(unet, "is_emulated", lambda name, e=emulated: e and name == policy)
+        evaluate(copied, records, tmp_path / f"judged{emulated}", EvalConfig(overlays=0))
+        assert used.pop() == expected
+        for place in (copied, tmp_path / "serving.keras"):
+            inner = load_serving(place).get_layer("tinyunet")
+            assert inner.get_layer("decoder0_conv1").dtype_policy.name == expected
+        said = capsys.readouterr().err
+        assert said.count(f"only emulates {policy}: the model runs in float32") == 3 * emulated
 
 
 def test_files_of_the_same_name_do_not_overwrite_each_other(

@@ -9,13 +9,15 @@ import onnx
 import pytest
 import tensorflow as tf
 
+from tinyunet.config import EvalConfig
 from tinyunet.data.dataset import load_split
 from tinyunet.errors import UserError
 from tinyunet.evaluation import formats
 from tinyunet.evaluation.export import load_serving
-from tinyunet.evaluation.formats import calibration_images, compared, export, in_float32, session, table
+from tinyunet.evaluation.formats import calibration_images, compared, export, session, table
+from tinyunet.evaluation.inference import Predictor
 from tinyunet.evaluation.serving import serving_model
-from tinyunet.model.unet import build_unet
+from tinyunet.model.unet import build_unet, in_float32
 
 SIZES = [(64, 64), (100, 70)]
 
@@ -87,6 +89,25 @@ def test_figures_are_kept_and_shown_for_every_format(exported: Path, evaluation:
         assert found["difference"] < (0.2 if name == "int8" else 1e-3)
         assert found["dice_defective"] == pytest.approx(figures["keras"]["dice_defective"], abs=0.05)
     assert [line.split()[0] for line in list(table(figures))[1:]] == list(figures)
+
+
+def test_every_format_averages_over_eight_poses(records: Path, tmp_path: Path) -> None:
+    grey_levels = keras.Input((64, 64, 1))
+    x = keras.layers.Rescaling(1 / 127.5, -1.0)(grey_levels)
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    network = keras.Model(grey_levels, keras.layers.Conv2D(1, 3, padding="same")(x))
+    model = serving_model(network, 0.5, 0.0, 64, test_time_poses=8)
+    runs = {"saved": formats.write_saved_model(model, tmp_path / "saved")}
+    runs["onnx"] = formats.write_onnx(model, tmp_path / "model.onnx")
+    runs["int8"] = formats.quantize(
+        tmp_path / "model.onnx", tmp_path / "int8.onnx", load_split(records, "train", 64)
+    )
+    images = load_split(records, "test", 64).images
+    eight, one = (Predictor(network, EvalConfig(test_time_poses=n)).logits(images) for n in (8, 1))
+    assert abs(eight - one).max() > 0.1, "or the poses would not show"
+    for name, run in runs.items():
+        found = np.asarray(run(images[..., None])["probability"])[..., 0]
+        np.testing.assert_allclose(found, 1 / (1 + np.exp(-eight)), atol=0.02 if name == "int8" else 1e-5)
 
 
 def test_without_records_there_is_no_int8(model: Path, tmp_path: Path) -> None:

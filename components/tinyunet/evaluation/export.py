@@ -1,10 +1,11 @@
 """Models as others use them: found anywhere, applied to any number of images in constant memory."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from tinyunet.data.progress import say, track
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import read_model
 from tinyunet.evaluation.folder import whole_folder
+from tinyunet.evaluation.operating import Operating, find_operating
 from tinyunet.evaluation.overlays import highlight
-from tinyunet.evaluation.serving import OUTPUTS, Operating, serving_model
-from tinyunet.model.unet import load, rebuild
-from tinyunet.schema import read_json
+from tinyunet.evaluation.serving import OUTPUTS, serving_model
+from tinyunet.model.unet import load, native, rebuild
 
 __all__ = ["Operating", "find_operating", "load_serving", "predict", "serving_model"]
 
@@ -94,7 +95,7 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
     Args:
         plain: Keep the network of Keras' own layers that the file holds (`build_unet`).
         model: A folder that training made (its thresholds come from an evaluation, see `find_operating`),
-            a `.keras` file, a folder with one, `models:/name@alias` or `runs:/id` of MLflow.
+            a `.keras` file (the same), a folder with one, `models:/name@alias` or `runs:/id` of MLflow.
 
     Raises:
         UserError: if there is no such model.
@@ -102,39 +103,20 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
     path = _resolve(str(model))
     if (path / "model.json").is_file():
         identity = read_model(path)
-        network, operating = load(path / "model.keras"), find_operating(path, identity["sha256"])
-        return _wrap(network if plain else rebuild(network), operating, identity["image_size"])
-    loaded = load(_keras_file(path))
+        network, use = native(load(path / "model.keras")), find_operating(path, identity["sha256"])
+        network = network if plain else rebuild(network)
+        return serving_model(network, image_size=identity["image_size"], **asdict(use))
+    file = _keras_file(path)
+    loaded = native(load(file))
     if isinstance(loaded.output, dict):
         if set(OUTPUTS) <= set(loaded.output):
+            say(f"thresholds and poses are those that {model} was made with")
             return loaded
         raise UserError(
             f"{path} gives {', '.join(loaded.output)}; expected {', '.join(OUTPUTS)}: export it again"
         )
-    return _wrap(loaded, Operating(), loaded.input_shape[1] or 512)
-
-
-def find_operating(folder: Path, sha256: str) -> Operating:
-    """Find the thresholds of a model folder: in metrics.json inside it, beside it or in a sibling folder.
-
-    Only an evaluation of these very weights counts (by SHA-256); without one it is 0.5 and its logit, 0.
-    """
-    here = folder.resolve()
-    places = [
-        here / "metrics.json",
-        here.parent / "metrics.json",
-        *sorted(here.parent.glob("*/metrics.json")),
-    ]
-    for place in places:
-        evaluation = read_json(place) if place.is_file() else {}
-        if evaluation.get("model", {}).get("sha256") == sha256:
-            return Operating.of(evaluation)
-    return Operating()
-
-
-def _wrap(model: keras.Model, operating: Operating, image_size: int) -> keras.Model:
-    thresholds = operating.threshold, operating.image_threshold
-    return serving_model(model, *thresholds, image_size, image_score=operating.image_score)
+    use = find_operating(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
+    return serving_model(loaded, image_size=loaded.input_shape[1] or 512, **asdict(use))
 
 
 def _resolve(model: str) -> Path:
@@ -147,7 +129,8 @@ def _resolve(model: str) -> Path:
         raise UserError(
             f"{model} does not exist; expected a model folder, a .keras file or models:/NAME@champion"
         )
-    return path
+    trained = path.name == "model.keras" and (path.parent / "model.json").is_file()
+    return path.parent if trained else path
 
 
 def _keras_file(path: Path) -> Path:

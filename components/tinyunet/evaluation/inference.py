@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from tinyunet.config import EvalConfig
 from tinyunet.data.dataset import Split
 from tinyunet.data.progress import track
 from tinyunet.errors import UserError
+from tinyunet.evaluation.poses import average
 from tinyunet.model import metrics
 from tinyunet.model.unet import forward_function
 
@@ -40,7 +40,7 @@ class Predictor:
 
     def __init__(self, model: keras.Model, config: EvalConfig) -> None:
         self._forward = forward_function(model)
-        self._poses = range(config.test_time_poses)
+        self._poses = config.test_time_poses
         self._batch_size = config.batch_size
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -52,28 +52,17 @@ class Predictor:
         Returns:
             float32 [b, S, S].
         """
-        total = np.zeros(images.shape, np.float32)
-        for pose in self._poses:
-            posed = np.ascontiguousarray(turn(images, pose))
-            total += turn_back(self._forward(tf.constant(posed)).numpy()[..., 0], pose)
-        return total / np.float32(len(self._poses))
+        grey = tf.constant(images[..., None], tf.float32)
+        logits: NDArray[np.float32] = average(self._network, grey, self._poses).numpy()[..., 0]
+        return logits
+
+    def _network(self, grey: tf.Tensor) -> tf.Tensor:
+        return self._forward(grey[..., 0])
 
     def each(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Yield the logits of image after image, float32 [S, S], while predicting batch by batch."""
         for start in range(0, len(images), self._batch_size):
             yield from self.logits(images[start : start + self._batch_size])
-
-
-def turn(images: NDArray[Any], pose: int) -> NDArray[Any]:
-    """Bring images [b, S, S] into one of eight dihedral poses: quarter turns, from 4 on mirrored first."""
-    mirrored = images[:, :, ::-1] if pose >= 4 else images
-    return np.rot90(mirrored, pose % 4, axes=(1, 2))
-
-
-def turn_back(images: NDArray[Any], pose: int) -> NDArray[Any]:
-    """Undo `turn`."""
-    straight = np.rot90(images, -(pose % 4), axes=(1, 2))
-    return straight[:, :, ::-1] if pose >= 4 else straight
 
 
 def judge(predictor: Predictor, split: Split, config: EvalConfig) -> Judged:

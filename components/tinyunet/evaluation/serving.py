@@ -1,36 +1,13 @@
 """The model as others use it: grey images of any size in; probability, mask and verdict out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
+from tinyunet.evaluation.poses import average
 from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS
 
 OUTPUTS = ("probability", "mask", "score", "defective")
-
-
-@dataclass(frozen=True)
-class Operating:
-    """Where a model's outputs become decisions.
-
-    Attributes:
-        threshold: Pixels above this probability are defective.
-        image_threshold: Images above this score (a logit) are defective.
-        image_score: `max` logit, `top100` or `smoothed`.
-    """
-
-    threshold: float = 0.5
-    image_threshold: float = 0.0
-    image_score: str = "max"
-
-    @classmethod
-    def of(cls, evaluation: Mapping[str, Any]) -> "Operating":
-        """Take the thresholds from the content of metrics.json."""
-        return cls(evaluation["threshold"], evaluation["test"]["image_threshold"], evaluation["image_score"])
 
 
 def serving_model(
@@ -40,6 +17,7 @@ def serving_model(
     image_size: int,
     *,
     image_score: str = "max",
+    test_time_poses: int = 1,
 ) -> keras.Model:
     """Wrap a trained model for serving; the result loads with Keras alone, without this package.
 
@@ -52,6 +30,7 @@ def serving_model(
         image_threshold: Image threshold, a logit.
         image_size: S, in pixels.
         image_score: `max`, `top100` or `smoothed`.
+        test_time_poses: Poses whose logits are averaged, as in the evaluation: 8 cost 8 times one.
 
     Returns:
         A model from uint8 (B, H, W, 1) to probability float32 (B, H, W, 1), mask uint8 0 or 1 (B, H, W, 1),
@@ -60,7 +39,8 @@ def serving_model(
     images = keras.Input((None, None, 1), dtype="uint8", name="images")
     grey = ops.cast(images, "float32")
     resized = _resample(grey, _area_weights(grey, image_size, 2), _area_weights(grey, image_size, 1))
-    logits = model(ops.floor(ops.add(resized, 0.5)))  # whole grey levels, as in the training data
+    whole = ops.floor(ops.add(resized, 0.5))  # grey levels as in the training data
+    logits = average(model, whole, test_time_poses)
     rows, columns = (_linear_weights(grey, image_size, axis) for axis in (2, 1))
     probability = _resample(ops.sigmoid(logits), rows, columns)
     score = _score(logits, image_size, image_score)

@@ -47,13 +47,12 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
         import mlflow.tensorflow
     from mlflow.models import Model
 
-    from tinyunet.evaluation.serving import Operating, serving_model
+    from tinyunet.evaluation.operating import Operating
+    from tinyunet.evaluation.serving import serving_model
     from tinyunet.model.unet import load
 
     size, use = metrics["image_size"], Operating.of(metrics)
-    serving = serving_model(
-        load(model / "model.keras"), use.threshold, use.image_threshold, size, image_score=use.image_score
-    )
+    serving = serving_model(load(model / "model.keras"), image_size=size, **asdict(use))
     texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
     example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
     # A logged model belongs to the active experiment, not to its run's: make them one.
