@@ -139,10 +139,15 @@ class Cluster:
         file.unlink()
 
     def restart_api_server(self) -> None:
-        """Kill the API server and start it again: watches break, clients see refused connections."""
+        """Kill the API server and start it again: watches break, clients see refused connections.
+
+        The operator, which ends when its lease runs out meanwhile, begins anew, as by a Deployment.
+        """
         self.stop("apiserver")
+        self.stop("operator")
         self._api_server()
         self._until("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+        self._operator()
 
     # --- parts
 
@@ -320,6 +325,9 @@ class Cluster:
         self._until("the MPIJob type is served", lambda: self.kubectl(*established))
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mpi-operator"}})
         self.stop("operator")
+        self._operator()
+
+    def _operator(self) -> None:
         config = f"-kubeConfig={self.state}/operator.kubeconfig"
         self.start("operator", self._bin / "mpi-operator", config, "-lock-namespace=mpi-operator")
 
