@@ -36,11 +36,12 @@ def evaluate(
 
     from tinyunet.config import EvalConfig
     from tinyunet.evaluation.evaluate import evaluate as run
-    from tinyunet.evaluation.summary import confusion_matrix, roc_points, scalars
+    from tinyunet.evaluation.summary import confusion_matrix, headline, roc_points, scalars
 
     folder = Path(evaluation.path)
     config = EvalConfig(test_time_poses=test_time_poses, image_score=image_score)
     scores = run(Path(model.path), Path(records.path), folder, config)
+    print(headline(scores))
     for name, value in scalars(scores).items():
         metrics.log_metric(name, value)
     roc.log_roc_curve(*roc_points(scores))

@@ -25,6 +25,7 @@ CHATTER = re.compile(
     r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
     r"|^    (During handling of|The above exception was|(\w+\.)+\w*(Error|Exception): )"
     r"|^    (WARNING: All log messages before absl|[IW]0000 00:00:\d+\.\d+ )"  # TensorFlow's C++ side
+    r"|- INFO - Task '[\w-]+' has no outputs"
     r"|^    .* ━+ "  # bars that Keras draws into a pipe
 )
 
@@ -132,7 +133,8 @@ class Console(io.TextIOBase):
         steps = self.steps
         if status != "SUCCESS":
             steps.failed = steps.failed or (steps.current, steps.error)
-            return f"    {steps.current} failed: {': '.join(steps.error)}" if self._class_id else None
+            reason = steps.error[1] or steps.error[0]
+            return f"    {steps.current} failed: {reason}" if self._class_id else None
         took = time.monotonic() - self._began
         steps.seconds[task] = steps.seconds.get(task, 0.0) + took
         steps.done += 1

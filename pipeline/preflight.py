@@ -2,13 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.data.sources import find_class
+from tinyunet.data.synthetic import parse_source
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_uri import tracking_uri
 from tinyunet.runtime.transfer import redact
@@ -27,7 +29,7 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
         UserError: naming the value, what was expected and what to do.
     """
     config = configuration(arguments)
-    _check_path(arguments["source"])
+    _check_path(arguments["source"], _classes(arguments))
     _check_mpirun(arguments["workers"] * arguments["slots_per_worker"])
     _check_tracking(os.environ.get("MLFLOW_TRACKING_URI", ""))
     return config
@@ -38,7 +40,7 @@ def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
     from tinyunet.training.launch import LAUNCHERS, check_shares
 
     data = {key: arguments[key] for key in ("source", "validation_fraction", "fold") if key in arguments}
-    for class_id in arguments.get("classes") or [arguments["class_id"]]:
+    for class_id in _classes(arguments):
         DataConfig(**data, class_id=class_id)
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
     config = training(arguments)
@@ -54,17 +56,23 @@ def training(arguments: Mapping[str, Any]) -> TrainConfig:
     from tinyunet.training.launch import configure
 
     values = {key: arguments[key] for key in ("image_size", "steps", "precision", "seed")}
-    return configure(arguments["preset"], values).replace(load_yaml(arguments["overrides"]))
+    return configure(arguments["preset"], values | load_yaml(arguments["overrides"]))
+
+
+def _classes(arguments: Mapping[str, Any]) -> list[int]:
+    return arguments.get("classes") or [arguments["class_id"]]
 
 
 def _check_scheme(source: str) -> None:
+    if source.startswith("synthetic://"):
+        parse_source(source)
     if "://" in source and not source.startswith(SCHEMES):
         raise UserError(
             f"source is {redact(source)!r}; expected a folder, a .zip, or {', '.join(SCHEMES[:3])}…"
         )
 
 
-def _check_path(source: str) -> None:
+def _check_path(source: str, classes: Sequence[int]) -> None:
     path = Path(source)
     if "://" in source:
         return
@@ -72,6 +80,8 @@ def _check_path(source: str) -> None:
         raise UserError(f"{source} does not exist; expected a DAGM2007 folder or .zip (give it as DATA=…)")
     if path.is_file() and path.suffix.lower() != ".zip":
         raise UserError(f"{source} is a file; expected a DAGM2007 folder or a .zip of it")
+    for class_id in classes if path.is_dir() else ():
+        find_class(path, class_id)
 
 
 def _check_mpirun(ranks: int) -> None:

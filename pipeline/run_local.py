@@ -19,6 +19,7 @@ from kfp import local
 
 from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
+from pipeline.summary import finished, publish
 from tinyunet.cli_options import Parser
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
@@ -29,7 +30,8 @@ ALL = tuple(range(1, 11))
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; the destinations are the pipeline's parameters."""
-    parser = Parser(prog="python -m pipeline.run_local", description=__doc__)
+    parser = Parser(prog="tinyunet", description=__doc__)
+    parser.hint = "make lists what make run takes"
     add = parser.add_argument
     add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
     add("--class-id", dest="classes", default="1", help="DAGM2007 class, several as 1,3,5, or all")
@@ -52,9 +54,12 @@ def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
     A local source becomes absolute, settings become one YAML mapping.
     """
     from tinyunet.errors import UserError
+    from tinyunet.schema import require
 
     values = {key: value for key, value in vars(options).items() if key not in ("settings", "classes")}
     values |= _classes(options.classes, values)
+    require(bool(options.source), "source", options.source, "a folder, a .zip or a URL (DATA=…)")
+    require(options.steps >= 0, "steps", options.steps, "at least 1, or 0 for the preset's own number")
     for setting in options.settings:
         if "=" not in setting:
             raise UserError(f"--set {setting}: expected KEY=VALUE, e.g. --set learning_rate=0.0005")
@@ -94,10 +99,11 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
     pipeline, total = (build_classes, len(STEPS) * len(classes) + 1) if classes else (build, len(STEPS))
     with (folder / "run.log").open("w") as log:
         console = Console(sys.stdout, log, total=total, classes=classes)
-        with _settled(console), contextlib.redirect_stdout(console):
+        with _settled(console, folder), contextlib.redirect_stdout(console):
             try:
                 pipeline()(**arguments)
             except RuntimeError as error:
+                _tell_finished(folder)
                 raise StepFailed(console.steps, folder / "run.log") from error
     return console.steps
 
@@ -130,7 +136,7 @@ class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
 
 
 @contextlib.contextmanager
-def _settled(console: Console) -> Iterator[None]:
+def _settled(console: Console, folder: Path) -> Iterator[None]:
     """Quiet what is noise on one machine, and end the children when the user stops the run."""
     os.environ |= {
         "PYTHONUNBUFFERED": "1",
@@ -142,7 +148,7 @@ def _settled(console: Console) -> Iterator[None]:
     ctypes.CDLL(None).prctl(
         PR_SET_CHILD_SUBREAPER, 1
     )  # a step outlives KFP's shell as a child of this process
-    previous = {n: signal.signal(n, partial(_stop, console)) for n in (signal.SIGINT, signal.SIGTERM)}
+    previous = {n: signal.signal(n, partial(_stop, console, folder)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
@@ -154,7 +160,7 @@ def _settled(console: Console) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop(console: Console, number: int, frame: FrameType | None) -> None:
+def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) -> None:
     """Tell the step's process, which passes it on (training keeps a checkpoint); kill what does not end.
 
     Then leave at once: KFP would still begin the classes that it has not come to.
@@ -170,11 +176,18 @@ def _stop(console: Console, number: int, frame: FrameType | None) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
     try:
+        _tell_finished(folder)
         said = f"tinyunet: stopped; every process of the run has ended{_go_on(console.steps)}"
         print(said, file=sys.stderr, flush=True)
         console.flush()
     finally:
         os._exit(128 + number)
+
+
+def _tell_finished(folder: Path) -> None:
+    """Say where the evaluations of the classes that are done lie, for `tinyunet compare`."""
+    for line in finished(folder):
+        print(line, flush=True)
 
 
 def _terminate(children: Sequence[psutil.Process]) -> None:
@@ -204,7 +217,6 @@ def _in_foreground() -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Check, run, and say where things are; give the exit code."""
     from pipeline.preflight import check
-    from pipeline.summary import publish
     from tinyunet.errors import UserError
 
     options = parse(argv)

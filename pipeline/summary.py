@@ -5,19 +5,10 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.console import Steps
+from tinyunet.evaluation.summary import headline
 from tinyunet.runtime.transfer import redact
-
-HEADLINE = {
-    "dice_defective": "Dice",
-    "iou_defective": "IoU",
-    "image_ap": "image AP",
-    "image_auroc": "AUROC",
-    "tpr": "TPR",
-    "tnr": "TNR",
-}
 
 
 def publish(folder: Path, steps: Steps) -> str:
@@ -27,8 +18,9 @@ def publish(folder: Path, steps: Steps) -> str:
     _point(folder.parent / "latest", folder)
     lines = _classes(pipeline_folder, classes, folder) if classes else _one_class(pipeline_folder, folder)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    beside = ", and of each class report-class*.html beside it" if classes else ""
     lines |= {
-        "Report": str(folder.parent / "latest" / "report.html"),
+        "Report": str(folder.parent / "latest" / "report.html") + beside,
         "MLflow": redact(tracking) if tracking.startswith("http") else "make ui",
         "Log": str(folder / "run.log"),
         "Time": _times(steps.seconds),
@@ -36,11 +28,18 @@ def publish(folder: Path, steps: Steps) -> str:
     return "\n".join(f"{name:9}{text}" for name, text in lines.items())
 
 
+def finished(folder: Path) -> list[str]:
+    """Put the reports of a broken-off run's finished classes into its folder; give a line for each class."""
+    ends = sorted(folder.glob("tinyunet-classes-*/for-loop-*/register/executor_output.json"))
+    evaluations = [end.parents[1] / "evaluate" / "evaluation" for end in ends]
+    return [f"{_report_of_class(place, folder)} is done: its evaluation is {place}" for place in evaluations]
+
+
 def _one_class(steps: Path, folder: Path) -> dict[str, str]:
     evaluation = steps / "evaluate" / "evaluation"
     shutil.copyfile(evaluation / "report.html", folder / "report.html")
     scores = json.loads((evaluation / "metrics.json").read_text())
-    return {"Test": _headline(scores), "": scores["comparability"], "Model": _decision(steps)}
+    return {"Test": headline(scores), "": scores["comparability"], "Model": _decision(steps)}
 
 
 def _classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> dict[str, str]:
@@ -48,27 +47,20 @@ def _classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> di
     shutil.copyfile(pipeline_folder / "compare" / "report", folder / "report.html")
     lines = {}
     for steps in classes:
-        evaluation = steps / "evaluate" / "evaluation"
-        class_id = json.loads((evaluation / "metrics.json").read_text())["data"]["class_id"]
-        shutil.copyfile(evaluation / "report.html", folder / f"report-class{class_id}.html")
-        lines[f"Class {class_id}"] = _decision(steps)
+        lines[_report_of_class(steps / "evaluate" / "evaluation", folder)] = _decision(steps)
     return lines
+
+
+def _report_of_class(evaluation: Path, folder: Path) -> str:
+    """Put a class's report into the folder of the run; give the name of the class."""
+    class_id = json.loads((evaluation / "metrics.json").read_text())["data"]["class_id"]
+    shutil.copyfile(evaluation / "report.html", folder / f"report-class{class_id}.html")
+    return f"Class {class_id}"
 
 
 def _decision(steps: Path) -> str:
     output = json.loads((steps / "register" / "executor_output.json").read_text())
     return str(output["parameterValues"]["reason"])
-
-
-def _headline(scores: Mapping[str, Any]) -> str:
-    numbers = [f"{label} {_number(scores['test'][name])}" for name, label in HEADLINE.items()]
-    data = scores["data"]
-    images = f"{data['images']} images, {data['defective']} defective; Dice and IoU of these"
-    return f"{', '.join(numbers)}  ({images})"
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _times(seconds: Mapping[str, float]) -> str:

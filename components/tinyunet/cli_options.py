@@ -18,11 +18,17 @@ Command = Callable[[Namespace], int | None]
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line.
+
+    Attributes:
+        hint: What the line says at its end.
+    """
+
+    hint = ""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where the options are listed; exit with 2."""
-        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: error: {message}; {self.hint or f'see {self.prog} --help'}\n")
 
 
 def command(commands: "Commands", name: str, text: str, run: Command) -> Parser:

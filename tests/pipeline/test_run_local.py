@@ -192,7 +192,11 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
         (["--class-id", "2,2"], "class is '2,2'; expected every class once: leave out the second one"),
         (["--class-id", "all", "--model-name", "mine"], "--model-name is for one class"),
         (["--precision", "float64"], "precision is 'float64'"),
-        (["--steps", "-5"], "steps is -5"),
+        (["--steps", "-5"], "steps is -5; expected at least 1, or 0 for the preset's own number"),
+        (["--source", ""], "source is ''; expected a folder, a .zip or a URL"),
+        (["--source", "synthetic://?trian=5"], "unknown SyntheticConfig key 'trian'"),
+        (["--source", str(Path(__file__).parent)], "holds neither Class1, Class1.zip nor Train and Test"),
+        (["--set", "preset=nvidia"], "preset=nvidia is no change to a preset"),
         (["--image-score", "mean"], "image_score is 'mean'"),
         (["--test-time-poses", "4"], "test_time_poses is 4"),
         (["--set", "learning_rat=1"], "unknown TrainConfig key 'learning_rat'"),
@@ -246,7 +250,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(
 
 
 def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "Class1" / "Train").mkdir(parents=True)
     result = run_local(tmp_path, "--source", "empty")
     assert result.returncode == 2
     assert "Traceback" not in result.stdout + result.stderr
@@ -256,6 +260,19 @@ def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None
     (log,) = tmp_path.glob("runs/*/run.log")
     assert f"(whole log: {log})" in line
     assert "Traceback" in log.read_text()
+
+
+def test_a_class_that_fails_leaves_the_reports_of_those_that_are_done(tmp_path: Path, raw: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Class1").symlink_to(raw)
+    (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
+    result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
+    assert result.returncode == 2
+    assert result.stderr.rstrip().endswith("; go on with CLASS=3")
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is done: "))
+    evaluation = Path(line.removeprefix("Class 1 is done: its evaluation is "))
+    (report,) = tmp_path.glob("runs/*/report-class1.html")
+    assert report.read_bytes() == (evaluation / "report.html").read_bytes()
 
 
 @pytest.mark.parametrize(

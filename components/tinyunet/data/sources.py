@@ -43,7 +43,7 @@ def public(source: str) -> str:
 def _stage_path(path: Path, part: Path, class_id: int) -> None:
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KINDS}")
-    place = _find(path, class_id) if path.is_dir() else path
+    place = find_class(path, class_id) if path.is_dir() else path
     if place.is_dir():
         return _copy(place, part)
     if place.suffix.lower() != ".zip":
@@ -53,8 +53,12 @@ def _stage_path(path: Path, part: Path, class_id: int) -> None:
     return unpack(place, part, class_id)
 
 
-def _find(root: Path, class_id: int) -> Path:
-    """Find ClassN or ClassN.zip in a folder, else Train or Test, else the former one folder down."""
+def find_class(root: Path, class_id: int) -> Path:
+    """Find ClassN or ClassN.zip in a folder, else Train or Test, else the former one folder down.
+
+    Raises:
+        UserError: if there is none, or more than one.
+    """
     name = f"Class{class_id}"
     for place in (root / name, root / f"{name}.zip"):
         if _holds(place):
