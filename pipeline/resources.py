@@ -1,4 +1,4 @@
-"""What Kubernetes adds to the pipeline's tasks: resources, placement, environment, deadlines, retries.
+"""What Kubernetes adds to the pipeline's tasks: resources, placement, environment, deadlines.
 
 The train task hands its resources, tolerations and node selector on to the MPIJob's workers: a GPU that is
 asked for here goes to every worker, and the launching pod stays on a CPU node.
@@ -15,9 +15,6 @@ SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # A pod's home folder may not be writable; its output is read while it runs.
 CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
-# For lost pods: Kubeflow's own manifests (Argo's policy OnError) retry no step that ends with an exit code.
-# Where they are changed, bad input is retried too: every exit code reaches the backend as 1.
-RETRIES, RETRY_AFTER = 2, "60s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +56,19 @@ class Resources:
     def dress(self, *tasks: PipelineTask) -> None:
         """Add all that tasks other than training need."""
         for task in tasks if self.cluster else ():
-            self._add_common(task, self.timeout_s)
+            self._add_common(task)
+            kubernetes.set_timeout(task, self.timeout_s)
 
     def dress_training(self, task: PipelineTask) -> None:
         """Add all that training needs."""
         if self.cluster:
-            self._add_common(task, self.train_timeout_s)
+            self._add_common(task)
+            kubernetes.set_timeout(task, self.train_timeout_s)
             self._place(task)
 
-    def _add_common(self, task: PipelineTask, timeout_s: int) -> None:
-        """Add what every task needs; the deadline is that of all its tries (KFP's own would be an hour)."""
+    def _add_common(self, task: PipelineTask) -> None:
         self._add_environment(task)
         task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
-        kubernetes.set_timeout(task, timeout_s)
-        task.set_retry(RETRIES, backoff_duration=RETRY_AFTER, backoff_max_duration=f"{timeout_s}s")
 
     def _add_environment(self, task: PipelineTask) -> None:
         """Add what k8s/base makes; optional, so that a task can say what it misses."""

@@ -165,17 +165,6 @@ def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
     assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}
 
 
-def test_every_task_outlives_two_lost_pods_within_its_deadline(compiled: list[dict[str, Any]]) -> None:
-    """A retried pod may run to the longest duration of all tries, so an hour would cut a training short."""
-    tasks = compiled[0]["root"]["dag"]["tasks"]
-    policies = {name: task["retryPolicy"] for name, task in tasks.items()}
-    assert {name: (p["maxRetryCount"], p["backoffDuration"]) for name, p in policies.items()} == (
-        dict.fromkeys(TASKS, (2, "60s"))
-    )
-    for name, executor in platform(compiled).items():
-        assert policies[name]["backoffMaxDuration"] == f"{executor['activeDeadlineSeconds']}s"
-
-
 def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, Any]]) -> None:
     declared = compiled[0]["root"]["inputDefinitions"]["parameters"]
     signature = inspect.signature(build_pipeline().pipeline_func).parameters
@@ -264,7 +253,6 @@ def test_the_table_collects_every_evaluation_and_is_dressed_like_the_others(
         "isArtifactList"
     ]
     assert compare["taskInfo"]["name"] == "6 Compare"
-    assert compare["retryPolicy"]["maxRetryCount"] == 2
     assert platform(classes).keys() == {*TASKS, "compare"}
     assert platform(classes)["compare"].keys() == platform(classes)["ingest"].keys()
 
