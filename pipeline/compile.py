@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is not given stays as the variant has it."""
     parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--registry", type=_registry, help="before the images' names, as in make images")
-    parser.add_argument("--tag", help="of the images, as in make images")
+    parser.add_argument("--tag", type=_tag, help="of the images, as in make images")
     parser.add_argument("--settings", help="ConfigMap of " + ", ".join(SETTINGS_KEYS))
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
@@ -80,6 +80,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _registry(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*/?", text):
         raise argparse.ArgumentTypeError(f"{text!r}; expected HOST[:PORT][/PATH], no https://")
+    return text
+
+
+def _tag(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]{0,127}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected letters, digits and _ . - in a tag")
     return text
 
 

@@ -186,8 +186,8 @@ def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) 
 
 def _tell_finished(folder: Path) -> None:
     """Say where the evaluations of the classes that are done lie, for `tinyunet compare`."""
-    for line in finished(folder):
-        print(line, flush=True)
+    with contextlib.suppress(OSError):  # a full disk, say: the reason of the run's end is worth more
+        print(*(f"{line}\n" for line in finished(folder)), sep="", end="", flush=True)
 
 
 def _terminate(children: Sequence[psutil.Process]) -> None:

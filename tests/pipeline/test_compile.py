@@ -291,6 +291,7 @@ def test_a_registry_is_what_an_images_name_may_begin_with(text: str) -> None:
     [
         ("--registry", "https://registry.example.org", "expected HOST[:PORT][/PATH], no https://"),
         ("--registry", "registry.example.org/My Team", "expected HOST[:PORT][/PATH]"),
+        ("--tag", "feature/x", "expected letters, digits and _ . - in a tag"),
         ("--memory-limit", "16GB", "expected a whole number of K, M, G, Ki, Mi or Gi: 16G"),
         ("--memory-limit", "1.5G", "expected a whole number"),
         ("--memory-limit", "0", "expected a whole number"),

@@ -75,7 +75,9 @@ def test_a_place_named_after_another_class_is_refused(place: str) -> None:
         dagm.require_class(place, 4)
 
 
-@pytest.mark.parametrize("place", ["data", "Class3/mine", "MyClass3.zip", "Class3.zip!Class4.zip"])
+@pytest.mark.parametrize(
+    "place", ["data", "Class3/mine", "MyClass3.zip", "Class3.zip!Class4.zip", "data/CLASS2007"]
+)
 def test_a_place_of_another_name_may_hold_any_class(place: str) -> None:
     dagm.require_class(place, 4)
 

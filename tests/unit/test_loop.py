@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tinyunet.config import TrainConfig
+from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.runtime.distributed import World
 from tinyunet.runtime.tracking import NullTracker
+from tinyunet.training.checkpoint import Checkpoints
 from tinyunet.training.job import Job
 from tinyunet.training.loop import train
 
@@ -76,3 +78,20 @@ def test_a_training_goes_on_in_the_precision_that_auto_was_at_its_start(
     assert go_on()["precision"] == "mixed_bfloat16"
     with pytest.raises(UserError, match=r"holds a training with precision='auto', expected 'float32'"):
         again(records, tmp_path / "model", image_size=32, steps=2, precision="float32")
+
+
+def test_the_records_are_not_needed_once_they_are_read(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "records"
+    shutil.copytree(records, copy)
+    save = Checkpoints.save
+
+    def save_without(self: Checkpoints, *state: Any, **how: Any) -> None:
+        shutil.rmtree(copy, ignore_errors=True)
+        save(self, *state, **how)
+
+    monkeypatch.setattr(Checkpoints, "save", save_without)
+    done = again(copy, tmp_path / "model", image_size=32, steps=2, checkpoint_every=1)
+    assert not copy.exists()
+    assert done["identity"]["data"] == read_manifest(records)["digest"]

@@ -112,7 +112,7 @@ def require_class(place: str, class_id: int) -> None:
         UserError: naming both classes.
     """
     named = re.search(r"(?i)(?:^|[/!])Class(\d+)(?:\.zip(?:/.*)?)?$", place)
-    if named and int(named[1]) != class_id:
+    if named and int(named[1]) in CLASSES and int(named[1]) != class_id:
         raise UserError(
             f"{place} is Class{named[1]}, but class_id is {class_id}; give the other class_id, or "
             f"what holds Class{class_id}"

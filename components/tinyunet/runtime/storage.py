@@ -20,7 +20,7 @@ from tinyunet.errors import Unreachable, UserError
 from tinyunet.runtime.download import download
 from tinyunet.runtime.transfer import Transfer, parallel, redact, require_space, safe_target, split_uri, whole
 
-CONNECT_S, READ_S, RETRIES = 4.0, 60.0, 2
+CONNECT_S, READ_S, RETRIES, BUSY = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
 _REMEDY = {
     "NoSuchBucket": "no bucket of that name; create it or correct the name",
@@ -161,7 +161,7 @@ def _client(endpoint: str | None = None) -> Minio:
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
             maxsize=8,  # one connection per thread of `parallel`
-            retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=(500, 502, 503)),
+            retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=BUSY),
         ),
     )
 

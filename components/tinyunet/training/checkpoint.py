@@ -109,9 +109,12 @@ class Checkpoints:
         return found
 
     def clear(self) -> None:
-        """Delete every checkpoint here: the finished model replaces them."""
-        for name in _names(self._location):
-            _remove(f"{self._location}/{name}")
+        """Delete every checkpoint here: the finished model replaces them. A store that is away keeps them."""
+        try:
+            for name in _names(self._location):
+                _remove(f"{self._location}/{name}")
+        except Unreachable as error:
+            say(f"tinyunet: warning: checkpoints are left: {error}")
         if not storage.is_remote(self._location) and Path(self._location).is_dir():
             with contextlib.suppress(OSError):  # somebody else's files are in it: not ours to delete
                 Path(self._location).rmdir()

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
     from tinyunet.runtime import storage
     from tinyunet.runtime.mpijob import run_mpijob, task_image
     from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods, job_name
+    from tinyunet.runtime.patience import patiently
     from tinyunet.runtime.tracking import tracking_uri
 
     check_shares(job.config, job.ranks)
@@ -191,7 +193,7 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
             pods=WorkerPods.of_task(task_config),
         )
     )
-    summary = artifact.finished(job.out)
+    summary = patiently(partial(artifact.finished, job.out), server="the object store")
     if summary is None:
         raise TrainingFailed(f"the MPIJob succeeded but {job.out} holds no model.json")
     return summary

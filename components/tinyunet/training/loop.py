@@ -64,6 +64,7 @@ class _Run:
     def __init__(self, job: Job, tracker: Tracker | NullTracker) -> None:
         config = job.config
         self.job, self.tracker, self.world, self.config = job, tracker, job.world, config
+        self.identity = job.identity()  # once: the records may be gone before the end
         self.precision = self.world.broadcast_object(self._precision())
         self.training = load_split(job.records, "train", config.image_size, verify=True)
         self.validation = load_split(job.records, "validation", config.image_size, verify=True)
@@ -188,7 +189,7 @@ class _Run:
 
     def _save(self, step: int, *, must: bool) -> None:
         if self.world.is_chief:
-            state = Checkpoint(step, self.history, self.job.identity(), self.run_key, self.precision)
+            state = Checkpoint(step, self.history, self.identity, self.run_key, self.precision)
             self.checkpoints.save(state, must=must)
 
     def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +199,7 @@ class _Run:
             raise RuntimeError(f"rank {self.world.rank} ended with other weights than rank 0; this is a bug")
         self._validate(self.config.steps)
         summary = artifact.describe(
-            self.job.identity(),
+            self.identity,
             self.config,
             manifest,
             world_size=self.world.size,

@@ -22,15 +22,16 @@ def run_rank(launch: Launch) -> int:
     check_shares(launch.config, world.size)
     records = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
     job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
-    code = 0
     try:
-        train(job, Tracker() if world.is_chief else NullTracker())
-    except Stopped as stopped:
-        if world.is_chief:
-            print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
-        code = stopped.exit_code
+        code = 0
+        try:
+            train(job, Tracker() if world.is_chief else NullTracker())
+        except Stopped as stopped:
+            if world.is_chief:
+                print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
+            code = stopped.exit_code
+        world.shutdown()  # all ranks have come this far: none reads its records any more
     finally:
         if world.local_rank == 0 and records != Path(launch.records):  # made for this training
             shutil.rmtree(records, ignore_errors=True)
-    world.shutdown()
     return code
