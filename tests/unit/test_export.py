@@ -141,6 +141,17 @@ def test_images_of_several_sizes_go_through_in_one_run(model: Path, inputs: Path
     assert [row["name"] for row in _rows(tmp_path / "out")] == ["0001", "0002", "0002b", "0003"]
 
 
+def test_a_folder_of_what_cameras_write_is_predicted(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "camera").mkdir()
+    with Image.open(inputs / "0001.PNG") as image:
+        for suffix in ("bmp", "TIF", "jpg"):
+            image.save(tmp_path / "camera" / f"{suffix}.{suffix}")
+    assert predict(model, [tmp_path / "camera"], tmp_path / "out")[0] == 3
+    rows = _rows(tmp_path / "out")
+    assert [row["name"] for row in rows] == ["TIF", "bmp", "jpg"]
+    assert rows[0]["score"] == rows[1]["score"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -14,7 +14,9 @@ from tinyunet.errors import UserError
 
 MAX_SIDE = 8192
 GENERATED = ("Software", "TinyUNet synthetic")  # the text in every PNG of a generated image
+CAMERA_FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+_MODES = {"1": "1-bit black and white", "P": "palette", "I;16": "16-bit grey", "F": "grey in floating point"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def check_sample(sample: Sample, folder: Path) -> Checked:
 
 
 def read_grey(data: bytes) -> NDArray[np.uint8]:
-    """Decode an 8-bit grey PNG.
+    """Decode an 8-bit grey PNG, as a dataset holds them.
 
     Returns:
         uint8 [height, width].
@@ -67,21 +69,44 @@ def read_grey(data: bytes) -> NDArray[np.uint8]:
     Raises:
         UserError: for any other kind of file; the message continues the file's name.
     """
-    from PIL import Image
-
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise UserError("is no PNG" if data else "is empty, expected a PNG")
-    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     depth, colour = data[24], data[25]
     if (depth, colour) != (8, 0):
         raise UserError(f"is {depth}-bit {_COLOURS.get(colour, 'unknown')}, expected 8-bit grey")
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise UserError(f"claims {width}×{height} pixels, expected at most {MAX_SIDE}×{MAX_SIDE}")
+    _check_size(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
+    return _decode(data, "PNG")
+
+
+def read_picture(data: bytes) -> NDArray[np.uint8]:
+    """Decode an 8-bit grey image in any of CAMERA_FORMATS; returns and raises as `read_grey`."""
+    if not data or data[:4] == b"\x89PNG":
+        return read_grey(data)
+    return _decode(data, *CAMERA_FORMATS)
+
+
+def _decode(data: bytes, *formats: str) -> NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+        with Image.open(io.BytesIO(data), formats=formats) as picture:
+            if picture.mode != "L":
+                raise UserError(f"is {_MODES.get(picture.mode, picture.mode)}, expected 8-bit grey")
+            _check_size(*picture.size)
+            if (pages := getattr(picture, "n_frames", 1)) > 1:
+                raise UserError(f"holds {pages} pages, expected one")
             return np.asarray(picture, dtype=np.uint8)
+    except UnidentifiedImageError as error:
+        raise UserError(f"is none of {', '.join(formats)}") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"claims more pixels than {MAX_SIDE}×{MAX_SIDE}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"is truncated or damaged ({' '.join(str(error).split())})") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise UserError(f"claims {width}×{height} pixels, expected at most {MAX_SIDE}×{MAX_SIDE}")
 
 
 def _load(path: Path, folder: Path) -> tuple[bytes, NDArray[np.uint8] | None, list[Problem]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinyunet.data.pixels import read_grey
+from tinyunet.data.pixels import CAMERA_FORMATS, read_picture
 from tinyunet.data.progress import say, track
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import read_model
@@ -28,6 +28,8 @@ from tinyunet.model.unet import load, native, rebuild
 __all__ = ["Operating", "find_operating", "load_serving", "predict", "serving_model"]
 
 MLFLOW = ("models:/", "runs:/")
+SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")  # of CAMERA_FORMATS
+IMAGES = f"{', '.join(CAMERA_FORMATS[:-1])} or {CAMERA_FORMATS[-1]}"
 BATCH = 8
 COLUMNS = ("name", "score", "defective", "area", "file")
 
@@ -50,12 +52,12 @@ class Item:
 def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, int]:
     """Write `<name>_mask.png`, `<name>_overlay.png` and a row of predictions.csv (area in pixels) per image.
 
-    Images stream through: memory does not grow with their number. A file that is no 8-bit grey PNG is named
-    on stderr and left out.
+    Images stream through: memory does not grow with their number. A file that is no 8-bit grey image (PNG,
+    BMP, TIFF, JPEG) is named on stderr and left out.
 
     Args:
         model: As for `load_serving`.
-        inputs: PNG files, and folders of them.
+        inputs: Image files, and folders of them.
         out: Folder to make.
 
     Returns:
@@ -81,7 +83,7 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, 
             table.writerows(rows)
             defective += sum(row["defective"] for row in rows)
         if len(refused) == len(names):
-            raise UserError(f"none of {len(names)} files is an 8-bit grey PNG; nothing was written")
+            raise UserError(f"none of {len(names)} files is an 8-bit grey {IMAGES}; nothing was written")
     if refused:
         raise UserError(
             f"{len(refused)} of {len(names)} files were refused (named above); the others are in {out}"
@@ -145,14 +147,14 @@ def _keras_file(path: Path) -> Path:
 
 
 def _files(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """List the input files; folders stand for the PNG files in them."""
+    """List the input files; folders stand for the images in them."""
     found: list[Path] = []
     for path in inputs:
         if not path.exists():
             raise UserError(f"{path} does not exist; expected an image or a folder of images")
-        inside = sorted(_pngs(path)) if path.is_dir() else [path]
+        inside = sorted(_images(path)) if path.is_dir() else [path]
         if not inside:
-            raise UserError(f"{path} holds no PNG file; expected 8-bit grey images")
+            raise UserError(f"{path} holds no {IMAGES} file; expected 8-bit grey images")
         found += inside
     for path in found:
         if path.resolve().is_relative_to(out.resolve()):
@@ -160,8 +162,8 @@ def _files(inputs: Sequence[Path], out: Path) -> list[Path]:
     return found
 
 
-def _pngs(folder: Path) -> Iterator[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.is_dir())
+def _images(folder: Path) -> Iterator[Path]:
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
     return (path for path in files if not path.name.startswith("."))
 
 
@@ -193,7 +195,7 @@ def _read(files: Iterable[tuple[str, Path]], refused: list[Path], pool: Executor
 
 def _decode(item: tuple[str, Path]) -> NDArray[np.uint8] | UserError:
     try:
-        return read_grey(item[1].read_bytes())
+        return read_picture(item[1].read_bytes())
     except UserError as error:
         return error
 
