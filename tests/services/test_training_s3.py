@@ -101,10 +101,11 @@ def test_only_the_splits_of_a_training_are_fetched(
     remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = local_records(remote_records, World(), class_id=1, run_key="fetch")
-    assert folder.parent == tmp_path
-    names = {path.name.split("-")[0] for path in folder.glob("*.tfrecord")}
+    with local_records(remote_records, World(), class_id=1, run_key="fetch") as folder:
+        assert folder.parent == tmp_path
+        names = {path.name.split("-")[0] for path in folder.glob("*.tfrecord")}
     assert names == {"train", "validation"}
+    assert list(tmp_path.iterdir()) == [], "what was fetched goes with the training"
 
 
 def test_a_changed_shard_is_refused_with_its_name_and_nothing_stays(
@@ -113,8 +114,9 @@ def test_a_changed_shard_is_refused_with_its_name_and_nothing_stays(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shard = sorted(records.glob("train*.tfrecord"))[0]
     storage.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"):
-        local_records(remote_records, World(), class_id=1, run_key="changed")
+    here = local_records(remote_records, World(), class_id=1, run_key="changed")
+    with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"), here:
+        pytest.fail("the records were taken")
     assert list(tmp_path.iterdir()) == []
 
 

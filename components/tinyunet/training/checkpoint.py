@@ -5,17 +5,14 @@ function of (seed, k) alone.
 """
 
 import contextlib
-import fcntl
 import io
 import json
-import os
 import re
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +24,6 @@ from tinyunet.runtime import storage
 from tinyunet.runtime.transfer import whole
 
 KEEP = 2
-DYING_S = 5.0  # that a killed training may take to let go of its checkpoints
 _NAME = re.compile(r"step-(\d{8})\.npz$")
 
 
@@ -127,46 +123,6 @@ def kept_precision(location: str) -> str:
         return ""
     with _opened(place) as archive:
         return _state(archive).precision
-
-
-@contextlib.contextmanager
-def alone(location: str) -> Iterator[None]:
-    """Keep a second training from the same checkpoints on this machine; on S3 the job's name does that.
-
-    Raises:
-        UserError: if another training holds them, a while after it may have been killed; if the file system
-            refuses.
-    """
-    if storage.is_remote(location):
-        yield
-        return
-    path = Path(f"{location}.lock")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = _locked(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
-
-
-def _locked(path: Path) -> TextIO:
-    deadline = time.monotonic() + DYING_S
-    while True:
-        file = path.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file  # and not a file that its last holder has deleted
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                file.close()
-                raise UserError(
-                    f"another training holds {path}; wait for its end, or choose another --out"
-                ) from error
-            time.sleep(0.2)
-        file.close()
 
 
 def _newest(location: str) -> str:

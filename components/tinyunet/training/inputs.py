@@ -3,6 +3,8 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +17,50 @@ from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
 from tinyunet.runtime.transfer import parallel, whole
+from tinyunet.training.lock import alone
 
 TRIES = 3  # of a download whose bytes do not fit the manifest
 SPLITS = ("train", "validation")  # what a training reads; the test split stays where it is
 
 
-def local_records(records: str, world: World, *, class_id: int, run_key: str) -> Path:
-    """Give a local folder of TFRecords; where it is a scratch folder, the first rank of the host fills it.
+@contextmanager
+def local_records(records: str, world: World, *, class_id: int, run_key: str) -> Iterator[Path]:
+    """Give a local folder of TFRecords; what is no local folder the first rank of the host brings to one.
 
-    What an earlier training may have left there is not used: the images may be others now.
+    That folder is made anew, as the images may be others now, held against a second training of the same
+    key, and removed on the way out: all ranks must be done by then.
 
     Args:
         records: Folder or s3:// prefix written by `tinyunet convert`, or a source of images
             (synthetic://, .zip, https://, s3:// …), which is ingested and converted first.
         world: The ranks.
         class_id: DAGM2007 class, used for a source of images only.
-        run_key: Names the scratch folder, so that all ranks of the host find it.
+        run_key: Names the folder, so that all ranks of the host find it.
 
     Raises:
-        UserError: if there are neither records nor images.
+        UserError: if there are neither records nor images, or another training holds the folder.
     """
     folder = Path(records)
     if (folder / "manifest.json").is_file() and not (folder / "Train").is_dir():
-        return folder
+        yield folder
+        return
     scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-records"
-    if world.local_rank == 0:
+    with _made(records, scratch, class_id) if world.local_rank == 0 else nullcontext():
+        world.barrier()
+        if not (scratch / "manifest.json").is_file():
+            raise UserError(f"{scratch} holds no records; the first rank of this host failed to prepare them")
+        yield scratch
+
+
+@contextmanager
+def _made(records: str, scratch: Path, class_id: int) -> Iterator[None]:
+    with alone(str(scratch)):
         shutil.rmtree(scratch, ignore_errors=True)
-        _prepare(records, scratch, class_id)
-    world.barrier()
-    if not (scratch / "manifest.json").is_file():
-        raise UserError(f"{scratch} holds no records; the first rank of this host failed to prepare them")
-    return scratch
+        try:
+            _prepare(records, scratch, class_id)
+            yield
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def normalization(config: TrainConfig, split: Split) -> tuple[float, float]:

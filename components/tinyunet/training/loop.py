@@ -15,9 +15,10 @@ from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.runtime.distributed import is_emulated, resolve_precision
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.training import artifact
-from tinyunet.training.checkpoint import Checkpoint, Checkpoints, alone, kept_precision
+from tinyunet.training.checkpoint import Checkpoint, Checkpoints, kept_precision
 from tinyunet.training.inputs import normalization
 from tinyunet.training.job import Job
+from tinyunet.training.lock import alone
 from tinyunet.training.optimizer import averaged_weights, build_optimizer, take_averages
 from tinyunet.training.progress import Meter
 from tinyunet.training.provenance import provenance

@@ -1,9 +1,7 @@
 """What one process of a training does: join the ranks, get the records, train, leave together."""
 
-import shutil
 import signal
 import sys
-from pathlib import Path
 
 from tinyunet.runtime.distributed import init
 from tinyunet.training.inputs import local_records
@@ -20,9 +18,9 @@ def run_rank(launch: Launch) -> int:
     signal.signal(STOP_RANKS, signal.default_int_handler)  # before the first step there is nothing to keep
     world = init(deterministic=launch.config.deterministic)
     check_shares(launch.config, world.size)
-    records = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
-    job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
-    try:
+    made = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
+    with made as records:
+        job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
         code = 0
         try:
             train(job, Tracker() if world.is_chief else NullTracker())
@@ -31,7 +29,4 @@ def run_rank(launch: Launch) -> int:
                 print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
             code = stopped.exit_code
         world.shutdown()  # all ranks have come this far: none reads its records any more
-    finally:
-        if world.local_rank == 0 and records != Path(launch.records):  # made for this training
-            shutil.rmtree(records, ignore_errors=True)
     return code
