@@ -36,7 +36,7 @@ def evaluate(
 
     from tinyunet.config import EvalConfig
     from tinyunet.evaluation.evaluate import evaluate as run
-    from tinyunet.evaluation.summary import confusion_matrix, headline, roc_points, scalars
+    from tinyunet.evaluation.summary import confusion_matrix, headline, scalars
 
     folder = Path(evaluation.path)
     config = EvalConfig(test_time_poses=test_time_poses, image_score=image_score)
@@ -44,7 +44,7 @@ def evaluate(
     print(headline(scores))
     for name, value in scalars(scores).items():
         metrics.log_metric(name, value)
-    roc.log_roc_curve(*roc_points(scores))
+    roc.log_roc_curve(*(scores["curves"]["roc"][axis] for axis in ("fpr", "tpr", "threshold")))
     roc.log_confusion_matrix(["clean", "defective"], confusion_matrix(scores))
     shutil.copyfile(folder / "report.html", report.path)
     shutil.copyfile(folder / "model_card.md", card.path)

@@ -39,7 +39,7 @@ def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
     """Check what a run's arguments say, wherever it will run; see `check`."""
     from tinyunet.training.launch import LAUNCHERS, check_shares
 
-    data = {key: arguments[key] for key in ("source", "validation_fraction", "fold") if key in arguments}
+    data = {key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments}
     for class_id in _classes(arguments):
         DataConfig(**data, class_id=class_id)
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])

@@ -42,7 +42,7 @@ def _ingest(commands: "Commands") -> None:
 def _run_ingest(a: Namespace) -> None:
     from tinyunet.data.ingest import ingest
 
-    DataConfig(source=a.source, class_id=a.class_id)
+    DataConfig(class_id=a.class_id)
     ingest(a.source, a.out, class_id=a.class_id)
     print(f"{a.out / 'report.html'}: what was checked and found")
 
@@ -56,7 +56,8 @@ def _convert(commands: "Commands") -> None:
 
 def _run_convert(a: Namespace) -> None:
     import_tensorflow()
-    from tinyunet.data.tfrecord import convert, read_raw
+    from tinyunet.data.ingest import read_raw
+    from tinyunet.data.tfrecord import convert
 
     config = DataConfig(class_id=read_raw(a.raw)["class_id"]).replace(pairs(a.set))
     manifest = convert(a.raw, a.out, config)

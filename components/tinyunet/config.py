@@ -15,17 +15,15 @@ Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Config):
-    """Where the images come from and how they are split.
+    """How the images of a class become records, and which of them validate.
 
     Attributes:
-        source: Folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=].
         class_id: DAGM2007 class, 1 to 10.
         validation_fraction: Part of Train that is held out, per stratum (defective, clean).
         fold: Which held-out part, 0 ≤ fold < ⌊1 / validation_fraction⌋.
         shards: TFRecord files per split.
     """
 
-    source: str = "synthetic://"
     class_id: int = 1
     validation_fraction: float = 0.15
     fold: int = 0

@@ -36,7 +36,7 @@ def defaults(function: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "config", "own"),
     [
-        ("ingest", DataConfig, {}),
+        ("ingest", DataConfig, {"source": "synthetic://"}),
         ("convert", DataConfig, {}),
         (
             "train",

@@ -16,11 +16,15 @@ from mlflow.entities import Run
 
 from tests.conftest import Registered
 from tests.services.gate import Gate
+from tinyunet.config import TrainConfig
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
+from tinyunet.runtime.distributed import World
 from tinyunet.runtime.tracking import NullTracker, Tracker
 from tinyunet.schema import read_json
+from tinyunet.training.job import Job
+from tinyunet.training.loop import train
 
 
 @pytest.fixture
@@ -156,6 +160,20 @@ def test_a_parameter_that_a_run_is_too_old_to_have_was_the_presets(manifest: dic
         ids.append(begin(tracker, manifest, key, preset="fast", **younger))
         tracker.finish("FAILED")
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_start_that_is_refused_leaves_no_run_that_seems_to_be_at_work(
+    client: mlflow.MlflowClient, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinyunet.training.loop.provenance", lambda: {"no*name": "for a tag"})
+    config = TrainConfig(image_size=64, steps=1, global_batch=8, precision="float32")
+    job = Job(records, str(tmp_path / "model"), str(tmp_path / "checkpoints"), config, World(), "refused")
+    with pytest.raises(UserError, match="no\\*name"):
+        train(job, Tracker())
+    found = client.search_runs(
+        [e.experiment_id for e in client.search_experiments()], "tags.`tinyunet.run_key` = 'refused'"
+    )
+    assert [run.info.status for run in found] == ["FAILED"]
 
 
 def test_a_run_given_from_outside_is_used(

@@ -14,6 +14,7 @@ from tests.services.gate import Gate
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
+from tinyunet.training.artifact import finished
 from tinyunet.training.inputs import local_records
 
 SETTINGS = (
@@ -125,6 +126,14 @@ def test_missing_records_are_one_line_and_exit_code_2(prefix: str, tmp_path: Pat
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert storage.list_objects(f"{prefix}/model") == []
+
+
+@pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"{}"])
+def test_a_model_that_is_none_of_ours_is_refused_and_stays(prefix: str, text: bytes) -> None:
+    storage.write_bytes(f"{prefix}/model/model.json", text)
+    with pytest.raises(UserError, match=f"{prefix}/model holds no whole model of tinyunet"):
+        finished(f"{prefix}/model")
+    assert storage.read_bytes(f"{prefix}/model/model.json") == text
 
 
 def wait_for(uri: str, process: subprocess.Popen[str]) -> None:

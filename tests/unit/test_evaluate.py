@@ -224,6 +224,9 @@ def _break(folder: Path, what: str) -> None:
             (folder / "model.json").write_text("{")
         case "other schema":
             _edit(folder, schema_version=2)
+        case "missing key":
+            content = json.loads((folder / "model.json").read_text())
+            (folder / "model.json").write_text(json.dumps({k: v for k, v in content.items() if k != "train"}))
         case "other class":
             _edit(folder, class_id=2)
         case "larger than the records":
@@ -241,6 +244,7 @@ BAD = {
     "no model.json": "does not exist",
     "broken model.json": "is not JSON",
     "other schema": "schema 2, expected 1",
+    "missing key": "lacks train; train the model again",
     "other class": "class 2",
     "larger than the records": "512",
     "weights that are no numbers": "not finite",

@@ -28,8 +28,11 @@ def test_a_second_training_of_the_same_key_leaves_the_records_of_the_first(tmp_p
 
 
 def test_records_of_a_training_that_fails_go_with_it(tmp_path: Path) -> None:
-    failing = local_records(SOURCE, World(), class_id=1, run_key="fails")
-    with pytest.raises(ZeroDivisionError), failing as records:
+    def fail(records: Path) -> None:
         assert (records / "manifest.json").is_file()
         raise ZeroDivisionError
+
+    failing = local_records(SOURCE, World(), class_id=1, run_key="fails")
+    with pytest.raises(ZeroDivisionError), failing as records:
+        fail(records)
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@
 
 import math
 
-from tinyunet.evaluation.summary import confusion_matrix, roc_points, scalars
+from tinyunet.evaluation.summary import confusion_matrix, scalars
 
 
 def test_scalars_are_the_finite_numbers_of_test_and_the_threshold() -> None:
@@ -11,15 +11,6 @@ def test_scalars_are_the_finite_numbers_of_test_and_the_threshold() -> None:
         "test": {"dice": 0.75, "image_ap": None, "tnr": math.nan, "images": 3, "pixel": {"tp": 1}},
     }
     assert scalars(scores) == {"dice": 0.75, "images": 3.0, "threshold": 0.4}
-
-
-def test_a_point_without_a_finite_threshold_is_left_out() -> None:
-    roc = {"fpr": [0.0, 0.25, 1.0], "tpr": [0.0, 0.5, 1.0], "threshold": [math.inf, 0.5, -2.0]}
-    assert roc_points({"curves": {"roc": roc}}) == ([0.25, 1.0], [0.5, 1.0], [0.5, -2.0])
-
-
-def test_an_undefined_curve_has_no_points() -> None:
-    assert roc_points({"curves": {"roc": {"fpr": [], "tpr": [], "threshold": []}}}) == ([], [], [])
 
 
 def test_rows_are_the_truth_and_columns_the_verdict() -> None:

@@ -144,7 +144,7 @@ def test_a_folder_that_was_not_ingested_is_refused(tmp_path: Path) -> None:
 
 
 def test_records_are_no_raw_dataset_and_the_other_way_round(raw: Path, records: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not of an ingested dataset"):
+    with pytest.raises(UserError, match="not of ingested images"):
         convert(records, tmp_path / "out", CONFIG)
     with pytest.raises(UserError, match="has a manifest of schema 1, not of records"):
         read_manifest(raw)

@@ -21,6 +21,9 @@ from tinyunet.errors import UserError
 
 Array = NDArray[np.uint8]
 
+MASK_LEVEL = 128
+"""Coverage (0 to 255) from which a pixel of a resized mask counts as defective: half of it."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -165,8 +168,6 @@ def _check(split: Split, config: TrainConfig, world_size: int) -> None:
         raise UserError(
             f"global_batch is {config.global_batch}, not a multiple of {world_size} ranks; choose one"
         )
-    if config.seed < 0:
-        raise UserError(f"seed is {config.seed}; expected at least 0")
     if not split.defective.any():
         raise UserError(f"split {split.name} holds no defective image; training needs at least one")
     if clean_slots(config.global_batch, config.clean_fraction).any() and split.defective.all():

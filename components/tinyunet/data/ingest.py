@@ -56,6 +56,24 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
     return manifest
 
 
+def read_raw(raw: Path) -> dict[str, Any]:
+    """Read the manifest of an ingested dataset.
+
+    Raises:
+        UserError: if there is none, or it has another schema.
+    """
+    if not (raw / "manifest.json").is_file():
+        raise UserError(f"{raw} holds no manifest.json; expected what `tinyunet ingest` makes")
+    manifest = read_json(raw / "manifest.json")
+    version = manifest.get("schema_version")
+    if "files" not in manifest or version != SCHEMA_VERSION:
+        raise UserError(
+            f"{raw} has a manifest of schema {version}, not of ingested images ({SCHEMA_VERSION}); "
+            "ingest again"
+        )
+    return manifest
+
+
 def verify(out: Path) -> None:
     """Compare every file of an ingested dataset with its manifest.
 

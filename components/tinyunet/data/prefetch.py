@@ -1,13 +1,14 @@
 """Make things ahead of their use in a background thread."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
-_AHEAD = 2
+_AHEAD = 3
 
 
 def ahead(make: Callable[[S], T], steps: Iterable[S]) -> Iterator[T]:
@@ -15,39 +16,13 @@ def ahead(make: Callable[[S], T], steps: Iterable[S]) -> Iterator[T]:
 
     The thread starts at the first `next` and ends with the iterator, also when that is closed early.
     """
-    results: queue.Queue[T | BaseException | None] = queue.Queue(_AHEAD)
-    stopped = threading.Event()
-    thread = threading.Thread(target=_fill, args=(results, make, steps, stopped), name="batches", daemon=True)
-    thread.start()
+    left = iter(steps)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     try:
-        while (item := results.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        coming = deque(pool.submit(make, step) for step in islice(left, _AHEAD))
+        while coming:
+            made = coming.popleft().result()
+            coming.extend(pool.submit(make, step) for step in islice(left, 1))
+            yield made
     finally:
-        stopped.set()
-        thread.join()
-
-
-def _fill(
-    results: "queue.Queue[T | BaseException | None]",
-    make: Callable[[S], T],
-    steps: Iterable[S],
-    stopped: threading.Event,
-) -> None:
-    def put(item: T | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                results.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    try:
-        for step in steps:
-            if stopped.is_set():
-                return
-            put(make(step))
-        put(None)
-    except BaseException as error:
-        put(error)
+        pool.shutdown(cancel_futures=True)

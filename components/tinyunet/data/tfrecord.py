@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tinyunet.config import DataConfig
 from tinyunet.data.dagm import Sample, read_class
+from tinyunet.data.ingest import read_raw
 from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.pixels import read_grey
 from tinyunet.data.progress import say, track
@@ -84,22 +85,6 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
             return read_manifest(out)
         (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         part.rename(out)
-    return manifest
-
-
-def read_raw(raw: Path) -> dict[str, Any]:
-    """Read the manifest of an ingested dataset.
-
-    Raises:
-        UserError: if there is none.
-    """
-    if not (raw / "manifest.json").is_file():
-        raise UserError(f"{raw} holds no manifest.json; expected what `tinyunet ingest` makes")
-    manifest = read_json(raw / "manifest.json")
-    if "files" not in manifest or manifest.get("schema_version") != 1:
-        raise UserError(
-            f"{raw}/manifest.json is not of an ingested dataset of schema 1; run `tinyunet ingest` again"
-        )
     return manifest
 
 

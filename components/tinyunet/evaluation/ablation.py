@@ -106,7 +106,7 @@ def prepare(source: str, class_id: int, study: Study) -> None:
 
     ingest(source, study.folder / "raw", class_id=class_id)
     for fold in range(study.seeds):
-        settings = DataConfig(source=source, class_id=class_id, fold=fold)
+        settings = DataConfig(class_id=class_id, fold=fold)
         convert(study.folder / "raw", study.folder / f"records{fold}", settings)
 
 

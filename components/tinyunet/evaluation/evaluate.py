@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tinyunet.config import EvalConfig
-from tinyunet.data.dataset import load_split
+from tinyunet.data.dataset import MASK_LEVEL, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.evaluation import curves, overlays, report
 from tinyunet.evaluation.folder import whole_folder
-from tinyunet.evaluation.inference import MASK_LEVEL, Judged, Predictor, judge, probabilities
-from tinyunet.evaluation.results import SCHEMA_VERSION, summarize
+from tinyunet.evaluation.inference import Judged, Predictor, judge, probabilities
+from tinyunet.evaluation.results import summarize
 from tinyunet.model.unet import load, native, rebuild
 from tinyunet.schema import read_json
+from tinyunet.training.artifact import SCHEMA_VERSION as MODEL_SCHEMA
 
 MODEL_KEYS = ("image_size", "class_id", "data", "train")
 
@@ -56,12 +57,12 @@ def read_model(model: Path) -> dict[str, Any]:
     if not (model / "model.keras").is_file():
         raise UserError(f"{model} holds no model.keras; expected a folder that `tinyunet train` made")
     identity = read_json(model / "model.json")
-    missing = [key for key in MODEL_KEYS if key not in identity]
-    if identity.get("schema_version") != SCHEMA_VERSION or missing:
-        found = identity.get("schema_version")
+    if (found := identity.get("schema_version")) != MODEL_SCHEMA:
         raise UserError(
-            f"{model}/model.json has schema {found}, expected {SCHEMA_VERSION}; train the model again"
+            f"{model}/model.json has schema {found}, expected {MODEL_SCHEMA}; train the model again"
         )
+    if missing := [key for key in MODEL_KEYS if key not in identity]:
+        raise UserError(f"{model}/model.json lacks {', '.join(missing)}; train the model again")
     digest = hashlib.sha256((model / "model.keras").read_bytes()).hexdigest()
     return {**identity, "sha256": digest}
 

@@ -21,14 +21,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tinyunet.data.dataset import Split, load_split
+from tinyunet.data.dataset import MASK_LEVEL, Split, load_split
 from tinyunet.data.progress import say, track
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import check_class, read_model
 from tinyunet.evaluation.export import load_serving
 from tinyunet.evaluation.folder import whole_folder
-from tinyunet.evaluation.inference import MASK_LEVEL
 from tinyunet.evaluation.serving import OUTPUTS
 from tinyunet.model.metrics import dice
 from tinyunet.model.unet import in_float32

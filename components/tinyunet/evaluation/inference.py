@@ -9,15 +9,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tinyunet.config import EvalConfig
-from tinyunet.data.dataset import Split
+from tinyunet.data.dataset import MASK_LEVEL, Split
 from tinyunet.data.progress import track
 from tinyunet.errors import UserError
 from tinyunet.evaluation.poses import average
 from tinyunet.model import metrics
 from tinyunet.model.unet import forward_function
-
-MASK_LEVEL = 128
-"""Coverage (0 to 255) from which a pixel of a resized mask counts as defective: half of it."""
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,6 @@ def scalars(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(v) for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
-def roc_points(scores: Mapping[str, Any]) -> tuple[list[float], list[float], list[float]]:
-    """Give false positive rates, true positive rates and thresholds where all three are finite.
-
-    The curve's first point has an infinite threshold, which JSON cannot say.
-    """
-    roc = scores["curves"]["roc"]
-    points = zip(roc["fpr"], roc["tpr"], roc["threshold"], strict=True)
-    finite = [point for point in points if all(v is not None and math.isfinite(v) for v in point)]
-    fpr, tpr, threshold = zip(*finite, strict=True) if finite else ((), (), ())
-    return list(fpr), list(tpr), list(threshold)
-
-
 def confusion_matrix(scores: Mapping[str, Any]) -> list[list[int]]:
     """Give the counts of Test images: rows are the truth, columns the verdict, both (clean, defective)."""
     counts = scores["test"]["image"]

@@ -17,12 +17,12 @@ from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.patience import patiently
 from tinyunet.runtime.transfer import whole
-from tinyunet.schema import read_json
 from tinyunet.training.provenance import provenance
 
 if TYPE_CHECKING:
     import keras
 
+SCHEMA_VERSION = 1  # of model.json
 PATIENCE_S = 3600.0
 COLUMNS = (
     "step", "loss", "bce", "dice_loss", "l2", "learning_rate", "gradient_norm", "images_per_s",
@@ -31,21 +31,35 @@ COLUMNS = (
 
 
 def finished(out: str) -> dict[str, Any] | None:
-    """Read the model.json of a finished training; None if there is none."""
+    """Read the model.json of a finished training; None if there is none.
+
+    Args:
+        out: Model folder, local or s3://.
+
+    Raises:
+        UserError: if something else lies there.
+    """
     if storage.is_remote(out):
         place = f"{out.rstrip('/')}/model.json"
-        return json.loads(storage.read_bytes(place)) if storage.exists(place) else None
+        return _summary(out, storage.read_bytes(place)) if storage.exists(place) else None
     path = Path(out) / "model.json"
     if path.is_file():
-        summary = read_json(path)
-        if "identity" in summary and path.with_name("model.keras").is_file():
-            return summary
-        raise UserError(f"{out} holds no whole model of tinyunet; choose another --out, or delete it")
+        return _summary(out, path.read_bytes() if path.with_name("model.keras").is_file() else b"")
     if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
         raise UserError(
             f"{out} exists and holds no model; expected a new or empty folder: choose another --out"
         )
     return None
+
+
+def _summary(out: str, text: bytes) -> dict[str, Any]:
+    try:
+        summary = json.loads(text)
+    except ValueError:  # of JSON and of UTF-8
+        summary = None
+    if not isinstance(summary, dict) or "identity" not in summary:
+        raise UserError(f"{out} holds no whole model of tinyunet; choose another --out, or delete it")
+    return summary
 
 
 def describe(
@@ -67,7 +81,7 @@ def describe(
     data |= {f"{name}_digest": split["digest"] for name, split in manifest["splits"].items()}
     rates = [row["images_per_s"] for row in history]
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "tinyunet_version": tinyunet.__version__,
         "preset": config.preset,
         "image_size": config.image_size,

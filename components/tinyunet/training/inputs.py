@@ -79,7 +79,7 @@ def _prepare(records: str, scratch: Path, class_id: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw"
         ingest(records, raw, class_id=class_id)
-        convert(raw, scratch, DataConfig(source=records, class_id=class_id))
+        convert(raw, scratch, DataConfig(class_id=class_id))
 
 
 def _download(prefix: str, scratch: Path) -> None:

@@ -29,7 +29,7 @@ class Launch:
         records: Folder or s3:// prefix of TFRecords.
         out: Model folder to write; under an MPIJob the s3:// URI that rank 0 writes to.
         config: The recipe.
-        class_id: DAGM2007 class, for the run's names.
+        class_id: DAGM2007 class, used for a source of images only.
         run_key: Identity of the run: a second launch of the same key goes on with the first.
         ranks: World size.
         checkpoints: Where checkpoints go; empty is beside `out`.

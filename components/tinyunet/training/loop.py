@@ -92,14 +92,14 @@ class _Run:
         manifest = read_manifest(self.job.records)
         if self.world.is_chief:
             self._announce(start, manifest)
-        self.tracker.start(
-            f"class{manifest['class_id']}-{self.config.preset}-{self.config.image_size}px-seed{self.config.seed}",
-            params=self.config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
-            tags={"preset": self.config.preset, "class_id": str(manifest["class_id"]), **provenance()},
-            dataset=manifest,
-            run_key=self.run_key,
-        )
         try:
+            self.tracker.start(
+                f"class{manifest['class_id']}-{self.config.preset}-{self.config.image_size}px-seed{self.config.seed}",
+                params=self.config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
+                tags={"preset": self.config.preset, "class_id": str(manifest["class_id"]), **provenance()},
+                dataset=manifest,
+                run_key=self.run_key,
+            )
             self._steps(start)
             result = self._finish(manifest)
         except BaseException as error:

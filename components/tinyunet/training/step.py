@@ -6,12 +6,12 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from tinyunet.config import TrainConfig
-from tinyunet.data.dataset import Batch, Split
+from tinyunet.data.dataset import MASK_LEVEL, Batch, Split
 from tinyunet.errors import UserError
+from tinyunet.model import metrics
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, value_and_weights
 from tinyunet.model.unet import Forward
 from tinyunet.runtime.distributed import World, threads_per_rank
@@ -150,7 +150,7 @@ def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
 
 
 class Validation(NamedTuple):
-    """Validation scores: soft Dice loss + BCE, mean Dice of defective images at p ≥ 0.5, image-level AP."""
+    """Validation scores: soft Dice loss + BCE, mean Dice of defective images at p > 0.5, image-level AP."""
 
     loss: float
     dice: float
@@ -174,8 +174,9 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         logits = forward(tf.constant(split.images[index]))
         targets = tf.constant(split.masks[index], tf.float32)[..., None] / 255.0
         sums += batch_sums(logits, targets).numpy()
-        scores = _dice(logits.numpy()[..., 0] >= 0, split.masks[index] >= 128)
-        dice += float(scores[split.defective[index]].sum())
+        found, label = logits.numpy()[..., 0] > 0, split.masks[index] >= MASK_LEVEL
+        tp, fp, fn = ((a & b).sum((1, 2)) for a, b in ((found, label), (found, ~label), (~found, label)))
+        dice += float(metrics.dice(tp, fp, fn)[split.defective[index]].sum())
         largest[index] = logits.numpy().max((1, 2, 3))
     total = world.sum(tf.constant([*sums, dice, *largest], tf.float32)).numpy()
     if not np.isfinite(total).all():
@@ -189,9 +190,3 @@ def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 
         dice=float(total[len(sums)] / max(1, split.defective.sum())),
         ap=float(average_precision_score(split.defective, largest)),
     )
-
-
-def _dice(predicted: NDArray[np.bool_], label: NDArray[np.bool_]) -> NDArray[np.float64]:
-    overlap = (predicted & label).sum((1, 2))
-    dice: NDArray[np.float64] = 2.0 * overlap / np.maximum(predicted.sum((1, 2)) + label.sum((1, 2)), 1)
-    return dice
