@@ -4,6 +4,13 @@ from tinyunet.evaluation.published import AMP, FLOAT32, comparability, published
 
 # Implied Dice on defective images at 0.75 and 0.99, computed by hand from the rounded tables.
 IMPLIED = {1: (0.891, 0.894), 4: (0.896, 0.904), 8: (0.780, 0.775), 10: (0.877, 0.880)}
+OFFICIAL = {
+    "class_id": 3,
+    "complete": True,
+    "synthetic": False,
+    "source_digest": "d",
+    "validation_fraction": 0.15,
+}
 
 
 @pytest.mark.parametrize(("class_id", "expected"), IMPLIED.items())
@@ -28,16 +35,21 @@ def test_rates_are_fractions() -> None:
 
 
 def test_only_the_complete_official_split_at_full_size_is_comparable() -> None:
-    official = {"class_id": 3, "complete": True, "synthetic": False, "source_digest": "d"}
-    comparable, sentence = comparability(official, image_size=512, trained_on="d")
+    comparable, sentence = comparability(OFFICIAL, image_size=512, trained_on="d", poses=1)
     assert comparable
     assert "class 3" in sentence
+    assert sentence.endswith("left 15% of it for validation.")
+
+
+def test_more_poses_than_nvidia_took_are_said() -> None:
+    comparable, sentence = comparability(OFFICIAL, image_size=512, trained_on="d", poses=8)
+    assert comparable
+    assert sentence.endswith("judged over 8 poses.")
 
 
 @pytest.mark.parametrize("trained_on", ["e", None])
 def test_a_model_of_other_training_data_is_not_comparable(trained_on: str | None) -> None:
-    official = {"class_id": 3, "complete": True, "synthetic": False, "source_digest": "d"}
-    assert comparability(official, image_size=512, trained_on=trained_on) == (
+    assert comparability(OFFICIAL, image_size=512, trained_on=trained_on, poses=1) == (
         False,
         "Not comparable with NVIDIA's published numbers, because the model was trained on another dataset, "
         "which may hold these test images.",
@@ -56,8 +68,7 @@ def test_a_model_of_other_training_data_is_not_comparable(trained_on: str | None
 def test_every_reason_against_comparing_is_named(
     changes: dict[str, bool], image_size: int, words: list[str]
 ) -> None:
-    data = {"class_id": 1, "complete": True, "synthetic": False, "source_digest": "d"} | changes
-    comparable, sentence = comparability(data, image_size=image_size, trained_on="d")
+    comparable, sentence = comparability(OFFICIAL | changes, image_size=image_size, trained_on="d", poses=1)
     assert not comparable
     assert sentence.startswith("Not comparable with NVIDIA's published numbers")
     assert all(word in sentence for word in words)

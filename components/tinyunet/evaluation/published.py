@@ -59,13 +59,16 @@ def published(class_id: int) -> dict[str, Any]:
     return result
 
 
-def comparability(data: Mapping[str, Any], *, image_size: int, trained_on: str | None) -> tuple[bool, str]:
-    """Say whether our scores may be compared with NVIDIA's, and why not.
+def comparability(
+    data: Mapping[str, Any], *, image_size: int, trained_on: str | None, poses: int
+) -> tuple[bool, str]:
+    """Say whether our scores may be compared with NVIDIA's, why not, and what still differs.
 
     Args:
-        data: Records manifest: `class_id`, `complete`, `synthetic`, `source_digest`.
+        data: Records manifest: `class_id`, `complete`, `synthetic`, `source_digest`, `validation_fraction`.
         image_size: Side in pixels at which the masks were compared.
         trained_on: `source_digest` of the model's own training data.
+        poses: Over which ours was judged.
     """
     reasons = []
     if data["synthetic"]:
@@ -81,8 +84,10 @@ def comparability(data: Mapping[str, Any], *, image_size: int, trained_on: str |
         reasons.append(f"masks were compared at {image_size}×{image_size} pixels instead of {size}")
     if reasons:
         return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
+    over = f", judged over {poses} poses" if poses > 1 else ""
     return True, (
         f"Comparable with NVIDIA's published numbers for class {data['class_id']}: the data are the complete "
         f"official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means over several "
-        "runs, ours come from one run."
+        f"runs on all of Train, ours come from one run that left {data['validation_fraction']:.0%} of it for "
+        f"validation{over}."
     )

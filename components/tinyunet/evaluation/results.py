@@ -32,7 +32,12 @@ def summarize(
     pixel = pixel_threshold(validation.counts, validation.split.defective)
     image = image_threshold(validation.scores, validation.split.defective, pixel.value)
     trained_on = identity["data"].get("source_digest")
-    comparable, sentence = comparability(manifest, image_size=identity["image_size"], trained_on=trained_on)
+    comparable, sentence = comparability(
+        manifest,
+        image_size=identity["image_size"],
+        trained_on=trained_on,
+        poses=config.test_time_poses,
+    )
     return {
         "schema_version": SCHEMA_VERSION,
         "model": dict(identity),

@@ -38,9 +38,7 @@ def serving_model(
     """
     images = keras.Input((None, None, 1), dtype="uint8", name="images")
     grey = ops.cast(images, "float32")
-    resized = _resample(grey, _area_weights(grey, image_size, 2), _area_weights(grey, image_size, 1))
-    whole = ops.floor(ops.add(resized, 0.5))  # grey levels as in the training data
-    logits = average(model, whole, test_time_poses)
+    logits = average(model, shrunk(grey, image_size), test_time_poses)
     rows, columns = (_linear_weights(grey, image_size, axis) for axis in (2, 1))
     probability = _resample(ops.sigmoid(logits), rows, columns)
     score = _score(logits, image_size, image_score)
@@ -51,6 +49,20 @@ def serving_model(
         "defective": ops.cast(ops.greater(score, image_threshold), "uint8"),
     }
     return keras.Model(images, outputs, name="tinyunet_serving")
+
+
+def shrunk(grey: keras.KerasTensor, size: int) -> keras.KerasTensor:
+    """Resize by area average to whole grey levels, as `data.resize.area_average` does for training.
+
+    Args:
+        grey: float32 (B, H, W, 1), 0 to 255.
+        size: In pixels.
+
+    Returns:
+        float32 (B, size, size, 1).
+    """
+    means = _resample(grey, _area_weights(grey, size, 2), _area_weights(grey, size, 1))
+    return ops.floor(ops.add(means, 0.5))
 
 
 def _resample(x: keras.KerasTensor, rows: keras.KerasTensor, columns: keras.KerasTensor) -> keras.KerasTensor:
@@ -65,14 +77,20 @@ def _length(x: keras.KerasTensor, across: int) -> tuple[keras.KerasTensor, keras
 
 
 def _area_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
-    """Give the share of each output pixel's extent that lies in each source pixel: (size, length)."""
+    """Give the share of each output pixel's extent that lies in each source pixel: (size, length).
+
+    In units of 1/size of a source pixel all ends are whole numbers, so that half a grey level is rounded as in
+    the training data.
+    """
     length, source = _length(x, across)
-    step = ops.divide(length, float(size))
-    start = ops.multiply(step, np.arange(size, dtype=np.float32)[:, None])
-    overlap = ops.subtract(
-        ops.minimum(ops.add(start, step), ops.add(source, 1.0)), ops.maximum(start, source)
+    start, pixel = (
+        ops.multiply(length, np.arange(size, dtype=np.float32)[:, None]),
+        ops.multiply(source, size),
     )
-    return ops.divide(ops.maximum(overlap, 0.0), step)
+    overlap = ops.subtract(
+        ops.minimum(ops.add(start, length), ops.add(pixel, size)), ops.maximum(start, pixel)
+    )
+    return ops.divide(ops.maximum(overlap, 0.0), length)
 
 
 def _linear_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
