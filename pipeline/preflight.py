@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.data.sources import find_class
 from tinyunet.data.synthetic import parse_source
 from tinyunet.errors import UserError
+from tinyunet.runtime import reachability
 from tinyunet.runtime.mlflow_uri import tracking_uri
 from tinyunet.runtime.transfer import redact
 from tinyunet.schema import load_yaml, require
@@ -31,7 +30,7 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
     config = configuration(arguments)
     _check_path(arguments["source"], _classes(arguments))
     _check_mpirun(arguments["workers"] * arguments["slots_per_worker"])
-    _check_tracking(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    _check_tracking()
     return config
 
 
@@ -91,17 +90,10 @@ def _check_mpirun(ranks: int) -> None:
         )
 
 
-def _check_tracking(uri: str) -> None:
-    if uri:
-        tracking_uri()
-    if not uri.startswith(("http://", "https://")):
-        return
-    try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
-    except requests.RequestException as error:
-        status = getattr(error.response, "status_code", None)
-        reason = f"HTTP {status}" if status else type(error).__name__
-        raise UserError(
-            f"MLFLOW_TRACKING_URI is {redact(uri)}, which does not answer ({reason}); start the server "
-            "or unset it"
-        ) from error
+def _check_tracking() -> None:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return  # a run on this machine has its own database
+    tracking_uri()
+    found = reachability.tracking()
+    if found.status == "fail":
+        raise UserError(f"{found.detail}; {found.remedy}")

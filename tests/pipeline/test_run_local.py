@@ -231,6 +231,12 @@ def test_an_mlflow_store_that_cannot_be_used_is_found_at_once(
         check(pipeline_arguments(parse([])))
 
 
+def test_without_a_server_a_run_has_its_own_database_in_a_pod_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    check(pipeline_arguments(parse([])))
+
+
 def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> None:
     result = run_local(tmp_path, "--preset", "slow")
     assert result.returncode == 2

@@ -27,10 +27,12 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def answering(status: int, body: str) -> Iterator[str]:
+def answering(status: int, body: str, *, access: str | None = None) -> Iterator[str]:
+    """Answer so on a free port; with `access`, only who shows it, and others by 401."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(status if access in (None, self.headers["Authorization"]) else 401)
             self.end_headers()
             self.wfile.write(body.encode())
 
@@ -56,7 +58,9 @@ def test_the_command_lists_all_findings_and_ends_with_1_when_something_fails() -
     findings = [line for line in lines if not line.startswith(" ")]
     names = "Python TensorFlow devices Horovod mpirun disk memory settings MLflow S3 S3 Kubernetes Chromium"
     assert [line.split()[1].rstrip(":") for line in findings] == names.split()
-    failed = "fail  MLflow: http://127.0.0.1:9 does not answer (ConnectionError)"
+    failed = (
+        "fail  MLflow: MLFLOW_TRACKING_URI is http://127.0.0.1:9, which does not answer (ConnectionError)"
+    )
     assert [line for line in findings if line.startswith("fail")] == [failed]
     assert lines[lines.index(failed) + 1].strip().startswith("-> start it (make services)")
 
@@ -120,6 +124,25 @@ def test_what_answers_instead_of_mlflow_is_explained(
     assert words in check.detail
 
 
+@pytest.mark.parametrize(
+    ("settings", "access"),
+    [
+        ({"USERNAME": "me", "PASSWORD": "pw"}, "Basic bWU6cHc="),
+        ({"TOKEN": "t"}, "Bearer t"),
+        ({"USERNAME": "me", "PASSWORD": "pw", "TOKEN": "t"}, "Basic bWU6cHc="),
+    ],
+)
+def test_a_server_that_asks_for_credentials_is_shown_those_that_mlflow_uses(
+    settings: dict[str, str], access: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(200, "3.17.2", access=access) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        assert reachability.tracking().status == "fail"
+        for name, value in settings.items():
+            monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+        assert reachability.tracking().status == "ok"
+
+
 def test_an_mlflow_server_that_is_not_there_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -128,7 +151,7 @@ def test_an_mlflow_server_that_is_not_there_is_named_without_its_password(
     assert check == Check(
         "MLflow",
         "fail",
-        "http://***@127.0.0.1:9 does not answer (ConnectionError)",
+        "MLFLOW_TRACKING_URI is http://***@127.0.0.1:9, which does not answer (ConnectionError)",
         "start it (make services), or unset MLFLOW_TRACKING_URI",
     )
 

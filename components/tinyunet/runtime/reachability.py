@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.transfer import redact
@@ -46,21 +46,32 @@ def _server(uri: str, client: str) -> Check:
     import requests
 
     shown = redact(uri)
+    which = f"MLFLOW_TRACKING_URI is {shown}, which"
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=PROBE_S)
+        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=PROBE_S, **_access())
     except requests.RequestException as error:
-        detail = f"{shown} does not answer ({type(error).__name__})"
+        detail = f"{which} does not answer ({type(error).__name__})"
         return Check("MLflow", "fail", detail, "start it (make services), or unset MLFLOW_TRACKING_URI")
     if answer.status_code == 403 and "Host" in answer.text:
-        detail = f"{shown} refuses this host name (403, its guard against DNS rebinding)"
+        detail = f"{which} refuses this host name (403, its guard against DNS rebinding)"
         return Check("MLflow", "fail", detail, "start the server with --allowed-hosts NAME,NAME:*")
     if not answer.ok or len(answer.text) > 30:
-        detail = f"{shown} answers {answer.status_code} to /version: no MLflow server, or access is denied"
+        detail = f"{which} answers {answer.status_code} to /version: no MLflow server, or access is denied"
         return Check("MLflow", "fail", detail, "correct MLFLOW_TRACKING_URI or MLFLOW_TRACKING_USERNAME")
     both = f"{answer.text} at {shown}, client {client}"
     if answer.text.split(".")[0] != client.split(".")[0]:
         return Check("MLflow", "warn", both, "use the same major version on both sides")
     return Check("MLflow", "ok", both)
+
+
+def _access() -> dict[str, Any]:
+    """Give what MLflow's own client would show a server that asks for it."""
+    user, password, token = (
+        os.environ.get(f"MLFLOW_TRACKING_{n}") for n in ("USERNAME", "PASSWORD", "TOKEN")
+    )
+    if user and password:
+        return {"auth": (user, password)}
+    return {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
 
 
 def credentials() -> Check:
