@@ -11,13 +11,12 @@ import json
 import logging
 import os
 import ssl
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+import certifi
 import kfp
 import kfp_server_api
 import urllib3
@@ -105,8 +104,9 @@ def one_line_errors(host: str, namespace: str) -> Iterator[None]:
             yield
     except kfp_server_api.ApiException as error:
         raise UserError(explain(error, host, namespace)) from error
-    except (urllib3.exceptions.HTTPError, TimeoutError, OSError) as error:
-        raise UserError(f"{host or 'the cluster'} does not answer ({_short(error)}); check HOST") from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        remedy = "name its CA's file in KFP_CA_CERT" if "CERTIFICATE" in str(error) else "check HOST"
+        raise UserError(f"{host or 'the cluster'} does not answer ({_short(error)}); {remedy}") from error
 
 
 def explain(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
@@ -133,35 +133,27 @@ def message(error: kfp_server_api.ApiException) -> str:
     return " ".join(str(text).split())[:300]
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Credentials are for the host that was named: urllib would hand them on to any other."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
 def _check_answers(host: str, namespace: str) -> None:
-    """Find a wrong address, a refusal or a login page before the SDK's slow retries do."""
-    request = urllib.request.Request(f"{host}/apis/v2beta1/healthz", headers=_headers())  # noqa: S310
-    https = urllib.request.HTTPSHandler(context=_trusted())
-    try:
-        with urllib.request.build_opener(_NoRedirect, https).open(request, timeout=10) as answer:
-            page = "a web page" if answer.headers.get_content_type() == "text/html" else ""
-    except urllib.error.HTTPError as error:
-        if not 300 <= error.code < 400:
-            refusal = kfp_server_api.ApiException(status=error.code, reason=error.reason)
-            raise UserError(explain(refusal, host, namespace)) from error
-        to = urlsplit(urljoin(request.full_url, error.headers.get("Location", "")))
+    """Find a wrong address, a refusal or a login page before the SDK's slow retries do.
+
+    No redirect is followed: credentials are for the host that was named.
+    """
+    url = f"{host}/apis/v2beta1/healthz"
+    with one_line_errors(host, namespace), urllib3.PoolManager(ssl_context=_trusted()) as http:
+        answer = http.request("GET", url, headers=_headers(), timeout=10, redirect=False, retries=False)
+        if answer.status >= 400:
+            raise kfp_server_api.ApiException(status=answer.status, reason=answer.reason)
+    page = "a web page" if answer.headers.get("Content-Type", "").startswith("text/html") else ""
+    if answer.status >= 300:
+        to = urlsplit(urljoin(url, answer.headers.get("Location", "")))
         page = f"a redirect to {to.scheme}://{to.hostname}"  # its path and query may hold secrets
-    except OSError as error:
-        raise UserError(f"{host} does not answer ({_short(error)}); check HOST") from error
     if page:
         raise UserError(f"{host} answers with {page}, not the API; set KFP_TOKEN or KFP_COOKIES, check HOST")
 
 
 def _trusted() -> ssl.SSLContext:
-    """Give the certificates to trust: those of the file that KFP_CA_CERT names, else the system's."""
-    path = os.environ.get("KFP_CA_CERT") or None
+    """Give the certificates that the SDK trusts: KFP_CA_CERT's, else certifi's, never the system's."""
+    path = os.environ.get("KFP_CA_CERT") or certifi.where()
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:

@@ -3,11 +3,13 @@
 import email.parser
 import email.policy
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -51,12 +53,16 @@ class FakeKfp:
     host: str = ""
 
     @contextmanager
-    def serving(self) -> Iterator["FakeKfp"]:
-        """Answer on a free port of this machine for the length of a block."""
+    def serving(self, certificate: Path | None = None) -> Iterator["FakeKfp"]:
+        """Answer on a free port of this machine for the length of a block; by TLS with a key's PEM file."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        self.host = f"http://127.0.0.1:{server.server_port}"
+        self.host = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
         try:
             yield self
         finally:

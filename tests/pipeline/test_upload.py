@@ -1,6 +1,7 @@
 """Uploading: idempotent, in the right namespace, with every error in one line."""
 
 import hashlib
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -210,6 +211,29 @@ def test_a_ca_file_that_is_none_is_named(
     assert f"KFP_CA_CERT is '{tmp_path / name}'" in line
     assert f"{reason}); expected a file of PEM certificates" in line
     assert kfp.log == []
+
+
+def test_only_a_ca_that_the_sdk_trusts_too_is_trusted(
+    stranger: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK does not look at what the system trusts."""
+    pem = tmp_path / "own.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=own",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", pem, "-out", tmp_path / "crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with pem.open("a") as file:
+        file.write((tmp_path / "crt").read_text())
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(pem))
+    with FakeKfp().serving(pem) as kfp:
+        line = refused(capsys, "--host", kfp.host)
+        assert f"{kfp.host} does not answer ([SSL: CERTIFICATE_VERIFY_FAILED]" in line
+        assert line.endswith("); name its CA's file in KFP_CA_CERT")
+        assert kfp.log == []
+        monkeypatch.setenv("KFP_CA_CERT", str(pem))
+        assert upload.main(["--host", kfp.host]) == 0
 
 
 def test_an_address_without_the_api_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
