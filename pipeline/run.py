@@ -154,8 +154,12 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _follow_to_the_end(client: kfp.Client, run_id: str, options: argparse.Namespace) -> int:
-    with one_line_errors(options.host, options.namespace):
-        run = follow(client, run_id, poll=options.poll)
+    try:
+        with one_line_errors(options.host, options.namespace):
+            run = follow(client, run_id, poll=options.poll)
+    except KeyboardInterrupt:
+        print("tinyunet: stopped following; the run goes on", file=sys.stderr)
+        return 130
     if run.state == "SUCCEEDED":
         return 0
     reason = f": {run.error.message}" if run.error and run.error.message else ""
@@ -171,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tinyunet: stopped following; the run goes on", file=sys.stderr)
+        print("tinyunet: interrupted", file=sys.stderr)
         return 130
 
 

@@ -125,6 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("tinyunet: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

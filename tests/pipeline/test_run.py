@@ -65,6 +65,28 @@ def test_an_expired_session_ends_the_following_with_one_line(
     assert "KFP_TOKEN" in capsys.readouterr().err.splitlines()[-1]
 
 
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_following_says_that_the_run_goes_on(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", interrupt)
+    assert start(kfp) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "tinyunet: stopped following; the run goes on"
+    assert len(kfp.runs) == 1
+
+
+def test_ctrl_c_before_the_start_says_nothing_of_a_run(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfp.Client.upload_pipeline", interrupt)
+    assert start(kfp) == 130
+    assert capsys.readouterr().err == "tinyunet: interrupted\n"
+    assert kfp.runs == []
+
+
 def test_a_task_of_every_class_is_shown_by_its_own_state(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,6 +236,17 @@ def test_only_a_ca_that_the_sdk_trusts_too_is_trusted(
         assert upload.main(["--host", kfp.host]) == 0
 
 
+def test_ctrl_c_is_one_line(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kfp.Client.upload_pipeline", interrupt)
+    assert upload.main(["--host", kfp.host]) == 130
+    assert capsys.readouterr().err == "tinyunet: interrupted\n"
+
+
 def test_an_address_without_the_api_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, "--host", f"{kfp.host}/elsewhere")
     assert "404" in line
