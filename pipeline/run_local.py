@@ -15,17 +15,22 @@ from types import FrameType
 from typing import Any
 
 import psutil
+import yaml
 from kfp import local
 
 from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
+from pipeline.preflight import check
 from pipeline.summary import finished, publish
-from tinyunet.cli_options import Parser
+from tinyunet.cli_options import Parser, pairs
+from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.data.dagm import CLASSES
+from tinyunet.errors import UserError
+from tinyunet.schema import require
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 ECHO_S = 0.5  # time in which a signal to the whole process group shows
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
-ALL = tuple(range(1, 11))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -33,16 +38,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="tinyunet", description=__doc__)
     parser.hint = "make lists what make run takes"
     add = parser.add_argument
-    add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
-    add("--class-id", dest="classes", default="1", help="DAGM2007 class, several as 1,3,5, or all")
-    add("--preset", default="fast", help="fast, thorough or nvidia")
-    add("--image-size", type=int, default=512, help="side in pixels, a multiple of 16")
+    add("--source", default=DataConfig.source, help="folder, .zip, s3://, https:// or synthetic://")
+    add("--class-id", dest="classes", default=str(DataConfig.class_id), help="1 to 10, or 1,3,5, or all")
+    add("--preset", default=TrainConfig.preset, help="fast, thorough or nvidia")
+    add("--image-size", type=int, default=TrainConfig.image_size, help="side in pixels, a multiple of 16")
     add("--steps", type=int, default=0, help="optimizer steps; 0 is the preset's")
-    add("--precision", default="auto", help="auto, float32, mixed_float16 or mixed_bfloat16")
-    add("--seed", type=int, default=0)
+    add("--precision", default=TrainConfig.precision, help="auto, float32, mixed_float16 or mixed_bfloat16")
+    add("--seed", type=int, default=TrainConfig.seed)
     add("--ranks", dest="workers", type=int, default=1, help="Horovod ranks (mpirun)")
-    add("--test-time-poses", type=int, default=1, help="1, or 8: average over all poses")
-    add("--image-score", default="max", help="max, top100 or smoothed")
+    add("--test-time-poses", type=int, default=EvalConfig.test_time_poses, help="1, or 8: mean of all poses")
+    add("--image-score", default=EvalConfig.image_score, help="max, top100 or smoothed")
     add("--model-name", default="", help="registered model (default: one per class)")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="a training option")
     return parser.parse_args(argv)
@@ -53,27 +58,20 @@ def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
     A local source becomes absolute, settings become one YAML mapping.
     """
-    from tinyunet.errors import UserError
-    from tinyunet.schema import require
-
     values = {key: value for key, value in vars(options).items() if key not in ("settings", "classes")}
     values |= _classes(options.classes, values)
     require(bool(options.source), "source", options.source, "a folder, a .zip or a URL (DATA=…)")
     require(options.steps >= 0, "steps", options.steps, "at least 1, or 0 for the preset's own number")
-    for setting in options.settings:
-        if "=" not in setting:
-            raise UserError(f"--set {setting}: expected KEY=VALUE, e.g. --set learning_rate=0.0005")
     if "://" not in options.source:
         values["source"] = str(Path(options.source).absolute())
-    lines = [": ".join(setting.split("=", 1)) for setting in options.settings]
-    return values | {"overrides": "\n".join(lines), "slots_per_worker": 1, "launcher": "local"}
+    settings = {key: value.strip("\"'") for key, value in pairs(options.settings).items()}  # as YAML's quotes
+    overrides = yaml.safe_dump(settings) if settings else ""
+    return values | {"overrides": overrides, "slots_per_worker": 1, "launcher": "local"}
 
 
 def _classes(text: str, values: dict[str, Any]) -> dict[str, Any]:
-    from tinyunet.errors import UserError
-
     try:
-        classes = list(ALL) if text == "all" else [int(part) for part in text.split(",")]
+        classes = list(CLASSES) if text == "all" else [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"class is {text!r}; expected 1 to 10, several as 1,3,5, or all") from None
     if len(classes) == 1:
@@ -216,9 +214,6 @@ def _in_foreground() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check, run, and say where things are; give the exit code."""
-    from pipeline.preflight import check
-    from tinyunet.errors import UserError
-
     options = parse(argv)
     try:
         arguments = pipeline_arguments(options)

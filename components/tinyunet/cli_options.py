@@ -53,9 +53,10 @@ def pairs(settings: Sequence[str]) -> dict[str, str]:
     """Split KEY=VALUE settings.
 
     Raises:
-        UserError: for one without `=`.
+        UserError: for one without `=`, or with nothing on a side of it.
     """
-    for setting in settings:
-        if "=" not in setting:
-            raise UserError(f"--set {setting}; expected KEY=VALUE, for example --set seed=1")
-    return dict(setting.split("=", 1) for setting in settings)
+    parts = [setting.partition("=") for setting in settings]
+    for key, equals, value in parts:
+        if not (key and value):
+            raise UserError(f"--set {key}{equals}{value}; expected KEY=VALUE, for example --set seed=1")
+    return {key: value for key, _, value in parts}

@@ -1,5 +1,6 @@
 """The whole pipeline on this machine, for real; and how a local run ends when it cannot go on."""
 
+import inspect
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline.pipeline import build
 from pipeline.preflight import check
 from pipeline.run_local import new_folder, parse, pipeline_arguments
+from tinyunet.config import TrainConfig
 from tinyunet.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -201,7 +204,9 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
         (["--test-time-poses", "4"], "test_time_poses is 4"),
         (["--set", "learning_rat=1"], "unknown TrainConfig key 'learning_rat'"),
         (["--set", "learning_rate=fast"], "learning_rate is 'fast'"),
-        (["--set", "learning_rate"], "expected KEY=VALUE"),
+        (["--set", "learning_rate"], "--set learning_rate; expected KEY=VALUE"),
+        (["--set", "learning_rate="], "--set learning_rate=; expected KEY=VALUE"),
+        (["--set", "precision=a: b"], "precision is 'a: b'; expected one of auto, float32"),
         (["--set", "steps=abc"], "steps is 'abc'; expected an int"),
         (["--source", "/no/such/folder"], "/no/such/folder does not exist"),
         (["--source", __file__], "expected a DAGM2007 folder or a .zip"),
@@ -214,6 +219,21 @@ def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], 
         check(pipeline_arguments(parse(arguments)))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_reach_the_training_whatever_their_type_and_quotes() -> None:
+    settings = ("learning_rate=5e-4", "ema=0.2", "deterministic=true", "loss='dice_bce'", "ema=0.3")
+    options = parse([part for setting in settings for part in ("--set", setting)])
+    config = check(pipeline_arguments(options))
+    wanted = {"learning_rate": 5e-4, "ema": 0.3, "deterministic": True, "loss": "dice_bce"}
+    assert config == TrainConfig().replace(wanted)
+
+
+def test_without_options_a_run_is_the_pipelines_own() -> None:
+    signature = inspect.signature(build().pipeline_func).parameters
+    defaults = {name: parameter.default for name, parameter in signature.items()}
+    given = pipeline_arguments(parse([]))
+    assert given == {name: defaults[name] for name in given} | {"launcher": "local"}
 
 
 @pytest.mark.parametrize(
