@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from pipeline.pipeline import STEPS
 from tinyunet.runtime.transfer import redact
 
-FIRST, LAST, AFTER = "ingest", "register", "compare"  # a class begins, ends; what comes after all classes
+AFTER = "compare"  # comes once, after the steps of all classes
 ANSI = re.compile(r"\033\[\d+m")
 BEGIN = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
@@ -120,7 +121,7 @@ class Console(io.TextIOBase):
             self._until = None
 
     def _begin(self, task: str) -> str:
-        if task == FIRST:
+        if task == STEPS[0]:
             self._class_id = next(self._classes, 0)
         elif task == AFTER:
             self._class_id = 0
@@ -138,7 +139,7 @@ class Console(io.TextIOBase):
         took = time.monotonic() - self._began
         steps.seconds[task] = steps.seconds.get(task, 0.0) + took
         steps.done += 1
-        if task == LAST and self._class_id:
+        if task == STEPS[-1] and self._class_id:
             steps.left.remove(self._class_id)
         return f"    {task} took {took:.1f} s"
 
