@@ -224,6 +224,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, StepFailed) as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+    except KeyboardInterrupt:
+        print("tinyunet: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline import run_local as run_local_module
 from pipeline.pipeline import build
 from pipeline.preflight import check
 from pipeline.run_local import new_folder, parse, pipeline_arguments
@@ -255,6 +256,19 @@ def test_without_a_server_a_run_has_its_own_database_in_a_pod_too(monkeypatch: p
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     check(pipeline_arguments(parse([])))
+
+
+def test_ctrl_c_before_the_first_step_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_local_module, "check", interrupt)
+    assert run_local_module.main([]) == 130
+    assert capsys.readouterr().err == "tinyunet: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> None:
