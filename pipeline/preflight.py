@@ -2,20 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
-from tinyunet.data.sources import find_class
-from tinyunet.data.synthetic import parse_source
+from tinyunet.data.sources import check_scheme, find_local
 from tinyunet.errors import UserError
 from tinyunet.runtime import reachability
 from tinyunet.runtime.mlflow_uri import tracking_uri
-from tinyunet.runtime.transfer import redact
 from tinyunet.schema import load_yaml, require
-
-SCHEMES = ("synthetic://", "s3://", "https://", "http://")
 
 
 def check(arguments: Mapping[str, Any]) -> TrainConfig:
@@ -28,7 +24,9 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
         UserError: naming the value, what was expected and what to do.
     """
     config = configuration(arguments)
-    _check_path(arguments["source"], _classes(arguments))
+    if not check_scheme(arguments["source"]):
+        for class_id in _classes(arguments):
+            find_local(Path(arguments["source"]), class_id)
     _check_mpirun(arguments["workers"] * arguments["slots_per_worker"])
     _check_tracking()
     return config
@@ -43,7 +41,7 @@ def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
         DataConfig(**data, class_id=class_id)
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
     config = training(arguments)
-    _check_scheme(arguments["source"])
+    check_scheme(arguments["source"])
     launcher = arguments["launcher"]
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     check_shares(config, arguments["workers"] * arguments["slots_per_worker"])
@@ -60,27 +58,6 @@ def training(arguments: Mapping[str, Any]) -> TrainConfig:
 
 def _classes(arguments: Mapping[str, Any]) -> list[int]:
     return arguments.get("classes") or [arguments["class_id"]]
-
-
-def _check_scheme(source: str) -> None:
-    if source.startswith("synthetic://"):
-        parse_source(source)
-    if "://" in source and not source.startswith(SCHEMES):
-        raise UserError(
-            f"source is {redact(source)!r}; expected a folder, a .zip, or {', '.join(SCHEMES[:3])}…"
-        )
-
-
-def _check_path(source: str, classes: Sequence[int]) -> None:
-    path = Path(source)
-    if "://" in source:
-        return
-    if not path.exists():
-        raise UserError(f"{source} does not exist; expected a DAGM2007 folder or .zip (give it as DATA=…)")
-    if path.is_file() and path.suffix.lower() != ".zip":
-        raise UserError(f"{source} is a file; expected a DAGM2007 folder or a .zip of it")
-    for class_id in classes if path.is_dir() else ():
-        find_class(path, class_id)
 
 
 def _check_mpirun(ranks: int) -> None:

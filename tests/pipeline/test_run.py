@@ -172,7 +172,7 @@ def test_the_experiment_is_made_in_the_namespace_once(kfp: FakeKfp) -> None:
                 ("workers=3", "ranks is 3; expected a divisor of the global batch 16"),
                 ("fold=9", "fold is 9; expected 0 to 5"),
                 ("image_score=mean", "image_score is 'mean'; expected one of max"),
-                ("source=ftp://host/DAGM", "source is 'ftp://host/DAGM'; expected a folder"),
+                ("source=ftp://host/DAGM", "ftp://host/DAGM is a ftp URL; expected a folder"),
             )
         ),
         (["--param", "workers=2", "--param", "overrides=accumulate: 16"], "a divisor of a rank's 8 images"),

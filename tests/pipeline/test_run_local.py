@@ -210,9 +210,9 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
         (["--set", "precision=a: b"], "precision is 'a: b'; expected one of auto, float32"),
         (["--set", "steps=abc"], "steps is 'abc'; expected an int"),
         (["--source", "/no/such/folder"], "/no/such/folder does not exist"),
-        (["--source", __file__], "expected a DAGM2007 folder or a .zip"),
-        (["--source", "ftp://example.org/x"], "expected a folder, a .zip, or synthetic://, s3://"),
-        (["--source", "ftp://me:pw@example.org/x"], "source is 'ftp://***@example.org/x'"),
+        (["--source", __file__], "test_run_local.py is a file, but not a .zip; expected a folder, a .zip"),
+        (["--source", "ftp://example.org/x"], "is a ftp URL; expected a folder, a .zip, s3://bucket/prefix"),
+        (["--source", "ftp://me:pw@example.org/x"], "ftp://***@example.org/x is a ftp URL"),
     ],
 )
 def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], expected: str) -> None:

@@ -19,17 +19,32 @@ def stage(source: str, part: Path, class_id: int) -> None:
     Raises:
         UserError: if there is no such source, or the class is not in it.
     """
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
-    if scheme is None:
-        _stage_path(Path(source), part, class_id)
-    elif scheme[1] == "synthetic":
+    scheme = check_scheme(source)
+    if not scheme:
+        _stage_place(find_local(Path(source), class_id), part, class_id)
+    elif scheme == "synthetic":
         from tinyunet.data.synthetic import generate, parse_source
 
         generate(part, class_id, parse_source(source))
-    elif scheme[1] in ("s3", "https", "http"):
-        _stage_remote(source, part, class_id)
     else:
-        raise UserError(f"{redact(source)} is a {scheme[1]} URL; expected {KINDS}")
+        _stage_remote(source, part, class_id)
+
+
+def check_scheme(source: str) -> str:
+    """Give the scheme of a source; empty is a path.
+
+    Raises:
+        UserError: if there is no such scheme, or the generator has no such options.
+    """
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
+    scheme = found[1] if found else ""
+    if scheme not in ("", "synthetic", "s3", "https", "http"):
+        raise UserError(f"{redact(source)} is a {scheme} URL; expected {KINDS}")
+    if scheme == "synthetic":
+        from tinyunet.data.synthetic import parse_source
+
+        parse_source(source)
+    return scheme
 
 
 def public(source: str) -> str:
@@ -40,14 +55,23 @@ def public(source: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _stage_path(path: Path, part: Path, class_id: int) -> None:
+def find_local(path: Path, class_id: int) -> Path:
+    """Find the folder or archive of a class at a path on this machine.
+
+    Raises:
+        UserError: if there is nothing there, or no such class in it.
+    """
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KINDS}")
     place = find_class(path, class_id) if path.is_dir() else path
+    if not place.is_dir() and place.suffix.lower() != ".zip":
+        raise UserError(f"{path} is a file, but not a .zip; expected {KINDS}")
+    return place
+
+
+def _stage_place(place: Path, part: Path, class_id: int) -> None:
     if place.is_dir():
         return _copy(place, part)
-    if place.suffix.lower() != ".zip":
-        raise UserError(f"{path} is a file, but not a .zip; expected {KINDS}")
     from tinyunet.data.archive import unpack
 
     return unpack(place, part, class_id)
