@@ -12,7 +12,6 @@ from typing import Any
 
 from kfp import compiler
 
-from components.base import GPU_IMAGE, IMAGE
 from pipeline.pipeline import PIPELINES
 from pipeline.resources import SETTINGS_KEYS, VARIANTS
 
@@ -45,14 +44,15 @@ def compile_variant(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pipeline}-{variant}.yaml"
+    resources = replace(VARIANTS[variant], **(changes or {}))
+    resources = replace(
+        resources,
+        image=image or _named(resources.image, registry, tag),
+        trainer=image or _named(resources.trainer, registry, tag),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        resources = replace(VARIANTS[variant], **(changes or {}))
         compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
-    text = path.read_text()
-    for name in (IMAGE, GPU_IMAGE):
-        text = text.replace(f"image: {name}\n", f"image: {image or _named(name, registry, tag)}\n")
-    path.write_text(text)
     return path
 
 

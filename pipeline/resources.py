@@ -23,7 +23,8 @@ class Resources:
 
     Attributes:
         cluster: False for one machine: nothing is added, since the local runner would ignore it.
-        trainer: Image of the train task, and so of its workers; all other tasks have the components' own.
+        image: Of every task but train.
+        trainer: Image of the train task, and so of its workers.
         gpus: Per worker of the MPIJob; 0 asks for none.
         gpu_type: Kubernetes' resource name of the GPU.
         node_selector: Labels of the workers' nodes.
@@ -39,6 +40,7 @@ class Resources:
     """
 
     cluster: bool = True
+    image: str = IMAGE
     trainer: str = IMAGE
     gpus: int = 0
     gpu_type: str = "nvidia.com/gpu"
@@ -56,13 +58,13 @@ class Resources:
     def dress(self, *tasks: PipelineTask) -> None:
         """Add all that tasks other than training need."""
         for task in tasks if self.cluster else ():
-            self._add_common(task)
+            self._add_common(task.set_container_image(self.image))
             kubernetes.set_timeout(task, self.timeout_s)
 
     def dress_training(self, task: PipelineTask) -> None:
         """Add all that training needs."""
         if self.cluster:
-            self._add_common(task)
+            self._add_common(task.set_container_image(self.trainer))
             kubernetes.set_timeout(task, self.train_timeout_s)
             self._place(task)
 
@@ -81,7 +83,6 @@ class Resources:
 
     def _place(self, train: PipelineTask) -> None:
         """Ask for the workers' GPUs, and let them onto GPU nodes (KFP adds no toleration by itself)."""
-        train.set_container_image(self.trainer)
         for key, value in self.node_selector.items():
             kubernetes.add_node_selector(train, key, value)
         if self.gpus:
