@@ -3,12 +3,11 @@
 import argparse
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kfp import compiler
 
@@ -50,9 +49,7 @@ def compile_variant(
         image=image or _named(resources.image, registry, tag),
         trainer=image or _named(resources.trainer, registry, tag),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
+    compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
     return path
 
 
@@ -61,9 +58,17 @@ def _named(image: str, registry: str, tag: str) -> str:
     return f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line; the library's own is not there where only kfp is installed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where the options are listed; exit with 2."""
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is not given stays as the variant has it."""
-    parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser = Parser("python -m pipeline.compile", description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--registry", type=_registry, help="before the images' names, as in make images")
     parser.add_argument("--tag", type=_tag, help="of the images, as in make images")
     parser.add_argument("--settings", help="ConfigMap of " + ", ".join(SETTINGS_KEYS))

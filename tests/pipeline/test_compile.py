@@ -303,5 +303,5 @@ def test_a_wrong_option_is_named_with_what_was_expected(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse([option, value])
-    line = capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
     assert f"argument {option}: {value!r}; {expected}" in line
