@@ -79,16 +79,14 @@ def _length(x: keras.KerasTensor, across: int) -> tuple[keras.KerasTensor, keras
 def _area_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
     """Give the share of each output pixel's extent that lies in each source pixel: (size, length).
 
-    In units of 1/size of a source pixel all ends are whole numbers, so that half a grey level is rounded as in
-    the training data.
+    In units of 1/size of a source pixel all ends are whole numbers: half a grey level is rounded as in the
+    training data.
     """
     length, source = _length(x, across)
-    start, pixel = (
-        ops.multiply(length, np.arange(size, dtype=np.float32)[:, None]),
-        ops.multiply(source, size),
-    )
+    start = ops.multiply(length, np.arange(size, dtype=np.float32)[:, None])
+    pixel = ops.multiply(source, float(size))
     overlap = ops.subtract(
-        ops.minimum(ops.add(start, length), ops.add(pixel, size)), ops.maximum(start, pixel)
+        ops.minimum(ops.add(start, length), ops.add(pixel, float(size))), ops.maximum(start, pixel)
     )
     return ops.divide(ops.maximum(overlap, 0.0), length)
 
