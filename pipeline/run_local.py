@@ -38,7 +38,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="tinyunet", description=__doc__)
     parser.hint = "make lists what make run takes"
     add = parser.add_argument
-    add("--source", default=DataConfig.source, help="folder, .zip, s3://, https:// or synthetic://")
+    add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
     add("--class-id", dest="classes", default=str(DataConfig.class_id), help="1 to 10, or 1,3,5, or all")
     add("--preset", default=TrainConfig.preset, help="fast, thorough or nvidia")
     add("--image-size", type=int, default=TrainConfig.image_size, help="side in pixels, a multiple of 16")
