@@ -164,7 +164,7 @@ def _build_target(target: str, archive: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder, "uv.toml")
         settings.write_text("native-tls = true\n")
-        volumes = ["--volume", f"{folder}:/etc/uv:ro", "--volume", f"{cache().parent}:/opt/wheels:ro"]
+        volumes = ["--volume", f"{folder}:/etc/uv:ro", "--volume", f"{cache().parent}:/opt/wheels"]
         dockerfile = REPOSITORY / "docker" / "Dockerfile"
         run("buildah", "bud", "-q", "--isolation=chroot", "--layers", *volumes, "--target", target,
             "-t", name, "-f", dockerfile, REPOSITORY)  # fmt: skip

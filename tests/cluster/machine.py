@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tinyunet.runtime.transfer import cache_folder
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 PROGRAMS = HERE / "programs" / "build.sh"
@@ -30,7 +32,7 @@ class CannotHost(Exception):  # noqa: N818
 
 def cache() -> Path:
     """Give the folder of what is built once."""
-    return Path(os.environ.get("TINYUNET_CACHE", "~/.cache/tinyunet")).expanduser() / "cluster"
+    return cache_folder() / "cluster"
 
 
 def run(*command: object, **options: Any) -> str:
@@ -63,7 +65,7 @@ def require() -> None:
 
 def programs() -> Path:
     """Build, or find, the cluster's own programs; give their folder."""
-    done = subprocess.run([PROGRAMS], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([PROGRAMS, cache()], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise CannotHost("the cluster's programs do not build; the messages above tell why")
     return Path(done.stdout.strip())

@@ -1,5 +1,6 @@
 """Transfers without an object store: downloads from a real local server, names, redaction, whole files."""
 
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tinyunet.errors import UserError
 from tinyunet.runtime import storage
 from tinyunet.runtime.transfer import cache_folder, redact, require_space, safe_target, whole
 
+SETUP = Path(__file__).parents[2] / ".ci" / "setup"
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
 
 
@@ -197,9 +199,23 @@ def test_a_transfer_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
         require_space(tmp_path / "new" / "x", 10**18)
 
 
-def test_the_cache_folder_follows_its_two_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    monkeypatch.delenv("TINYUNET_CACHE", raising=False)
-    assert cache_folder() == Path("/somewhere/tinyunet")
-    monkeypatch.setenv("TINYUNET_CACHE", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere")
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "/home/mpiuser/.cache/tinyunet"),
+        ({"XDG_CACHE_HOME": "/somewhere"}, "/somewhere/tinyunet"),
+        ({"XDG_CACHE_HOME": "/somewhere", "TINYUNET_CACHE": "/elsewhere"}, "/elsewhere"),
+    ],
+)
+def test_setup_and_library_have_one_cache_folder(
+    changes: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "TINYUNET_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"HOME": "/home/mpiuser"} | changes).items():
+        monkeypatch.setenv(name, value)
+    (rule,) = (line for line in SETUP.read_text().splitlines() if line.startswith("cache="))
+    said = subprocess.run(
+        ["bash", "-c", f'{rule}; echo "$cache"'], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert said.stdout.strip() == str(cache_folder()) == expected

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the cluster's programs from the pinned Go modules beside this file, once per content of their go.mod and go.sum.
-#   build.sh          prints the folder that holds the programs (messages go to standard error)
-# TINYUNET_CACHE moves the cache (default ~/.cache/tinyunet). Ten to fifteen minutes on two cores the first time.
+#   build.sh CACHE    prints the folder in CACHE that holds the programs (messages go to standard error)
+# Ten to fifteen minutes on two cores the first time.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 key=$(cd "$here" && cat */go.mod */go.sum | sha256sum | cut -c1-16)
-bin=${TINYUNET_CACHE:-$HOME/.cache/tinyunet}/cluster/$key/bin
+bin=$1/$key/bin
 stamp="-X k8s.io/component-base/version.gitVersion=v1.34.4"
 mkdir -p "$bin"
 exec 9>"$bin/.lock" && flock 9 # two callers at once: the second waits and finds everything built
