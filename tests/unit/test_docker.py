@@ -1,6 +1,7 @@
 """What docker/Dockerfile installs."""
 
 import hashlib
+import os
 import re
 import shlex
 import subprocess
@@ -63,3 +64,24 @@ def test_the_trainers_environment_takes_only_files_whose_hashes_stand_in_the_loc
     assert (done.returncode != 0) is altered, done.stderr
     assert ("Hash mismatch" in done.stderr) is altered
     assert (tmp_path / "installed/demo-1.dist-info").exists() is not altered
+
+
+# Names the wheel it would build; builds it in half a second, and writes down that it did.
+PYTHON = """\
+#!/bin/sh
+[ "$1" = -c ] && { echo horovod-1-cp311-tf2; exit; }
+while [ "$1" != -w ]; do shift; done
+echo built >>"$0.log"; sleep 0.5; : >"$2/horovod-1.whl"
+"""
+
+
+def test_of_two_setups_with_one_cache_one_builds_the_wheel_and_both_get_it(tmp_path: Path) -> None:
+    for name, text in {"python": PYTHON, "mpicxx": "#!/bin/sh\n", "cmake": "#!/bin/sh\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["sh", ROOT / "docker/horovod.sh", tmp_path / "python", tmp_path / "cache"]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {one.communicate()[0] for one in both}
+    assert said == {f"{tmp_path}/cache/horovod-1-cp311-tf2/horovod-1.whl\n"}
+    assert (tmp_path / "python.log").read_text() == "built\n"
