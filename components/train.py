@@ -11,6 +11,7 @@ PASSTHROUGHS = [
     dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
     dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
     dsl.TaskConfigField.KUBERNETES_AFFINITY,
+    dsl.TaskConfigField.KUBERNETES_VOLUMES,
     dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
 ]
 
@@ -39,7 +40,7 @@ def train(
         records: Output of `convert`.
         model: Folder of model.keras, model.json and history.csv.
         metrics: Final losses, validation Dice, throughput, seconds.
-        task_config: Resources, tolerations, node selector and environment for the workers; empty locally.
+        task_config: Resources, placement, volumes and environment for the workers; empty locally.
         run_id: Identity of the pipeline run: a second launch of it resumes the first.
         class_id: DAGM2007 class of the records: one run may train several.
         preset: `fast`, `thorough` or `nvidia`.

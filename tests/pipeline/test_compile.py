@@ -136,6 +136,7 @@ def test_trainings_resources_go_to_the_workers(compiled: list[dict[str, Any]]) -
         ("KUBERNETES_TOLERATIONS", False),
         ("KUBERNETES_NODE_SELECTOR", False),
         ("KUBERNETES_AFFINITY", False),
+        ("KUBERNETES_VOLUMES", False),
         ("ENV", True),
     }
 

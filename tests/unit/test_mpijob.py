@@ -1,6 +1,7 @@
 """The MPIJob builder, and what its status, pods and events mean."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,6 +95,16 @@ class TestBuilder:
         assert worker["nodeSelector"] == {"gpu": "a100"}
         assert "nvidia.com/gpu" not in launcher["containers"][0]["resources"]["limits"]
         assert not {"tolerations", "nodeSelector"} & set(launcher)
+
+    def test_volumes_of_the_task_reach_the_workers_only(self) -> None:
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "dagm"}}
+        mount = {"name": "data", "mountPath": "/data"}
+        task = SimpleNamespace(volumes=[volume], volume_mounts=[mount], affinity=None)
+        made = build(MPIJobSpec(name="a", image="i", command=("x",), pods=WorkerPods.of_task(task)))
+        replicas = made["spec"]["mpiReplicaSpecs"]
+        assert volume in replicas["Worker"]["template"]["spec"]["volumes"]
+        assert mount in container(made, "Worker")["volumeMounts"]
+        assert volume not in replicas["Launcher"]["template"]["spec"]["volumes"]
 
     def test_a_secret_is_exported_by_name_and_its_value_is_nowhere(self) -> None:
         secret = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s3", "key": "k"}}}
