@@ -140,6 +140,7 @@ def test_two_runs_compare(
 ) -> None:
     for name, value in services.env.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "compare")
     ids = []
     for seed in (0, 1):
         tracker = Tracker()
@@ -150,7 +151,6 @@ def test_two_runs_compare(
                 tags={},
                 dataset=read_manifest(records),
                 run_key=f"compare-{seed}",
-                experiment="compare",
             )
         )
         tracker.log_history([{"step": step, "loss": 1 / (step + seed)} for step in (1, 2, 3)])

@@ -44,7 +44,6 @@ def begin(tracker: Tracker, manifest: dict[str, Any], run_key: str, **params: ob
         tags={"preset": "fast"},
         dataset=manifest,
         run_key=run_key,
-        experiment="tests",
     )
 
 
@@ -198,7 +197,6 @@ def test_no_credential_is_stored(client: mlflow.MlflowClient, manifest: dict[str
         tags={"source": source},
         dataset={**manifest, "source": source},
         run_key=secrets.token_hex(4),
-        experiment="tests",
     )
     tracker.finish("FINISHED")
     stored = str(client.get_run(run_id).to_dictionary())

@@ -131,13 +131,13 @@ def explained(*, impatient: bool = False) -> Iterator[None]:
             os.environ.update({name: before} if before is not None else {})
 
 
-def experiment_id(client: "MlflowClient", name: str | None = None) -> str:
-    """Give the id of an experiment, made if need be; a database keeps artifacts beside itself.
+def experiment_id(client: "MlflowClient") -> str:
+    """Give the id of the runs' experiment, made if need be; a database keeps artifacts beside itself.
 
     Raises:
         UserError: if it was deleted.
     """
-    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "tinyunet"
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "tinyunet"
     found = client.get_experiment_by_name(name)
     if found is None:
         _create_experiment(client, name)

@@ -58,7 +58,6 @@ class NullTracker:
         tags: Mapping[str, str],
         dataset: Mapping[str, Any],
         run_key: str,
-        experiment: str | None = None,
     ) -> str:
         """Do nothing; give an empty run id."""
         return ""
@@ -99,7 +98,6 @@ class Tracker(NullTracker):
         tags: Mapping[str, str],
         dataset: Mapping[str, Any],
         run_key: str,
-        experiment: str | None = None,
     ) -> str:
         """Open the run, or re-attach: to MLFLOW_RUN_ID if set, else to the run of the same key.
 
@@ -109,7 +107,6 @@ class Tracker(NullTracker):
             tags: Tags.
             dataset: Manifest of the records; its splits become the run's datasets, with their digests.
             run_key: Identity of the training: the tag `tinyunet.run_key`.
-            experiment: MLflow experiment; default MLFLOW_EXPERIMENT_NAME, else `tinyunet`.
 
         Returns:
             The run's id.
@@ -124,8 +121,8 @@ class Tracker(NullTracker):
                 "test_digest": dataset["splits"]["test"]["digest"],
                 **tags,
             }
-            self._run_id = _attach(client, run_key, experiment, params, tags) or create_run(
-                client, experiment_id(client, experiment), run_key, name=run_name, source="tinyunet train"
+            self._run_id = _attach(client, run_key, params, tags) or create_run(
+                client, experiment_id(client), run_key, name=run_name, source="tinyunet train"
             )
             client.update_run(self._run_id, status="RUNNING")
             log_facts(client, self._run_id, params=params, tags=tags)
@@ -192,18 +189,14 @@ class Tracker(NullTracker):
 
 
 def _attach(
-    client: "MlflowClient",
-    run_key: str,
-    experiment: str | None,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
+    client: "MlflowClient", run_key: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> str | None:
     """Find the run to go on with: one of the same key that had the same parameters and data."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         if client.get_run(run_id).info.lifecycle_stage != "active":
             raise UserError(f"MLFLOW_RUN_ID is {run_id!r}, a deleted run; restore it or unset the variable")
         return run_id
-    found = find_run(client, experiment_id(client, experiment), run_key)
+    found = find_run(client, experiment_id(client), run_key)
     if found is None:
         return None
     data = client.get_run(found).data
