@@ -68,7 +68,7 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
     run(
         PYTHON,
         "-c",
-        STORAGE + "push(Path('records'), 's3://tinyunet/records')",
+        STORAGE + "[push(one, f's3://tinyunet/records/{one.name}') for one in Path('records').iterdir()]",
         env=environment,
         cwd=tmp_path,
     )

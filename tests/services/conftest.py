@@ -1,10 +1,12 @@
 """Every test here talks to the session's real MinIO and MLflow server."""
 
 import secrets
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Services
+from tinyunet.runtime import storage
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +21,9 @@ def environment(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
 def prefix() -> str:
     """An S3 location that no other test uses."""
     return f"s3://tinyunet/{secrets.token_hex(6)}"
+
+
+def upload(folder: Path, uri: str) -> None:
+    """Put every file under a folder below a prefix."""
+    for path in filter(Path.is_file, folder.rglob("*")):
+        storage.push(path, f"{uri}/{path.relative_to(folder).as_posix()}")

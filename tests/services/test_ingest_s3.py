@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.conftest import upload
 from tinyunet.data.ingest import ingest
 from tinyunet.errors import UserError
-from tinyunet.runtime import storage
 from tinyunet.schema import read_json
 
 
@@ -22,7 +22,7 @@ def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
             file.write(path, path.relative_to(tmp_path / "up"))
     (tmp_path / "up" / "zips").mkdir()
     shutil.copy(tmp_path / "up" / "Class1.zip", tmp_path / "up" / "zips")
-    storage.push(tmp_path / "up", prefix)
+    upload(tmp_path / "up", prefix)
     return prefix
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.conftest import upload
 from tests.services.gate import Gate
 from tinyunet.errors import UserError
 from tinyunet.runtime import storage
@@ -29,7 +30,7 @@ SETTINGS = (
 
 @pytest.fixture
 def remote_records(records: Path, prefix: str) -> str:
-    storage.push(records, f"{prefix}/records")
+    upload(records, f"{prefix}/records")
     return f"{prefix}/records"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from tests.conftest import Services
+from tests.services.conftest import upload
 from tinyunet.runtime import storage
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ def test_images_on_s3_become_a_champion_on_the_server_that_predicts(
     raw: Path, prefix: str, services: Services, tmp_path: Path
 ) -> None:
     for part in ("Train", "Test"):
-        storage.push(raw / part, f"{prefix}/dagm/Class1/{part}")
+        upload(raw / part, f"{prefix}/dagm/Class1/{part}")
     options = ["--steps", "10", "--image-size", "64", "--model-name", NAME, "--set", "global_batch=4"]
     line = [sys.executable, "-m", "pipeline.run_local", "--source", f"{prefix}/dagm", *options]
     result = run(line, tmp_path)

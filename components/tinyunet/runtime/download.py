@@ -5,12 +5,12 @@ import os
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.transfer import Transfer, redact, require_space, safe_target, whole
+from tinyunet.runtime.transfer import Transfer, redact, require_space, whole
 
 TIMEOUT_S = (5.0, 30.0)  # connect, silence while reading
 ATTEMPTS = 4
@@ -22,24 +22,19 @@ def download(url: str, dest: Path) -> Path:
 
     Args:
         url: https URL; http is taken from this machine only, or with TINYUNET_ALLOW_HTTP=1.
-        dest: File to write, or an existing folder that receives it under its own name.
+        dest: File to write.
 
     Returns:
-        The file.
+        `dest`.
 
     Raises:
         UserError: if it cannot be reached or is not what the server announced; nothing half-written stays.
     """
     _require_secure(url)
-    target = (
-        safe_target(dest, unquote(urlsplit(url).path).rsplit("/", 1)[-1] or "download")
-        if dest.is_dir()
-        else dest
-    )
-    with whole(target) as part, requests.Session() as session:
+    with whole(dest) as part, requests.Session() as session:
         session.mount("http://", _Http())
         _attempts(session, url, part)
-    return target
+    return dest
 
 
 def _attempts(session: requests.Session, url: str, part: Path) -> None:

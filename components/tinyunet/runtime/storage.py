@@ -41,11 +41,10 @@ def fetch(uri: str, dest: Path) -> Path:
 
     Args:
         uri: s3://bucket/key, s3://bucket/prefix or https://host/file (http only from this machine).
-        dest: Where to put it. An existing folder receives a single file under its own name; a prefix
-            becomes the folder `dest`, which must be absent or empty.
+        dest: The file to write or, of a prefix, the folder to make.
 
     Returns:
-        The file or folder that was made.
+        `dest`.
 
     Raises:
         UserError: if it cannot be reached, found or read; nothing half-written stays.
@@ -55,41 +54,24 @@ def fetch(uri: str, dest: Path) -> Path:
     bucket, key = split_uri(uri)
     with _explained(uri):
         if key and not key.endswith("/") and (size := _size(bucket, key)) is not None:
-            return _fetch_object(bucket, key, size, dest)
-        return _fetch_prefix(bucket, key, dest, uri)
+            _fetch_object(bucket, key, size, dest)
+        else:
+            _fetch_prefix(bucket, key, dest, uri)
+    return dest
 
 
-def push(path: Path, uri: str) -> int:
-    """Upload a file, or every file under a folder.
-
-    Args:
-        path: File or folder.
-        uri: For a file the object's URI (or a prefix that ends in "/"); for a folder the prefix.
-
-    Returns:
-        Number of objects written.
+def push(path: Path, uri: str) -> None:
+    """Upload a file.
 
     Raises:
         UserError: if the path is missing or the endpoint refuses.
     """
     bucket, key = split_uri(uri)
-    if path.is_dir():
-        prefix = key.rstrip("/") + "/" if key else ""
-        names = {f: prefix + f.relative_to(path).as_posix() for f in sorted(path.rglob("*")) if f.is_file()}
-    elif path.is_file():
-        names = {path: key + path.name if key.endswith("/") or not key else key}
-    else:
-        raise UserError(f"{path} does not exist; expected a file or folder to upload to {redact(uri)}")
-    with _explained(uri), Transfer(f"upload {uri}", sum(f.stat().st_size for f in names)) as transfer:
-        client = _client()
-
-        def put(item: tuple[Path, str]) -> None:
-            file, name = item
-            client.fput_object(bucket, name, str(file), num_parallel_uploads=1)
-            transfer.advance(file.stat().st_size)
-
-        parallel(put, names.items())
-    return len(names)
+    with _explained(uri):
+        size = path.stat().st_size
+        with Transfer(f"upload {uri}", size) as transfer:
+            _client().fput_object(bucket, key, str(path), num_parallel_uploads=1)
+            transfer.advance(size)
 
 
 def exists(uri: str) -> bool:
@@ -135,14 +117,14 @@ def make_bucket(name: str) -> None:
             client.make_bucket(name)
 
 
-def check(endpoint: str | None = None) -> list[str]:
-    """Give the names of the buckets at an endpoint, as proof that it answers and takes the credentials."""
+def check() -> list[str]:
+    """Give the names of the endpoint's buckets, as proof that it answers and takes the credentials."""
     with _explained("the endpoint"):
-        return [bucket.name for bucket in _client(endpoint).list_buckets()]
+        return [bucket.name for bucket in _client().list_buckets()]
 
 
-def _client(endpoint: str | None = None) -> Minio:
-    url = endpoint or os.environ.get("S3_ENDPOINT_URL", "")
+def _client() -> Minio:
+    url = os.environ.get("S3_ENDPOINT_URL", "")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
         raise UserError(
@@ -183,23 +165,19 @@ def _listing(bucket: str, key: str) -> list[tuple[str, int]]:
     return sorted((str(o.object_name), o.size or 0) for o in found if not str(o.object_name).endswith("/"))
 
 
-def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> Path:
-    target = safe_target(dest, key.rsplit("/", 1)[-1]) if dest.is_dir() else dest
-    require_space(target, size)
-    with Transfer(f"download s3://{bucket}/{key}", size) as transfer, whole(target) as part:
+def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> None:
+    require_space(dest, size)
+    with Transfer(f"download s3://{bucket}/{key}", size) as transfer, whole(dest) as part:
         _download(_client(), bucket, key, part)
         transfer.advance(size)
-    return target
 
 
-def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
+def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
     objects = _listing(bucket, key)
     if not objects:
         raise UserError(
             f"{redact(uri)}: no object of that name and none under it; expected an object or a prefix"
         )
-    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise UserError(f"{dest} is not an empty folder; expected one, or a new name, for {redact(uri)}")
     base, total = len(key.rstrip("/") + "/") if key else 0, sum(size for _, size in objects)
     require_space(dest, total)
     with Transfer(f"download {uri}", total) as transfer, whole(dest) as part:
@@ -213,7 +191,6 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> Path:
 
         part.mkdir()
         parallel(get, objects)
-    return dest
 
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
