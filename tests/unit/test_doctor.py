@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tinyunet.runtime import doctor, reachability
-from tinyunet.runtime.doctor import Check
+from tinyunet.runtime.reachability import Check
 
 ROOT = Path(__file__).parents[2]
 

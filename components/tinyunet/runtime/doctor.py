@@ -11,8 +11,6 @@ from pathlib import Path
 from tinyunet.runtime.reachability import Check, credentials, store, tracking
 from tinyunet.runtime.transfer import cache_folder
 
-__all__ = ["Check", "run"]
-
 GB = 1e9
 MIN_DISK_GB, MIN_MEMORY_GB = 5.0, 3.0  # a run of one class with its records, model, report and MLflow store
 PROBE_S = 8.0

@@ -1,6 +1,6 @@
 """Local services as real processes: MinIO, and an MLflow server that keeps its artifacts there.
 
-`python -m tinyunet.runtime.services {start,stop,status}` keeps everything under runs/services: the data, the
+`python -m tinyunet.runtime.services {start,stop}` keeps everything under runs/services: the data, the
 logs, the pid files and `env`, a file to source with the addresses and random credentials (mode 0600).
 Ports: TINYUNET_MLFLOW_PORT (5000), TINYUNET_MINIO_PORT (9000). Everything listens on 127.0.0.1 only.
 """
@@ -59,16 +59,6 @@ def stop(folder: Path = FOLDER) -> list[str]:
             stopped.append(name)
         (folder / f"{name}.pid").unlink(missing_ok=True)
     return stopped
-
-
-def status(folder: Path = FOLDER) -> dict[str, str]:
-    """Tell for each service: "healthy at URL", "not answering at URL" or "stopped"."""
-    states = {"minio": "stopped", "mlflow": "stopped"}
-    for service in _services(read_env(folder)):
-        if running(folder, service.name):
-            word = "healthy" if service.healthy() else "not answering"
-            states[service.name] = f"{word} at {service.url}"
-    return states
 
 
 @contextmanager
@@ -185,10 +175,10 @@ def _applied(env: Mapping[str, str]) -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line of this module; give its exit code."""
     parser = Parser(prog="python -m tinyunet.runtime.services", description=__doc__)
-    parser.add_argument("verb", choices=("start", "stop", "status"))
+    parser.add_argument("verb", choices=("start", "stop"))
     verb = parser.parse_args(arguments).verb
     try:
-        {"start": _start, "stop": _stop, "status": _status}[verb]()
+        {"start": _start, "stop": _stop}[verb]()
     except UserError as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return 2
@@ -206,10 +196,6 @@ def _start() -> None:
 
 def _stop() -> None:
     print("stopped: " + (", ".join(stop()) or "nothing ran"))
-
-
-def _status() -> None:
-    print(*(f"{name}: {state}" for name, state in status().items()), sep="\n")
 
 
 def _port(name: str, default: int) -> int:
