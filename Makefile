@@ -105,7 +105,7 @@ images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: TAG=…               of its own for every build: nodes keep an image whose name they know
 	@docker/images.sh '$(REGISTRY)' $(TARGETS)
 mpijob: setup ## Write k8s/mpijob.yaml anew from its builder; REGISTRY=…  TAG=…
-	@$(PY) -m tinyunet.runtime.mpijob '$(REGISTRY)' '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+	@$(PY) -m tinyunet.runtime.mpijob_example '$(REGISTRY)' '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
 
 .PHONY: cluster cluster-images cluster-down test-cluster
 cluster: setup ## A real one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)

@@ -126,7 +126,7 @@ def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> Non
 def test_the_train_task_ends_with_the_exit_code_of_its_job_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tinyunet.runtime.mpijob import JobFailed
+    from tinyunet.runtime.mpijob_status import JobFailed
 
     def fail(**arguments: object) -> None:
         raise JobFailed("MPIJob here/tinyunet-r launcher exited 7", exit_code=7)

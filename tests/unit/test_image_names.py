@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.base import GPU_IMAGE, IMAGE
-from tinyunet.runtime.mpijob import EXAMPLE
+from tinyunet.runtime.mpijob_example import EXAMPLE
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob import MPIJobSpec, WorkerPods, build, example, job_name, main
+from tinyunet.runtime.mpijob_example import example, main
 from tinyunet.runtime.mpijob_pods import born, happened
+from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods, build, job_name
 from tinyunet.runtime.mpijob_status import Obstacle, Outcome, Snapshot, obstacle, outcome
 
 MANIFEST = Path(__file__).parents[2] / "k8s" / "mpijob.yaml"

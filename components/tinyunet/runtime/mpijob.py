@@ -1,52 +1,23 @@
-"""Run an MPIJob to its end: create or find it, follow it, stream its log, say why it failed, clean up.
+"""Run an MPIJob to its end: create or find it, follow it, stream its log, say why it failed, clean up."""
 
-`python -m tinyunet.runtime.mpijob [REGISTRY [TAG]]` prints the job that stands in k8s/mpijob.yaml.
-"""
-
-import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from types import FrameType
 
 from tinyunet.errors import Unreachable, UserError
-from tinyunet.runtime.mpijob_client import Cluster, Json
+from tinyunet.runtime.mpijob_client import Cluster
 from tinyunet.runtime.mpijob_pods import condition
-from tinyunet.runtime.mpijob_spec import DIGEST_ANNOTATION, MPIJobSpec, WorkerPods, build, job_name
+from tinyunet.runtime.mpijob_spec import DIGEST_ANNOTATION, Json, MPIJobSpec, build
 from tinyunet.runtime.mpijob_status import JobFailed, Outcome
 from tinyunet.runtime.mpijob_watch import Watcher, gone
 from tinyunet.runtime.patience import patiently
 
-__all__ = [
-    "JobFailed",
-    "MPIJobSpec",
-    "WorkerPods",
-    "build",
-    "ending_as_the_job",
-    "job_name",
-    "run_manifest",
-    "run_mpijob",
-    "task_image",
-]
-
 Log = Callable[[str], None]
 _TERMINATED = 128 + signal.SIGTERM
-# What k8s/mpijob.yaml runs: every rank makes the same synthetic data, so nothing but the image is needed.
-EXAMPLE = MPIJobSpec(
-    name="tinyunet",
-    image="tinyunet/trainer-cpu:0.1.0",
-    command=(
-        *("python3", "-m", "tinyunet", "train", "synthetic://?train=64&test=16&size=64&seed=0"),
-        *("--out", "/tmp/model", "--set", "image_size=64", "--set", "steps=20"),  # noqa: S108
-        *("--set", "precision=mixed_bfloat16"),
-    ),
-    pods=WorkerPods(env=[{"name": "MLFLOW_TRACKING_URI", "value": "sqlite:////tmp/runs/mlflow.db"}]),
-    deadline_seconds=3600,
-)
 
 
 def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
@@ -189,37 +160,3 @@ def _sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def example(registry: str = "", tag: str = "") -> Json:
-    """Give the job of k8s/mpijob.yaml, without shared parts (YAML would write them as anchors)."""
-    name, version = EXAMPLE.image.split(":")
-    image = f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
-    return dict(json.loads(json.dumps(build(replace(EXAMPLE, image=image)))))
-
-
-def main(registry: str = "", tag: str = "") -> None:
-    """Print k8s/mpijob.yaml, for an image of this registry and tag."""
-    import yaml
-
-    class Readable(yaml.SafeDumper):
-        pass
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in value else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Readable.add_representer(str, text)
-    sys.stdout.write(_HEADER + yaml.dump(example(registry, tag), Dumper=Readable, sort_keys=False, width=110))
-
-
-_HEADER = """\
-# Distributed TinyUNet training in mixed precision on synthetic images: needs the MPI Operator and this image.
-#   kubectl apply -f k8s/mpijob.yaml
-# Your own data: put a records folder, s3://bucket/prefix, in the place of synthetic://…
-# Your own MLflow: put http://server:5000 in the place of sqlite:… (the Launcher's), a file lost with its pod.
-# Made by `make mpijob`, which takes REGISTRY and TAG; the rest is changed in tinyunet.runtime.mpijob.
-"""
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])

@@ -10,10 +10,8 @@ from typing import Any
 
 from tinyunet.errors import Unreachable, UserError
 from tinyunet.runtime.mpijob_pods import happened
+from tinyunet.runtime.mpijob_spec import GROUP, VERSION, Json
 
-Json = dict[str, Any]
-
-_GROUP = ("kubeflow.org", "v2beta1")
 _JOB_LABEL = "training.kubeflow.org/job-name"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = (5, 30)  # seconds to connect, seconds between two bytes
@@ -150,7 +148,7 @@ class Cluster:
             raise Unreachable(str(error)) from error
 
     def _where(self) -> tuple[str, str, str, str]:
-        return (*_GROUP, self.namespace, "mpijobs")
+        return (GROUP, VERSION, self.namespace, "mpijobs")
 
     def _items(self, call: Callable[..., Any], *args: object, **kwargs: object) -> list[Json]:
         try:
@@ -192,7 +190,7 @@ class Cluster:
         if error.status == _GONE_OR_ABSENT and "namespace" in text:
             return f"namespace {self.namespace!r} does not exist ({text}); create it or name another"
         if error.status == _GONE_OR_ABSENT or leaving:
-            kind = "/".join(_GROUP)
+            kind = f"{GROUP}/{VERSION}"
             return f"the cluster knows no MPIJob of {kind} ({text}); install the MPI Operator: {_INSTALL}"
         return f"the cluster refuses the MPIJob ({error.status}): {text}"
 

@@ -1,9 +1,8 @@
 """What pods, events and conditions say by themselves: small readers of the Kubernetes JSON."""
 
 from collections.abc import Iterable
-from typing import Any
 
-Json = dict[str, Any]
+from tinyunet.runtime.mpijob_spec import Json
 
 ROLE_LABEL = "training.kubeflow.org/job-role"
 _LOST_REASONS = {

@@ -12,7 +12,7 @@ from tinyunet.schema import require
 
 Json = dict[str, Any]
 
-API_VERSION = "kubeflow.org/v2beta1"
+GROUP, VERSION = "kubeflow.org", "v2beta1"
 RUN_LABEL = "tinyunet/run"
 DIGEST_ANNOTATION = "tinyunet/spec-digest"
 HOME = "/home/mpiuser"  # of the images' user; the operator mounts the SSH key below it
@@ -160,7 +160,7 @@ def build(spec: MPIJobSpec) -> Json:
     metadata: Json = {"name": spec.name, "labels": _labels(spec), "annotations": {DIGEST_ANNOTATION: digest}}
     if spec.namespace:
         metadata["namespace"] = spec.namespace
-    return {"apiVersion": API_VERSION, "kind": "MPIJob", "metadata": metadata, "spec": body}
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "MPIJob", "metadata": metadata, "spec": body}
 
 
 def _labels(spec: MPIJobSpec) -> Json:

@@ -5,10 +5,9 @@ while it runs, and the exit code stands only in the launcher pod. So the three a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tinyunet.runtime.mpijob_pods import (
-    Json,
     condition,
     exit_code_of,
     is_about,
@@ -19,6 +18,7 @@ from tinyunet.runtime.mpijob_pods import (
     taken_away,
     terminated,
 )
+from tinyunet.runtime.mpijob_spec import Json
 
 _LOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
 _KILLED = 128 + 9  # of a rank, by signal 9
@@ -84,7 +84,7 @@ class Obstacle:
         counted: Waiting is bounded by `pending_seconds` (a queue's wait is not).
     """
 
-    text: str = field()
+    text: str
     final: bool = False
     counted: bool = True
 
