@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyunet.schema import require
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -96,8 +98,7 @@ def init(*, deterministic: bool = False) -> World:
             several threads add up in another order than one. Several operations still run at once, images of
             a training step, say; validation has one core.
     """
-    size = _first_int(SIZE_VARIABLES)
-    if size == 1:
+    if launched_size() == 1:
         world = World()
     else:
         hvd = _horovod()
@@ -108,8 +109,15 @@ def init(*, deterministic: bool = False) -> World:
 
 
 def launched_size() -> int:
-    """World size that the launcher announced to this process, without joining it."""
-    return _first_int(SIZE_VARIABLES)
+    """World size that the launcher announced to this process, without joining it.
+
+    Raises:
+        UserError: if what it announced is no number.
+    """
+    name = next(filter(os.environ.get, SIZE_VARIABLES), "")
+    value = os.environ.get(name, "1")
+    require(value.isdecimal() and int(value) > 0, name, value, "the number of ranks, as mpirun sets it")
+    return int(value)
 
 
 def resolve_precision(precision: str) -> str:
@@ -180,10 +188,6 @@ def _groups(tensors: "Sequence[tf.Tensor]") -> "list[list[tf.Tensor]]":
             groups.insert(0, [])
         groups[0].insert(0, tensor)
     return groups
-
-
-def _first_int(names: Sequence[str]) -> int:
-    return next((int(os.environ[name]) for name in names if os.environ.get(name)), 1)
 
 
 def _horovod() -> Any:  # noqa: ANN401  a module without types
