@@ -32,6 +32,7 @@ from tinyunet.bench.kernels import kernels_cases, without_kernels
 from tinyunet.bench.measure import Case, Values
 from tinyunet.bench.ranks import ranks_cases
 from tinyunet.bench.report import UNITS, figures, number, ratios, table
+from tinyunet.data.progress import cores
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precision
@@ -74,7 +75,7 @@ def machine() -> dict[str, str]:
     gpus = tf.config.list_physical_devices("GPU")
     return {
         "cpu": names[0] if names else platform.processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(cores()),
         "bfloat16": str(cpu_has_bfloat16()),
         "gpus": ", ".join(gpu.name for gpu in gpus) or "none",
         "python": platform.python_version(),

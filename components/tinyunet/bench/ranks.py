@@ -18,7 +18,6 @@ what ranks wait for each other.
 
 import json
 import math
-import os
 import statistics
 import sys
 import time
@@ -34,6 +33,7 @@ from tinyunet.bench.compute import random_split
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.data.dataset import Batch, batches
+from tinyunet.data.progress import cores
 from tinyunet.model.losses import Sums
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import World, init, resolve_precision
@@ -57,7 +57,7 @@ def ranks_cases(config: BenchConfig) -> dict[str, Case]:
 
 def case_name(ranks: int) -> str:
     """Name a world by its ranks and the threads of each, such as `2 ranks × 1 thread`."""
-    threads = max(1, len(os.sched_getaffinity(0)) // ranks)
+    threads = max(1, cores() // ranks)
     return f"{ranks} rank{'s' * (ranks > 1)} × {threads} thread{'s' * (threads > 1)}"
 
 

@@ -1,7 +1,6 @@
 """Records in memory, resized, and the batches of a training run."""
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from tinyunet.config import TrainConfig
 from tinyunet.data.augment import draw, pose, shift_into
 from tinyunet.data.prefetch import ahead
+from tinyunet.data.progress import cores
 from tinyunet.data.resize import area_average
 from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, order
 from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse, read_manifest
@@ -86,7 +86,7 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
             f"image_size is {image_size}, the records hold {stored[1]}×{stored[0]}; choose at most that"
         )
     shards = manifest["splits"][split]["shards"]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(lambda shard: check_shard(records, shard, verify=verify), shards))
         items = [record for shard in shards for record in _read_shard(records, shard, image_size, pool)]
     return Split(

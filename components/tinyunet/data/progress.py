@@ -33,9 +33,14 @@ def track(items: Iterable[T], description: str, *, total: int, unit: str = "imag
         yield from _lines(items, description, total, unit)
 
 
+def cores() -> int:
+    """Give the number of cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
 def parallel(function: Callable[[T], R], items: Sequence[T], description: str) -> list[R]:
     """Call `function` on every item in one thread per core, with progress; the first failure ends it all."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             return list(track(pool.map(function, items), description, total=len(items)))
         except BaseException:

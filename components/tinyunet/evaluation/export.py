@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tinyunet.data.pixels import CAMERA_FORMATS, read_picture
-from tinyunet.data.progress import say, track
+from tinyunet.data.progress import cores, say, track
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import read_model
 from tinyunet.evaluation.folder import whole_folder
@@ -73,7 +72,7 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, 
     with (
         whole_folder(out, marker="predictions.csv") as part,
         (part / "predictions.csv").open("w", newline="") as file,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores()) as pool,
     ):
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyunet.data.progress import cores
 from tinyunet.schema import require
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def is_emulated(precision: str) -> bool:
 
 def threads_per_rank(world: World) -> int:
     """Give this rank's part of the cores that its host lets it use."""
-    return max(1, len(os.sched_getaffinity(0)) // world.local_size)
+    return max(1, cores() // world.local_size)
 
 
 def _configure_devices(world: World, *, deterministic: bool) -> None:

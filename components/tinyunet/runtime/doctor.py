@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tinyunet.data.progress import cores
 from tinyunet.runtime.reachability import Check, credentials, store, tracking
 from tinyunet.runtime.transfer import cache_folder
 
@@ -69,8 +70,7 @@ def devices(loaded: "Finished | None") -> Check:
     if not lines:
         return Check("devices", "fail", f"TensorFlow does not load: {_last_line(loaded)}", _REINSTALL)
     gpus, precision = lines[0].split()
-    cores = len(os.sched_getaffinity(0))
-    return Check("devices", "ok", f"{gpus} GPUs, {cores} CPU cores; precision=auto is {precision}")
+    return Check("devices", "ok", f"{gpus} GPUs, {cores()} CPU cores; precision=auto is {precision}")
 
 
 def horovod(loaded: "Finished | None") -> Check:

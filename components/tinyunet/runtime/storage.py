@@ -18,7 +18,16 @@ from minio.error import MinioException, S3Error
 
 from tinyunet.errors import Unreachable, UserError
 from tinyunet.runtime.download import download
-from tinyunet.runtime.transfer import Transfer, parallel, redact, require_space, safe_target, split_uri, whole
+from tinyunet.runtime.transfer import (
+    THREADS,
+    Transfer,
+    concurrently,
+    redact,
+    require_space,
+    safe_target,
+    split_uri,
+    whole,
+)
 
 CONNECT_S, READ_S, RETRIES, BUSY = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
@@ -142,7 +151,7 @@ def _client() -> Minio:
         region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
-            maxsize=8,  # one connection per thread of `parallel`
+            maxsize=THREADS,  # a connection for each
             retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=BUSY),
         ),
     )
@@ -190,7 +199,7 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
             transfer.advance(size)
 
         part.mkdir()
-        parallel(get, objects)
+        concurrently(get, objects)
 
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:

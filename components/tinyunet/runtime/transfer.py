@@ -88,7 +88,7 @@ def whole(target: Path) -> Iterator[Path]:
         _delete(part)
 
 
-def parallel(function: Callable[[Item], None], items: Iterable[Item]) -> None:
+def concurrently(function: Callable[[Item], None], items: Iterable[Item]) -> None:
     """Call `function` on every item in eight threads; the first failure ends it all."""
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [pool.submit(function, item) for item in items]

@@ -16,7 +16,7 @@ from tinyunet.errors import UserError
 from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
-from tinyunet.runtime.transfer import parallel, whole
+from tinyunet.runtime.transfer import concurrently, whole
 from tinyunet.training.lock import alone
 
 TRIES = 3  # of a download whose bytes do not fit the manifest
@@ -88,7 +88,7 @@ def _download(prefix: str, scratch: Path) -> None:
         storage.fetch(f"{prefix}/manifest.json", part / "manifest.json")
         splits = read_manifest(part)["splits"]
         shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
-        parallel(lambda shard: _fetch_shard(prefix, part, shard), shards)
+        concurrently(lambda shard: _fetch_shard(prefix, part, shard), shards)
 
 
 def _fetch_shard(prefix: str, folder: Path, shard: dict[str, Any]) -> None:
