@@ -147,7 +147,7 @@ def target_image(target: str) -> Path:
     """Build a target of docker/Dockerfile, once per content of what it is made of; give its archive."""
     used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
     if target in ("mlflow", "minio"):
-        used = ("docker/Dockerfile", "docker/mlflow.lock", "docker/minio.sh")
+        used = ("docker/Dockerfile", "docker/tools.lock", "docker/mlflow.lock", "docker/minio.sh")
     files = [file for name in used for file in _files(REPOSITORY / name)]
     key = digest(*(f"{file.relative_to(REPOSITORY)}{file.read_text()}" for file in files))
     return once(f"{target}-{key}.tar", lambda archive: _build_target(target, archive))

@@ -22,9 +22,9 @@ optional-dependencies = {pipeline = [], horovod-build = []}
 
 
 def installs() -> list[list[str]]:
-    """Words of every `uv pip install` of the Dockerfile."""
+    """Words of every `pip install` of the Dockerfile, by uv or by pip itself."""
     lines = (ROOT / "docker/Dockerfile").read_text().replace("\\\n", " ")
-    return [shlex.split(found) for found in re.findall(r"/uv (pip install [^&\n]*)", lines)]
+    return [shlex.split(found) for found in re.findall(r"pip install [^&\n]*", lines)]
 
 
 def wheel(folder: Path) -> str:
@@ -43,8 +43,9 @@ def wheel(folder: Path) -> str:
 
 
 def test_nothing_is_installed_without_a_hash_but_what_is_built_here() -> None:
-    assert len(installs()) == 4
+    assert len(installs()) == 7
     assert all({"--require-hashes", "--no-deps"} & set(words) for words in installs())
+    assert "-m pip install --quiet --require-hashes -r docker/tools.lock" in (ROOT / ".ci/setup").read_text()
 
 
 @pytest.mark.parametrize("altered", [False, True])
