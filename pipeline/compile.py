@@ -75,6 +75,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--secret", help="Secret of the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
+    parser.add_argument("--queue", help="Kueue LocalQueue of the trainings")
     parser.add_argument(
         "--classes-at-a-time", type=int, choices=range(1, 11), metavar="1-10", help="of tinyunet-classes"
     )

@@ -28,6 +28,7 @@ class Resources:
         gpus: Per worker of the MPIJob; 0 asks for none.
         gpu_type: Kubernetes' resource name of the GPU.
         node_selector: Labels of the workers' nodes.
+        queue: Kueue LocalQueue that admits the MPIJobs; empty is none.
         cpu: Requested per task, and per worker.
         memory: Requested per task, and per worker.
         memory_limit: Of every task, and of every worker.
@@ -45,6 +46,7 @@ class Resources:
     gpus: int = 0
     gpu_type: str = "nvidia.com/gpu"
     node_selector: dict[str, str] = field(default_factory=dict)
+    queue: str = ""
     cpu: str = "250m"
     memory: str = "1G"
     memory_limit: str = "6G"
@@ -82,7 +84,9 @@ class Resources:
         kubernetes.use_secret_as_env(task, self.secret, keys, optional=True)
 
     def _place(self, train: PipelineTask) -> None:
-        """Ask for the workers' GPUs, and let them onto GPU nodes (KFP adds no toleration by itself)."""
+        """Say who admits the job, and let its workers onto GPU nodes (KFP adds no toleration by itself)."""
+        if self.queue:
+            train.set_env_variable("TINYUNET_QUEUE", self.queue)
         for key, value in self.node_selector.items():
             kubernetes.add_node_selector(train, key, value)
         if self.gpus:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from boot import Cluster
@@ -28,6 +29,21 @@ def test_the_api_server_accepts_every_object_of_an_overlay(
     elsewhere = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
     said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=elsewhere)
     assert len(said.splitlines()) == text.count("\nkind: ") + text.startswith("kind: ")
+
+
+def test_the_optional_components_fit_an_overlay(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    """Without Kueue's: its kinds are not in this cluster."""
+    place = os.path.relpath(K8S, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{place}/overlays/local]\n"
+        f"components: [{place}/components/istio, {place}/components/prometheus]\n"
+    )
+    text = cluster.kubectl("kustomize", tmp_path)
+    assert text.count('sidecar.istio.io/inject: "false"') == 4  # MinIO, its buckets, PostgreSQL, MLflow
+    assert 'prometheus.io/scrape: "true"' in text
+    elsewhere = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
+    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=elsewhere)
+    assert "networkpolicy.networking.k8s.io/prometheus" in said
 
 
 def test_production_asks_for_its_secrets(cluster: Cluster) -> None:

@@ -187,6 +187,13 @@ def test_other_secrets_and_nodes_are_named_when_compiling(tmp_path: Path) -> Non
     assert "nodeSelector" not in platform(compiled)["ingest"]
 
 
+def test_a_queue_is_named_to_the_train_task_alone(tmp_path: Path) -> None:
+    options = vars(parse(["--queue", "gpus"]))
+    compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=options).read_text()))
+    queue = {"name": "TINYUNET_QUEUE", "value": "gpus"}
+    assert [name for name, container in executors(compiled).items() if queue in container["env"]] == ["train"]
+
+
 COMPILE = """
 import importlib.abc, sys
 class Absent(importlib.abc.MetaPathFinder):

@@ -94,7 +94,6 @@ class MPIJobSpec:
         workers: Worker pods.
         slots_per_worker: Ranks in each worker pod (GPUs per node).
         pods: What Kubernetes adds to the workers.
-        image_pull_policy: `IfNotPresent`, `Always` or `Never`.
         queue: Kueue LocalQueue that admits the job; empty is none.
         deadline_seconds: Longest run of the launcher, after which the cluster itself ends the job.
         pending_seconds: Longest wait for pods that cannot be scheduled, pulled or created.
@@ -110,7 +109,6 @@ class MPIJobSpec:
     workers: int = 2
     slots_per_worker: int = 1
     pods: WorkerPods = field(default_factory=WorkerPods)
-    image_pull_policy: str = "IfNotPresent"
     queue: str = ""
     deadline_seconds: int = 86_400
     pending_seconds: int = 900
@@ -230,7 +228,7 @@ def _resources(given: Mapping[str, Any]) -> Json:
 def _template(spec: MPIJobSpec, container: Json, volumes: list[Json]) -> Json:
     common = {
         "image": spec.image,
-        "imagePullPolicy": spec.image_pull_policy,
+        "imagePullPolicy": "IfNotPresent",
         "env": _environment(spec),
         "securityContext": dict(_LOCKED),
     }

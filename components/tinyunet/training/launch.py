@@ -191,6 +191,7 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
             workers=job.ranks // slots_per_worker,
             slots_per_worker=slots_per_worker,
             pods=WorkerPods.of_task(task_config),
+            queue=os.environ.get("TINYUNET_QUEUE", ""),
         )
     )
     summary = patiently(partial(artifact.finished, job.out), server="the object store")
