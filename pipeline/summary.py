@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.console import Steps
+from tinyunet.evaluation.links import link_reports, report_name
 from tinyunet.evaluation.summary import headline
 from tinyunet.runtime.transfer import redact
 
@@ -18,7 +19,7 @@ def publish(folder: Path, steps: Steps) -> str:
     _point(folder.parent / "latest", folder)
     lines = _classes(pipeline_folder, classes, folder) if classes else _one_class(pipeline_folder, folder)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
-    beside = ", and of each class report-class*.html beside it" if classes else ""
+    beside = ", with a link to the report of each class" if classes else ""
     lines |= {
         "Report": str(folder.parent / "latest" / "report.html") + beside,
         "MLflow": redact(tracking) if tracking.startswith("http") else "make ui",
@@ -43,18 +44,19 @@ def _one_class(steps: Path, folder: Path) -> dict[str, str]:
 
 
 def _classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> dict[str, str]:
-    """Copy the table, and beside it the report of each class."""
-    shutil.copyfile(pipeline_folder / "compare" / "report", folder / "report.html")
+    """Put the report of each class into the folder, and the table with links to them."""
     lines = {}
     for steps in classes:
         lines[_report_of_class(steps / "evaluate" / "evaluation", folder)] = _decision(steps)
+    page = (pipeline_folder / "compare" / "report").read_text(encoding="utf-8")
+    (folder / "report.html").write_text(link_reports(page, folder), encoding="utf-8")
     return lines
 
 
 def _report_of_class(evaluation: Path, folder: Path) -> str:
     """Put a class's report into the folder of the run; give the name of the class."""
     class_id = json.loads((evaluation / "metrics.json").read_text())["data"]["class_id"]
-    shutil.copyfile(evaluation / "report.html", folder / f"report-class{class_id}.html")
+    shutil.copyfile(evaluation / "report.html", folder / report_name(class_id))
     return f"Class {class_id}"
 
 

@@ -43,15 +43,15 @@ def compare(commands: "Commands") -> None:
     """Add `tinyunet compare`."""
     p = command(commands, "compare", "put several classes beside NVIDIA's table", _run_compare)
     p.add_argument("evaluations", type=Path, nargs="+", help="folders written by evaluate, one per class")
-    out(p, "folder of comparison.html and comparison.json")
+    out(p, "folder of comparison.html, comparison.json and the classes' reports")
 
 
 def _run_compare(a: Namespace) -> None:
     import_tensorflow()
     from tinyunet.evaluation.comparison import compare, table
 
-    print("\n".join(table(compare(a.evaluations, a.out))))
-    print(f"{a.out / 'comparison.html'}: at all of NVIDIA's thresholds")
+    print("\n".join(table(compare(a.evaluations, a.out, reports=True))))
+    print(f"{a.out / 'comparison.html'}: at all of NVIDIA's thresholds, with links to the classes' reports")
 
 
 def register(commands: "Commands") -> None:

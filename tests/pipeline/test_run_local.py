@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -174,7 +175,9 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
     assert sorted(path.name for path in latest.glob("*.html")) == [
         "report-class3.html", "report-class8.html", "report.html",
     ]  # fmt: skip
-    assert "TinyUNet by class" in (latest / "report.html").read_text()
+    page = (latest / "report.html").read_text()
+    assert "TinyUNet by class" in page
+    assert set(re.findall(r'href="([^"]+\.html)"', page)) == {"report-class3.html", "report-class8.html"}
     uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
     client = MlflowClient(uri, registry_uri=uri)
     assert sorted(model.name for model in client.search_registered_models()) == [

@@ -1,6 +1,7 @@
 """Several classes in one table: what NVIDIA's columns are computed from, and which rows may be compared."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tinyunet.cli import parse
 from tinyunet.errors import UserError
 from tinyunet.evaluation.comparison import Row, Scores, compare, means, notice, read_row, table
+from tinyunet.evaluation.links import link_reports
 from tinyunet.evaluation.published import AMP, FLOAT32
 
 SCORES = {"dice_defective": 0.8, "iou_defective": 0.7, "image_ap": 1.0, "image_auroc": 1.0, "tpr": 1.0}
@@ -121,6 +123,20 @@ def test_page_and_json_hold_the_table(rows: list[Row], tmp_path: Path) -> None:
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["class_id"] for row in content["rows"]] == [1, 2, 10]
     assert content["rows"][0]["at"]["0.99"] == {"iou": 0.94, "tpr": 0.5, "tnr": 1.0}
+
+
+def test_a_class_links_to_its_report_only_where_that_lies_beside_the_table(tmp_path: Path) -> None:
+    folders = [evaluation(tmp_path / name, class_id) for name, class_id in (("a", 1), ("b", 10))]
+    (folders[1] / "report.html").write_text("that of class 10")
+    compare(folders, tmp_path / "alone")
+    alone = (tmp_path / "alone" / "comparison.html").read_text()
+    assert re.findall('href="([^"]+)"', alone) == ["data:,"]
+    assert not list((tmp_path / "alone").glob("report*"))
+    compare(folders, tmp_path / "out", reports=True)
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert set(re.findall('href="([^"]+)"', page)) == {"data:,", "report-class10.html"}
+    assert (tmp_path / "out" / "report-class10.html").read_text() == "that of class 10"
+    assert link_reports(alone, tmp_path / "out") == page
 
 
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 
 from tinyunet.errors import UserError
 from tinyunet.evaluation.folder import whole_folder
+from tinyunet.evaluation.links import link_reports, report_name
 from tinyunet.evaluation.published import THRESHOLDS, published
 from tinyunet.evaluation.report import mean, number, render
 from tinyunet.evaluation.results import SCHEMA_VERSION
@@ -64,19 +66,21 @@ class Row:
     dice: tuple[float, float]
 
 
-def compare(evaluations: Sequence[Path], out: Path) -> list[Row]:
+def compare(evaluations: Sequence[Path], out: Path, *, reports: bool = False) -> list[Row]:
     """Write comparison.json and comparison.html, and give their rows in the order of the classes.
 
     Args:
         evaluations: Folders written by `evaluate`, at most one per class.
         out: Folder to make.
+        reports: Whether copies of the classes' reports lie beside the table, which links to them.
 
     Raises:
         UserError: if there is none, one is no evaluation, or two are of the same class.
     """
     if not evaluations:
         raise UserError("there is nothing to compare; expected the evaluation of at least one class")
-    rows = sorted((read_row(folder) for folder in evaluations), key=lambda row: row.class_id)
+    read = sorted(((read_row(folder), folder) for folder in evaluations), key=lambda pair: pair[0].class_id)
+    rows = [row for row, _ in read]
     for one, other in pairwise(rows):
         if one.class_id == other.class_id:
             raise UserError(f"class {one.class_id} is given twice; expected one evaluation per class")
@@ -84,7 +88,10 @@ def compare(evaluations: Sequence[Path], out: Path) -> list[Row]:
         content = {"rows": [asdict(row) for row in rows], "means": means(rows), "notice": notice(rows)}
         (part / "comparison.json").write_text(json.dumps(content, indent=2) + "\n")
         page = render("comparison.html", rows=rows, groups=groups(rows), notice=notice(rows))
-        (part / "comparison.html").write_text(page)
+        for row, folder in read if reports else ():
+            if (folder / "report.html").is_file():
+                shutil.copyfile(folder / "report.html", part / report_name(row.class_id))
+        (part / "comparison.html").write_text(link_reports(page, part), encoding="utf-8")
     return rows
 
 

@@ -1,0 +1,42 @@
+"""The table of several classes in a real browser: it leads to each class's report, offline."""
+
+from pathlib import Path
+
+import pytest
+from visits import Visit
+
+from tinyunet.evaluation.comparison import compare
+
+
+@pytest.fixture
+def table(evaluation: Path, tmp_path: Path) -> Path:
+    compare([evaluation], tmp_path / "table", reports=True)
+    return (tmp_path / "table").rename(tmp_path / "moved") / "comparison.html"
+
+
+def test_a_class_leads_to_its_report_wherever_the_folder_lies(visit: Visit, table: Path) -> None:
+    visit.page.goto(table.as_uri())
+    link = visit.page.get_by_role("rowheader").get_by_role("link", name="1", exact=True).first
+    link.focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_url((table.parent / "report-class1.html").as_uri())
+    assert visit.page.title() == "TinyUNet evaluation, DAGM2007 class 1"
+    assert visit.errors == []
+    assert visit.remote() == []
+
+
+def test_only_a_table_with_reports_beside_it_speaks_of_them(
+    visit: Visit, table: Path, evaluation: Path, tmp_path: Path
+) -> None:
+    compare([evaluation], tmp_path / "alone")
+    for page, linked in ((table, True), (tmp_path / "alone" / "comparison.html", False)):
+        visit.page.goto(page.as_uri())
+        assert visit.page.get_by_text("The number of a class leads to its report").is_visible() is linked
+        assert (visit.page.get_by_role("link").count() > 0) is linked
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_never_scrolls_sideways(visit: Visit, table: Path, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 800})
+    visit.page.goto(table.as_uri())
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
