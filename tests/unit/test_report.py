@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -38,6 +39,32 @@ def test_the_page_shows_scores_and_comparability(evaluation: Path, result: dict[
     assert page.count("<svg") == 4
     assert page.count("data:image/webp") == 6
     assert re.search(r'<html lang="en">.*<title>[^<]+</title>', page, re.DOTALL)
+
+
+def test_rates_stand_beside_their_counts_and_pictures_beside_their_thresholds(
+    result: dict[str, Any],
+) -> None:
+    result["test"] |= {"image": {"tp": 4, "fn": 1, "fp": 2, "tn": 9}, "image_threshold": 2.5}
+    result["threshold"] = 0.4
+    panel = Panel("0001", "x.png", "seen", Image.new("RGB", (8, 8)))
+    page = report.render_report(result, {}, {"worst": [panel]})
+    assert "defective images that are flagged: 4&nbsp;of&nbsp;5<" in page
+    assert "clean images that pass: 9&nbsp;of&nbsp;11<" in page
+    assert "comparison at the pixel threshold of 0.400." in page
+    assert "where its score (largest logit) is above 2.50." in page
+    assert "(dark blue 0, yellow 1)" in page
+
+
+def test_the_area_below_the_drawn_precision_is_the_average_precision() -> None:
+    curve = {"recall": [1.0, 0.5, 0.5, 0.0], "precision": [0.5, 1 / 3, 1.0, 1.0], "threshold": [0.0] * 4}
+    figures = curves.draw(
+        {"pr": curve, "roc": {"fpr": []}, "dice_vs_threshold": {"threshold": []}}, {},
+        threshold=0.5, operating_point={"image": {"tp": 1, "fp": 0, "fn": 1}},
+    )  # fmt: skip
+    line = figures["pr"].axes[0].lines[0]
+    recall, precision = np.asarray(line.get_xydata()).T
+    assert line.get_drawstyle() == "steps-post"
+    assert np.sum(-np.diff(recall) * precision[:-1]) == pytest.approx(0.5 * 0.5 + 0.5 * 1.0)
 
 
 def test_the_page_refers_to_nothing_outside_itself(evaluation: Path) -> None:

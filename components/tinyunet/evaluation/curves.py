@@ -149,7 +149,8 @@ def _legend(axes: Axes, place: Literal["lower left", "lower right", "best"] = "l
 
 def _draw_pr(curve: Mapping[str, Sequence[float]], image: Mapping[str, int]) -> Figure:
     figure, axes = _axes("recall", "precision")
-    axes.step(curve["recall"], curve["precision"], where="pre", color=BLUE, linewidth=2, label="images")
+    # From recall 1 down: a step holds the precision of its upper end, so that the area below is the AP.
+    axes.step(curve["recall"], curve["precision"], where="post", color=BLUE, linewidth=2, label="images")
     flagged, bad = image["tp"] + image["fp"], image["tp"] + image["fn"]
     if flagged:
         axes.plot(image["tp"] / bad, image["tp"] / flagged, "o", color=ORANGE, label="chosen threshold")
@@ -182,5 +183,5 @@ def _draw_history(history: History) -> Figure:
         points = zip(*history["validation_dice"], strict=True)
         axes.plot(*points, "o-", color=ORANGE, markersize=4, label="validation Dice")
     axes.set_ylim(bottom=0)
-    _legend(axes, "best")
+    figure.legend(frameon=False, labelcolor=INK, loc="outside upper left", ncols=2)  # spikes fill the plot
     return figure

@@ -126,6 +126,7 @@ def _view(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "r": result,
         "scores": SCORES,
+        "flagged": _rates(result["test"]["image"]),
         "nvidia": nvidia_rows(result),
         "comparison": comparison(result),
         "images": order,
@@ -133,6 +134,14 @@ def _view(result: Mapping[str, Any]) -> dict[str, Any]:
         "facts": _facts(result),
         "settings": _settings(result["model"]),
         "score_name": SCORE_NAMES[result["image_score"]],
+    }
+
+
+def _rates(image: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Give both rates of images as counts: right ones, and all of that kind."""
+    return {
+        "tpr": (image["tp"], image["tp"] + image["fn"]),
+        "tnr": (image["tn"], image["tn"] + image["fp"]),
     }
 
 
