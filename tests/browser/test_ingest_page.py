@@ -1,8 +1,15 @@
 """The verification report of `ingest` in a real browser: it stands alone, and its pictures are there."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from visits import Visit
+
+from tinyunet.data.dagm import Problem
+from tinyunet.data.report import render
+from tinyunet.data.validate import validate
+from tinyunet.schema import read_json
 
 
 def test_the_verification_report_opens_offline_with_visible_bars_and_counts(
@@ -21,3 +28,23 @@ def test_the_verification_report_opens_offline_with_visible_bars_and_counts(
     assert sum(height > 5 for height in shapes) >= 5, "the histogram of grey levels is drawn"
     visit.page.screenshot(path=tmp_path / "ingest.png", full_page=True)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_is_wrong_stands_before_counts_and_pictures_and_nothing_scrolls_sideways(
+    visit: Visit, raw: Path, tmp_path: Path, width: int
+) -> None:
+    wrong = tuple(
+        Problem(f"Train/{i:04d}" + "-of-a-long-name" * 6 + ".PNG", "is damaged") for i in range(200)
+    )
+    report = replace(validate(raw, 1), problems=wrong, ignored=())
+    (tmp_path / "page.html").write_text(render(report, read_json(raw / "manifest.json")), encoding="utf-8")
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.page.goto((tmp_path / "page.html").as_uri())
+    assert visit.page.get_by_text("200 problems.").is_visible()
+    titles = visit.page.get_by_role("heading", level=2).all_inner_texts()
+    assert titles == ["Problems", "Counts", "Area of the masks", "Images and their masks"]
+    top = visit.page.get_by_role("heading", name="Counts").bounding_box()
+    assert top is not None
+    assert top["y"] < 900, "a long list scrolls in itself"
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
