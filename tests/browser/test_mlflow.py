@@ -16,6 +16,7 @@ from tinyunet.data.tfrecord import read_manifest
 from tinyunet.runtime.tracking import Tracker
 
 WAIT_MS = 60_000
+NOTED = "Not comparable with NVIDIA's published numbers"  # the description, above all numbers
 NAME = "class1-fast-64px-seed0"
 BENIGN = (
     "users/current: HTTP 404",  # the page asks who is logged in; this server runs without its login app
@@ -71,7 +72,14 @@ def test_the_experiment_lists_the_run_and_leads_to_it(ui: Visit, base: str, tmp_
 
 def test_a_run_shows_parameters_metrics_datasets_and_its_model(ui: Visit, base: str, tmp_path: Path) -> None:
     ui.page.goto(base)
-    for text in ("Finished", "tinyunet train", "global_batch", "test_dice_defective", "tinyunet-dagm-class1"):
+    for text in (
+        "Finished",
+        "tinyunet train",
+        "global_batch",
+        "test_dice_defective",
+        "tinyunet-dagm-class1",
+        NOTED,
+    ):
         see(ui.page, text)
     row = ui.page.get_by_role("row").filter(has_text=re.compile("^global_batch"))
     expect(row).to_contain_text("8")
@@ -126,6 +134,7 @@ def test_the_registry_shows_the_champion_with_its_card(
     models = f"{services.env['MLFLOW_TRACKING_URI']}/#/models/{registered.result['name']}"
     ui.page.goto(models)
     see(ui.page, "Version 1")
+    see(ui.page, "Finds and outlines surface defects")
     see(ui.page, re.compile("champion"))
     shoot(ui.page, tmp_path, "model")
     ui.page.goto(f"{models}/versions/1")

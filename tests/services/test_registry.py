@@ -20,6 +20,7 @@ from tinyunet.data.dataset import load_split
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.evaluation.export import load_serving
+from tinyunet.evaluation.summary import headline
 from tinyunet.runtime.tracking import download_model, download_training, register
 from tinyunet.schema import read_json
 
@@ -102,6 +103,25 @@ def test_a_model_judged_over_eight_poses_is_served_so(
     np.testing.assert_allclose(served.predict_on_batch(images)["score"], scores, atol=1e-4)
     metadata = yaml.safe_load((download_model("models:/eight poses@champion") / "MLmodel").read_text())
     assert metadata["metadata"]["test_time_poses"] == 8
+
+
+def test_run_and_model_say_what_they_are_and_a_persons_words_stay(
+    client: mlflow.MlflowClient, registered: Registered
+) -> None:
+    about = client.get_registered_model("tinyunet-dagm-class1").description
+    assert about.startswith("Finds and outlines surface defects on the texture of DAGM2007 class 1.")
+    run_id, note = registered.result["run_id"], "mlflow.note.content"
+    ours = client.get_run(run_id).data.tags[note]
+    assert ours.startswith(
+        f"Test: {headline(read_json(registered.evaluation / 'metrics.json'))}\n\nNot comparable with NVIDIA's"
+    )
+    assert f"{registered.result['evaluation']}/report.html" in ours
+    client.set_tag(run_id, note, "for line 3")
+    register(registered.model, registered.evaluation)
+    assert client.get_run(run_id).data.tags[note] == "for line 3"
+    client.set_tag(run_id, note, "Test: of old")
+    register(registered.model, registered.evaluation)
+    assert client.get_run(run_id).data.tags[note] == ours
 
 
 def test_registering_again_gives_the_same_version(

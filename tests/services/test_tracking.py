@@ -70,6 +70,7 @@ def test_a_run_has_its_parameters_and_tags(run: Run, manifest: dict[str, Any]) -
     assert run.data.tags["preset"] == "fast"
     assert run.data.tags["class_id"] == "1"
     assert run.data.tags["data_digest"] == manifest["digest"]
+    assert run.data.tags["synthetic"] == "True"
 
 
 def test_curves_have_a_point_for_every_step(client: mlflow.MlflowClient, run: Run) -> None:

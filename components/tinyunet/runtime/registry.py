@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyunet.errors import UserError
+from tinyunet.evaluation.summary import headline
 from tinyunet.runtime.champion import Standing, decide
 from tinyunet.runtime.mlflow_client import (
     MAX_TEXT,
@@ -26,8 +27,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
+ABOUT = (
+    "Finds and outlines surface defects on the texture of DAGM2007 class {class_id}. `champion` is the "
+    "version to use. A version's description is its model card; its tags say why it is champion or not."
+)
 MODEL_KEY = "tinyunet.model_key"
 REASON = "tinyunet.champion_reason"
+NOTE = "mlflow.note.content"  # what the page of a run shows first, as Markdown
+OURS = "Test: "  # how a description of ours begins
 EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", "curves", "overlays")
 
 
@@ -63,7 +70,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
         key = _model_key(sha256, metrics)
         place = f"evaluation/{key}"
         _log_files(client, run_id, evaluation, EVALUATION_FILES, place)
-        _log_scores(client, run_id, metrics)
+        _log_scores(client, run_id, metrics, place)
         version = _find_version(client, name, key)
         version = version or _make_version(client, run_id, name, key, model=model, evaluation=evaluation)
         client.set_model_version_tag(name, version, WEIGHTS, summary[WEIGHTS])  # older versions have none
@@ -100,11 +107,15 @@ def _training_run(client: "MlflowClient", summary: dict[str, Any], sha256: str) 
     return run_id
 
 
-def _log_scores(client: "MlflowClient", run_id: str, metrics: dict[str, Any]) -> None:
+def _log_scores(client: "MlflowClient", run_id: str, metrics: dict[str, Any], place: str) -> None:
     """Give the run its scores; those on other test images than the run's are the version's alone."""
     digest, data = metrics["data"]["test_digest"], client.get_run(run_id).data
     if data.tags.get("test_digest") == digest or not any(name.startswith("test_") for name in data.metrics):
-        log_facts(client, run_id, metrics=_scores(metrics), tags={"test_digest": digest})
+        mine = data.tags.get(NOTE, OURS).startswith(OURS)  # what a person wrote stays
+        where = f"Report: {place}/report.html, under Artifacts"
+        note = f"{OURS}{headline(metrics)}\n\n{metrics['comparability']}\n\n{where}"
+        tags = {"test_digest": digest} | ({NOTE: note} if mine else {})
+        log_facts(client, run_id, metrics=_scores(metrics), tags=tags)
 
 
 def _log_files(client: "MlflowClient", run_id: str, folder: Path, names: Sequence[str], place: str) -> None:
@@ -150,7 +161,7 @@ def _make_version(
     card = evaluation / "model_card.md"
     model_id = log_model(run_id, model, metrics)
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=ABOUT.format(class_id=summary["class_id"]))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -119,6 +119,7 @@ class Tracker(NullTracker):
             tags = {
                 "data_digest": dataset["digest"],
                 "test_digest": dataset["splits"]["test"]["digest"],
+                "synthetic": str(dataset["synthetic"]),
                 **tags,
             }
             self._run_id = _attach(client, run_key, params, tags) or create_run(
