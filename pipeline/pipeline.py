@@ -1,5 +1,6 @@
 """The way of the data as a pipeline, for one class or several: the same on Kubeflow and on one machine."""
 
+import inspect
 from collections.abc import Callable
 from typing import List  # noqa: UP035  KFP reads the annotation and knows only this name
 
@@ -16,12 +17,24 @@ from components.train import train
 from pipeline.resources import LOCAL, Resources
 
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
+COMPONENTS = (register, evaluate, train, convert, ingest)  # the last that knows a parameter speaks
+CLASSES = "DAGM2007 classes, 1 to 10, each with a model of its own."
+
+
+def described(pipeline: Callable[..., None]) -> Callable[..., None]:
+    """Add to a pipeline's docstring, from which KFP takes it, what the components say of its parameters."""
+    said = {name: spec.description for c in COMPONENTS for name, spec in c.component_spec.inputs.items()}
+    said |= {"model_name": said["name"], "classes": CLASSES}
+    lines = (f"    {name}: {' '.join(said[name].split())}" for name in inspect.signature(pipeline).parameters)
+    pipeline.__doc__ = "\n".join([inspect.getdoc(pipeline) or "", "", "Args:", *lines])
+    return pipeline
 
 
 def build(resources: Resources = LOCAL) -> BaseComponent:
     """Give the pipeline of one class, its tasks dressed with what Kubernetes shall add to them."""
 
     @dsl.pipeline(name="tinyunet", description="Defect segmentation: train, judge and register TinyUNet")
+    @described
     def tinyunet(
         source: str = "synthetic://",
         class_id: int = 1,
@@ -75,6 +88,7 @@ def build_classes(resources: Resources = LOCAL) -> BaseComponent:
     """Give the pipeline of several classes: that of one for each of them, then a table of all."""
 
     @dsl.pipeline(name="tinyunet-classes", description="TinyUNet for several classes, and a table of them")
+    @described
     def tinyunet_classes(
         source: str = "synthetic://",
         classes: List[int] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],  # noqa: B006, UP006  KFP takes a copy

@@ -174,6 +174,16 @@ def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, 
     }
 
 
+def test_every_parameter_says_what_it_is(
+    compiled: list[dict[str, Any]], classes: list[dict[str, Any]]
+) -> None:
+    one, several = (spec[0]["root"]["inputDefinitions"]["parameters"] for spec in (compiled, classes))
+    assert all(p.get("description") for p in (one | several).values())
+    assert one["class_id"]["description"] == "DAGM2007 class, 1 to 10."
+    assert one["model_name"]["description"].startswith("Registered model; empty is")
+    assert one["image_score"]["description"].endswith("of 5×5 of them.")
+
+
 def test_other_secrets_and_nodes_are_named_when_compiling(tmp_path: Path) -> None:
     options = parse(["--secret", "mine", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"])
     compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text()))
