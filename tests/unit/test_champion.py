@@ -26,6 +26,7 @@ def test_the_champion_registered_again_stays_champion() -> None:
     [
         (0.81, 0.99, True),
         (0.81, 0.981, True),  # AP lower by 0.009
+        (0.81, 0.98, True),  # by 0.01
         (0.81, 0.979, False),  # AP lower by 0.011
         (0.80, 1.00, False),  # Dice equal
         (0.79, 1.00, False),
@@ -68,6 +69,13 @@ def test_the_champions_own_model_takes_the_alias_to_other_test_images_of_the_sam
         "version 3 stays champion: it was judged on real images, version 4 on synthetic ones",
     )
     assert not decide(replace(rejudged, weights=""), replace(champion, weights=""))[0]
+
+
+def test_the_tenth_version_is_younger_than_the_ninth() -> None:
+    ninth = replace(CHAMPION, version="9", weights="a" * 64)
+    tenth = replace(ninth, version="10", test_digest="e" * 64)
+    assert decide(tenth, ninth)[0]
+    assert not decide(ninth, tenth)[0]
 
 
 def test_a_model_of_real_images_replaces_one_of_synthetic_images_and_never_the_other_way() -> None:
