@@ -1,19 +1,13 @@
-"""The MPIJob builder, and what its status, pods and events mean."""
+"""What the status, pods and events of an MPIJob mean."""
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
-from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob_example import example, main
 from tinyunet.runtime.mpijob_pods import born, happened
-from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods, build, job_name
+from tinyunet.runtime.mpijob_spec import MPIJobSpec, build
 from tinyunet.runtime.mpijob_status import Obstacle, Outcome, Snapshot, obstacle, outcome
 
-MANIFEST = Path(__file__).parents[2] / "k8s" / "mpijob.yaml"
 SPEC = MPIJobSpec(name="job", image="image", command=("true",), workers=2)
 
 
@@ -43,115 +37,6 @@ def ended(code: int, reason: str = "Error") -> list[dict[str, Any]]:
 
 def waiting(reason: str, message: str) -> list[dict[str, Any]]:
     return [{"image": "image", "state": {"waiting": {"reason": reason, "message": message}}}]
-
-
-def container(manifest: dict[str, Any], role: str) -> dict[str, Any]:
-    return manifest["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]["containers"][0]
-
-
-class TestBuilder:
-    def test_its_output_is_the_committed_manifest(self, capsys: pytest.CaptureFixture[str]) -> None:
-        main()
-        assert capsys.readouterr().out == MANIFEST.read_text()
-
-    def test_the_example_is_made_for_images_of_another_registry_and_tag(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        main("registry.example.org/", "7")
-        made = yaml.safe_load(capsys.readouterr().out)
-        images = {container(made, role)["image"] for role in ("Launcher", "Worker")}
-        assert images == {"registry.example.org/tinyunet/trainer-cpu:7"}
-        assert made["metadata"]["annotations"] != example()["metadata"]["annotations"]
-
-    def test_the_example_names_its_store_and_its_ranks_know_that_they_are_in_a_pod(self) -> None:
-        """A rank in a pod refuses to keep its run in an unnamed file; ssh sessions get no pod's variables."""
-        command = container(example(), "Launcher")["command"]
-        store = {"name": "MLFLOW_TRACKING_URI", "value": "sqlite:////tmp/runs/mlflow.db"}
-        assert store in container(example(), "Launcher")["env"]
-        assert command[command.index("MLFLOW_TRACKING_URI") - 1] == "-x"
-        assert "KUBERNETES_SERVICE_HOST; do" in container(example(), "Worker")["command"][-1]
-
-    def test_ranks_are_workers_times_slots(self) -> None:
-        made = build(MPIJobSpec(name="a", image="i", command=("x",), workers=3, slots_per_worker=4))
-        command = container(made, "Launcher")["command"]
-        assert command[command.index("-np") + 1] == "12"
-        assert made["spec"]["slotsPerWorker"] == 4
-        assert made["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"] == 3
-
-    def test_gpus_and_their_tolerations_reach_the_workers_only(self) -> None:
-        toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-        pods = WorkerPods(
-            resources={"limits": {"nvidia.com/gpu": "1", "memory": "16G"}},
-            tolerations=[toleration],
-            node_selector={"gpu": "a100"},
-        )
-        made = build(MPIJobSpec(name="a", image="i", command=("x",), pods=pods))
-        worker = made["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"]
-        launcher = made["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]
-        assert worker["containers"][0]["resources"] == {
-            "limits": {"nvidia.com/gpu": "1", "memory": "16G"},
-            "requests": {"cpu": "500m", "memory": "16G"},
-        }
-        assert worker["tolerations"] == [toleration]
-        assert worker["nodeSelector"] == {"gpu": "a100"}
-        assert "nvidia.com/gpu" not in launcher["containers"][0]["resources"]["limits"]
-        assert not {"tolerations", "nodeSelector"} & set(launcher)
-
-    def test_volumes_of_the_task_reach_the_workers_only(self) -> None:
-        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "dagm"}}
-        mount = {"name": "data", "mountPath": "/data"}
-        task = SimpleNamespace(volumes=[volume], volume_mounts=[mount], affinity=None)
-        made = build(MPIJobSpec(name="a", image="i", command=("x",), pods=WorkerPods.of_task(task)))
-        replicas = made["spec"]["mpiReplicaSpecs"]
-        assert volume in replicas["Worker"]["template"]["spec"]["volumes"]
-        assert mount in container(made, "Worker")["volumeMounts"]
-        assert volume not in replicas["Launcher"]["template"]["spec"]["volumes"]
-
-    def test_a_secret_is_exported_by_name_and_its_value_is_nowhere(self) -> None:
-        secret = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s3", "key": "k"}}}
-        made = build(MPIJobSpec(name="a", image="i", command=("x",), pods=WorkerPods(env=[secret])))
-        command = container(made, "Launcher")["command"]
-        assert command[command.index("KEY") - 1] == "-x"
-        assert secret in container(made, "Launcher")["env"]
-        assert secret in container(made, "Worker")["env"]
-
-    def test_the_digest_follows_the_work_and_not_the_owner_or_patience(self) -> None:
-        def digest(**changes: Any) -> str:
-            made = build(MPIJobSpec(**({"name": "a", "image": "i", "command": ("x",)} | changes)))
-            return made["metadata"]["annotations"]["tinyunet/spec-digest"]
-
-        assert digest() == digest(pending_seconds=5, restarts=1)
-        assert digest() != digest(command=("y",))
-        assert digest() != digest(workers=3)
-
-    def test_both_pods_satisfy_pod_security_restricted(self) -> None:
-        for role in ("Launcher", "Worker"):
-            security = container(build(SPEC), role)["securityContext"]
-            assert security["capabilities"] == {"drop": ["ALL"]}
-            assert security["allowPrivilegeEscalation"] is False
-            spec = build(SPEC)["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]
-            assert spec["securityContext"]["runAsNonRoot"] is True
-            assert spec["automountServiceAccountToken"] is False
-
-    @pytest.mark.parametrize("name", ["Job", "1job", "a_b", "a-", "x" * 60, ""])
-    def test_a_name_that_dns_refuses_is_refused_here(self, name: str) -> None:
-        with pytest.raises(UserError, match="expected lower-case letters"):
-            MPIJobSpec(name=name, image="i", command=("x",))
-
-    @pytest.mark.parametrize("field", ["workers", "slots_per_worker", "deadline_seconds", "pending_seconds"])
-    def test_counts_below_one_are_refused_by_name(self, field: str) -> None:
-        with pytest.raises(UserError, match=f"{field} is 0; expected at least 1"):
-            MPIJobSpec(**{"name": "a", "image": "i", "command": ("x",), field: 0})
-
-    @pytest.mark.parametrize(
-        "key", ["demo", "3f2b7c1e-52e0-4b43-9e2a-6f4f9f0c1d2e", "Ünï çode/run 7", "x" * 300, "-", "9"]
-    )
-    def test_job_names_are_valid_and_leave_room_for_worker_numbers(self, key: str) -> None:
-        MPIJobSpec(name=job_name(key), image="i", command=("x",), workers=1000)
-        assert job_name(key) == job_name(key)
-
-    def test_keys_that_look_alike_get_different_names(self) -> None:
-        assert len({job_name(key) for key in ("a-b", "a_b", "A-B", "a--b", "a-b-")}) == 5
 
 
 class TestOutcome:
@@ -186,6 +71,18 @@ class TestOutcome:
         assert end is not None
         assert end.lost
         assert "job-worker-1" in end.reason
+
+    @pytest.mark.parametrize(
+        "line",
+        ["ORTE has lost communication with a remote daemon.", "An ORTE daemon has unexpectedly failed"],
+    )
+    def test_what_mpirun_says_of_a_host_that_is_gone_is_a_lost_pod(self, line: str) -> None:
+        seen = Snapshot(
+            job(("Failed", "BackoffLimitExceeded"), finished=True),
+            [pod("launcher", "Failed", containerStatuses=ended(1))],
+        )
+        end = outcome(seen, tail=["step 20/100", line])
+        assert end == Outcome(reason="lost a worker pod (launcher exited 1)", exit_code=1, lost=True)
 
     def test_a_launcher_pod_that_is_gone_is_a_lost_pod(self) -> None:
         end = outcome(Snapshot(job(("Failed", "BackoffLimitExceeded"), finished=True)))
@@ -254,6 +151,24 @@ class TestObstacle:
             job(("Created", "x")), [pod("worker", "Pending", containerStatuses=waiting(reason, "no such"))]
         )
         assert obstacle(seen) == Obstacle(text=f"job-worker cannot start ({reason}): no such", final=final)
+
+    def test_what_waiting_cannot_help_is_told_before_what_it_may(self) -> None:
+        pulling = pod("worker", "Pending", containerStatuses=waiting("ImagePullBackOff", "no answer"))
+        wrong = pod("launcher", "Pending", containerStatuses=waiting("InvalidImageName", "no such"))
+        found = obstacle(Snapshot(job(("Created", "x")), [pulling, wrong]))
+        assert found == Obstacle(text="job-launcher cannot start (InvalidImageName): no such", final=True)
+
+    def test_a_launcher_that_is_refused_beside_its_workers_is_told_until_it_is_there(self) -> None:
+        event = {
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": "exceeded quota",
+            "involvedObject": {"uid": "0"},
+        }
+        pods = [pod("worker", "Running", name=f"job-worker-{n}") for n in range(2)]
+        found = obstacle(Snapshot(job(("Created", "x")), pods, [event]))
+        assert found == Obstacle(text="the cluster refuses a pod: exceeded quota")
+        assert obstacle(Snapshot(job(("Created", "x")), [*pods, pod("launcher", "Pending")], [event])) is None
 
     def test_a_quota_that_refuses_pods_is_told(self) -> None:
         event = {
