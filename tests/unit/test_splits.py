@@ -47,4 +47,5 @@ def test_a_stratum_too_small_to_split_is_refused(names: list[str], fold: int) ->
 
 
 def test_copies_stand_under_the_first_of_them() -> None:
+    assert copies_of("ba", {"a": "", "b": ""}) == {"a": {"a"}, "b": {"b"}}, "of neither is it known"
     assert copies_of("dcba", {"a": "1", "b": "2", "c": "1"}) == {"a": {"a", "c"}, "b": {"b"}, "d": {"d"}}

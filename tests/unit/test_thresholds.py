@@ -42,6 +42,12 @@ def test_a_saturated_model_gets_one_half() -> None:
     assert pixel_threshold(count([-90.0, 90.0], [False, True]), np.array([True])).value == 0.5
 
 
+def test_a_label_that_has_vanished_under_a_certain_prediction_gives_one_half() -> None:
+    assert (
+        pixel_threshold(count([90.0], [False]), np.array([True])).value == 0.5
+    )  # never 1, whose logit is infinite
+
+
 def test_image_threshold_is_the_middle_of_the_gap_between_separable_scores() -> None:
     threshold = image_threshold(np.array([-3.0, -1.0, 5.0, 9.0]), np.array([False, False, True, True]), 0.5)
     assert threshold.value == 2.0
@@ -56,6 +62,8 @@ def test_image_threshold_of_overlapping_scores_has_the_best_balanced_accuracy() 
     # at 1.5: (3/3 + 2/3)/2 = .833; at 3.5: (2/3 + 3/3)/2 = .833; the gaps are equal, the first is taken
     assert threshold.value == 1.5
     assert "0.833" in threshold.reason
+    wider = image_threshold(np.array([0.0, 1.0, 2.0, 3.0, 6.0, 7.0]), defective, 0.5)
+    assert wider.value == 4.5  # as good, and in a gap of three
 
 
 @pytest.mark.parametrize(("defective", "missing"), [(True, "clean"), (False, "defective")])

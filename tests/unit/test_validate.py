@@ -323,6 +323,11 @@ def test_a_part_of_a_class_is_accepted_and_not_complete() -> None:
     assert not is_official(count(checked), 4)
 
 
+@pytest.mark.parametrize("defective", [0, 30])
+def test_images_of_one_kind_are_enough_in_test(defective: int) -> None:
+    assert count_problems(_checked(4, (100, 20), (30, defective)), 4, official=True) == []
+
+
 def test_grey_levels_survive_decoding() -> None:
     array = np.arange(256, dtype=np.uint8).reshape(16, 16)
     np.testing.assert_array_equal(read_grey(_png(array)), array)
