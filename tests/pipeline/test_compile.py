@@ -184,6 +184,21 @@ def test_every_parameter_says_what_it_is(
     assert one["image_score"]["description"].endswith("of 5×5 of them.")
 
 
+def test_every_parameter_reaches_every_step_that_takes_it(compiled: list[dict[str, Any]]) -> None:
+    declared, reached = set(compiled[0]["root"]["inputDefinitions"]["parameters"]), set()
+    for name, task in compiled[0]["root"]["dag"]["tasks"].items():
+        inputs = task["inputs"].get("parameters", {})
+        given = {key: one.get("componentInputParameter") for key, one in inputs.items()}
+        takes = compiled[0]["components"][f"comp-{name}"]["inputDefinitions"].get("parameters", {})
+        assert {key: given.get(key) for key in takes if key in declared} == {
+            key: key for key in takes if key in declared
+        }
+        reached |= set(given.values())
+    assert declared <= reached
+    register = compiled[0]["root"]["dag"]["tasks"]["register"]["inputs"]["parameters"]
+    assert register == {"name": {"componentInputParameter": "model_name"}}
+
+
 def test_other_secrets_and_nodes_are_named_when_compiling(tmp_path: Path) -> None:
     options = parse(["--secret", "mine", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"])
     compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text()))
