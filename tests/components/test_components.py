@@ -101,11 +101,44 @@ def test_ingest_and_convert_leave_what_the_next_step_needs(tmp_path: Path) -> No
     assert "<html" in Path(report.path).read_text()
 
     records, sizes = artifact(dsl.Dataset, tmp_path / "records"), artifact(dsl.Metrics, tmp_path / "sizes")
-    convert.python_func(raw=raw, records=records, sizes=sizes, class_id=2, shards=2)
+    convert.python_func(
+        raw=raw, records=records, sizes=sizes, class_id=2, validation_fraction=0.3, fold=1, shards=2
+    )
+    made = json.loads((tmp_path / "records" / "manifest.json").read_text())
+    assert (made["validation_fraction"], made["fold"]) == (0.3, 1)
+    assert sizes.metadata["train_defective"] == made["splits"]["train"]["defective"]
     assert len(list((tmp_path / "records").glob("*-of-00002.tfrecord"))) == 6
     assert sizes.metadata["train_images"] + sizes.metadata["validation_images"] == 16
     assert sizes.metadata["test_images"] == 8
     assert records.metadata["digest"] != raw.metadata["digest"]
+
+
+def test_the_train_task_hands_on_what_it_is_given_and_overrides_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def launch(**arguments: Any) -> dict[str, Any]:
+        given.update(arguments)
+        return {"loss": 0.5, "mlflow_run_id": None}
+
+    monkeypatch.setattr("tinyunet.training.launch.launch", launch)
+    metrics = artifact(dsl.Metrics, tmp_path / "metrics")
+    train.python_func(
+        records=artifact(dsl.Dataset, tmp_path / "records"),
+        model=artifact(dsl.Model, tmp_path / "model"),
+        metrics=metrics,
+        task_config=dsl.TaskConfig(),
+        run_id="r",
+        steps=7,
+        seed=5,
+        overrides="seed: 6\nema: 0.2",
+        workers=2,
+        slots_per_worker=4,
+    )
+    assert (given["ranks"], given["slots_per_worker"]) == (8, 4)
+    assert given["values"] == {"image_size": 512, "steps": 7, "precision": "auto", "seed": 6, "ema": 0.2}
+    assert metrics.metadata == {"loss": 0.5}
 
 
 def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> None:
