@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyunet.data.dagm import Sample
 from tinyunet.data.ingest import ingest
-from tinyunet.data.pixels import Checked, read_grey
-from tinyunet.data.validate import count, count_problems, is_official, validate
+from tinyunet.data.pixels import read_grey
+from tinyunet.data.validate import validate
 from tinyunet.errors import UserError
 
 # In the fixture Train is 0017 to 0040, Test 0001 to 0016.
@@ -284,48 +283,6 @@ def test_one_generated_image_among_others_makes_all_synthetic_and_its_pixels_alo
     assert not validate(bad.folder, 1).synthetic
     bad.image(bad.clean).write_bytes(first)
     assert validate(bad.folder, 1).synthetic
-
-
-def _checked(class_id: int, train: tuple[int, int], test: tuple[int, int], size: int = 512) -> list[Checked]:
-    samples = [
-        Sample(split, str(n), Path(f"{n}.PNG"), None, n < defective)
-        for split, (images, defective) in (("train", train), ("test", test))
-        for n in range(images)
-    ]
-    return [Checked(sample, (size, size), "", None, str(n), 0, False, ()) for n, sample in enumerate(samples)]
-
-
-def test_the_official_counts_of_a_class_make_it_complete() -> None:
-    checked = _checked(4, (575, 82), (575, 68))
-    assert count_problems(checked, 4, official=True) == []
-    assert is_official(count(checked), 4)
-    assert not is_official(count(checked), 5)
-
-
-@pytest.mark.parametrize(
-    ("train", "size", "message"),
-    [
-        ((575, 81), 512, "Train: has all 575 images of Class4, but 81 defective, expected 82"),
-        ((575, 82), 256, "Train: has all 575 images of Class4, but not all of 512×512 pixels"),
-    ],
-)
-def test_a_copy_of_official_size_must_hold_the_official_facts(
-    train: tuple[int, int], size: int, message: str
-) -> None:
-    checked = _checked(4, train, (575, 68), size)
-    assert str(count_problems(checked, 4, official=True)[0]) == message
-    assert count_problems(checked, 4, official=False) == []
-
-
-def test_a_part_of_a_class_is_accepted_and_not_complete() -> None:
-    checked = _checked(4, (100, 20), (575, 68))
-    assert count_problems(checked, 4, official=True) == []
-    assert not is_official(count(checked), 4)
-
-
-@pytest.mark.parametrize("defective", [0, 30])
-def test_images_of_one_kind_are_enough_in_test(defective: int) -> None:
-    assert count_problems(_checked(4, (100, 20), (30, defective)), 4, official=True) == []
 
 
 def test_grey_levels_survive_decoding() -> None:
