@@ -1,6 +1,7 @@
 """Several classes in one table: what NVIDIA's columns are computed from, and which rows may be compared."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from tinyunet.cli import parse
 from tinyunet.errors import UserError
 from tinyunet.evaluation.comparison import Row, Scores, compare, means, notice, read_row, table
 from tinyunet.evaluation.links import link_reports
-from tinyunet.evaluation.published import AMP, FLOAT32
+from tinyunet.evaluation.published import AMP, FLOAT32, published
 
 SCORES = {"dice_defective": 0.8, "iou_defective": 0.7, "image_ap": 1.0, "image_auroc": 1.0, "tpr": 1.0}
 # Largest logits: log(0.99 / 0.01) is 4.595, log(0.75 / 0.25) is 1.099.
@@ -49,6 +50,9 @@ def test_ours_at_nvidias_thresholds_are_counted_from_the_largest_logits(tmp_path
         0.95: Scores(0.93, 3 / 4, 1 / 2),
         0.99: Scores(0.94, 2 / 4, 2 / 2),
     }
+    images = [{"defective": True, "score": math.log(0.99 / (1 - 0.99))}]
+    edge = read_row(evaluation(tmp_path / "edge", 1, images=images))
+    assert edge.at[0.99].tpr == 0, "a logit equal to the threshold's is not above it"
 
 
 def test_theirs_are_those_of_the_class(tmp_path: Path) -> None:
@@ -56,6 +60,7 @@ def test_theirs_are_those_of_the_class(tmp_path: Path) -> None:
     iou, tpr, tnr = AMP[9][3]
     assert row.amp[0.99] == Scores(iou, pytest.approx(tpr / 100), pytest.approx(tnr / 100))
     assert row.float32[0.75].iou == FLOAT32[9][0][0]
+    assert row.dice == tuple(published(9)[kind]["dice_defective"][3] for kind in ("float32", "amp"))
 
 
 def test_another_image_score_has_no_rates_at_a_pixels_threshold(tmp_path: Path) -> None:
@@ -113,6 +118,7 @@ def test_the_table_has_a_line_per_class_a_mean_and_a_mean_of_the_comparable(rows
     assert "0.793 (0.975)" in lines[5]
     assert "0.940 (0.967)" in lines[6]
     assert lines[-1] == notice(rows)
+    assert [line.split("  ")[0] for line in list(table(rows[:1]))[2:-1]] == ["1", "mean (1)"]
 
 
 def test_page_and_json_hold_the_table(rows: list[Row], tmp_path: Path) -> None:

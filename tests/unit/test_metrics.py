@@ -134,6 +134,10 @@ def test_image_scores_by_hand() -> None:
     assert result["tpr"] == pytest.approx(1 / 2)
     assert result["tnr"] == pytest.approx(2 / 3)
     assert result["image"] == {"tp": 1, "fp": 1, "fn": 1, "tn": 2}
+    at_a_score = m.image_scores(scores, defective, 3.0)["image"]
+    assert at_a_score == {"tp": 1, "fp": 0, "fn": 1, "tn": 3}, (
+        "a score equal to the threshold is not above it"
+    )
 
 
 def test_scores_that_no_image_defines_are_none() -> None:

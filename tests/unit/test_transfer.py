@@ -194,6 +194,15 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x", "old")]
 
 
+def test_what_a_killed_transfer_left_is_no_part_of_the_next(tmp_path: Path) -> None:
+    (tmp_path / "x.part").mkdir()
+    (tmp_path / "x.part" / "old").touch()
+    with whole(tmp_path / "x") as part:
+        part.mkdir()
+        (part / "new").touch()
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["x", "x/new"]
+
+
 def test_a_transfer_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="make room"):
         require_space(tmp_path / "new" / "x", 10**18)
