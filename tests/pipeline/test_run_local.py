@@ -1,6 +1,5 @@
 """The whole pipeline on this machine, for real; and how a local run ends when it cannot go on."""
 
-import inspect
 import json
 import os
 import re
@@ -16,11 +15,7 @@ import psutil
 import pytest
 
 from pipeline import run_local as run_local_module
-from pipeline.pipeline import build
-from pipeline.preflight import check
-from pipeline.run_local import new_folder, parse, pipeline_arguments
-from tinyunet.config import TrainConfig
-from tinyunet.errors import UserError
+from pipeline.run_local import new_folder
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--source", "synthetic://?train=24&test=16&size=64&seed=7", "--image-size", "64", "--steps", "6")
@@ -184,81 +179,6 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
         "tinyunet-dagm-class3",
         "tinyunet-dagm-class8",
     ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--preset", "slow"], "unknown preset 'slow'; expected one of: fast, nvidia, thorough"),
-        (["--ranks", "3"], "ranks is 3; expected a divisor of the global batch 16"),
-        (["--ranks", "0"], "ranks is 0"),
-        (["--image-size", "100"], "image_size is 100; expected a multiple of 16"),
-        (["--class-id", "11"], "class_id is 11; expected 1 to 10"),
-        (["--class-id", "1,11"], "class_id is 11; expected 1 to 10"),
-        (["--class-id", "1,two"], "class is '1,two'; expected 1 to 10, several as 1,3,5, or all"),
-        (["--class-id", "2,2"], "class is '2,2'; expected every class once: leave out the second one"),
-        (["--class-id", "all", "--model-name", "mine"], "--model-name is for one class"),
-        (["--precision", "float64"], "precision is 'float64'"),
-        (["--steps", "-5"], "steps is -5; expected at least 1, or 0 for the preset's own number"),
-        (["--source", ""], "source is ''; expected a folder, a .zip or a URL"),
-        (["--source", "synthetic://?trian=5"], "unknown SyntheticConfig key 'trian'"),
-        (["--source", str(Path(__file__).parent)], "holds neither Class1, Class1.zip nor Train and Test"),
-        (["--set", "preset=nvidia"], "preset=nvidia is no change to a preset"),
-        (["--image-score", "mean"], "image_score is 'mean'"),
-        (["--test-time-poses", "4"], "test_time_poses is 4"),
-        (["--set", "learning_rat=1"], "unknown TrainConfig key 'learning_rat'"),
-        (["--set", "learning_rate=fast"], "learning_rate is 'fast'"),
-        (["--set", "learning_rate"], "--set learning_rate; expected KEY=VALUE"),
-        (["--set", "learning_rate="], "--set learning_rate=; expected KEY=VALUE"),
-        (["--set", "precision=a: b"], "precision is 'a: b'; expected one of auto, float32"),
-        (["--set", "steps=abc"], "steps is 'abc'; expected an int"),
-        (["--source", "/no/such/folder"], "/no/such/folder does not exist"),
-        (["--source", __file__], "test_run_local.py is a file, but not a .zip; expected a folder, a .zip"),
-        (["--source", "ftp://example.org/x"], "is a ftp URL; expected a folder, a .zip, s3://bucket/prefix"),
-        (["--source", "ftp://me:pw@example.org/x"], "ftp://***@example.org/x is a ftp URL"),
-    ],
-)
-def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], expected: str) -> None:
-    with pytest.raises(UserError) as caught:
-        check(pipeline_arguments(parse(arguments)))
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_settings_reach_the_training_whatever_their_type_and_quotes() -> None:
-    settings = ("learning_rate=5e-4", "ema=0.2", "deterministic=true", "loss='dice_bce'", "ema=0.3")
-    options = parse([part for setting in settings for part in ("--set", setting)])
-    config = check(pipeline_arguments(options))
-    wanted = {"learning_rate": 5e-4, "ema": 0.3, "deterministic": True, "loss": "dice_bce"}
-    assert config == TrainConfig().replace(wanted)
-
-
-def test_without_options_a_run_is_the_pipelines_own() -> None:
-    signature = inspect.signature(build().pipeline_func).parameters
-    defaults = {name: parameter.default for name, parameter in signature.items()}
-    given = pipeline_arguments(parse([]))
-    assert given == {name: defaults[name] for name in given} | {"launcher": "local"}
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("http://127.0.0.1:1", r"is http://127\.0\.0\.1:1, which does not answer \(ConnectionError\); start"),
-        ("ftp://host/x", "is 'ftp://host/x'; expected one that begins with http, https, sqlite"),
-    ],
-)
-def test_an_mlflow_store_that_cannot_be_used_is_found_at_once(
-    uri: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI {expected}"):
-        check(pipeline_arguments(parse([])))
-
-
-def test_without_a_server_a_run_has_its_own_database_in_a_pod_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    check(pipeline_arguments(parse([])))
 
 
 def test_ctrl_c_before_the_first_step_is_one_line(
