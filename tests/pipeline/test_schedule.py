@@ -92,6 +92,13 @@ def test_what_others_made_and_what_has_another_time_or_place_stays(
     assert len(enabled(kfp)) == len(names) + 2
 
 
+def test_a_pipelines_name_is_no_pattern(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.schedules = [stranger(1, "tiny-unet 0.1.0-cpu-0123456789ab 0 0 3 * * *")]
+    assert schedule(kfp, capsys, "--name", "tiny.unet") == "created"
+    assert schedule(kfp, capsys, "--name", "tiny (C++)") == "created"
+    assert schedule(kfp, capsys, "--name", "tiny (C++)", "--param", "seed=1") == "created; 1 earlier disabled"
+
+
 def test_ours_is_found_behind_many_others(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.schedules = [stranger(n, f"other {n}") for n in range(250)]
     schedule(kfp, capsys)

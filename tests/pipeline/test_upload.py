@@ -80,6 +80,13 @@ def test_a_private_pipeline_is_found_in_its_namespace(kfp: FakeKfp) -> None:
     assert len(kfp.versions) == 4
 
 
+def test_the_namespace_that_kfp_keeps_is_used_where_none_is_given(kfp: FakeKfp, tmp_path: Path) -> None:
+    (tmp_path / "context.json").write_text('{"namespace": "anna"}')
+    kfp.namespaces = ("anna",)
+    assert upload.main(["--host", kfp.host]) == 0
+    assert [p["namespace"] for p in kfp.pipelines] == ["anna"]
+
+
 def test_a_foreign_namespace_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.namespaces = ("anna",)
     line = refused(capsys, "--host", kfp.host, "--namespace", "eve")
