@@ -27,6 +27,16 @@ def test_learning_rate_falls_by_a_fifth_every_500_steps(step: int, rate: float) 
     assert float(learning_rate(NVIDIA)(step)) == pytest.approx(rate, rel=1e-6)
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(1000, 20), (5, 4), (1, 0)])
+def test_the_cosine_rises_linearly_then_falls_to_zero_however_short_the_run(steps: int, warmup: int) -> None:
+    rate = learning_rate(FAST.replace({"steps": steps, "learning_rate": 0.1, "warmup_steps": 20}))
+    rates = [float(rate(step)) for step in range(steps + 1)]
+    assert rates[0] == pytest.approx(0.1 / max(1, warmup))
+    assert rates[warmup] == max(rates) == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0, abs=1e-8)
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+
+
 @pytest.mark.parametrize(("steps", "decay"), [(1000, 0.99), (250, 0.96), (5, 0.0)])
 def test_averaged_weights_remember_a_tenth_of_the_run(steps: int, decay: float) -> None:
     assert averaging(FAST.replace({"steps": steps})) == pytest.approx(decay)

@@ -138,6 +138,14 @@ def test_a_file_that_changed_after_ingest_is_named_and_nothing_stays(raw: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
+def test_a_mask_that_changed_after_ingest_is_named(raw: Path, tmp_path: Path) -> None:
+    shutil.copytree(raw, tmp_path / "raw")
+    first, second, *_ = sorted((tmp_path / "raw" / "Test" / "Label").glob("*_label.PNG"))
+    shutil.copy(second, first)
+    with pytest.raises(UserError, match=f"Label/{first.name} has changed since it was ingested"):
+        convert(tmp_path / "raw", tmp_path / "out", CONFIG)
+
+
 def test_a_folder_that_was_not_ingested_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no manifest\.json; expected what `tinyunet ingest` makes"):
         convert(tmp_path, tmp_path / "out", CONFIG)

@@ -42,6 +42,21 @@ def test_dice_counts_defective_images_and_ap_ranks_all_by_their_largest_logit() 
     assert scores.ap == pytest.approx((1 + 2 / 3) / 2)
 
 
+def test_the_loss_is_the_soft_dice_loss_of_all_images_and_their_mean_cross_entropy() -> None:
+    p = 1 / (1 + np.exp(-np.repeat(list(LOGITS.values()), 4)))
+    t = MASKS.ravel() / 255
+    dice_loss = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+    bce = -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))
+    assert validate(forward, SPLIT, World()).loss == pytest.approx(dice_loss + bce, rel=1e-5)
+
+
+def test_a_probability_of_one_half_and_half_a_covered_pixel_count() -> None:
+    masks = np.array([[[128, 255], [127, 0]], [[0, 0], [0, 0]]], np.uint8)
+    split = Split("validation", IMAGES[:2], masks, np.array([True, False]), ("a", "b"))
+    scores = validate(lambda images: forward(images) * 0.0, split, World())
+    assert scores.dice == pytest.approx(2 * 2 / (4 + 2))
+
+
 def test_two_ranks_together_score_as_one() -> None:
     one = validate(forward, SPLIT, World(), batch_size=1)
     seen: list[Any] = []
