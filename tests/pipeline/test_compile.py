@@ -13,6 +13,7 @@ import yaml
 from components.base import GPU_IMAGE, IMAGE
 from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
+from pipeline.resources import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 TASKS = ["convert", "evaluate", "ingest", "register", "train"]
@@ -164,6 +165,17 @@ def test_every_task_has_a_home_that_it_may_write_to(compiled: list[dict[str, Any
 def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
     seconds = {name: int(executor["activeDeadlineSeconds"]) for name, executor in platform(compiled).items()}
     assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}
+
+
+def test_every_task_asks_for_what_its_variant_says_and_may_take_up_to_its_limit(
+    compiled: list[dict[str, Any]],
+) -> None:
+    want = VARIANTS[compiled[2]["variant"]]
+    for container in executors(compiled).values():
+        resources = container["resources"]
+        assert resources["resourceCpuRequest"] == want.cpu
+        assert resources["resourceMemoryRequest"] == want.memory
+        assert resources["resourceMemoryLimit"] == want.memory_limit != want.memory
 
 
 def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, Any]]) -> None:
