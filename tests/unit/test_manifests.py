@@ -78,6 +78,13 @@ def test_a_service_is_reached_by_those_named_on_its_own_port(service: str) -> No
     assert rule["ports"] == [{"protocol": "TCP", "port": port["port"]} for port in ports]
 
 
+def test_no_drain_of_a_node_ends_a_store_that_has_one_replica() -> None:
+    budgets = {
+        one["metadata"]["name"]: one["spec"]["maxUnavailable"] for one in objects("PodDisruptionBudget")
+    }
+    assert {one["metadata"]["name"]: 0 for one in objects("StatefulSet")}.items() <= budgets.items()
+
+
 def test_mlflow_answers_to_every_name_of_its_service() -> None:
     (mlflow,) = objects("Deployment")
     (container,) = mlflow["spec"]["template"]["spec"]["containers"]

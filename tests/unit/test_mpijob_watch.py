@@ -117,6 +117,16 @@ def test_a_worker_that_is_gone_or_another_while_the_launcher_runs_is_lost(
     assert said == ["step 1/9"]
 
 
+def test_a_worker_that_is_replaced_before_there_is_a_launcher_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = pod("launcher", "Failed", containerStatuses=[{"state": {"terminated": {"exitCode": 3}}}])
+    first, second = pod("worker", "Running"), pod("worker", "Running", uid="2")
+    looks = [Snapshot(job("Created"), [one]) for one in (first, second)]
+    end = follow(monkeypatch, *looks, Snapshot(job("Failed", finished=True), [ended, second]))
+    assert end == Outcome(reason="launcher exited 3", exit_code=3)
+
+
 def test_a_job_that_somebody_deletes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(JobFailed, match="it was deleted while it ran; start it again to resume"):
         follow(monkeypatch, FREE, Snapshot(job("Created", deletionTimestamp=BORN)))
