@@ -132,12 +132,12 @@ def test_the_train_task_hands_on_what_it_is_given_and_overrides_come_last(
         run_id="r",
         steps=7,
         seed=5,
-        overrides="seed: 6\nema: 0.2",
+        overrides="image_size: 64\nema: 0.2",
         workers=2,
         slots_per_worker=4,
     )
     assert (given["ranks"], given["slots_per_worker"]) == (8, 4)
-    assert given["values"] == {"image_size": 512, "steps": 7, "precision": "auto", "seed": 6, "ema": 0.2}
+    assert given["values"] == {"image_size": 64, "steps": 7, "precision": "auto", "seed": 5, "ema": 0.2}
     assert metrics.metadata == {"loss": 0.5}
 
 
