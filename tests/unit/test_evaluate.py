@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,17 @@ def test_with_eight_poses_a_turned_image_gets_the_turned_logits(model: Path, tes
     turned = np.asarray(turn(images, 5))
     np.testing.assert_allclose(eight.logits(turned), turn(eight.logits(images), 5), rtol=1e-3, atol=1e-3)
     assert abs(straight.logits(turned) - np.asarray(turn(straight.logits(images), 5))).max() > 1e-2
+
+
+def test_a_half_covered_pixel_is_defective_by_its_label() -> None:
+    class Silent:
+        def each(self, images: np.ndarray) -> Iterator[np.ndarray]:
+            return (np.zeros(image.shape, np.float32) for image in images)
+
+    masks = np.array([[[128, 127], [0, 255]]], np.uint8)
+    split = Split("test", np.zeros_like(masks), masks, np.array([True]), ("a",))
+    predictor: Any = Silent()
+    assert judge(predictor, split, EvalConfig()).counts.positives.tolist() == [2]
 
 
 def test_the_size_of_batches_changes_nothing(model: Path, test_split: Split) -> None:
