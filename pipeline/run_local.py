@@ -26,6 +26,7 @@ from tinyunet.cli_options import Parser, pairs
 from tinyunet.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.data.dagm import CLASSES
 from tinyunet.errors import UserError
+from tinyunet.runtime.mlflow_uri import default_uri
 from tinyunet.schema import require
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
@@ -140,8 +141,7 @@ def _settled(console: Console, folder: Path) -> Iterator[None]:
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         # Named, because in a pod (a notebook's) it is no default.
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{Path('runs/mlflow.db').absolute()}",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or default_uri(),
     }
     ctypes.CDLL(None).prctl(
         PR_SET_CHILD_SUBREAPER, 1

@@ -28,7 +28,10 @@ def command(*arguments: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false"}
+    return kept | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'components'}",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    }
 
 
 def run_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

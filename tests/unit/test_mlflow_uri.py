@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyunet.runtime.mlflow_uri import database_of, tracking_uri
+from tinyunet.runtime.mlflow_uri import database_of, default_uri, tracking_uri
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ def test_a_store_may_name_its_driver(uri: str, monkeypatch: pytest.MonkeyPatch) 
         ("sqlite+pysqlite:////here/my%20runs/m.db", Path("/here/my runs/m.db")),
         ("sqlite:///m.db", Path.cwd() / "m.db"),
         ("sqlite://", None),
+        ("sqlite:////here/C# 1/m.db", Path("/here/C# 1/m.db")),
         ("https://host/m.db", None),
     ],
 )
@@ -31,3 +32,12 @@ def test_a_database_is_the_file_that_sqlalchemy_opens(uri: str, database: Path |
     assert database_of(uri) == database
     if database:
         assert database == Path(make_url(uri).database or "").absolute()
+
+
+@pytest.mark.parametrize("name", ["C# runs", "100%20", "what?", "ä+b"])
+def test_the_default_database_lies_in_the_working_folder_whatever_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    assert database_of(default_uri()) == tmp_path / name / "runs" / "mlflow.db"

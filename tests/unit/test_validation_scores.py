@@ -50,11 +50,14 @@ def test_the_loss_is_the_soft_dice_loss_of_all_images_and_their_mean_cross_entro
     assert validate(forward, SPLIT, World()).loss == pytest.approx(dice_loss + bce, rel=1e-5)
 
 
-def test_a_probability_of_one_half_and_half_a_covered_pixel_count() -> None:
+@pytest.mark.parametrize(("logit", "dice"), [(1e-6, 2 * 2 / (4 + 2)), (0.0, 0.0)])
+def test_half_a_covered_pixel_counts_and_a_probability_of_one_half_does_not(
+    logit: float, dice: float
+) -> None:
     masks = np.array([[[128, 255], [127, 0]], [[0, 0], [0, 0]]], np.uint8)
     split = Split("validation", IMAGES[:2], masks, np.array([True, False]), ("a", "b"))
-    scores = validate(lambda images: forward(images) * 0.0, split, World())
-    assert scores.dice == pytest.approx(2 * 2 / (4 + 2))
+    scores = validate(lambda images: forward(images) * 0.0 + logit, split, World())
+    assert scores.dice == pytest.approx(dice)
 
 
 def test_two_ranks_together_score_as_one() -> None:

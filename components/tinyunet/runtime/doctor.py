@@ -33,6 +33,7 @@ KNOWN = {
     "TINYUNET_LOCK_DIGEST",
     "TINYUNET_MINIO_PORT",
     "TINYUNET_MLFLOW_PORT",
+    "TINYUNET_QUEUE",
 }
 Finished = subprocess.CompletedProcess[str]
 

@@ -6,7 +6,7 @@ In a Kubernetes pod there is no default: its files go with it.
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from tinyunet.errors import UserError
 from tinyunet.runtime.transfer import redact
@@ -21,7 +21,7 @@ def tracking_uri() -> str:
         UserError: for a plain folder or a file: URI, which MLflow no longer takes, and other schemes that it
             does not know; in a Kubernetes pod, whose files go with it, also where the variable is not set.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError(
             "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "
@@ -42,9 +42,16 @@ def tracking_uri() -> str:
     )
 
 
+def default_uri() -> str:
+    """Give the database of this working folder, whatever characters the folder's name has."""
+    path = str(Path.cwd() / "runs" / "mlflow.db")
+    # No more than must be: MLflow also makes the folder that it reads without undoing this.
+    return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
+
+
 def database_of(uri: str) -> Path | None:
     """Give the file of a SQLite database; None for a server."""
-    parts = urlsplit(uri)
-    if not parts.scheme.startswith("sqlite") or not parts.path.strip("/"):
-        return None
-    return Path(unquote(parts.path[1:])).absolute()
+    from sqlalchemy.engine import make_url
+
+    file = make_url(uri).database if uri.startswith("sqlite") else None
+    return Path(file).absolute() if file else None
