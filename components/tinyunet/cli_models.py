@@ -82,7 +82,7 @@ def predict(commands: "Commands") -> None:
 
 def _run_predict(a: Namespace) -> None:
     import_tensorflow()
-    from tinyunet.evaluation.export import predict
+    from tinyunet.evaluation.predict import predict
 
     count, defective = predict(a.model, a.inputs, a.out)
     images = "1 image" if count == 1 else f"{count} images"
@@ -99,7 +99,7 @@ def export(commands: "Commands") -> None:
 
 def _run_export(a: Namespace) -> None:
     import_tensorflow()
-    from tinyunet.evaluation.formats import export, table
+    from tinyunet.evaluation.export import export, table
 
     print("\n".join(table(export(a.model, a.out, a.records))))
     print(f"{a.out}: saved_model/, model.onnx{', model-int8.onnx' if a.records else ''}, export.json")

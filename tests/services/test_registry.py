@@ -19,7 +19,7 @@ from tinyunet.config import EvalConfig
 from tinyunet.data.dataset import load_split
 from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import evaluate
-from tinyunet.evaluation.export import load_serving
+from tinyunet.evaluation.predict import load_serving
 from tinyunet.evaluation.summary import headline
 from tinyunet.runtime.tracking import download_model, download_training, register
 from tinyunet.schema import read_json

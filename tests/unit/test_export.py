@@ -1,252 +1,161 @@
-"""Models found anywhere and applied to images: predict."""
+"""Exported files give the model's outputs; int8 computes in 8 bits and says what it loses."""
 
-import csv
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import pytest
-from PIL import Image
+import tensorflow as tf
 
 from tinyunet.config import EvalConfig
+from tinyunet.data.dataset import load_split
 from tinyunet.errors import UserError
-from tinyunet.evaluation import evaluate as evaluation_module
-from tinyunet.evaluation import export
-from tinyunet.evaluation.evaluate import evaluate
-from tinyunet.evaluation.export import load_serving, predict, serving_model
-from tinyunet.model import unet
-from tinyunet.model.unet import rebuild
+from tinyunet.evaluation import export as exporting
+from tinyunet.evaluation.export import calibration_images, compared, export, session, table
+from tinyunet.evaluation.inference import Predictor
+from tinyunet.evaluation.predict import load_serving
+from tinyunet.evaluation.serving import serving_model
+from tinyunet.model.unet import build_unet, in_float32
+
+SIZES = [(64, 64), (100, 70)]
 
 
-@pytest.fixture
-def inputs(raw: Path, tmp_path: Path) -> Path:
-    """Three good images."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ("0001.PNG", "0002.PNG", "0003.PNG"):
-        shutil.copy(raw / "Test" / name, folder)
-    return folder
+@pytest.fixture(scope="module")
+def exported(model: Path, evaluation: Path, records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "formats"
+    export(model, out, records)
+    return out
 
 
-def _rows(out: Path) -> list[dict[str, str]]:
-    with (out / "predictions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+@pytest.fixture(scope="module")
+def serving(model: Path) -> keras.Model:
+    return load_serving(model)
 
 
-def test_predict_writes_mask_overlay_and_row_of_every_image(
-    model: Path, inputs: Path, tmp_path: Path
+def grey(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (3, height, width, 1), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_saved_model_and_onnx_give_keras_outputs_at_any_size(
+    exported: Path, serving: keras.Model, height: int, width: int
 ) -> None:
-    found = predict(model, [inputs], tmp_path / "out")
-    rows = _rows(tmp_path / "out")
-    assert found == (3, sum(row["defective"] == "1" for row in rows))
-    assert [row["name"] for row in rows] == ["0001", "0002", "0003"]
-    for row in rows:
-        with Image.open(tmp_path / "out" / f"{row['name']}_mask.png") as mask:
-            assert (mask.mode, mask.size) == ("L", (64, 64))
-            assert int(row["area"]) == (np.asarray(mask) == 255).sum()
-            assert set(np.unique(np.asarray(mask))) <= {0, 255}
-        with Image.open(tmp_path / "out" / f"{row['name']}_overlay.png") as overlay:
-            assert (overlay.mode, overlay.size) == ("RGB", (64, 64))
+    images = grey(height, width)
+    expected = serving.predict_on_batch(images)
+    saved = tf.saved_model.load(exported / "saved_model").signatures["serving_default"]
+    for found in (saved(images=tf.constant(images)), session(exported / "model.onnx")(images)):
+        assert found.keys() == expected.keys()
+        for name in ("probability", "score"):
+            np.testing.assert_allclose(np.asarray(found[name]), expected[name], atol=1e-3)
+        assert np.mean(np.asarray(found["mask"]) != expected["mask"]) < 0.001
 
 
-def test_predict_agrees_with_the_evaluation_of_the_same_model(
-    model: Path, evaluation: Path, raw: Path, tmp_path: Path
-) -> None:
-    predict(model, [raw / "Test"], tmp_path / "out")
-    rows = {row["name"]: row for row in _rows(tmp_path / "out")}
-    result = json.loads((evaluation / "metrics.json").read_text())
-    for image in result["images"]:
-        row = rows[image["name"]]
-        assert float(row["score"]) == pytest.approx(image["score"], abs=1e-3)
-        assert abs(int(row["area"]) - image["tp"] - image["fp"]) <= 2
-        assert row["defective"] == str(int(image["score"] > result["test"]["image_threshold"]))
+def test_the_saved_model_also_takes_float_grey_levels(exported: Path, serving: keras.Model) -> None:
+    images = grey(64, 64)
+    as_float = images.astype(np.float32) + 0.3
+    as_float[0, 0, 0], as_float[0, 0, 1] = -5.0, 300.0
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
+    found = tf.saved_model.load(exported / "saved_model").signatures["serving_float"](
+        images=tf.constant(as_float)
+    )
+    expected = serving.predict_on_batch(images)
+    np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-3)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_what_this_machine_only_emulates_runs_in_float32(
-    model: Path,
-    records: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    policy: str,
-) -> None:
-    copied = shutil.copytree(model, tmp_path / "model")
-    network = rebuild(keras.models.load_model(model / "model.keras"), precision=policy, plain=True)
-    network.save(copied / "model.keras")
-    serving_model(network, 0.5, 0.0, 64).save(tmp_path / "serving.keras")
-    used: list[str] = []
-    forward = evaluation_module.rebuild
-
-    def watched(network: keras.Model) -> keras.Model:
-        used.append(network.get_layer("decoder0_conv1").dtype_policy.name)
-        return forward(network)
-
-    monkeypatch.setattr(evaluation_module, "rebuild", watched)
-    for emulated, expected in ((True, "float32"), (False, policy)):
-        monkeypatch.setattr(unet, "is_emulated", lambda name, e=emulated: e and name == policy)
-        evaluate(copied, records, tmp_path / f"judged{emulated}", EvalConfig(overlays=0))
-        assert used.pop() == expected
-        for place in (copied, tmp_path / "serving.keras"):
-            inner = load_serving(place).get_layer("tinyunet")
-            assert inner.get_layer("decoder0_conv1").dtype_policy.name == expected
-        said = capsys.readouterr().err
-        assert said.count(f"only emulates {policy}: the model runs in float32") == 3 * emulated
+def test_int8_has_eight_bit_weights_in_every_convolution_and_is_smaller(exported: Path) -> None:
+    graph = onnx.load(exported / "model-int8.onnx").graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    weights = [makers[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    assert len(weights) == 23
+    for node in weights:
+        assert node.op_type == "DequantizeLinear"
+        assert constants[node.input[0]].data_type == onnx.TensorProto.INT8
+    sizes = [(exported / name).stat().st_size for name in ("model-int8.onnx", "model.onnx")]
+    assert sizes[0] < sizes[1] / 3
 
 
-def test_files_of_the_same_name_do_not_overwrite_each_other(
-    model: Path, inputs: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    shutil.copy(inputs / "0002.PNG", other / "0001.png")
-    shutil.copy(inputs / "0002.PNG", other / "0001-2.png")
-    predict(model, [inputs / "0001.PNG", other], tmp_path / "out")
-    rows = _rows(tmp_path / "out")
-    assert [row["name"] for row in rows] == ["0001", "0001-2", "0001-3"]
-    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 3
+def test_figures_are_kept_and_shown_for_every_format(exported: Path, evaluation: Path) -> None:
+    figures = json.loads((exported / "export.json").read_text())
+    judged = json.loads((evaluation / "metrics.json").read_text())["test"]["dice_defective"]
+    assert judged > 0, "or every Dice would be that of empty masks"
+    assert figures["keras"]["dice_defective"] == pytest.approx(judged, abs=1e-3)
+    assert list(figures) == ["keras", "saved_model", "onnx", "int8"]
+    for name, found in figures.items():
+        assert found.keys() == {"difference", "dice_defective", "images_per_s"}
+        assert found["images_per_s"] > 0
+        assert found["difference"] < (0.2 if name == "int8" else 1e-3)
+        assert found["dice_defective"] == pytest.approx(figures["keras"]["dice_defective"], abs=0.05)
+    assert [line.split()[0] for line in list(table(figures))[1:]] == list(figures)
 
 
-def test_a_bad_file_is_named_and_the_others_are_predicted(
-    model: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("RGB", (64, 64)).save(inputs / "0004.png")
-    Image.fromarray(np.zeros((64, 64), np.uint16)).save(inputs / "0005.png")
-    (inputs / "0006.png").write_bytes((inputs / "0001.PNG").read_bytes()[:300])
-    (inputs / "0007.png").write_text("no picture")
-    with pytest.raises(UserError, match="4 of 7 files were refused"):
-        predict(model, [inputs], tmp_path / "out")
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(inputs))]
-    assert len(lines) == 4
-    assert "0004.png is 8-bit RGB, expected 8-bit grey" in lines[0]
-    assert "16-bit" in lines[1]
-    assert len(_rows(tmp_path / "out")) == 3
+def test_every_format_averages_over_eight_poses(records: Path, tmp_path: Path) -> None:
+    grey_levels = keras.Input((64, 64, 1))
+    x = keras.layers.Rescaling(1 / 127.5, -1.0)(grey_levels)
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    network = keras.Model(grey_levels, keras.layers.Conv2D(1, 3, padding="same")(x))
+    model = serving_model(network, 0.5, 0.0, 64, test_time_poses=8)
+    runs = {"saved": exporting.write_saved_model(model, tmp_path / "saved")}
+    runs["onnx"] = exporting.write_onnx(model, tmp_path / "model.onnx")
+    runs["int8"] = exporting.quantize(
+        tmp_path / "model.onnx", tmp_path / "int8.onnx", load_split(records, "train", 64)
+    )
+    images = load_split(records, "test", 64).images
+    eight, one = (Predictor(network, EvalConfig(test_time_poses=n)).logits(images) for n in (8, 1))
+    assert abs(eight - one).max() > 0.1, "or the poses would not show"
+    for name, run in runs.items():
+        found = np.asarray(run(images[..., None])["probability"])[..., 0]
+        np.testing.assert_allclose(found, 1 / (1 + np.exp(-eight)), atol=0.02 if name == "int8" else 1e-5)
 
 
-def test_nothing_is_written_when_no_file_is_usable(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(UserError, match="none of 1 files"):
-        predict(model, [tmp_path / "a.png"], tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+def test_without_records_there_is_no_int8(model: Path, tmp_path: Path) -> None:
+    figures = export(model / "model.keras", tmp_path / "out")
+    assert list(figures) == ["keras", "saved_model", "onnx"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "export.json",
+        "model.onnx",
+        "saved_model",
+    ]
 
 
-def test_images_of_several_sizes_go_through_in_one_run(model: Path, inputs: Path, tmp_path: Path) -> None:
-    Image.new("L", (100, 80), 90).save(inputs / "0002b.png")
-    predict(model, [inputs], tmp_path / "out")
-    with Image.open(tmp_path / "out" / "0002b_mask.png") as mask:
-        assert mask.size == (100, 80)
-    assert [row["name"] for row in _rows(tmp_path / "out")] == ["0001", "0002", "0002b", "0003"]
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_of_mixed_precision_is_exported_in_float32(precision: str) -> None:
+    model = serving_model(build_unet(32, seed=3, precision=precision, plain=True), 0.5, 0.0, 32)
+    twin = in_float32(model)
+    policies = {layer.dtype_policy.name for layer in twin.get_layer("tinyunet").layers}
+    assert policies == {"float32"}
+    exact = serving_model(build_unet(32, seed=3, plain=True), 0.5, 0.0, 32)
+    images = grey(32, 32)
+    np.testing.assert_allclose(twin(images)["score"], exact(images)["score"], rtol=1e-5)
 
 
-def test_a_folder_of_what_cameras_write_is_predicted(model: Path, inputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "camera").mkdir()
-    with Image.open(inputs / "0001.PNG") as image:
-        for suffix in ("bmp", "TIF", "jpg"):
-            image.save(tmp_path / "camera" / f"{suffix}.{suffix}")
-    assert predict(model, [tmp_path / "camera"], tmp_path / "out")[0] == 3
-    rows = _rows(tmp_path / "out")
-    assert [row["name"] for row in rows] == ["TIF", "bmp", "jpg"]
-    assert rows[0]["score"] == rows[1]["score"]
+def test_ranges_come_from_images_of_both_kinds(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "CALIBRATION", 8)
+    train = load_split(records, "train", 64)
+    chosen = calibration_images(train)
+    defective = [any(np.array_equal(image, d) for d in train.images[train.defective]) for image in chosen]
+    assert len(chosen) == 8
+    assert sum(defective) == 4
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("missing.png", "missing.png does not exist"),
-        ("empty", "holds no PNG"),
-        ("out/0001.PNG", "is replaced"),
-    ],
-)
-def test_bad_inputs_are_refused_before_anything_is_done(
-    model: Path, inputs: Path, tmp_path: Path, given: str, message: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "out").mkdir()
-    shutil.copy(inputs / "0001.PNG", tmp_path / "out")
-    with pytest.raises(UserError, match=message):
-        predict(model, [tmp_path / given], tmp_path / "out")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["0001.PNG"]
+def test_a_file_that_does_not_hold_the_model_is_refused() -> None:
+    images = [np.zeros((1, 4, 4, 1), np.uint8)]
 
+    def run(shift: float) -> exporting.Runner:
+        return lambda batch: {"probability": batch / 255 + shift, "score": np.zeros(len(batch)) + shift}
 
-@pytest.mark.parametrize("place", ["file/out", "readonly/out"])
-def test_a_place_that_cannot_be_written_is_one_line(
-    model: Path, inputs: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("x")
-    mkdir = Path.mkdir
-
-    def refuse(path: Path, *args: object, **kwargs: object) -> None:  # root may write everywhere
-        if path.name == "readonly":
-            raise PermissionError(13, "Permission denied", str(path))
-        mkdir(path, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(
-        UserError, match=rf"{place[:4]}.*(Not a directory|Permission denied) while making"
-    ) as caught:
-        predict(model, [inputs], tmp_path / place)
-    assert "\n" not in str(caught.value)
+        UserError, match=r"onnx differs from the Keras model by 0\.002; expected at most 0\.001"
+    ):
+        compared({"keras": run(0.0), "onnx": run(0.002)}, images)
+    with pytest.raises(UserError, match="by nan"):
+        compared({"keras": run(0.0), "onnx": run(float("nan"))}, images)
 
 
-def test_hidden_files_of_a_folder_are_no_images(model: Path, inputs: Path, tmp_path: Path) -> None:
-    (inputs / "._0001.PNG").write_bytes(b"\0\5\x16\7")  # what macOS keeps beside a file
-    assert predict(model, [inputs], tmp_path / "out")[0] == 3
-
-
-def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp_path: Path) -> None:
-    (inputs / "more.png").mkdir()
-    shutil.copy(inputs / "0001.PNG", inputs / "more.png")
-    assert predict(model, [inputs], tmp_path / "out")[0] == 3
-    assert predict(model, [inputs / "more.png"], tmp_path / "out")[0] == 1
-
-
-def test_a_model_with_other_outputs_is_refused(tmp_path: Path) -> None:
-    inputs = keras.Input((8, 8, 1))
-    keras.Model(inputs, {"heat": keras.layers.ReLU()(inputs)}).save(tmp_path / "other.keras")
-    with pytest.raises(UserError, match="gives heat; expected probability"):
-        load_serving(tmp_path / "other.keras")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nowhere", "does not exist"),
-        ("empty", "holds 0 .keras files"),
-        ("text.keras", "not a readable Keras model"),
-    ],
-)
-def test_a_model_that_is_none_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(UserError, match=message):
-        load_serving(tmp_path / name)
-
-
-def test_images_are_read_one_batch_ahead_at_most() -> None:
-    taken = 0
-
-    def endless() -> Iterator[export.Item]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield export.Item(str(taken), Path("x"), np.zeros((8, 8), np.uint8))
-
-    batches = export._batches(endless())
-    for number in range(1, 20):
-        assert len(next(batches)) == export.BATCH
-        assert taken <= number * export.BATCH + 1
-
-
-def test_a_model_judged_over_eight_poses_predicts_so(
-    model: Path, records: Path, raw: Path, tmp_path: Path
-) -> None:
-    copied = shutil.copytree(model, tmp_path / "model")
-    judged = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
-    predict(copied, [raw / "Test"], tmp_path / "out")
-    rows = {row["name"]: row for row in _rows(tmp_path / "out")}
-    for image in judged["images"]:
-        assert float(rows[image["name"]]["score"]) == pytest.approx(image["score"], abs=1e-4)
-        assert abs(int(rows[image["name"]]["area"]) - image["tp"] - image["fp"]) <= 2
+def test_a_missing_package_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(UserError, match="no_such_package not installed; needed to export: pip install"):
+        export(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

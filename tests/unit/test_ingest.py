@@ -18,9 +18,9 @@ import pytest
 
 from tinyunet.data import archive, sources
 from tinyunet.data.ingest import content_digest, ingest
-from tinyunet.data.output import part_folder
 from tinyunet.data.report import bars
 from tinyunet.errors import UserError
+from tinyunet.files import part_folder
 from tinyunet.schema import read_json
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tinyunet.evaluation.export import Operating, find_operating, load_serving
+from tinyunet.evaluation.operating import Operating, find_operating
+from tinyunet.evaluation.predict import load_serving
 
 
 def test_thresholds_come_from_an_evaluation_of_these_very_weights(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tinyunet.config import EvalConfig
 from tinyunet.data.dataset import area_average, load_split
-from tinyunet.evaluation.export import load_serving
 from tinyunet.evaluation.inference import Predictor
+from tinyunet.evaluation.predict import load_serving
 from tinyunet.evaluation.serving import OUTPUTS, serving_model, shrunk
 from tinyunet.model.metrics import image_score
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tinyunet.errors import UserError
+from tinyunet.files import require_space, whole
 from tinyunet.runtime import storage
-from tinyunet.runtime.transfer import cache_folder, redact, require_space, safe_target, whole
+from tinyunet.runtime.transfer import cache_folder, redact, safe_target
 
 SETUP = Path(__file__).parents[2] / ".ci" / "setup"
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes

@@ -34,9 +34,9 @@ from tinyunet.bench.ranks import ranks_cases
 from tinyunet.bench.report import UNITS, figures, number, ratios, table
 from tinyunet.data.progress import cores
 from tinyunet.errors import UserError
+from tinyunet.files import whole
 from tinyunet.model.unet import build_unet
 from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precision
-from tinyunet.runtime.transfer import whole
 
 
 def bench(config: BenchConfig, out: Path) -> dict[str, Any]:

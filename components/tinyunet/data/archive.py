@@ -116,7 +116,7 @@ def _prefix(members: Members, class_id: int) -> PurePosixPath | None:
 
 
 def _extract(archive: zipfile.ZipFile, members: Members, prefix: PurePosixPath, part: Path) -> None:
-    from tinyunet.runtime.transfer import require_space
+    from tinyunet.files import require_space
 
     depth = len(prefix.parts)
     inside = {

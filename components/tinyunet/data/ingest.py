@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tinyunet.data.dagm import CLASSES, read_class, summary
-from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.progress import say
 from tinyunet.data.report import render
 from tinyunet.data.sources import public, stage
 from tinyunet.data.validate import Report, validate
 from tinyunet.errors import UserError
+from tinyunet.files import is_done, part_folder
 from tinyunet.schema import read_json, require
 
 SCHEMA_VERSION = 1

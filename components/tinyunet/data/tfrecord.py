@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tinyunet.config import DataConfig
 from tinyunet.data.dagm import Sample, read_class
 from tinyunet.data.ingest import read_raw
-from tinyunet.data.output import is_done, part_folder
 from tinyunet.data.pixels import read_grey
 from tinyunet.data.progress import say, track
 from tinyunet.data.splits import copies_of, validation_names
 from tinyunet.errors import UserError
+from tinyunet.files import is_done, part_folder
 from tinyunet.schema import read_json
 
 SCHEMA_VERSION = 1

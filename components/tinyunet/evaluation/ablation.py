@@ -21,8 +21,8 @@ from tinyunet.cli_options import Parser
 from tinyunet.config import FAST, NVIDIA, DataConfig, EvalConfig, TrainConfig
 from tinyunet.data.ingest import ingest
 from tinyunet.errors import UserError
+from tinyunet.files import whole
 from tinyunet.runtime.quiet import import_tensorflow
-from tinyunet.runtime.transfer import whole
 from tinyunet.training.launch import Launch, launch_local
 from tinyunet.training.local_ranks import TrainingFailed
 

@@ -11,11 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from tinyunet.errors import UserError
-from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.links import link_reports, report_name
 from tinyunet.evaluation.published import THRESHOLDS, published
 from tinyunet.evaluation.report import mean, number, render
 from tinyunet.evaluation.results import SCHEMA_VERSION
+from tinyunet.files import whole_folder
 from tinyunet.schema import read_json
 
 HEADLINE = 0.99  # the threshold that NVIDIA's own headline takes

@@ -10,9 +10,9 @@ from tinyunet.data.dataset import MASK_LEVEL, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.evaluation import curves, overlays, report
-from tinyunet.evaluation.folder import whole_folder
 from tinyunet.evaluation.inference import Judged, Predictor, judge, probabilities
 from tinyunet.evaluation.results import summarize
+from tinyunet.files import whole_folder
 from tinyunet.model.unet import load, native, rebuild
 from tinyunet.schema import read_json
 from tinyunet.training.artifact import SCHEMA_VERSION as MODEL_SCHEMA

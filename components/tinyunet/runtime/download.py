@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import requests
 
 from tinyunet.errors import UserError
-from tinyunet.runtime.transfer import Transfer, redact, require_space, whole
+from tinyunet.files import require_space, whole
+from tinyunet.runtime.transfer import Transfer, redact
 
 TIMEOUT_S = (5.0, 30.0)  # connect, silence while reading
 ATTEMPTS = 4

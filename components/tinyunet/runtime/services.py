@@ -16,9 +16,10 @@ from pathlib import Path
 
 from tinyunet.cli_options import Parser
 from tinyunet.errors import UserError
+from tinyunet.files import whole
 from tinyunet.runtime import storage
 from tinyunet.runtime.processes import HOST, Service, ensure, free_port, running, terminate
-from tinyunet.runtime.transfer import cache_folder, whole
+from tinyunet.runtime.transfer import cache_folder
 
 FOLDER = Path("runs/services")
 BUCKETS = ("mlflow", "tinyunet")

@@ -17,17 +17,9 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from tinyunet.errors import Unreachable, UserError
+from tinyunet.files import require_space, whole
 from tinyunet.runtime.download import download
-from tinyunet.runtime.transfer import (
-    THREADS,
-    Transfer,
-    concurrently,
-    redact,
-    require_space,
-    safe_target,
-    split_uri,
-    whole,
-)
+from tinyunet.runtime.transfer import THREADS, Transfer, concurrently, redact, safe_target, split_uri
 
 CONNECT_S, READ_S, RETRIES, BUSY = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}

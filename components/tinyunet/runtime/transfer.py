@@ -1,14 +1,12 @@
-"""What every transfer needs: progress, free space, whole files, safe names, redacted URIs, a cache."""
+"""What every transfer needs: progress, safe names, redacted URIs, a cache."""
 
 import os
 import re
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self, TypeVar
@@ -75,19 +73,6 @@ class Transfer:
             print(file=sys.stderr)
 
 
-@contextmanager
-def whole(target: Path) -> Iterator[Path]:
-    """Give a sibling path `<name>.part` to write to; it becomes `target` at the end, or is removed."""
-    part = target.with_name(target.name + ".part")
-    _delete(part)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        _delete(part)
-
-
 def concurrently(function: Callable[[Item], None], items: Iterable[Item]) -> None:
     """Call `function` on every item in eight threads; the first failure ends it all."""
     with ThreadPoolExecutor(THREADS) as pool:
@@ -129,22 +114,3 @@ def split_uri(uri: str) -> tuple[str, str]:
     if any(part in ("..", ".") for part in key.split("/")):
         raise UserError(f"{redact(uri)!r} has '.' or '..' in its name; expected a plain object name")
     return match[1], key
-
-
-def require_space(target: Path, size: int) -> None:
-    """Refuse a transfer that does not fit.
-
-    Raises:
-        UserError: if the file system of `target` has less than `size` bytes free.
-    """
-    folder = next(p for p in (target, *target.absolute().parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise UserError(f"{target} needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; make room")
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -12,11 +12,10 @@ import numpy as np
 
 import tinyunet
 from tinyunet.config import TrainConfig
-from tinyunet.data.output import writing
 from tinyunet.errors import UserError
+from tinyunet.files import whole, writing
 from tinyunet.runtime import storage
 from tinyunet.runtime.patience import patiently
-from tinyunet.runtime.transfer import whole
 from tinyunet.training.provenance import provenance
 
 if TYPE_CHECKING:

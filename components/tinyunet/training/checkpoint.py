@@ -17,11 +17,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tinyunet.data.output import writing
 from tinyunet.data.progress import say
 from tinyunet.errors import Unreachable, UserError
+from tinyunet.files import whole, writing
 from tinyunet.runtime import storage
-from tinyunet.runtime.transfer import whole
 
 KEEP = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")

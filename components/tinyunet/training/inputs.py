@@ -13,10 +13,11 @@ from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert, read_manifest
 from tinyunet.errors import UserError
+from tinyunet.files import whole
 from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.runtime import storage
 from tinyunet.runtime.distributed import World
-from tinyunet.runtime.transfer import concurrently, whole
+from tinyunet.runtime.transfer import concurrently
 from tinyunet.training.lock import alone
 
 TRIES = 3  # of a download whose bytes do not fit the manifest

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from tinyunet.data.output import writing
 from tinyunet.errors import UserError
+from tinyunet.files import writing
 from tinyunet.runtime import storage
 
 DYING_S = 5.0  # that a killed training may take to let go of its folders
