@@ -21,7 +21,7 @@ def test_thresholds_come_from_an_evaluation_of_these_very_weights(
 
 
 def _judgement(folder: Path, sha256: str, threshold: float, **more: object) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     content = {"threshold": threshold, "test": {"image_threshold": 2.36}, "image_score": "max", **more}
     (folder / "metrics.json").write_text(json.dumps({"model": {"sha256": sha256}} | content))
 
@@ -41,6 +41,12 @@ def test_the_newest_evaluation_counts_and_is_named(
     _judgement(tmp_path / "d", "a" * 64, 0.163, test_time_poses=8)  # without a date: its file's
     assert find_operating(tmp_path / "model", "a" * 64) == Operating(0.163, 2.36, "max", 8)
     assert "0.163 and 2.36 over 8 poses from" in capsys.readouterr().err
+
+
+def test_the_model_of_a_pipelines_run_is_used_as_its_evaluate_step_judged_it(tmp_path: Path) -> None:
+    (tmp_path / "train" / "model").mkdir(parents=True)
+    _judgement(tmp_path / "evaluate" / "evaluation", "a" * 64, 0.2)
+    assert find_operating(tmp_path / "train" / "model", "a" * 64).threshold == 0.2
 
 
 @pytest.mark.parametrize("content", ['{"model": "resnet50"}', "[1]", "no JSON", '{"model": {}}'])
