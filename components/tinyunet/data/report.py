@@ -23,9 +23,10 @@ def render(report: Report, manifest: dict[str, Any]) -> str:
         report: Of the dataset; the files of its samples are read for the pictures.
         manifest: Of the dataset: source, digest.
     """
-    from jinja2 import Environment, PackageLoader
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    page = Environment(loader=PackageLoader("tinyunet.data", "."), autoescape=True).get_template(
+    loader = PackageLoader("tinyunet.data", ".")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
         "validation.html"
     )
     shares = [
