@@ -46,7 +46,7 @@ class Operating:
 def find_operating(folder: Path, sha256: str) -> Operating:
     """Find what a model was judged at, and say it: metrics.json in its folder, beside it or in a sibling.
 
-    The model of a run of the pipeline, …/train/model, has …/evaluate/evaluation. The newest evaluation of these
+    The model of a pipeline's run, …/train/model, has …/evaluate/evaluation. The newest evaluation of these
     very weights (by SHA-256) counts; without one it is 0.5 and its logit, 0.
     """
     here = folder.resolve()
