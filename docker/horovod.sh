@@ -10,10 +10,12 @@ found = {d.name.replace("_", "-"): d.version for d in m.distributions()}
 tf = found.get("tensorflow-cpu") or found["tensorflow"]
 print(f"horovod-{sys.argv[1]}-cp{sys.version_info[0]}{sys.version_info[1]}-tf{tf}")' "$version")
 cache=$2/$key
+find_wheel() { find "$cache" -name 'horovod-*.whl' 2>/dev/null | head -n 1; }
+wheel=$(find_wheel)
+if [ -n "$wheel" ]; then echo "$wheel"; exit; fi # also in a cache that this user may only read
 mkdir -p "$2"
 exec 9>"$cache.lock"
 if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the first one's build
-find_wheel() { find "$cache" -name 'horovod-*.whl' 2>/dev/null | head -n 1; }
 wheel=$(find_wheel)
 if [ -z "$wheel" ]; then
   command -v mpicxx >/dev/null || { echo "horovod: no mpicxx found; install OpenMPI (Debian: apt-get install openmpi-bin libopenmpi-dev)" >&2; exit 2; }

@@ -10,6 +10,7 @@ if [ -n "${MINIO_BIN:-}" ]; then
   echo "$MINIO_BIN"; exit
 fi
 cache=$2/minio-$version
+if [ -x "$cache/minio" ]; then echo "$cache/minio"; exit; fi # also in a cache that this user may only read
 mkdir -p "$2"
 exec 9>"$cache.lock"
 if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the first one's build

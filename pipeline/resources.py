@@ -1,7 +1,7 @@
 """What Kubernetes adds to the pipeline's tasks: resources, placement, environment, deadlines.
 
-The train task hands its resources, tolerations and node selector on to the MPIJob's workers: a GPU that is
-asked for here goes to every worker, and the launching pod stays on a CPU node.
+The train task hands its resources, tolerations, node selector and volumes on to the MPIJob's workers: a GPU
+that is asked for here goes to every worker, and the launching pod stays on a CPU node.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Resources:
         memory: Requested per task, and per worker.
         memory_limit: Of every task, and of every worker.
         classes_at_a_time: Of a run of several classes; each trains with all the workers of a run.
-        train_timeout_s: Deadline of the train task.
+        train_timeout_s: Deadline of the train task, its wait in a queue included.
         timeout_s: Deadline of every other task.
         settings: ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and AWS_DEFAULT_REGION (us-east-1).
         secret: Secret with the S3 credentials.

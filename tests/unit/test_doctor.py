@@ -143,6 +143,18 @@ def test_a_server_that_asks_for_credentials_is_shown_those_that_mlflow_uses(
         assert reachability.tracking().status == "ok"
 
 
+def test_credentials_in_mlflows_file_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text(
+        "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = pw\n"
+    )
+    with answering(200, "3.17.2", access="Basic bWU6cHc=") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        assert reachability.tracking().status == "fail"
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert reachability.tracking().status == "ok"
+
+
 def test_an_mlflow_server_that_is_not_there_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,7 +19,8 @@ OWNERS = {
     "minio": {"tinyunet/runtime/storage.py"},
     "kubernetes": {"tinyunet/runtime/mpijob_client.py"},
     "mlflow": {
-        f"tinyunet/runtime/{name}.py" for name in ("tracking", "registry", "mlflow_client", "model_store")
+        f"tinyunet/runtime/{name}.py"
+        for name in ("tracking", "registry", "mlflow_client", "model_store", "reachability")
     },
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "matplotlib", "sklearn", "kubernetes"}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_uri import database_of, default_uri, tracking_uri
 
 
@@ -13,6 +14,12 @@ from tinyunet.runtime.mlflow_uri import database_of, default_uri, tracking_uri
 def test_a_store_may_name_its_driver(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_uri() == uri
+
+
+def test_a_database_with_too_few_slashes_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:/tmp/m.db")
+    with pytest.raises(UserError, match=r"is 'sqlite:/tmp/m\.db'; expected sqlite:////absolute"):
+        tracking_uri()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Images as cameras write them: decoded, or refused in one line that says what they are."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,23 @@ def test_every_format_gives_its_grey_levels(data: bytes, error: int) -> None:
     grey = read_picture(data)
     assert (grey.shape, grey.dtype) == ((48, 64), np.uint8)
     assert np.abs(grey.astype(int) - GREY).max() <= error
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_a_picture_is_turned_as_its_file_says(kind: str) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    grey = read_picture(_file(kind, exif=turned, quality=95))
+    assert np.abs(grey.astype(int) - np.rot90(GREY, -1)).max() <= 4
+
+
+def test_a_pointer_to_nowhere_is_damage_like_any_other() -> None:
+    data = bytearray(_file("TIFF"))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, directory)
+    struct.pack_into("<I", data, directory + 2 + 12 * entries, directory + 4)  # where the next page is
+    with pytest.raises(UserError, match="is truncated or damaged"):
+        read_picture(bytes(data))
 
 
 @pytest.mark.parametrize("kind", CAMERA_FORMATS)

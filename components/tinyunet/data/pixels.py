@@ -79,14 +79,14 @@ def read_grey(data: bytes) -> NDArray[np.uint8]:
 
 
 def read_picture(data: bytes) -> NDArray[np.uint8]:
-    """Decode an 8-bit grey image in any of CAMERA_FORMATS; returns and raises as `read_grey`."""
+    """Decode an 8-bit grey image in any of CAMERA_FORMATS, turned as it says; as `read_grey` otherwise."""
     if not data or data[:4] == b"\x89PNG":
         return read_grey(data)
     return _decode(data, *CAMERA_FORMATS)
 
 
 def _decode(data: bytes, *formats: str) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=formats) as picture:
@@ -95,12 +95,12 @@ def _decode(data: bytes, *formats: str) -> NDArray[np.uint8]:
             _check_size(*picture.size)
             if (pages := getattr(picture, "n_frames", 1)) > 1:
                 raise UserError(f"holds {pages} pages, expected one")
-            return np.asarray(picture, dtype=np.uint8)
+            return np.asarray(ImageOps.exif_transpose(picture), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise UserError(f"is none of {', '.join(formats)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"claims more pixels than {MAX_SIDE}×{MAX_SIDE}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:  # of Pillow, on bad bytes
         raise UserError(f"is truncated or damaged ({' '.join(str(error).split())})") from error
 
 

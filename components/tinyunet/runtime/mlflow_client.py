@@ -68,7 +68,7 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
     Raises:
         UserError: if a database that should exist does not.
     """
-    _quiet()
+    quiet()
     import mlflow
 
     uri = tracking_uri()
@@ -98,7 +98,7 @@ def _alone(folder: Path | None) -> Iterator[None]:
         yield
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Turn off MLflow's reports home, progress bars, retries for minutes and INFO lines."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -112,7 +112,7 @@ def _quiet() -> None:
 @contextmanager
 def explained(*, impatient: bool = False) -> Iterator[None]:
     """Turn MLflow's errors into one line; `impatient` gives a silent server 12 s in all."""
-    _quiet()
+    quiet()
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError

@@ -28,6 +28,10 @@ def tracking_uri() -> str:
             f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} ends with the pod)"
         )
     scheme = urlsplit(uri).scheme.partition("+")[0] or uri
+    if scheme == "sqlite" and not uri.partition(":")[2].startswith("//"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected sqlite:////absolute/path.db or sqlite:///path.db"
+        )
     if scheme in {*STORES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store"))}:
         return uri
     if urlsplit(uri).scheme in ("", "file"):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
-from tinyunet.errors import UserError
+from tinyunet.errors import Unreachable, UserError
+from tinyunet.runtime.mlflow_client import quiet
 from tinyunet.runtime.transfer import redact
 
 PROBE_S = 8.0
@@ -43,14 +44,12 @@ def tracking() -> Check:
 
 
 def _server(uri: str, client: str) -> Check:
-    import requests
-
     shown = redact(uri)
     which = f"MLFLOW_TRACKING_URI is {shown}, which"
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=PROBE_S, **_access())
-    except requests.RequestException as error:
-        detail = f"{which} does not answer ({type(error).__name__})"
+        answer = _ask(uri, "/version")
+    except Unreachable as error:
+        detail = f"{which} does not answer ({error})"
         return Check("MLflow", "fail", detail, "start it (make services), or unset MLFLOW_TRACKING_URI")
     if answer.status_code == 403 and "Host" in answer.text:
         detail = f"{which} refuses this host name (403, its guard against DNS rebinding)"
@@ -64,14 +63,22 @@ def _server(uri: str, client: str) -> Check:
     return Check("MLflow", "ok", both)
 
 
-def _access() -> dict[str, Any]:
-    """Give what MLflow's own client would show a server that asks for it."""
-    user, password, token = (
-        os.environ.get(f"MLFLOW_TRACKING_{n}") for n in ("USERNAME", "PASSWORD", "TOKEN")
-    )
-    if user and password:
-        return {"auth": (user, password)}
-    return {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
+def _ask(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
+    """Get a path of an MLflow server once, with the credentials and TLS settings that its client would use.
+
+    Raises:
+        Unreachable: naming the failure, if there is no answer.
+    """
+    quiet()
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:
+        access = get_default_host_creds(uri)
+        return http_request(access, path, "GET", timeout=PROBE_S, max_retries=0, raise_on_status=False)
+    except MlflowException as error:
+        raise Unreachable(type(error.__context__ or error).__name__) from error
 
 
 def credentials() -> Check:

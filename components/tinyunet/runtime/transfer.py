@@ -23,7 +23,7 @@ _SECRET_QUERY = re.compile(
 
 
 def cache_folder() -> Path:
-    """Give the folder of what is made once and kept: TINYUNET_CACHE, else ~/.cache/tinyunet."""
+    """Give the folder of what is made once: TINYUNET_CACHE, or tinyunet in XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TINYUNET_CACHE") or Path(root) / "tinyunet")
 
