@@ -39,8 +39,15 @@ def finished(folder: Path) -> list[str]:
 def _one_class(steps: Path, folder: Path) -> dict[str, str]:
     evaluation = steps / "evaluate" / "evaluation"
     shutil.copyfile(evaluation / "report.html", folder / "report.html")
+    shutil.copyfile(steps / "ingest" / "raw" / "report.html", folder / "data.html")
     scores = json.loads((evaluation / "metrics.json").read_text())
-    return {"Test": headline(scores), "": scores["comparability"], "Model": _decision(steps)}
+    images = f"{folder.parent / 'latest' / 'data.html'}: what was checked and found"
+    return {
+        "Test": headline(scores),
+        "": scores["comparability"],
+        "Model": _decision(steps),
+        "Images": images,
+    }
 
 
 def _classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> dict[str, str]:

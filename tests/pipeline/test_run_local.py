@@ -81,7 +81,9 @@ def test_the_closing_lines_say_where_everything_is(finished: Finished) -> None:
     assert scores["comparability"] in tail
     assert f"Dice {scores['test']['dice_defective']:.3f}" in tail
     assert "version 1 is champion" in tail
-    assert str(finished.folder.parent / "latest" / "report.html") in tail
+    for page in ("report.html", "data.html"):
+        assert str(finished.folder.parent / "latest" / page) in tail
+        assert (finished.folder / page).is_file()
     assert "make ui" in tail
     assert "ingest" in tail.splitlines()[-1]
     assert "in all" in tail.splitlines()[-1]
