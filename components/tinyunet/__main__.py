@@ -1,8 +1,11 @@
 """`tinyunet` and `python -m tinyunet`: run a command; bad input is one line and exit code 2."""
 
 import sys
+import time
 
 from tinyunet.errors import UserError
+
+LATER_S = 3.0  # what refuses one rank refuses all: rank 0 says it, and mpirun ends the others meanwhile
 
 
 def main() -> int:
@@ -13,11 +16,20 @@ def main() -> int:
     try:
         return int(arguments.run(arguments) or 0)
     except UserError as error:
+        if _rank():
+            time.sleep(LATER_S)
         print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
-        print("tinyunet: interrupted", file=sys.stderr, flush=True)
+        if not _rank():
+            print("tinyunet: interrupted", file=sys.stderr, flush=True)
         return 130
+
+
+def _rank() -> int:
+    from tinyunet.runtime.distributed import launched_rank
+
+    return launched_rank()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command line: parse, check, delegate. Commands on trained models are in `cli_models`."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from tinyunet.runtime.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from tinyunet.cli_options import Commands
+    from tinyunet.training.local_ranks import TrainingFailed
 
 SHORTS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")  # of train's --set
 
@@ -110,13 +112,19 @@ def _run_train(a: Namespace) -> int:
     if a.ranks > 1 and launched_size() == 1:
         try:
             launch_local(launch)
-        except TrainingFailed as failure:  # the ranks have said why
-            return failure.code
+        except TrainingFailed as failure:
+            return _failed(failure)
         return 0
     import_tensorflow()
     from tinyunet.training.rank import run_rank
 
     return run_rank(launch)
+
+
+def _failed(failure: "TrainingFailed") -> int:
+    if not failure.said:
+        print(f"tinyunet: {failure}", file=sys.stderr, flush=True)
+    return failure.code
 
 
 def _reproduce(commands: "Commands") -> None:
@@ -133,7 +141,7 @@ def _run_reproduce(a: Namespace) -> int:
     try:
         comparison = reproduce(a.run_id, a.records, a.out)
     except TrainingFailed as failure:
-        return failure.code
+        return _failed(failure)
     print("\n".join(comparison.lines()))
     return int(comparison.expected and comparison.identical is False)
 

@@ -196,6 +196,13 @@ def test_a_training_is_alone_with_its_checkpoints_and_ends_with_its_starter(
     assert list((folder / "busy.checkpoints").glob("step-*.npz")), "their last step is kept"
 
 
+def test_what_all_ranks_refuse_is_said_once(folder: Path, command: Command) -> None:
+    refused = run([*command("large", 2, "fast"), "--set", "image_size=8000"], folder)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith("tinyunet: error: image_size is 8000, the records hold ")
+
+
 def test_horovodrun_starts_the_same_ranks(trained: Callable[[str, int], Path]) -> None:
     """`trained` starts these two by horovodrun; their steps are compared with one process above."""
     assert summary(trained("nvidia", 2))["world_size"] == 2

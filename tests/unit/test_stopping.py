@@ -56,3 +56,27 @@ def test_mpirun_is_asked_once_and_ended_by_a_second_request(
     with pytest.raises(TrainingFailed, match="training was stopped; the same command resumes") as caught:
         local_ranks.run(["mpirun", sys.executable])
     assert (told, caught.value.code) == (sent, 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "code", "said"),
+    [
+        ("exit 2", "training ended with exit code 2; its last lines are above", 2, True),
+        ("exit 1", "training ended with exit code 1; its last lines are above", 1, False),
+        ("kill -TERM $$", "training ended: SIGTERM ended a rank; the same command resumes", 143, True),
+        (
+            "kill -KILL $$",
+            "SIGKILL ended a rank, as Linux does when memory is out",
+            137,
+            False,
+        ),
+    ],
+)
+@pytest.mark.parametrize("launcher", [[], local_ranks.mpirun(1)], ids=["alone", "mpirun"])
+def test_an_end_of_the_ranks_is_told_in_one_line(
+    launcher: list[str], program: str, says: str, code: int, said: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TrainingFailed, match=says) as caught:
+        local_ranks.run([*launcher, "bash", "-c", program])
+    assert (caught.value.code, caught.value.said) == (code, said)
+    assert "".join(capfd.readouterr()) == ""

@@ -121,6 +121,12 @@ def launched_size() -> int:
     return int(value)
 
 
+def launched_rank() -> int:
+    """Rank that the launcher gave to this process, without joining the others; 0 without a launcher."""
+    name = next(filter(os.environ.get, SIZE_VARIABLES), "").replace("SIZE", "RANK")
+    return int(os.environ.get(name, "0"))
+
+
 def resolve_precision(precision: str) -> str:
     """Turn `auto` into the fastest safe dtype policy of this machine.
 

@@ -15,9 +15,8 @@ from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
 from tinyunet.schema import read_json, require
 from tinyunet.training import artifact
-from tinyunet.training.local_ranks import TrainingFailed, mpirun, run
+from tinyunet.training.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run
 
-BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
 LAUNCHERS = ("auto", "local", "mpijob")
 
 

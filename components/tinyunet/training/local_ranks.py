@@ -11,6 +11,8 @@ from types import FrameType
 from tinyunet.errors import UserError
 from tinyunet.training.stopping import STOP_RANKS, is_echo
 
+BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
+
 
 class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
     """The ranks ended without a model; the message says how, `code` is their exit code."""
@@ -19,15 +21,21 @@ class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it pr
         super().__init__(message)
         self.code = code
 
+    @property
+    def said(self) -> bool:
+        """Whether the ranks have said all: what they refuse, or that they stop as they were asked to."""
+        return self.code in (BAD_INPUT, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
 
 def mpirun(ranks: int) -> list[str]:
     """Give the mpirun command for ranks on this host.
 
     A rank that waits yields its core: the others compute on the same ones. Root needs Open MPI's consent.
+    Of a rank that fails `run` tells; mpirun's own paragraphs would bury what the rank said.
     """
     consent = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     shared = ["--oversubscribe", "--bind-to", "none", "--map-by", "slot", "--mca", "mpi_yield_when_idle", "1"]
-    return ["mpirun", *consent, "-np", str(ranks), *shared]
+    return ["mpirun", "--quiet", *consent, "-np", str(ranks), *shared]
 
 
 def run(command: Sequence[str]) -> None:
@@ -61,7 +69,17 @@ def run(command: Sequence[str]) -> None:
     if code and asked:
         raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0][0])
     if code:
-        raise TrainingFailed(f"training ended with exit code {code}; its last lines are above", code)
+        raise TrainingFailed(*_failure(code))
+
+
+def _failure(code: int) -> tuple[str, int]:
+    """Say how the ranks ended, and give their exit code as a shell does; a signal leaves no last words."""
+    number = -code if code < 0 else code - 128
+    if number not in set(signal.Signals):
+        return f"training ended with exit code {code}; its last lines are above", code
+    memory = ", as Linux does when memory is out" if number == signal.SIGKILL else ""
+    name = signal.Signals(number).name
+    return f"training ended: {name} ended a rank{memory}; the same command resumes", 128 + number
 
 
 def _end_with_parent() -> None:
