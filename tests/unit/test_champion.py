@@ -71,6 +71,14 @@ def test_the_champions_own_model_takes_the_alias_to_other_test_images_of_the_sam
     assert not decide(replace(rejudged, weights=""), replace(champion, weights=""))[0]
 
 
+def test_the_champions_own_model_judged_again_on_the_same_images_is_compared_like_any_other() -> None:
+    champion = replace(CHAMPION, weights="a" * 64)
+    assert not decide(replace(candidate(dice=0.79), weights="a" * 64), champion)[0]
+    assert decide(replace(candidate(dice=0.81), weights="a" * 64), champion)[0]
+    assert not decide(replace(candidate(dice=0.79), weights="a" * 64, version="2"), champion)[0]
+    assert decide(replace(candidate(dice=0.81), weights="a" * 64, version="2"), champion)[0]
+
+
 def test_the_tenth_version_is_younger_than_the_ninth() -> None:
     ninth = replace(CHAMPION, version="9", weights="a" * 64)
     tenth = replace(ninth, version="10", test_digest="e" * 64)
@@ -84,3 +92,9 @@ def test_a_model_of_real_images_replaces_one_of_synthetic_images_and_never_the_o
     assert moved
     assert reason.endswith("judged on real images, the other one on synthetic ones")
     assert not decide(Standing("4", "e" * 64, 0.99, 1.0, synthetic=True), CHAMPION)[0]
+
+
+@pytest.mark.parametrize(("dice", "moves"), [(0.96, True), (0.94, False)])
+def test_two_models_of_synthetic_images_are_compared(dice: float, moves: bool) -> None:
+    synthetic = Standing("3", "d" * 64, 0.95, 0.99, synthetic=True)
+    assert decide(replace(candidate(dice=dice), synthetic=True), synthetic)[0] is moves
