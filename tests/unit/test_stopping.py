@@ -11,7 +11,7 @@ import pytest
 
 from tinyunet.training import local_ranks
 from tinyunet.training.local_ranks import TrainingFailed
-from tinyunet.training.stopping import ECHO_S, StopRequest
+from tinyunet.training.stopping import ECHO_S, STOP_RANKS, Stopped, StopRequest
 
 
 @pytest.fixture
@@ -32,6 +32,16 @@ def test_an_echo_is_no_second_request_and_a_later_signal_interrupts(clock: list[
         clock[0] += 0.2
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, STOP_RANKS])
+def test_each_signal_is_a_request_within_the_block_and_what_it_was_afterwards(number: int) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.number == number
+    assert signal.getsignal(number) is before
+    assert Stopped(7, number).exit_code == 128 + number, "as a shell says it"
 
 
 @pytest.mark.parametrize(("later", "sent"), [(ECHO_S - 0.1, ["USR2"]), (ECHO_S + 0.1, ["USR2", "TERM"])])
