@@ -14,7 +14,16 @@ import pytest
 from tinyunet.errors import UserError
 from tinyunet.files import require_space, whole
 from tinyunet.runtime import storage
-from tinyunet.runtime.transfer import cache_folder, redact, safe_target
+from tinyunet.runtime.transfer import (
+    QUIET_S,
+    THREADS,
+    Transfer,
+    cache_folder,
+    concurrently,
+    redact,
+    safe_target,
+    split_uri,
+)
 
 SETUP = Path(__file__).parents[2] / ".ci" / "setup"
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
@@ -179,6 +188,41 @@ def test_names_that_lead_out_of_the_folder_are_refused(name: str, tmp_path: Path
 
 def test_plain_names_stay_in_the_folder(tmp_path: Path) -> None:
     assert safe_target(tmp_path, "a/b..c/d.bin") == tmp_path / "a" / "b..c" / "d.bin"
+
+
+@pytest.mark.parametrize("key", ["a/../b", "..", "a/./b", "./b"])
+def test_an_object_whose_name_is_a_way_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=r"has '\.' or '\.\.' in its name"):
+        split_uri(f"s3://bucket/{key}")
+
+
+def test_the_first_failure_ends_the_others_that_wait_and_is_raised() -> None:
+    called = []
+
+    def fail_first(item: int) -> None:
+        called.append(item)
+        if not item:
+            raise UserError("object 0 is gone")
+        time.sleep(0.02)
+
+    with pytest.raises(UserError, match="object 0 is gone"):
+        concurrently(fail_first, range(40 * THREADS))
+    assert len(called) < 20 * THREADS
+
+
+def test_a_long_transfer_tells_how_far_it_is_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Transfer("download https://u:p@host/x?sig=s", 40_000_000) as transfer:
+        for seconds in (QUIET_S - 1, 1, 1, QUIET_S - 1):
+            now[0] += seconds
+            transfer.advance(5_000_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "download https://***@host/x?sig=***: 10.0/40.0 MB, 2.0 MB/s, ETA 15 s",
+        "download https://***@host/x?sig=***: 20.0/40.0 MB, 2.0 MB/s, ETA 10 s",
+    ]
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
