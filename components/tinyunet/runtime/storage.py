@@ -196,13 +196,17 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
     """Write an object to a file; a connection that breaks half-way is tried twice more."""
-    for left in reversed(range(RETRIES + 1)):
-        try:
-            client.fget_object(bucket, key, str(path))
-            return
-        except urllib3.exceptions.HTTPError:
-            if not left:
-                raise
+    begun = path.with_name(f"{path.name}.{os.getpid()}.part.minio")  # minio leaves it where it fails
+    try:
+        for left in reversed(range(RETRIES + 1)):
+            try:
+                client.fget_object(bucket, key, str(path), tmp_file_path=str(begun))
+                return
+            except urllib3.exceptions.HTTPError:
+                if not left:
+                    raise
+    finally:
+        begun.unlink(missing_ok=True)
 
 
 @contextmanager
