@@ -28,9 +28,11 @@ from tinyunet.data.dagm import CLASSES
 from tinyunet.errors import UserError
 from tinyunet.runtime.mlflow_uri import default_uri
 from tinyunet.schema import require
+from tinyunet.training.kept import forget
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 ECHO_S = 0.5  # time in which a signal to the whole process group shows
+AFTER = STEPS[STEPS.index("train") + 1 :]
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
@@ -205,7 +207,8 @@ def _go_on(steps: Steps) -> str:
     """Say how to go on: a training resumes; of several classes, some are done, their models registered."""
     if steps.left:
         return f"; go on with CLASS={','.join(map(str, steps.left))}"
-    return "; the same command resumes the training" if steps.current == "train" else ""
+    resumed = {"train": "resumes the training", **dict.fromkeys(AFTER, "takes up the trained model")}
+    return f"; the same command {resumed[steps.current]}" if steps.current in resumed else ""
 
 
 def _in_foreground() -> bool:
@@ -221,6 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = new_folder(Path("runs"))
         steps = run(arguments, folder)
         print(publish(folder, steps))
+        forget(folder)
     except (UserError, StepFailed) as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)

@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     learn, judge = (_ingest, _convert, _train, _reproduce), (models.evaluate, models.compare, models.register)
     for add in (*learn, *judge, models.predict, models.export, _bench, _doctor):
         add(commands)
-    return parser.parse_args(arguments)
+    return parser.parse_args(arguments or ["--help"])
 
 
 def _ingest(commands: "Commands") -> None:

@@ -1,44 +1,17 @@
 """The whole pipeline on this machine, for real; and how a local run ends when it cannot go on."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pipeline import run_local as run_local_module
 from pipeline.run_local import new_folder
-
-ROOT = Path(__file__).parents[2]
-TINY = ("--source", "synthetic://?train=24&test=16&size=64&seed=7", "--image-size", "64", "--steps", "6")
-QUICK = (*TINY, "--set", "global_batch=4", "--set", "validate_every=3", "--set", "checkpoint_every=3")
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline.run_local", *arguments]
-
-
-def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_"))}
-    return kept | {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'components'}",
-        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
-    }
-
-
-def run_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run in a folder of its own, so that `runs/` is made there."""
-    return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
-    )
+from tests.pipeline.local_run import QUICK, run_local
 
 
 @dataclass(frozen=True)
@@ -241,81 +214,3 @@ def test_a_class_that_fails_leaves_the_reports_of_those_that_are_done(tmp_path: 
     evaluation = Path(line.removeprefix("Class 1 is done: its evaluation is "))
     (report,) = tmp_path.glob("runs/*/report-class1.html")
     assert report.read_bytes() == (evaluation / "report.html").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "classes"),
-    [(signal.SIGINT, 130, "1"), (signal.SIGTERM, 143, "2"), (signal.SIGINT, 130, "all")],
-)
-def test_stopping_a_run_ends_all_its_processes(
-    tmp_path: Path, number: signal.Signals, code: int, classes: str
-) -> None:
-    source = "synthetic://?train=4000&test=2000&size=512&seed=1"
-    process = subprocess.Popen(
-        command("--source", source, "--class-id", classes),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    children = wait_for_children(process.pid, 2)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    left = f"; go on with CLASS={','.join(map(str, range(1, 11)))}" if classes == "all" else ""
-    assert errors.decode().splitlines() == [f"tinyunet: stopped; every process of the run has ended{left}"]
-    (log,) = tmp_path.glob("runs/*/run.log")
-    assert log.read_text().count("Executing task") == 1, "no other class may begin"
-    assert [child for child in children if child.is_running()] == []
-
-
-@pytest.mark.parametrize(("number", "ranks"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
-def test_a_signal_to_the_whole_group_keeps_the_last_step(
-    tmp_path: Path, number: signal.Signals, ranks: str
-) -> None:
-    """As a supervisor sends it, without a terminal; make, which has it too, passes it on once more."""
-    source = "synthetic://?train=24&test=16&size=64&seed=7"
-    process = subprocess.Popen(
-        command("--source", source, "--image-size", "64", "--steps", "250", "--ranks", ranks),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    wait_for_text(tmp_path, "step 10/250", process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    for _ in range(2):
-        os.killpg(process.pid, number)
-        time.sleep(0.02)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
-    assert errors.decode().splitlines() == [
-        "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
-    ]
-    assert [child for child in children if child.is_running()] == []
-    (kept,) = tmp_path.glob("runs/checkpoints/*/step-*.npz")
-    assert int(kept.stem.removeprefix("step-")) % 50, "not a periodic checkpoint"
-
-
-def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the log of the run says so."""
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
-            return
-        time.sleep(0.2)
-    process.terminate()  # it ends its ranks
-    raise AssertionError(f"no log says {text!r}: {process.communicate()}")
-
-
-def wait_for_children(pid: int, least: int) -> list[psutil.Process]:
-    """Give the descendants of a process once there are so many: KFP's shell and its Python."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        children = psutil.Process(pid).children(recursive=True)
-        if len(children) >= least:
-            return children
-        time.sleep(0.1)
-    raise AssertionError(f"process {pid} has not started {least} children within a minute")

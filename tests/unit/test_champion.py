@@ -1,10 +1,13 @@
 """When the alias `champion` moves."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import mlflow
 import pytest
 
 from tinyunet.runtime.champion import Standing, decide
+from tinyunet.runtime.registry import REASON, _crown, _standing
 
 CHAMPION = Standing("3", "d" * 64, 0.80, 0.99)
 
@@ -98,3 +101,32 @@ def test_a_model_of_real_images_replaces_one_of_synthetic_images_and_never_the_o
 def test_two_models_of_synthetic_images_are_compared(dice: float, moves: bool) -> None:
     synthetic = Standing("3", "d" * 64, 0.95, 0.99, synthetic=True)
     assert decide(replace(candidate(dice=dice), synthetic=True), synthetic)[0] is moves
+
+
+def test_a_version_stands_where_its_tags_say_and_one_that_is_champion_keeps_its_reason(
+    tmp_path: Path,
+) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def add(**tags: object) -> str:
+        texts = {key: str(value) for key, value in tags.items()}
+        return str(client.create_model_version("standing", "s3://tinyunet/none", tags=texts).version)
+
+    client.create_registered_model("standing")
+    run = client.create_run("0").info.run_id
+    scores = {"test_digest": "d" * 64, "dice_defective": 0.5, "image_ap": 0.9}
+    foreign, real, generated = add(), add(**scores, synthetic=False), add(**scores, synthetic=True)
+    standing = _standing(client, "standing", foreign)
+    assert (standing.test_digest, standing.dice, standing.synthetic) == ("unknown", 0.0, False)
+    assert _standing(client, "standing", real).dice == 0.5
+    assert [_standing(client, "standing", version).synthetic for version in (real, generated)] == [
+        False,
+        True,
+    ]
+    for version, champion in ((generated, True), (real, True), (real, True), (generated, False)):
+        assert _crown(client, run, "standing", version)[0] is champion
+    assert str(client.get_model_version_by_alias("standing", "champion").version) == real
+    reasons = [client.get_model_version("standing", version).tags[REASON] for version in (real, generated)]
+    assert reasons[0].startswith(f"version {real} replaces version {generated} as champion")
+    assert reasons[1].startswith(f"version {real} stays champion")
+    assert client.get_run(run).data.tags[REASON] == reasons[1]

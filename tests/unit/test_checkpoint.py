@@ -9,8 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from tinyunet.errors import UserError
+from tinyunet.errors import Unreachable, UserError
 from tinyunet.training.checkpoint import Checkpoint, Checkpoints, kept_precision
+
+# The discard port: nothing listens.
+AWAY = {"S3_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
 
 @pytest.fixture
@@ -97,3 +100,67 @@ def test_clearing_leaves_the_files_of_others(
     (tmp_path / "kept" / "notes.txt").unlink()
     checkpoints.clear()
     assert not (tmp_path / "kept").exists()
+
+
+def test_what_must_be_kept_is_not_given_up_where_the_store_is_away(
+    model: keras.Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in AWAY.items():
+        monkeypatch.setenv(name, value)
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    away, state = Checkpoints("s3://bucket/kept", model, optimizer), Checkpoint(3, [], {}, "run")
+    with pytest.raises(Unreachable, match="the endpoint does not answer"):
+        away.save(state, must=True)
+    assert capsys.readouterr().err == ""
+    away.save(state, must=False)
+    away.clear()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("tinyunet: warning: no checkpoint of step 3: s3://bucket/kept/step-00000003.npz")
+    assert second.startswith(
+        "tinyunet: warning: checkpoints are left: s3://bucket/kept at http://127.0.0.1:9"
+    )
+
+
+def test_the_state_of_many_variables_comes_back_in_their_order(tmp_path: Path) -> None:
+    """More than ten, of one shape: nothing but their order tells them apart."""
+    layers = [keras.layers.Dense(1, use_bias=False) for _ in range(12)]
+    model = keras.Sequential([keras.Input((1,)), *layers])
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    checkpoints = Checkpoints(str(tmp_path / "kept"), model, optimizer)
+    expected = [np.full((1, 1), place, np.float32) for place in range(12)]
+    model.set_weights(expected)
+    checkpoints.save(Checkpoint(1, [], {}, "run"))
+    model.set_weights(expected[::-1])
+    checkpoints.restore(lambda _: None)
+    np.testing.assert_array_equal(model.get_weights(), expected)
+
+
+def test_the_state_of_the_optimizer_comes_back(model: keras.Model, tmp_path: Path) -> None:
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    checkpoints = Checkpoints(str(tmp_path / "kept"), model, optimizer)
+    optimizer.iterations.assign(7)
+    checkpoints.save(Checkpoint(7, [], {}, "run"))
+    optimizer.iterations.assign(0)
+    checkpoints.restore(lambda _: None)
+    assert int(optimizer.iterations) == 7
+
+
+def test_one_of_another_version_is_named_and_changes_no_variable(model: keras.Model, tmp_path: Path) -> None:
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    plain = Checkpoints(str(tmp_path / "kept"), model, optimizer)
+    other = keras.optimizers.Adam()
+    other.build(model.trainable_variables)
+    before = model.get_weights()
+    Checkpoints(str(tmp_path / "kept"), model, other).save(Checkpoint(1, [], {}, "run"))
+    model.set_weights([weight + 1 for weight in before])
+    with pytest.raises(UserError, match=r"step-00000001\.npz has other variables than this version trains"):
+        plain.restore(lambda _: None)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0] + 1)
+
+    np.savez(tmp_path / "kept" / "step-00000002.npz", meta=np.array('{"step": 2, "colour": "red"}'))
+    with pytest.raises(UserError, match=r"step-00000002\.npz is not a usable checkpoint .*colour"):
+        plain.restore(lambda _: None)

@@ -1,5 +1,6 @@
 """The command line on bad input: one line that says what to do, exit code 2, nothing left behind."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tinyunet.__main__ import main
+from tinyunet.cli import parse
 from tinyunet.data.ingest import ingest
 from tinyunet.schema import read_json
 
@@ -124,6 +126,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
         lambda b: ["convert", str(b.raw), "--out", str(b.out), "--set", "shard=3"],
         "shard",
     ),
+    "no records": (lambda b: b.train(records=b.folder / "gone"), "expected TFRecords (tinyunet convert), or"),
     "unknown training key": (lambda b: b.train("--set", "learning_rat=1"), "learning_rat"),
     "setting without value": (lambda b: b.train("--set", "seed"), "KEY=VALUE"),
     "text for a number": (lambda b: b.train("--steps", "many"), "many"),
@@ -213,6 +216,13 @@ def test_what_the_command_line_cannot_read_is_one_line(command: list[str], words
     (line,) = result.stderr.splitlines()
     assert words in line
     assert line.endswith("--help")
+
+
+def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([])
+    assert ended.value.code == 0
+    assert re.search(r"\n +reproduce\s+train again", capsys.readouterr().out)
 
 
 def test_convert_takes_the_class_from_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

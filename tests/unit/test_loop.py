@@ -1,7 +1,11 @@
 """When a finished model is this run's, and when it is another's."""
 
+import csv
 import json
+import os
 import shutil
+import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +19,39 @@ from tinyunet.runtime.tracking import NullTracker
 from tinyunet.training.checkpoint import Checkpoints
 from tinyunet.training.job import Job
 from tinyunet.training.loop import train
+from tinyunet.training.stopping import Stopped
 
 # As in the fixture `model`.
 SAME = {"image_size": 64, "steps": 12, "global_batch": 8, "precision": "float32", "validate_every": 6}
 
 
-def again(records: Path, out: Path, **changes: Any) -> dict[str, Any]:
+class Diary(NullTracker):
+    """A tracker that notes under which key a training begins and how it ends; it may ask it to stop."""
+
+    def __init__(self, *, stop: bool = False) -> None:
+        self.keys: list[str] = []
+        self.ends: list[str] = []
+        self._stop = stop
+
+    def start(self, run_name: str, **known: Any) -> str:
+        self.keys.append(known["run_key"])
+        return ""
+
+    def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        if self._stop and "loss" in rows[0]:
+            self._stop = False
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def finish(self, status: str) -> None:
+        self.ends.append(status)
+
+
+def again(
+    records: Path, out: Path, tracker: NullTracker | None = None, key: str = "again", **changes: Any
+) -> dict[str, Any]:
     config = TrainConfig(**(SAME | changes))
-    return train(Job(records, str(out), f"{out}.checkpoints", config, World(), "again"), NullTracker())
+    job = Job(records, str(out), f"{out}.checkpoints", config, World(), key)
+    return train(job, tracker or NullTracker())
 
 
 def test_a_finished_model_is_not_trained_again(
@@ -95,3 +124,33 @@ def test_the_records_are_not_needed_once_they_are_read(
     done = again(copy, tmp_path / "model", image_size=32, steps=2, checkpoint_every=1)
     assert not copy.exists()
     assert done["identity"]["data"] == read_manifest(records)["digest"]
+
+
+def test_a_stopped_training_keeps_its_step_its_run_and_its_history_and_one_at_its_end_is_finished(
+    records: Path, tmp_path: Path
+) -> None:
+    """Asked after step 1, told to all ranks with step 2, it ends after step 3; asked after 4, after 6."""
+    out, short = tmp_path / "model", {"image_size": 32, "steps": 6, "validate_every": 2}
+    first, second = Diary(stop=True), Diary(stop=True)
+    with pytest.raises(Stopped, match="stopped after step 3; the same command resumes") as stopped:
+        again(records, out, first, "first", **short)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.glob("*.checkpoints/*")] == ["step-00000003.npz"]
+    again(records, out, second, "second", **short)
+    assert [*first.ends, *second.ends] == ["KILLED", "FINISHED"]
+    assert [*first.keys, *second.keys] == ["first", "first"]
+    with (out / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [int(row["step"]) for row in rows if row["validation_dice"]] == [2, 4, 6]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_names_the_images(
+    records: Path, tmp_path: Path
+) -> None:
+    diary, images = Diary(), r"images of this rank: (\w+/\d{4}\.PNG|[^,]+), .*; lower learning_rate"
+    with pytest.raises(UserError, match=rf"loss is (nan|inf) at step \d; expected a finite number; {images}"):
+        again(records, tmp_path / "model", diary, image_size=32, steps=4, learning_rate=1e30)
+    assert diary.ends == ["FAILED"]
+    assert not (tmp_path / "model").exists()

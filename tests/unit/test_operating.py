@@ -32,7 +32,10 @@ def test_the_newest_evaluation_counts_and_is_named(
     (tmp_path / "model").mkdir()
     assert find_operating(tmp_path / "model", "a" * 64) == Operating()
     lines = capsys.readouterr().err
-    assert lines == f"thresholds 0.5 and 0 (no evaluation found beside {tmp_path / 'model'})\n"
+    assert lines == (
+        f"thresholds 0.5 and 0, a guess: no evaluation beside {tmp_path / 'model'}; "
+        "make one: tinyunet evaluate\n"
+    )
     _judgement(tmp_path / "b", "a" * 64, 0.2, evaluated_at="2026-02-01T00:00:00+00:00")
     _judgement(tmp_path / "a", "a" * 64, 0.1, evaluated_at="2026-01-01T00:00:00+00:00")
     _judgement(tmp_path / "c", "c" * 64, 0.3, evaluated_at="2026-03-01T00:00:00+00:00")

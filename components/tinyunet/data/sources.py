@@ -98,7 +98,7 @@ def find_class(root: Path, class_id: int) -> Path:
         raise UserError(f"{root} holds {name} in {' and in '.join(sorted(below))}; give one of these folders")
     raise UserError(
         f"{root} holds neither {name}, {name}.zip nor Train and Test, nor does a folder in it hold {name}; "
-        "expected the DAGM2007 folder"
+        "expected the DAGM2007 folder, its names spelled so"
     )
 
 

@@ -54,7 +54,7 @@ def find_operating(folder: Path, sha256: str) -> Operating:
     places.add(here.parent.parent / "evaluate" / "evaluation" / "metrics.json")
     judged = {place: found for place in places if (found := _evaluation(place, sha256))}
     if not judged:
-        say(f"{Operating()} (no evaluation found beside {folder})")
+        say(f"{Operating()}, a guess: no evaluation beside {folder}; make one: tinyunet evaluate")
         return Operating()
     newest = max(judged, key=lambda place: _age(place, judged[place]))
     operating = Operating.of(judged[newest])

@@ -99,6 +99,8 @@ class Checkpoints:
             found = _state(archive)
             arrays = [archive[name] for name in sorted(archive.files) if name != "meta"]
         accept(found)
+        if [array.shape for array in arrays] != [tuple(variable.shape) for variable in self._variables]:
+            raise UserError(f"{place} has other variables than this version trains; delete it to begin anew")
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
         return found
@@ -144,7 +146,7 @@ def _opened(place: str) -> Iterator[Any]:
     try:
         with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
             yield archive
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         held = f"{place} is not a usable checkpoint ({error})"
         raise UserError(f"{held}; delete it to resume earlier") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 from tinyunet.config import DataConfig, TrainConfig
 from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
+from tinyunet.data.sources import KINDS
 from tinyunet.data.tfrecord import convert, read_manifest
 from tinyunet.errors import UserError
 from tinyunet.files import whole
@@ -45,6 +46,10 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
     if (folder / "manifest.json").is_file() and not (folder / "Train").is_dir():
         yield folder
         return
+    if "://" not in records and not folder.exists():
+        raise UserError(
+            f"{records} does not exist; expected TFRecords (tinyunet convert), or {KINDS} of images"
+        )
     scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-records"
     with _made(records, scratch, class_id) if world.local_rank == 0 else nullcontext():
         world.barrier()

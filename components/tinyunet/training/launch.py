@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 from tinyunet.config import TrainConfig, recipe
 from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
-from tinyunet.schema import read_json, require
-from tinyunet.training import artifact
+from tinyunet.schema import require
+from tinyunet.training import artifact, kept
 from tinyunet.training.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run
 
 LAUNCHERS = ("auto", "local", "mpijob")
@@ -47,10 +47,10 @@ class Launch:
         base, values = find_preset(self.config.preset), self.config.to_dict()
         changed = {k: v for k, v in values.items() if v != getattr(base, k)}
         settings = [part for k, v in changed.items() for part in ("--set", f"{k}={v}")]
-        kept = ["--checkpoints", self.checkpoints] if self.checkpoints else []
+        place = ["--checkpoints", self.checkpoints] if self.checkpoints else []
         return [
             "train", self.records, "--out", self.out, "--class-id", str(self.class_id),
-            "--run-key", self.run_key, "--preset", self.config.preset, *kept, *settings,
+            "--run-key", self.run_key, "--preset", self.config.preset, *place, *settings,
         ]  # fmt: skip
 
 
@@ -93,18 +93,8 @@ def launch(
     }  # fmt: skip
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     if launcher == "local" or (launcher == "auto" and not in_pod):
-        records = mounted(records)
-        # On one machine the same pipeline run again, under a new key, finds what an interrupted one has done.
-        same = TrainConfig(**config.fixed()).digest()
-        kept = Path("runs/checkpoints").resolve() / f"{same}-{records_digest(records)}"
-        checkpoints = "" if in_pod else str(kept)
-        job = Launch(records=records, out=out, checkpoints=checkpoints, **what)
-        try:
-            summary = launch_local(job)
-        except TrainingFailed as failure:
-            if failure.code == BAD_INPUT:
-                raise UserError("training refused its input; the line above says why") from failure
-            raise
+        job = Launch(records=mounted(records), out=out, **what)
+        summary = _train_here(job) if in_pod else _train_once(job)
     else:
         summary = _launch_mpijob(
             Launch(records=_s3(records), out=_s3(uri), **what),
@@ -114,10 +104,29 @@ def launch(
     return _figures(summary)
 
 
+def _train_once(job: Launch) -> dict[str, Any]:
+    """Train for a pipeline run that, started again under a new key, finds what this one has done."""
+    place = kept.place(job.config, job.records)
+    summary = kept.take_up(place, job.out)
+    if summary is None:
+        summary = _train_here(replace(job, checkpoints=str(place)))
+    kept.keep(place, job.out)
+    return summary
+
+
+def _train_here(job: Launch) -> dict[str, Any]:
+    try:
+        return launch_local(job)
+    except TrainingFailed as failure:
+        if failure.code == BAD_INPUT:
+            raise UserError("training refused its input; the line above says why") from failure
+        raise
+
+
 def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     """Give a preset with some values changed; zero steps and empty strings leave the preset's value."""
-    kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
-    return recipe(name, kept)
+    given = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
+    return recipe(name, given)
 
 
 def check_shares(config: TrainConfig, ranks: int) -> None:
@@ -208,11 +217,6 @@ def mounted(uri: str) -> str:
 def _s3(uri: str) -> str:
     """KFP names a MinIO bucket minio://; its objects are reached by S3 like any other."""
     return uri.replace("minio://", "s3://", 1) if uri.startswith("minio://") else uri
-
-
-def records_digest(records: str) -> str:
-    """Give the digest of a local records folder, 12 hex digits: training on the same data resumes."""
-    return str(read_json(Path(records) / "manifest.json")["digest"])[:12]
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""A run of the whole pipeline as a process of its own, in a folder of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--source", "synthetic://?train=24&test=16&size=64&seed=7", "--image-size", "64", "--steps", "6")
+QUICK = (*TINY, "--set", "global_batch=4", "--set", "validate_every=3", "--set", "checkpoint_every=3")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline.run_local", *arguments]
+
+
+def environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_"))}
+    return kept | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'components'}",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+    }
+
+
+def run_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run in a folder of its own, so that `runs/` is made there."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
+    )
+
+
+def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the log of the run says so."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
+            return
+        time.sleep(0.2)
+    process.terminate()  # it ends its ranks
+    raise AssertionError(f"no log says {text!r}: {process.communicate()}")
+
+
+def wait_for_children(pid: int, least: int) -> list[psutil.Process]:
+    """Give the descendants of a process once there are so many: KFP's shell and its Python."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = psutil.Process(pid).children(recursive=True)
+        if len(children) >= least:
+            return children
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} has not started {least} children within a minute")
