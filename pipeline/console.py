@@ -18,7 +18,6 @@ END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)"
 BLOCKS = (
     (re.compile(r"^ *\[KFP Executor .*Got executor_input:"), re.compile(r"^    }$")),
     (re.compile(r"- INFO - Task '[\w-]+' outputs:"), re.compile(r"^-{10}")),
-    (re.compile(r"^    -{10}"), re.compile(r"^    -{10}")),  # mpirun's farewell when a rank fails
 )
 TRACEBACK = re.compile(r"^    (Exception Group )?Traceback \(most recent call last\):$")
 RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")

@@ -32,7 +32,6 @@ from tinyunet.training.kept import forget
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 ECHO_S = 0.5  # time in which a signal to the whole process group shows
-AFTER = STEPS[STEPS.index("train") + 1 :]
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
@@ -186,8 +185,15 @@ def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) 
 
 def _tell_finished(folder: Path) -> None:
     """Say where the evaluations of the classes that are done lie, for `tinyunet compare`."""
+    _forget_finished(folder)
     with contextlib.suppress(OSError):  # a full disk, say: the reason of the run's end is worth more
         print(*(f"{line}\n" for line in finished(folder)), sep="", end="", flush=True)
+
+
+def _forget_finished(folder: Path) -> None:
+    """Delete the checkpoints of every class that is registered: that was its last step."""
+    for register in folder.glob("tinyunet-*/**/register/executor_output.json"):
+        forget(register.parents[1] / "train" / "model")
 
 
 def _terminate(children: Sequence[psutil.Process]) -> None:
@@ -207,8 +213,8 @@ def _go_on(steps: Steps) -> str:
     """Say how to go on: a training resumes; of several classes, some are done, their models registered."""
     if steps.left:
         return f"; go on with CLASS={','.join(map(str, steps.left))}"
-    resumed = {"train": "resumes the training", **dict.fromkeys(AFTER, "takes up the trained model")}
-    return f"; the same command {resumed[steps.current]}" if steps.current in resumed else ""
+    resumes = steps.current in STEPS[STEPS.index("train") :]
+    return "; the same command resumes the training" if resumes else ""
 
 
 def _in_foreground() -> bool:
@@ -224,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = new_folder(Path("runs"))
         steps = run(arguments, folder)
         print(publish(folder, steps))
-        forget(folder)
+        _forget_finished(folder)
     except (UserError, StepFailed) as error:
         print(f"tinyunet: error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)

@@ -2,10 +2,11 @@
 
 import sys
 import time
+from argparse import Namespace
 
 from tinyunet.errors import UserError
 
-LATER_S = 3.0  # what refuses one rank refuses all: rank 0 says it, and mpirun ends the others meanwhile
+LATER_S = 20.0  # what refuses one rank refuses all: rank 0 says it, and mpirun ends the others meanwhile
 
 
 def main() -> int:
@@ -14,16 +15,21 @@ def main() -> int:
 
     arguments = parse(sys.argv[1:])
     try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        if not _rank():
+            print("tinyunet: interrupted", file=sys.stderr, flush=True)
+        return 130
+
+
+def _run(arguments: Namespace) -> int:
+    try:
         return int(arguments.run(arguments) or 0)
     except UserError as error:
         if _rank():
             time.sleep(LATER_S)
         print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
         return 2
-    except KeyboardInterrupt:
-        if not _rank():
-            print("tinyunet: interrupted", file=sys.stderr, flush=True)
-        return 130
 
 
 def _rank() -> int:

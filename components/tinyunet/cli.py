@@ -86,6 +86,9 @@ def _train(commands: "Commands") -> None:
         "--checkpoints", default="", help="folder or s3:// of checkpoints (default: OUT.checkpoints)"
     )
     p.add_argument(
+        "--keep-checkpoints", action="store_true", help="leave the last one of a finished training"
+    )
+    p.add_argument(
         "--run-key", default="", help="identity under which MLflow keeps the run (default: from OUT)"
     )
     settings(p, TrainConfig)
@@ -108,6 +111,7 @@ def _run_train(a: Namespace) -> int:
         ranks=a.ranks,
         class_id=a.class_id,
         checkpoints=a.checkpoints or f"{a.out.rstrip('/')}.checkpoints",
+        keep=a.keep_checkpoints,
     )
     if a.ranks > 1 and launched_size() == 1:
         try:

@@ -106,15 +106,6 @@ def test_the_last_exception_of_a_step_is_remembered() -> None:
     assert list(console.steps.seconds) == ["ingest"]
 
 
-def test_what_mpirun_says_after_a_failure_is_left_to_the_log() -> None:
-    rule = "    " + "-" * 74
-    _, shown, log = feed(
-        f"    step 1/6\n{rule}\n    Primary job  terminated normally, but\n{rule}\n    after\n", 1
-    )
-    assert shown == "    step 1/6\n    after\n"
-    assert "Primary job" in log
-
-
 def test_secrets_of_a_source_reach_neither_log_nor_terminal_nor_message() -> None:
     url = "https://me:hidden@host/x.zip?X-Amz-Credential=hidden&X-Amz-Date=1&X-Amz-Signature=hidden"
     text = (

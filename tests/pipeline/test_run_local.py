@@ -201,16 +201,3 @@ def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None
     (log,) = tmp_path.glob("runs/*/run.log")
     assert f"(whole log: {log})" in line
     assert "Traceback" in log.read_text()
-
-
-def test_a_class_that_fails_leaves_the_reports_of_those_that_are_done(tmp_path: Path, raw: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "Class1").symlink_to(raw)
-    (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
-    result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
-    assert result.returncode == 2
-    assert result.stderr.rstrip().endswith("; go on with CLASS=3")
-    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is done: "))
-    evaluation = Path(line.removeprefix("Class 1 is done: its evaluation is "))
-    (report,) = tmp_path.glob("runs/*/report-class1.html")
-    assert report.read_bytes() == (evaluation / "report.html").read_bytes()

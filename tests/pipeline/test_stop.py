@@ -85,16 +85,33 @@ def test_a_run_that_ended_after_its_training_does_not_train_again(tmp_path: Path
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143
     assert errors.decode().splitlines() == [
-        "tinyunet: stopped; every process of the run has ended; the same command takes up the trained model"
+        "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
     ]
-    (link,) = tmp_path.glob("runs/checkpoints/*/*")
-    trained = link.resolve()
+    (trained,) = tmp_path.glob("runs/*/tinyunet-*/train/model/model.json")
 
     result = run_local(tmp_path, *QUICK)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
-    assert f"{trained} is this training's model already" in result.stdout
-    assert "step 1/6" not in result.stdout
-    (taken,) = (tmp_path / "runs" / "latest").glob("tinyunet-*/train/model")
-    assert (taken / "model.keras").read_bytes() == (trained / "model.keras").read_bytes()
-    assert json.loads((taken / "model.json").read_text()) == json.loads((trained / "model.json").read_text())
+    assert "steps 6 to 6" in result.stdout
+    (again,) = (tmp_path / "runs" / "latest").glob("tinyunet-*/train/model/model.json")
+    assert again.resolve() != trained.resolve()
+    same = [json.loads(path.read_text()) for path in (trained, again)]
+    assert same[0]["weights_digest"] == same[1]["weights_digest"]
+    assert same[0]["mlflow"]["run_id"] == same[1]["mlflow"]["run_id"]
     assert list(tmp_path.glob("runs/checkpoints/*/*")) == [], "a run that came to its end trains anew"
+
+
+def test_checkpoints_of_a_class_that_is_registered_are_deleted_those_of_others_stay(
+    tmp_path: Path, raw: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Class1").symlink_to(raw)
+    (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
+    (tmp_path / "runs" / "checkpoints" / "another").mkdir(parents=True)
+    result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
+    assert result.returncode == 2
+    assert result.stderr.rstrip().endswith("; go on with CLASS=3")
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is done: "))
+    evaluation = Path(line.removeprefix("Class 1 is done: its evaluation is "))
+    (report,) = tmp_path.glob("runs/*/report-class1.html")
+    assert report.read_bytes() == (evaluation / "report.html").read_bytes()
+    assert [path.name for path in (tmp_path / "runs" / "checkpoints").glob("*/")] == ["another"]

@@ -157,7 +157,7 @@ def test_one_of_another_version_is_named_and_changes_no_variable(model: keras.Mo
     before = model.get_weights()
     Checkpoints(str(tmp_path / "kept"), model, other).save(Checkpoint(1, [], {}, "run"))
     model.set_weights([weight + 1 for weight in before])
-    with pytest.raises(UserError, match=r"step-00000001\.npz has other variables than this version trains"):
+    with pytest.raises(UserError, match=r"other variables than this version; delete .*kept to begin anew"):
         plain.restore(lambda _: None)
     np.testing.assert_array_equal(model.get_weights()[0], before[0] + 1)
 

@@ -146,11 +146,9 @@ def test_a_stopped_training_keeps_its_step_its_run_and_its_history_and_one_at_it
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_names_the_images(
-    records: Path, tmp_path: Path
-) -> None:
-    diary, images = Diary(), r"images of this rank: (\w+/\d{4}\.PNG|[^,]+), .*; lower learning_rate"
-    with pytest.raises(UserError, match=rf"loss is (nan|inf) at step \d; expected a finite number; {images}"):
+def test_a_loss_that_is_no_number_ends_the_training(records: Path, tmp_path: Path) -> None:
+    diary = Diary()
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d; expected a finite number: lower"):
         again(records, tmp_path / "model", diary, image_size=32, steps=4, learning_rate=1e30)
     assert diary.ends == ["FAILED"]
     assert not (tmp_path / "model").exists()

@@ -73,7 +73,7 @@ def test_mpirun_is_asked_once_and_ended_by_a_second_request(
     [
         ("exit 2", "training ended with exit code 2; its last lines are above", 2, True),
         ("exit 1", "training ended with exit code 1; its last lines are above", 1, False),
-        ("kill -TERM $$", "training ended: SIGTERM ended a rank; the same command resumes", 143, True),
+        ("kill -TERM $$", "training ended: SIGTERM ended a rank$", 143, False),
         (
             "kill -KILL $$",
             "SIGKILL ended a rank, as Linux does when memory is out",
@@ -89,4 +89,4 @@ def test_an_end_of_the_ranks_is_told_in_one_line(
     with pytest.raises(TrainingFailed, match=says) as caught:
         local_ranks.run([*launcher, "bash", "-c", program])
     assert (caught.value.code, caught.value.said) == (code, said)
-    assert "".join(capfd.readouterr()) == ""
+    assert "Primary job" not in "".join(capfd.readouterr()), "mpirun's own paragraphs"

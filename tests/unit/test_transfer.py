@@ -203,11 +203,11 @@ def test_the_first_failure_ends_the_others_that_wait_and_is_raised() -> None:
         called.append(item)
         if not item:
             raise UserError("object 0 is gone")
-        time.sleep(0.02)
+        time.sleep(0.1)
 
     with pytest.raises(UserError, match="object 0 is gone"):
         concurrently(fail_first, range(40 * THREADS))
-    assert len(called) < 20 * THREADS
+    assert len(called) < 30 * THREADS
 
 
 def test_a_long_transfer_tells_how_far_it_is_and_no_secret(

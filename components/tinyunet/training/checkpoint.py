@@ -90,7 +90,7 @@ class Checkpoints:
             accept: Raises if the checkpoint is another run's; called before any variable changes.
 
         Raises:
-            UserError: if the newest one is unreadable or not accepted.
+            UserError: if the newest one is unreadable, not accepted or of other variables.
         """
         place = _newest(self._location)
         if not place:
@@ -100,7 +100,9 @@ class Checkpoints:
             arrays = [archive[name] for name in sorted(archive.files) if name != "meta"]
         accept(found)
         if [array.shape for array in arrays] != [tuple(variable.shape) for variable in self._variables]:
-            raise UserError(f"{place} has other variables than this version trains; delete it to begin anew")
+            raise UserError(
+                f"{place} has other variables than this version; delete {self._location} to begin anew"
+            )
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
         return found

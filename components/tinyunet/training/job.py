@@ -21,6 +21,7 @@ class Job:
         config: The recipe.
         world: The ranks.
         run_key: Identity under which MLflow keeps the run; a resumed training re-attaches by it.
+        keep: Leave the last checkpoint where it is: whoever asked for the training takes it away.
     """
 
     records: Path
@@ -29,6 +30,7 @@ class Job:
     config: TrainConfig
     world: World
     run_key: str
+    keep: bool = False
 
     def identity(self) -> dict[str, Any]:
         """Give what must be equal for a checkpoint or a finished model to be this run's."""

@@ -13,8 +13,9 @@ from typing import Any
 from tinyunet.config import TrainConfig, recipe
 from tinyunet.config import preset as find_preset
 from tinyunet.errors import UserError
-from tinyunet.schema import require
-from tinyunet.training import artifact, kept
+from tinyunet.schema import read_json, require
+from tinyunet.training import artifact
+from tinyunet.training.kept import place
 from tinyunet.training.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run
 
 LAUNCHERS = ("auto", "local", "mpijob")
@@ -32,6 +33,7 @@ class Launch:
         run_key: Identity of the run: a second launch of the same key goes on with the first.
         ranks: World size.
         checkpoints: Where checkpoints go; empty is beside `out`.
+        keep: Leave the last checkpoint where it is.
     """
 
     records: str
@@ -41,16 +43,18 @@ class Launch:
     ranks: int = 1
     class_id: int = 1
     checkpoints: str = ""
+    keep: bool = False
 
     def arguments(self) -> list[str]:
         """Give the arguments of `tinyunet` that every rank is started with."""
         base, values = find_preset(self.config.preset), self.config.to_dict()
         changed = {k: v for k, v in values.items() if v != getattr(base, k)}
         settings = [part for k, v in changed.items() for part in ("--set", f"{k}={v}")]
-        place = ["--checkpoints", self.checkpoints] if self.checkpoints else []
+        kept = ["--checkpoints", self.checkpoints] if self.checkpoints else []
+        kept += ["--keep-checkpoints"] if self.keep else []
         return [
             "train", self.records, "--out", self.out, "--class-id", str(self.class_id),
-            "--run-key", self.run_key, "--preset", self.config.preset, *place, *settings,
+            "--run-key", self.run_key, "--preset", self.config.preset, *kept, *settings,
         ]  # fmt: skip
 
 
@@ -85,6 +89,10 @@ def launch(
 
     Returns:
         Final figures for the step's metrics, and mlflow_run_id.
+
+    Raises:
+        UserError: for what the user can mend.
+        TrainingFailed: if the ranks end without a model.
     """
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     config = configure(preset, values)
@@ -94,7 +102,17 @@ def launch(
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     if launcher == "local" or (launcher == "auto" and not in_pod):
         job = Launch(records=mounted(records), out=out, **what)
-        summary = _train_here(job) if in_pod else _train_once(job)
+        if (
+            not in_pod
+        ):  # where this run's folder stays, the same run under a new key goes on with its training
+            digest = str(read_json(Path(job.records) / "manifest.json")["digest"])
+            job = replace(job, checkpoints=str(place(config, digest)), keep=True)
+        try:
+            summary = launch_local(job)
+        except TrainingFailed as failure:
+            if failure.code == BAD_INPUT:
+                raise UserError("training refused its input; the line above says why") from failure
+            raise
     else:
         summary = _launch_mpijob(
             Launch(records=_s3(records), out=_s3(uri), **what),
@@ -104,29 +122,10 @@ def launch(
     return _figures(summary)
 
 
-def _train_once(job: Launch) -> dict[str, Any]:
-    """Train for a pipeline run that, started again under a new key, finds what this one has done."""
-    place = kept.place(job.config, job.records)
-    summary = kept.take_up(place, job.out)
-    if summary is None:
-        summary = _train_here(replace(job, checkpoints=str(place)))
-    kept.keep(place, job.out)
-    return summary
-
-
-def _train_here(job: Launch) -> dict[str, Any]:
-    try:
-        return launch_local(job)
-    except TrainingFailed as failure:
-        if failure.code == BAD_INPUT:
-            raise UserError("training refused its input; the line above says why") from failure
-        raise
-
-
 def configure(name: str, values: Mapping[str, Any]) -> TrainConfig:
     """Give a preset with some values changed; zero steps and empty strings leave the preset's value."""
-    given = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
-    return recipe(name, given)
+    kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
+    return recipe(name, kept)
 
 
 def check_shares(config: TrainConfig, ranks: int) -> None:

@@ -15,16 +15,14 @@ BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
 
 
 class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
-    """The ranks ended without a model; the message says how, `code` is their exit code."""
+    """The ranks ended without a model; the message says how, `code` is their exit code.
 
-    def __init__(self, message: str, code: int = 1) -> None:
+    `said` is whether they have told all: what they refuse, or that they stop as they were asked to.
+    """
+
+    def __init__(self, message: str, code: int = 1, *, said: bool = False) -> None:
         super().__init__(message)
-        self.code = code
-
-    @property
-    def said(self) -> bool:
-        """Whether the ranks have said all: what they refuse, or that they stop as they were asked to."""
-        return self.code in (BAD_INPUT, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+        self.code, self.said = code, said
 
 
 def mpirun(ranks: int) -> list[str]:
@@ -67,19 +65,21 @@ def run(command: Sequence[str]) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if code and asked:
-        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0][0])
+        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0][0], said=True)
     if code:
-        raise TrainingFailed(*_failure(code))
+        raise _failure(code)
 
 
-def _failure(code: int) -> tuple[str, int]:
-    """Say how the ranks ended, and give their exit code as a shell does; a signal leaves no last words."""
+def _failure(code: int) -> TrainingFailed:
+    """Say how the ranks ended, with their exit code as a shell gives it; a signal leaves no last words."""
     number = -code if code < 0 else code - 128
-    if number not in set(signal.Signals):
-        return f"training ended with exit code {code}; its last lines are above", code
-    memory = ", as Linux does when memory is out" if number == signal.SIGKILL else ""
-    name = signal.Signals(number).name
-    return f"training ended: {name} ended a rank{memory}; the same command resumes", 128 + number
+    if number in set(signal.Signals):
+        memory = ", as Linux does when memory is out" if number == signal.SIGKILL else ""
+        return TrainingFailed(
+            f"training ended: {signal.Signals(number).name} ended a rank{memory}", 128 + number
+        )
+    message = f"training ended with exit code {code}; its last lines are above"
+    return TrainingFailed(message, code, said=code == BAD_INPUT)
 
 
 def _end_with_parent() -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tinyunet.data.dataset import Batch, batches, load_split
+from tinyunet.data.dataset import batches, load_split
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.errors import UserError
 from tinyunet.model.unet import build_unet, forward_function
@@ -140,14 +140,15 @@ class _Run:
         )
 
     def _steps(self, start: int) -> None:
-        c, pending = self.config, []
+        c = self.config
+        pending: list[tuple[int, StepResult]] = []
         source = batches(self.training, c, start=start, rank=self.world.rank, world_size=self.world.size)
         meter = Meter(c.steps, start=start, global_batch=c.global_batch, show=self.world.is_chief)
         previous: StepResult | None = None
         with StopRequest() as stop, meter:
             for step, batch in zip(range(start + 1, c.steps + 1), source, strict=False):
                 result = self.step(batch, stop=bool(stop.number))
-                pending.append((step, result, batch))
+                pending.append((step, result))
                 # One step late, so that the device never waits; the sum is the same on all ranks.
                 ending = previous is not None and float(previous.stopping) > 0
                 previous, last = result, step == c.steps
@@ -162,9 +163,9 @@ class _Run:
                 if ending and not last:
                     raise Stopped(step, stop.number or signal.SIGTERM)
 
-    def _flush(self, pending: list[tuple[int, StepResult, Batch]], meter: Meter) -> None:
+    def _flush(self, pending: list[tuple[int, StepResult]], meter: Meter) -> None:
         """Read the losses of the steps since the last flush; this waits for the device."""
-        rows = [self._row(step, result, batch) for step, result, batch in pending]
+        rows = [self._row(step, result) for step, result in pending]
         rate = meter.update(int(rows[-1]["step"]), rows[-1]["loss"])
         for row in rows:
             row["images_per_s"] = rate
@@ -172,12 +173,12 @@ class _Run:
         self.tracker.log_history(rows)
         pending.clear()
 
-    def _row(self, step: int, result: StepResult, batch: Batch) -> Row:
+    def _row(self, step: int, result: StepResult) -> Row:
         values = {name: float(value) for name, value in result._asdict().items() if name != "stopping"}
         if not np.isfinite(values["loss"]):
             raise UserError(
-                f"loss is {values['loss']} at step {step}; expected a finite number; images of this "
-                f"rank: {', '.join(batch.names)}; lower learning_rate or use precision=float32"
+                f"loss is {values['loss']} at step {step}; expected a finite number: lower learning_rate or "
+                "use precision=float32"
             )
         return {"step": step, **values}
 
@@ -212,7 +213,8 @@ class _Run:
         )
         if self.world.is_chief:
             artifact.write(self.job.out, self.model, summary, self.history)
-            self.checkpoints.clear()
+            if not self.job.keep:
+                self.checkpoints.clear()
             last, reference = self.history[-1], summary["mlflow"]
             run = f"; MLflow run {reference['run_id']}" if reference else ""
             print(

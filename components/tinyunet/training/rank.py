@@ -20,7 +20,9 @@ def run_rank(launch: Launch) -> int:
     check_shares(launch.config, world.size)
     made = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
     with made as records:
-        job = Job(records, launch.out, launch.checkpoints, launch.config, world, launch.run_key)
+        job = Job(
+            records, launch.out, launch.checkpoints, launch.config, world, launch.run_key, keep=launch.keep
+        )
         code = 0
         try:
             train(job, Tracker() if world.is_chief else NullTracker())
