@@ -106,7 +106,8 @@ def test_two_models_of_synthetic_images_are_compared(dice: float, moves: bool) -
 def test_a_version_stands_where_its_tags_say_and_one_that_is_champion_keeps_its_reason(
     tmp_path: Path,
 ) -> None:
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
 
     def add(**tags: object) -> str:
         texts = {key: str(value) for key, value in tags.items()}
