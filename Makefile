@@ -115,7 +115,9 @@ cluster-images: setup ## Build the images by buildah and load them into it: it h
 cluster-down: ## End it, with everything in it
 	@$(PY) tests/cluster/command.py down
 test-cluster: setup ## All tests on a real cluster: MPIJobs, their faults, the deployment
-	@$(PY) -m pytest tests/cluster --durations=0 --durations-min=5 $(ARGS)
+	@# The Kubernetes client leaves its connections to the garbage collector.
+	@$(PY) -m pytest tests/cluster -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' \
+	  --durations=0 --durations-min=5 $(ARGS)
 
 ##@ Develop
 .PHONY: setup lock
