@@ -32,7 +32,7 @@ COMPILE ?=
 
 run_options = --source '$(DATA)' --class-id '$(CLASS)' --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
   --steps $(STEPS) --precision $(PRECISION) --seed $(SEED) $(foreach s,$(SET),--set '$(s)') $(ARGS)
-with_services = $(if $(SERVICES),$(PY) -m tinyunet.runtime.services start && . runs/services/env &&)
+with_services = $(if $(SERVICES),$(PY) -m tinyunet.devtools.services start && . runs/services/env &&)
 kubeflow = $(PY) -m pipeline.$(1) --pipeline $(PIPELINE) --variant $(VARIANT) $(if $(HOST),--host '$(HOST)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
 
 ##@ Use
@@ -60,9 +60,9 @@ ui: setup ## MLflow's dashboard on the runs made here, http://127.0.0.1:$PORT (P
 
 .PHONY: services services-stop
 services: setup ## Start MLflow and MinIO as local servers; their addresses are in runs/services/env
-	@$(PY) -m tinyunet.runtime.services start
+	@$(PY) -m tinyunet.devtools.services start
 services-stop: ## Stop them
-	@$(PY) -m tinyunet.runtime.services stop
+	@$(PY) -m tinyunet.devtools.services stop
 
 .PHONY: bench doctor
 bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory; ARGS="--only train"
@@ -72,7 +72,7 @@ doctor: setup ## What is missing, unreachable or mis-set
 
 .PHONY: ablation
 ablation: setup ## What each choice of the fast preset is worth, on validation folds of one CLASS; ARGS="--published 1"
-	@$(PY) -m tinyunet.evaluation.ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
+	@$(PY) -m tinyunet.studies.ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
 
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
@@ -105,7 +105,7 @@ images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: TAG=…               of its own for every build: nodes keep an image whose name they know
 	@docker/images.sh '$(REGISTRY)' $(TARGETS)
 mpijob: setup ## Write k8s/mpijob.yaml anew from its builder; REGISTRY=…  TAG=…
-	@$(PY) -m tinyunet.runtime.mpijob_example '$(REGISTRY)' '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+	@$(PY) -m tinyunet.mpijob.example '$(REGISTRY)' '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
 
 .PHONY: cluster cluster-images cluster-down test-cluster
 cluster: setup ## A real one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)
@@ -147,7 +147,7 @@ test-others: setup ## All the others; ARGS go to pytest
 	@COVERAGE_FILE=.coverage.others $(PY) -m pytest --ignore=tests/distributed --ignore=tests/pipeline --ignore=tests/cluster \
 	  --cov --cov-report= --durations=15 $(ARGS)
 test-unit: setup ## The fast tests only
-	@$(PY) -m pytest tests/unit tests/components $(ARGS)
+	@$(PY) -m pytest tests/unit tests/repository tests/components $(ARGS)
 ci: ## What CI runs
 	@.ci/run
 

@@ -28,7 +28,7 @@ def convert(
     """
     from pathlib import Path
 
-    from tinyunet.config import DataConfig
+    from tinyunet.core.config import DataConfig
     from tinyunet.data.tfrecord import convert as run
 
     config = DataConfig(class_id=class_id, validation_fraction=validation_fraction, fold=fold, shards=shards)

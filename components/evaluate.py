@@ -34,7 +34,7 @@ def evaluate(
     import shutil
     from pathlib import Path
 
-    from tinyunet.config import EvalConfig
+    from tinyunet.core.config import EvalConfig
     from tinyunet.evaluation.evaluate import evaluate as run
     from tinyunet.evaluation.summary import confusion_matrix, headline, scalars
 

@@ -24,7 +24,7 @@ def register(
     """
     from pathlib import Path
 
-    from tinyunet.runtime.tracking import register as run
+    from tinyunet.registry.register import register as run
 
     result = run(Path(model.path), Path(evaluation.path), name=name)
     decision.log_metric("version", int(result["version"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from pipeline.pipeline import STEPS
-from tinyunet.runtime.transfer import redact
+from tinyunet.core.redaction import redact
 
 AFTER = "compare"  # comes once, after the steps of all classes
 ANSI = re.compile(r"\033\[\d+m")

@@ -22,8 +22,8 @@ import kfp_server_api
 import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
-from tinyunet.cli_options import Parser
-from tinyunet.errors import UserError
+from tinyunet.cli.options import Parser
+from tinyunet.core.errors import UserError
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 API_NAMESPACE = "kubeflow"

@@ -132,7 +132,7 @@ def build_classes(resources: Resources = LOCAL) -> BaseComponent:
                 model_name="",
             )
         table = compare(evaluations=dsl.Collected(evaluation.outputs["evaluation"]))
-        resources.dress(table.set_display_name("6 Compare"))
+        resources.configure(table.set_display_name("6 Compare"))
 
     return tinyunet_classes
 
@@ -177,6 +177,6 @@ def _one_class(
     ).set_display_name("5 Register")
     raw.set_caching_options(False)  # other images may lie behind the same source by now
     model.set_caching_options(False)  # a cached launch would start nothing
-    resources.dress(raw, records, evaluation, version)
-    resources.dress_training(model)
+    resources.configure(raw, records, evaluation, version)
+    resources.configure_training(model)
     return evaluation

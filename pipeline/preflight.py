@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig, load_yaml
+from tinyunet.core.errors import UserError, require
 from tinyunet.data.sources import check_scheme, find_local
-from tinyunet.errors import UserError
-from tinyunet.runtime import reachability
-from tinyunet.runtime.mlflow_uri import tracking_uri
-from tinyunet.schema import load_yaml, require
+from tinyunet.devtools import reachability
+from tinyunet.tracking.uri import tracking_uri
 
 
 def check(arguments: Mapping[str, Any]) -> TrainConfig:
@@ -34,7 +33,7 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
 
 def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
     """Check what a run's arguments say, wherever it will run; see `check`."""
-    from tinyunet.training.launch import LAUNCHERS, check_shares
+    from tinyunet.launch.launch import LAUNCHERS, check_shares
 
     data = {key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments}
     for class_id in _classes(arguments):
@@ -50,10 +49,10 @@ def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
 
 def training(arguments: Mapping[str, Any]) -> TrainConfig:
     """Give the training configuration that the train component will make of the arguments."""
-    from tinyunet.training.launch import configure
+    from tinyunet.core.presets import training_config
 
     values = {key: arguments[key] for key in ("image_size", "steps", "precision", "seed")}
-    return configure(arguments["preset"], values | load_yaml(arguments["overrides"]))
+    return training_config(arguments["preset"], values | load_yaml(arguments["overrides"]))
 
 
 def _classes(arguments: Mapping[str, Any]) -> list[int]:

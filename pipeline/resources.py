@@ -57,13 +57,13 @@ class Resources:
     secret: str = "tinyunet-s3"  # noqa: S105  a name
     secret_keys: tuple[str, str] = SECRET_KEYS
 
-    def dress(self, *tasks: PipelineTask) -> None:
+    def configure(self, *tasks: PipelineTask) -> None:
         """Add all that tasks other than training need."""
         for task in tasks if self.cluster else ():
             self._add_common(task.set_container_image(self.image))
             kubernetes.set_timeout(task, self.timeout_s)
 
-    def dress_training(self, task: PipelineTask) -> None:
+    def configure_training(self, task: PipelineTask) -> None:
         """Add all that training needs."""
         if self.cluster:
             self._add_common(task.set_container_image(self.trainer))

@@ -17,7 +17,7 @@ from pipeline.kubeflow import one_line_errors, parser, print_address, server_nam
 from pipeline.preflight import configuration
 from pipeline.schedule import check_cron, schedule
 from pipeline.upload import Uploaded, package, upload_from
-from tinyunet.errors import UserError
+from tinyunet.core.errors import UserError
 
 TERMINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 READ: Mapping[str, Callable[[str], Any]] = {

@@ -22,13 +22,12 @@ from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
 from pipeline.preflight import check
 from pipeline.summary import finished, publish
-from tinyunet.cli_options import Parser, pairs
-from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.cli.options import Parser, pairs
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.errors import UserError, require
 from tinyunet.data.dagm import CLASSES
-from tinyunet.errors import UserError
-from tinyunet.runtime.mlflow_uri import default_uri
-from tinyunet.schema import require
-from tinyunet.training.kept import forget
+from tinyunet.launch.local_checkpoints import delete_checkpoints
+from tinyunet.tracking.uri import default_uri
 
 GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
 ECHO_S = 0.5  # time in which a signal to the whole process group shows
@@ -193,7 +192,7 @@ def _tell_finished(folder: Path) -> None:
 def _forget_finished(folder: Path) -> None:
     """Delete the checkpoints of every class that is registered: that was its last step."""
     for register in folder.glob("tinyunet-*/**/register/executor_output.json"):
-        forget(register.parents[1] / "train" / "model")
+        delete_checkpoints(register.parents[1] / "train" / "model")
 
 
 def _terminate(children: Sequence[psutil.Process]) -> None:

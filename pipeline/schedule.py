@@ -11,7 +11,7 @@ import kfp
 
 from pipeline.kubeflow import server_name
 from pipeline.upload import Uploaded
-from tinyunet.errors import UserError
+from tinyunet.core.errors import UserError
 
 PAGE = 100
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.console import Steps
+from tinyunet.core.redaction import redact
 from tinyunet.evaluation.links import link_reports, report_name
 from tinyunet.evaluation.summary import headline
-from tinyunet.runtime.transfer import redact
 
 
 def publish(folder: Path, steps: Steps) -> str:

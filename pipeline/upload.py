@@ -16,7 +16,7 @@ from pipeline.kubeflow import connect, one_line_errors, parser, print_address, s
 from pipeline.pipeline import PIPELINES
 from pipeline.resources import VARIANTS
 from tinyunet import __version__
-from tinyunet.errors import UserError
+from tinyunet.core.errors import UserError
 
 EXISTS = 409
 

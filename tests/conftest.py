@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 
 SIZE = 64
 SOURCE = f"synthetic://?train=24&test=16&size={SIZE}&seed=7"
@@ -61,10 +61,10 @@ def records(raw: Path) -> Path:
 @pytest.fixture(scope="session")
 def model(records: Path) -> Path:
     """A model folder as `train` leaves it, after 12 steps: it has learned little."""
-    from tinyunet.runtime.distributed import World
-    from tinyunet.runtime.tracking import NullTracker
-    from tinyunet.training.job import Job
+    from tinyunet.tracking.tracker import NullTracker
+    from tinyunet.training.distributed import World
     from tinyunet.training.loop import train
+    from tinyunet.training.run import Job
 
     out = records.with_name("model")
     config = TrainConfig(image_size=SIZE, steps=12, global_batch=8, precision="float32", validate_every=6)
@@ -85,7 +85,7 @@ def evaluation(model: Path, records: Path) -> Path:
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """A real MinIO and a real MLflow server on free ports, for the whole session."""
-    from tinyunet.runtime.services import local_services
+    from tinyunet.devtools.services import local_services
 
     folder = tmp_path_factory.mktemp("services")
     with local_services(folder) as env:
@@ -98,10 +98,11 @@ def registered(
 ) -> Iterator[Registered]:
     """A model trained, evaluated and registered with these services: 12 steps, run `fixture`."""
     from tinyunet.evaluation.evaluate import evaluate
-    from tinyunet.runtime.distributed import World
-    from tinyunet.runtime.tracking import Tracker, register
-    from tinyunet.training.job import Job
+    from tinyunet.registry.register import register
+    from tinyunet.tracking.tracker import Tracker
+    from tinyunet.training.distributed import World
     from tinyunet.training.loop import train
+    from tinyunet.training.run import Job
 
     folder = tmp_path_factory.mktemp("registered")
     model, judged = folder / "model", folder / "evaluation"

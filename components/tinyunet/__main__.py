@@ -4,14 +4,14 @@ import sys
 import time
 from argparse import Namespace
 
-from tinyunet.errors import UserError
+from tinyunet.core.errors import UserError
 
 LATER_S = 20.0  # what refuses one rank refuses all: rank 0 says it, and mpirun ends the others meanwhile
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    from tinyunet.cli import parse
+    from tinyunet.cli.main import parse
 
     arguments = parse(sys.argv[1:])
     try:
@@ -33,7 +33,7 @@ def _run(arguments: Namespace) -> int:
 
 
 def _rank() -> int:
-    from tinyunet.runtime.distributed import launched_rank
+    from tinyunet.training.distributed import launched_rank
 
     return launched_rank()
 

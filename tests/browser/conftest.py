@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Request, Response, sync_playwright
 from visits import Visit
 
-from tinyunet.runtime import doctor
+from tinyunet.devtools import doctor
 
 ARGUMENTS = [
     "--no-sandbox",

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from visits import Visit
 
+from tinyunet.core.files import read_json
 from tinyunet.data.dagm import Problem
 from tinyunet.data.report import render
 from tinyunet.data.validate import validate
-from tinyunet.schema import read_json
 
 
 def test_the_verification_report_opens_offline_with_visible_bars_and_counts(

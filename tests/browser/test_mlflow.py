@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.visits import Visit
 from tests.conftest import Registered, Services
 from tinyunet.data.tfrecord import read_manifest
-from tinyunet.runtime.tracking import Tracker
+from tinyunet.tracking.tracker import Tracker
 
 WAIT_MS = 60_000
 NOTED = "Not comparable with NVIDIA's published numbers"  # the description, above all numbers
@@ -131,7 +131,7 @@ def test_an_overlay_is_shown_as_a_picture(
 def test_the_registry_shows_the_champion_with_its_card(
     ui: Visit, services: Services, registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from tinyunet.runtime.tracking import register
+    from tinyunet.registry.register import register
 
     for name, value in services.env.items():
         monkeypatch.setenv(name, value)

@@ -17,8 +17,8 @@ from boot import Cluster
 from images import RANKS, deployment_images, ranks_image
 from machine import REPOSITORY, CannotHost, programs
 
-from tinyunet.runtime.mpijob import run_mpijob
-from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods
+from tinyunet.mpijob.run import run_mpijob
+from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods
 
 PYTHON = Path(sys.base_prefix)
 ENVIRONMENT = Path(sys.prefix)

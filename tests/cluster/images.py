@@ -9,7 +9,7 @@ from pathlib import Path
 
 from machine import REPOSITORY, cache, run
 
-from tinyunet.runtime.mpijob_example import EXAMPLE
+from tinyunet.mpijob.example import EXAMPLE
 
 BASE = "docker.io/library/debian:bookworm-slim"
 RANKS = "localhost/tinyunet-ranks:1"

@@ -3,9 +3,9 @@
 import json
 import sys
 
-from tinyunet.runtime.mpijob import run_mpijob
-from tinyunet.runtime.mpijob_spec import MPIJobSpec, WorkerPods
-from tinyunet.runtime.mpijob_status import JobFailed
+from tinyunet.mpijob.run import run_mpijob
+from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods
+from tinyunet.mpijob.status import JobFailed
 
 if __name__ == "__main__":
     values = json.loads(sys.argv[1])

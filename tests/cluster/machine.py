@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tinyunet.runtime.transfer import cache_folder
+from tinyunet.core.files import cache_folder
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent

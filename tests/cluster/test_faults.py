@@ -7,11 +7,11 @@ import pytest
 from boot import Cluster
 from conftest import Running, Shell, items, nothing_runs, until
 
-from tinyunet.errors import UserError
-from tinyunet.runtime.mpijob import run_manifest, run_mpijob
-from tinyunet.runtime.mpijob_client import Cluster as Client
-from tinyunet.runtime.mpijob_spec import WorkerPods, build
-from tinyunet.runtime.mpijob_status import JobFailed
+from tinyunet.core.errors import UserError
+from tinyunet.mpijob.client import Cluster as Client
+from tinyunet.mpijob.run import run_manifest, run_mpijob
+from tinyunet.mpijob.spec import WorkerPods, build
+from tinyunet.mpijob.status import JobFailed
 
 WORKER = ("delete", "pod", "ranks-worker-1", "--grace-period=0", "--force")
 

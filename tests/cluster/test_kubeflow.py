@@ -10,7 +10,7 @@ from conftest import NAMESPACE, items, python_pod, script
 KINDS = "configmaps,secrets,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io"
 MINIO = "http://minio.tinyunet.svc.cluster.local:9000"
 REACH = """
-from tinyunet.runtime.reachability import credentials, store, tracking
+from tinyunet.devtools.reachability import credentials, store, tracking
 print(*(check() for check in (tracking, credentials, store)), sep="\\n")
 """
 

@@ -12,10 +12,10 @@ import pytest
 from boot import Cluster
 from conftest import Running, Shell, items, nothing_runs, until
 
-from tinyunet.runtime.mpijob import run_mpijob
-from tinyunet.runtime.mpijob_client import Cluster as Client
-from tinyunet.runtime.mpijob_spec import MPIJobSpec
-from tinyunet.runtime.mpijob_status import JobFailed
+from tinyunet.mpijob.client import Cluster as Client
+from tinyunet.mpijob.run import run_mpijob
+from tinyunet.mpijob.spec import MPIJobSpec
+from tinyunet.mpijob.status import JobFailed
 
 SECCOMP = {"type": "RuntimeDefault"}
 LAUNCH = Path(__file__).with_name("launch.py")

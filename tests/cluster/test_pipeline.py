@@ -16,11 +16,11 @@ from images import named, target_image
 from machine import run
 
 PYTHON = ENVIRONMENT / "bin/python"
-STORAGE = "from pathlib import Path; from tinyunet.runtime.storage import fetch, push; "
+STORAGE = "from pathlib import Path; from tinyunet.storage.s3 import fetch, push; "
 # What the pipeline's train step does, with the environment that its task hands on to the workers.
 TRAIN = """
 import types
-from tinyunet.training.launch import launch
+from tinyunet.launch.launch import launch
 
 def ref(kind, name, key):
     return {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}

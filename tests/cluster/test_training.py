@@ -6,8 +6,8 @@ from boot import Cluster
 from conftest import Shell, items, mounted_environment
 from images import RANKS
 
-from tinyunet.runtime.mpijob import run_mpijob
-from tinyunet.runtime.mpijob_example import EXAMPLE
+from tinyunet.mpijob.example import EXAMPLE
+from tinyunet.mpijob.run import run_mpijob
 
 
 def test_two_horovod_ranks_train_in_mixed_precision(cluster: Cluster, shell: Shell) -> None:

@@ -16,7 +16,7 @@ from components.ingest import ingest
 from components.register import register
 from components.train import train
 from pipeline.pipeline import PIPELINES
-from tinyunet.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 
 COMPONENTS = {
     "ingest": ingest,
@@ -122,7 +122,7 @@ def test_the_train_task_hands_on_what_it_is_given_and_overrides_come_last(
         given.update(arguments)
         return {"loss": 0.5, "mlflow_run_id": None}
 
-    monkeypatch.setattr("tinyunet.training.launch.launch", launch)
+    monkeypatch.setattr("tinyunet.launch.launch.launch", launch)
     metrics = artifact(dsl.Metrics, tmp_path / "metrics")
     train.python_func(
         records=artifact(dsl.Dataset, tmp_path / "records"),
@@ -142,7 +142,7 @@ def test_the_train_task_hands_on_what_it_is_given_and_overrides_come_last(
 
 
 def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> None:
-    from tinyunet.errors import UserError
+    from tinyunet.core.errors import UserError
 
     with pytest.raises(UserError, match="unknown TrainConfig key 'learning_rat'"):
         train.python_func(
@@ -159,12 +159,12 @@ def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> Non
 def test_the_train_task_ends_with_the_exit_code_of_its_job_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tinyunet.runtime.mpijob_status import JobFailed
+    from tinyunet.mpijob.status import JobFailed
 
     def fail(**arguments: object) -> None:
         raise JobFailed("MPIJob here/tinyunet-r launcher exited 7", exit_code=7)
 
-    monkeypatch.setattr("tinyunet.training.launch.launch", fail)
+    monkeypatch.setattr("tinyunet.launch.launch.launch", fail)
     with pytest.raises(SystemExit) as ended:
         train.python_func(
             records=artifact(dsl.Dataset, tmp_path / "records"),
@@ -179,6 +179,6 @@ def test_the_train_task_ends_with_the_exit_code_of_its_job_and_says_why(
 
 @pytest.mark.parametrize("uri", ["minio://bucket/a/b", "s3://bucket/a", "/here/records"])
 def test_records_are_read_where_kfp_shows_them_to_a_pod(uri: str) -> None:
-    from tinyunet.training.launch import mounted
+    from tinyunet.launch.launch import mounted_path
 
-    assert mounted(uri) == dsl.Dataset(uri=uri).path
+    assert mounted_path(uri) == dsl.Dataset(uri=uri).path

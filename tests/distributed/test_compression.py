@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinyunet.training.local_ranks import mpirun
+from tinyunet.launch.local_ranks import mpirun
 
 FINE = 1 + 2**-12  # float16 has 11 bits: it rounds this to 1
 PROGRAM = f"""
 import json
 import tensorflow as tf
-from tinyunet.runtime.distributed import init
+from tinyunet.training.distributed import init
 
 world = init()
 tensors = [tf.constant([{FINE}, 3.0]), tf.constant([[float(world.rank)]])]

@@ -9,8 +9,8 @@ import yaml
 from pipeline.pipeline import build
 from pipeline.preflight import check
 from pipeline.run_local import parse, pipeline_arguments
-from tinyunet.config import TrainConfig
-from tinyunet.errors import UserError
+from tinyunet.core.config import TrainConfig
+from tinyunet.core.errors import UserError
 
 
 @pytest.mark.parametrize(

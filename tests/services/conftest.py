@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Services
-from tinyunet.runtime import storage
+from tinyunet.storage import s3
 
 
 @pytest.fixture(autouse=True)
@@ -26,4 +26,4 @@ def prefix() -> str:
 def upload(folder: Path, uri: str) -> None:
     """Put every file under a folder below a prefix."""
     for path in filter(Path.is_file, folder.rglob("*")):
-        storage.push(path, f"{uri}/{path.relative_to(folder).as_posix()}")
+        s3.push(path, f"{uri}/{path.relative_to(folder).as_posix()}")

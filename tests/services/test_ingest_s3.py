@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.services.conftest import upload
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import read_json
 from tinyunet.data.ingest import ingest
-from tinyunet.errors import UserError
-from tinyunet.schema import read_json
 
 
 @pytest.fixture

@@ -14,15 +14,16 @@ import pytest
 import yaml
 
 from tests.conftest import Registered
-from tinyunet.cli import parse
-from tinyunet.config import EvalConfig
+from tinyunet.cli.main import parse
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import read_json
 from tinyunet.data.dataset import load_split
-from tinyunet.errors import UserError
 from tinyunet.evaluation.evaluate import evaluate
-from tinyunet.evaluation.predict import load_serving
 from tinyunet.evaluation.summary import headline
-from tinyunet.runtime.tracking import download_model, download_training, register
-from tinyunet.schema import read_json
+from tinyunet.registry.register import register
+from tinyunet.serving.predict import load_serving
+from tinyunet.tracking.download import download_model, download_training
 
 
 @pytest.fixture

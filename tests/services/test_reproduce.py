@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tinyunet.config import DataConfig
+from tinyunet.core.config import DataConfig
+from tinyunet.core.errors import UserError
 from tinyunet.data.tfrecord import convert
-from tinyunet.errors import UserError
-from tinyunet.runtime.tracking import read_run
-from tinyunet.training.reproduce import compare, configuration, reproduce
+from tinyunet.studies.reproduce import compare, configuration, reproduce
+from tinyunet.tracking.client import read_run
 
 SETTINGS = ("image_size=32", "steps=6", "global_batch=4", "precision=float32", "learning_rate=0.002")
 

@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from tests.conftest import Services
-from tinyunet.errors import UserError
-from tinyunet.runtime import services as local
-from tinyunet.runtime.processes import Service, ensure, free_port, running, terminate
+from tinyunet.core.errors import UserError
+from tinyunet.devtools import services as local
+from tinyunet.devtools.processes import Service, ensure, free_port, running, terminate
 
 
 def port(url: str) -> int:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.services.conftest import upload
-from tinyunet.errors import UserError
-from tinyunet.runtime import services, storage
-from tinyunet.runtime.processes import Service, ensure, free_port, running, terminate
+from tinyunet.core.errors import UserError
+from tinyunet.devtools import services
+from tinyunet.devtools.processes import Service, ensure, free_port, running, terminate
+from tinyunet.storage import s3
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -38,8 +39,8 @@ def failure(call: Callable[[], object]) -> str:
 
 def test_a_file_comes_back_with_the_same_bytes(prefix: str, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\x00\xff" * 5000)
-    storage.push(tmp_path / "a.bin", f"{prefix}/b.bin")
-    got = storage.fetch(f"{prefix}/b.bin", tmp_path / "c.bin")
+    s3.push(tmp_path / "a.bin", f"{prefix}/b.bin")
+    got = s3.fetch(f"{prefix}/b.bin", tmp_path / "c.bin")
     assert got == tmp_path / "c.bin"
     assert got.read_bytes() == b"\x00\xff" * 5000
 
@@ -47,7 +48,7 @@ def test_a_file_comes_back_with_the_same_bytes(prefix: str, tmp_path: Path) -> N
 def test_a_folder_comes_back_whole_and_several_objects_travel_at_a_time(prefix: str, tmp_path: Path) -> None:
     expected = make_tree(tmp_path / "there", 60)
     upload(tmp_path / "there", prefix)
-    assert storage.list_objects(prefix) == sorted(f"{prefix}/{name}" for name in expected)
+    assert s3.list_objects(prefix) == sorted(f"{prefix}/{name}" for name in expected)
     workers, done = set(), threading.Event()
 
     def watch() -> None:
@@ -56,7 +57,7 @@ def test_a_folder_comes_back_whole_and_several_objects_travel_at_a_time(prefix: 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    got = storage.fetch(prefix, tmp_path / "back")
+    got = s3.fetch(prefix, tmp_path / "back")
     done.set()
     watcher.join()
     assert tree(got) == expected
@@ -65,26 +66,26 @@ def test_a_folder_comes_back_whole_and_several_objects_travel_at_a_time(prefix: 
 
 
 def test_a_prefix_is_a_folder_not_a_beginning_of_names(prefix: str, tmp_path: Path) -> None:
-    storage.write_bytes(f"{prefix}/ab/x", b"1")
-    storage.write_bytes(f"{prefix}/abc/y", b"2")
-    assert storage.list_objects(f"{prefix}/ab") == [f"{prefix}/ab/x"]
-    assert tree(storage.fetch(f"{prefix}/ab", tmp_path / "ab")) == {"x": b"1"}
+    s3.write_bytes(f"{prefix}/ab/x", b"1")
+    s3.write_bytes(f"{prefix}/abc/y", b"2")
+    assert s3.list_objects(f"{prefix}/ab") == [f"{prefix}/ab/x"]
+    assert tree(s3.fetch(f"{prefix}/ab", tmp_path / "ab")) == {"x": b"1"}
 
 
 def test_bytes_are_written_read_replaced_and_removed(prefix: str) -> None:
     uri = f"{prefix}/state"
-    assert not storage.exists(uri)
-    storage.write_bytes(uri, b"old")
-    storage.write_bytes(uri, b"new")
-    assert storage.exists(uri)
-    assert storage.read_bytes(uri) == b"new"
-    storage.remove(uri)
-    storage.remove(uri)
-    assert not storage.exists(uri)
+    assert not s3.exists(uri)
+    s3.write_bytes(uri, b"old")
+    s3.write_bytes(uri, b"new")
+    assert s3.exists(uri)
+    assert s3.read_bytes(uri) == b"new"
+    s3.remove(uri)
+    s3.remove(uri)
+    assert not s3.exists(uri)
 
 
 def test_the_endpoint_tells_its_buckets() -> None:
-    assert storage.check() == ["mlflow", "tinyunet"]
+    assert s3.check() == ["mlflow", "tinyunet"]
 
 
 @pytest.mark.parametrize(
@@ -97,18 +98,18 @@ def test_the_endpoint_tells_its_buckets() -> None:
     ],
 )
 def test_what_is_not_there_is_named_and_leaves_nothing(uri: str, words: str, tmp_path: Path) -> None:
-    message = failure(lambda: storage.fetch(uri, tmp_path / "x"))
+    message = failure(lambda: s3.fetch(uri, tmp_path / "x"))
     assert uri in message
     assert words in message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_an_absent_object_says_so(prefix: str) -> None:
-    assert "no object of that name" in failure(lambda: storage.read_bytes(f"{prefix}/none"))
+    assert "no object of that name" in failure(lambda: s3.read_bytes(f"{prefix}/none"))
 
 
 def test_uploading_an_absent_file_says_so(prefix: str, tmp_path: Path) -> None:
-    assert "No such file" in failure(lambda: storage.push(tmp_path / "none", f"{prefix}/x"))
+    assert "No such file" in failure(lambda: s3.push(tmp_path / "none", f"{prefix}/x"))
 
 
 @pytest.mark.parametrize(
@@ -133,9 +134,9 @@ def test_wrong_settings_are_named_in_one_line(
     for name, value in changes.items():
         monkeypatch.setenv(name, value)
     for call in (
-        lambda: storage.fetch(f"{prefix}/x", tmp_path / "x"),
-        lambda: storage.list_objects(prefix),
-        storage.check,
+        lambda: s3.fetch(f"{prefix}/x", tmp_path / "x"),
+        lambda: s3.list_objects(prefix),
+        s3.check,
     ):
         message = failure(call)
         assert words in message
@@ -145,7 +146,7 @@ def test_wrong_settings_are_named_in_one_line(
 
 def test_another_kind_of_server_is_recognised(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_ENDPOINT_URL", os.environ["MLFLOW_TRACKING_URI"])
-    assert "not an answer of an S3 server" in failure(lambda: storage.list_objects(prefix))
+    assert "not an answer of an S3 server" in failure(lambda: s3.list_objects(prefix))
 
 
 @pytest.fixture
@@ -168,11 +169,11 @@ def test_a_store_of_another_region_is_used_where_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    storage.make_bucket("here")
+    s3.make_bucket("here")
     expected = make_tree(tmp_path / "there", 3)
     upload(tmp_path / "there", "s3://here/x")
-    assert tree(storage.fetch("s3://here/x", tmp_path / "back")) == expected
-    for calls in (lambda: storage.exists("s3://here/x"), lambda: storage.list_objects("s3://here/x")):
+    assert tree(s3.fetch("s3://here/x", tmp_path / "back")) == expected
+    for calls in (lambda: s3.exists("s3://here/x"), lambda: s3.list_objects("s3://here/x")):
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         message = failure(calls)
         assert "region" in message
@@ -182,5 +183,5 @@ def test_a_store_of_another_region_is_used_where_it_is_named(
 
 def test_an_empty_region_is_none(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "")
-    storage.write_bytes(f"{prefix}/x", b"1")
-    assert storage._client()._base_url.region == "us-east-1"
+    s3.write_bytes(f"{prefix}/x", b"1")
+    assert s3._client()._base_url.region == "us-east-1"

@@ -16,15 +16,15 @@ from mlflow.entities import Run
 
 from tests.conftest import Registered
 from tests.services.gate import Gate
-from tinyunet.config import TrainConfig
+from tinyunet.core.config import TrainConfig
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import read_json
 from tinyunet.data.tfrecord import read_manifest
-from tinyunet.errors import UserError
-from tinyunet.runtime import storage
-from tinyunet.runtime.distributed import World
-from tinyunet.runtime.tracking import NullTracker, Tracker
-from tinyunet.schema import read_json
-from tinyunet.training.job import Job
+from tinyunet.storage import s3
+from tinyunet.tracking.tracker import NullTracker, Tracker
+from tinyunet.training.distributed import World
 from tinyunet.training.loop import train
+from tinyunet.training.run import Job
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_splits_are_datasets_with_their_digests(run: Run, manifest: dict[str
 
 
 def test_the_judgement_is_in_the_training_run(run: Run, registered: Registered) -> None:
-    from tinyunet.schema import read_json
+    from tinyunet.core.files import read_json
 
     test = read_json(registered.evaluation / "metrics.json")["test"]
     assert run.data.metrics["test_dice_defective"] == pytest.approx(test["dice_defective"])
@@ -109,14 +109,14 @@ def test_the_judgement_is_in_the_training_run(run: Run, registered: Registered) 
 def test_artifacts_are_objects_in_the_store(run: Run, registered: Registered) -> None:
     prefix = f"s3://mlflow/{urlsplit(run.info.artifact_uri).path.strip('/')}"
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
-    here, there = registered.evaluation, set(storage.list_objects(prefix))
+    here, there = registered.evaluation, set(s3.list_objects(prefix))
     names = ["report.html", "model_card.md", "metrics.json"]
     names += [
         p.relative_to(here).as_posix() for folder in ("curves", "overlays") for p in (here / folder).iterdir()
     ]
     place = f"{prefix}/{registered.result['evaluation']}"
     assert {f"{place}/{name}" for name in names} <= there
-    assert storage.read_bytes(f"{place}/report.html") == (here / "report.html").read_bytes()
+    assert s3.read_bytes(f"{place}/report.html") == (here / "report.html").read_bytes()
     digest = read_json(registered.model / "model.json")["weights_digest"]
     assert {f"{prefix}/training/{digest[:12]}/{p.name}" for p in registered.model.iterdir()} <= there
 

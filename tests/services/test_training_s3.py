@@ -12,11 +12,11 @@ import pytest
 
 from tests.services.conftest import upload
 from tests.services.gate import Gate
-from tinyunet.errors import UserError
-from tinyunet.runtime import storage
-from tinyunet.runtime.distributed import World
-from tinyunet.training.artifact import finished
+from tinyunet.core.errors import UserError
+from tinyunet.storage import s3
+from tinyunet.training.distributed import World
 from tinyunet.training.inputs import local_records
+from tinyunet.training.model_folder import finished_model
 
 SETTINGS = (
     "steps=12",
@@ -44,7 +44,7 @@ def run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def digest(out: str) -> str:
-    return str(json.loads(storage.read_bytes(f"{out}/model.json"))["weights_digest"])
+    return str(json.loads(s3.read_bytes(f"{out}/model.json"))["weights_digest"])
 
 
 def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
@@ -63,17 +63,17 @@ def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
     wait_for(f"{out}.checkpoints/step-00000003.npz", process)
     process.kill()
     process.communicate(timeout=60)
-    assert not storage.exists(f"{out}/model.json")
+    assert not s3.exists(f"{out}/model.json")
     again = run(command(remote_records, out), tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "steps 0 to" not in again.stdout, "it must resume, not start over"
     assert digest(out) == digest(whole)
-    assert {Path(key).name for key in storage.list_objects(out)} == {
+    assert {Path(key).name for key in s3.list_objects(out)} == {
         "model.keras",
         "model.json",
         "history.csv",
     }
-    assert storage.list_objects(f"{out}.checkpoints") == [], "the model replaces its checkpoints"
+    assert s3.list_objects(f"{out}.checkpoints") == [], "the model replaces its checkpoints"
     assert list(scratch.glob("*records*")) == [], "what was fetched goes with the training"
 
 
@@ -96,7 +96,7 @@ def test_a_store_that_goes_away_costs_checkpoints_but_not_the_training(
     gate.close()
     assert process.returncode == 0, rest
     assert digest(out)
-    assert storage.list_objects(f"{out}.checkpoints") == []
+    assert s3.list_objects(f"{out}.checkpoints") == []
 
 
 def test_only_the_splits_of_a_training_are_fetched(
@@ -115,7 +115,7 @@ def test_a_changed_shard_is_refused_with_its_name_and_nothing_stays(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shard = sorted(records.glob("train*.tfrecord"))[0]
-    storage.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
+    s3.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
     here = local_records(remote_records, World(), class_id=1, run_key="changed")
     with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"), here:
         pytest.fail("the records were taken")
@@ -126,20 +126,20 @@ def test_missing_records_are_one_line_and_exit_code_2(prefix: str, tmp_path: Pat
     result = run(command(f"{prefix}/nothing", f"{prefix}/model"), tmp_path)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert storage.list_objects(f"{prefix}/model") == []
+    assert s3.list_objects(f"{prefix}/model") == []
 
 
 @pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"{}"])
 def test_a_model_that_is_none_of_ours_is_refused_and_stays(prefix: str, text: bytes) -> None:
-    storage.write_bytes(f"{prefix}/model/model.json", text)
+    s3.write_bytes(f"{prefix}/model/model.json", text)
     with pytest.raises(UserError, match=f"{prefix}/model holds no whole model of tinyunet"):
-        finished(f"{prefix}/model")
-    assert storage.read_bytes(f"{prefix}/model/model.json") == text
+        finished_model(f"{prefix}/model")
+    assert s3.read_bytes(f"{prefix}/model/model.json") == text
 
 
 def wait_for(uri: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 240
-    while not storage.exists(uri):
+    while not s3.exists(uri):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"{uri} did not appear"
         time.sleep(0.05)

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from tests.conftest import Services
 from tests.services.conftest import upload
-from tinyunet.runtime import storage
+from tinyunet.storage import s3
 
 ROOT = Path(__file__).parents[2]
 NAME = "whole-pipeline"
@@ -40,7 +40,7 @@ def test_images_on_s3_become_a_champion_on_the_server_that_predicts(
     assert found.data.params["steps"] == "10"
     assert {"test_dice_defective", "loss", "validation_dice"} <= found.data.metrics.keys()
     assert {"git_revision", "lock_digest", "data_digest"} <= found.data.tags.keys()
-    held = storage.list_objects("s3://mlflow")
+    held = s3.list_objects("s3://mlflow")
     assert any("report.html" in key for key in held), "MLflow's bytes are in MinIO"
 
     photos = sorted((raw / "Test").glob("*.PNG"))[:3]

@@ -20,23 +20,18 @@ import keras
 import tensorflow as tf
 
 from tinyunet.bench.children import convert_cases, memory_cases, start_cases, without_ranks
-from tinyunet.bench.compute import (
-    input_cases,
-    multiply_adds,
-    precisions,
-    predict_cases,
-    train_cases,
-)
+from tinyunet.bench.compute import input_cases, multiply_adds, precisions, predict_cases, train_cases
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.kernels import kernels_cases, without_kernels
 from tinyunet.bench.measure import Case, Values
 from tinyunet.bench.ranks import ranks_cases
 from tinyunet.bench.report import UNITS, figures, number, ratios, table
-from tinyunet.data.progress import cores
-from tinyunet.errors import UserError
-from tinyunet.files import whole
+from tinyunet.core.console import cores
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import atomic_path
+from tinyunet.model.precision import cpu_has_bfloat16, resolve_precision
 from tinyunet.model.unet import build_unet
-from tinyunet.runtime.distributed import cpu_has_bfloat16, init, resolve_precision
+from tinyunet.training.distributed import init
 
 
 def bench(config: BenchConfig, out: Path) -> dict[str, Any]:
@@ -62,7 +57,7 @@ def bench(config: BenchConfig, out: Path) -> dict[str, Any]:
     result = {"machine": machine(), "settings": _settings(config), **figures(values)}
     result |= {"ratios": ratios(values, config, precisions()[-1]), "skipped": skipped}
     print("\n".join(table(result)))
-    with whole(out) as part:
+    with atomic_path(out) as part:
         part.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{out}: all figures")
     return result

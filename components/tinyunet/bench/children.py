@@ -16,12 +16,12 @@ from PIL import Image
 from tinyunet.bench.compute import predict_case, random_split, train_case
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.measure import Case, Key, Values
-from tinyunet.config import DataConfig
+from tinyunet.core.config import DataConfig
+from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert
-from tinyunet.errors import UserError
+from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet
-from tinyunet.runtime.distributed import resolve_precision
 
 IMAGES = "synthetic://?train=24&test=16"  # 512×512 as DAGM2007's, 12 MB of records
 PATIENCE_S = 15.0  # until a process that was asked to end is killed

@@ -15,11 +15,12 @@ import tensorflow as tf
 
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.measure import Case, Key, Values, repeat
-from tinyunet.config import TrainConfig
+from tinyunet.core.config import TrainConfig
 from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch, Split, batches
+from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.runtime.distributed import World, resolve_precision
+from tinyunet.training.distributed import World
 from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
 

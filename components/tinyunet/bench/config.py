@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from tinyunet.config import FAST, TrainConfig
-from tinyunet.schema import Config, require
+from tinyunet.core.config import Config, TrainConfig
+from tinyunet.core.errors import require
+from tinyunet.core.presets import FAST
 
 GROUPS = ("train", "predict", "input", "split", "ranks", "kernels", "convert", "start", "memory")
 

@@ -18,7 +18,7 @@ from tinyunet.bench.children import child, run
 from tinyunet.bench.compute import train_case
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.measure import Case, Key, Values
-from tinyunet.runtime.distributed import resolve_precision
+from tinyunet.model.precision import resolve_precision
 
 CONVOLUTIONS = {
     "forward": "convolutions, forward",

@@ -32,12 +32,13 @@ from tinyunet.bench.children import child, last_json, without_ranks
 from tinyunet.bench.compute import random_split
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.measure import Case, Key, Values
+from tinyunet.core.console import cores
 from tinyunet.data.dataset import Batch, batches
-from tinyunet.data.progress import cores
+from tinyunet.launch.local_ranks import mpirun
 from tinyunet.model.losses import Sums
+from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet
-from tinyunet.runtime.distributed import World, init, resolve_precision
-from tinyunet.training.local_ranks import mpirun
+from tinyunet.training.distributed import World, init
 from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
 

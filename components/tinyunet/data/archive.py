@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from tinyunet.core.console import track
+from tinyunet.core.errors import UserError
 from tinyunet.data.dagm import FOLDERS, require_class
-from tinyunet.data.progress import track
-from tinyunet.errors import UserError
 
 MAX_BYTES = 32 * 2**30  # the ten classes take 5 GiB
 MAX_RATIO = 100  # PNG files hardly shrink
@@ -116,7 +116,7 @@ def _prefix(members: Members, class_id: int) -> PurePosixPath | None:
 
 
 def _extract(archive: zipfile.ZipFile, members: Members, prefix: PurePosixPath, part: Path) -> None:
-    from tinyunet.files import require_space
+    from tinyunet.core.files import require_space
 
     depth = len(prefix.parts)
     inside = {

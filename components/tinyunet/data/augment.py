@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyunet.config import TrainConfig
+from tinyunet.core.config import TrainConfig
 
 Array = NDArray[np.uint8]
 

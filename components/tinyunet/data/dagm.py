@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyunet.errors import UserError
+from tinyunet.core.errors import UserError
 
 CLASSES: tuple[int, ...] = tuple(range(1, 11))
 SPLITS: tuple[str, ...] = ("train", "test")

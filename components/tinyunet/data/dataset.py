@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyunet.config import TrainConfig
+from tinyunet.core.config import TrainConfig
+from tinyunet.core.console import cores
+from tinyunet.core.errors import UserError
 from tinyunet.data.augment import draw, pose, shift_into
-from tinyunet.data.prefetch import ahead
-from tinyunet.data.progress import cores
+from tinyunet.data.prefetch import prefetch
 from tinyunet.data.resize import area_average
 from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, order
 from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse, read_manifest
-from tinyunet.errors import UserError
 
 Array = NDArray[np.uint8]
 
@@ -125,7 +125,7 @@ def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_s
     """
     _check(split, config, world_size)
     make = _Maker(split, config, rank, world_size)
-    return ahead(make, range(start, config.steps))
+    return prefetch(make, range(start, config.steps))
 
 
 class _Maker:

@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tinyunet.core.console import say
+from tinyunet.core.errors import UserError, require
+from tinyunet.core.files import read_json, scratch_folder
 from tinyunet.data.dagm import CLASSES, read_class, summary
-from tinyunet.data.progress import say
+from tinyunet.data.existing import already_holds
 from tinyunet.data.report import render
-from tinyunet.data.sources import public, stage
+from tinyunet.data.sources import stage, without_credentials
 from tinyunet.data.validate import Report, validate
-from tinyunet.errors import UserError
-from tinyunet.files import is_done, part_folder
-from tinyunet.schema import read_json, require
 
 SCHEMA_VERSION = 1
 
@@ -34,13 +34,13 @@ def ingest(source: str, out: Path, *, class_id: int) -> dict[str, Any]:
         UserError: if the source cannot be read or is not valid, or if `out` holds something else.
     """
     require(class_id in CLASSES, "class_id", class_id, "1 to 10")
-    with part_folder(out) as part:
+    with scratch_folder(out) as part:
         stage(source, part, class_id)
         report = validate(part, class_id)
         if report.problems:
-            raise UserError(summary(public(source), report.problems))
+            raise UserError(summary(without_credentials(source), report.problems))
         manifest = describe(report, source)
-        if is_done(out, manifest["digest"]):
+        if already_holds(out, manifest["digest"]):
             verify(out)
             say(f"{out} already holds this dataset ({manifest['digest'][:12]}), nothing to do")
             return read_json(out / "manifest.json")
@@ -106,7 +106,7 @@ def describe(report: Report, source: str) -> dict[str, Any]:
     ]
     return {
         "schema_version": SCHEMA_VERSION,
-        "source": public(source),
+        "source": without_credentials(source),
         "class_id": report.class_id,
         "digest": content_digest(files),
         "complete": report.complete,

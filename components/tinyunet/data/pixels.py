@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyunet.core.errors import UserError
 from tinyunet.data.dagm import Problem, Sample
-from tinyunet.errors import UserError
 
 MAX_SIDE = 8192
 GENERATED = ("Software", "TinyUNet synthetic")  # the text in every PNG of a generated image

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _AHEAD = 3
 
 
-def ahead(make: Callable[[S], T], steps: Iterable[S]) -> Iterator[T]:
+def prefetch(make: Callable[[S], T], steps: Iterable[S]) -> Iterator[T]:
     """Call `make` for every step in a thread, a few results ahead; its errors come out here.
 
     The thread starts at the first `next` and ends with the iterator, also when that is closed early.

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tinyunet.core.console import parallel
+from tinyunet.core.errors import UserError
+from tinyunet.core.redaction import redact
 from tinyunet.data.dagm import FOLDERS, require_class
-from tinyunet.data.progress import parallel
-from tinyunet.errors import UserError
-from tinyunet.runtime.transfer import redact
 
 KINDS = "a folder, a .zip, s3://bucket/prefix, https://… or synthetic://"
 
@@ -47,7 +47,7 @@ def check_scheme(source: str) -> str:
     return scheme
 
 
-def public(source: str) -> str:
+def without_credentials(source: str) -> str:
     """Give a source without what may be secret: user, password and query of a URL."""
     if not source.startswith(("http://", "https://", "s3://")):
         return source
@@ -118,27 +118,27 @@ def _copy(folder: Path, part: Path) -> None:
 
 
 def _stage_remote(source: str, part: Path, class_id: int) -> None:
-    from tinyunet.runtime import storage
+    from tinyunet.storage import s3
 
     download = part / "download"
     download.mkdir()
     if source.startswith("s3://") and not urlsplit(source).path.lower().endswith(".zip"):
         source = _find_on_s3(source, class_id)
     if source.startswith("s3://") and source.endswith("/"):
-        _copy(storage.fetch(source, download / "class"), part)
+        _copy(s3.fetch(source, download / "class"), part)
     else:
         from tinyunet.data.archive import unpack
 
-        unpack(storage.fetch(source, download / "archive.zip"), part, class_id, name=public(source))
+        unpack(s3.fetch(source, download / "archive.zip"), part, class_id, name=without_credentials(source))
     shutil.rmtree(download)
 
 
 def _find_on_s3(source: str, class_id: int) -> str:
     """Find the class on S3: the prefix ClassN/, the object ClassN.zip, or the source itself."""
-    from tinyunet.runtime import storage
+    from tinyunet.storage import s3
 
     root = source.rstrip("/")
-    names = storage.list_objects(root)
+    names = s3.list_objects(root)
     for place in (f"{root}/Class{class_id}/", f"{root}/Class{class_id}.zip", f"{root}/"):
         if place in names or any(n.startswith(f"{place}{f}/") for n in names for f in FOLDERS.values()):
             if place == f"{root}/":

@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyunet.core.config import Config
+from tinyunet.core.console import parallel
+from tinyunet.core.errors import UserError, require
 from tinyunet.data.dagm import FOLDERS, Sample, format_labels
 from tinyunet.data.pixels import GENERATED
-from tinyunet.data.progress import parallel
 from tinyunet.data.textures import KINDS, Image, Kind
-from tinyunet.errors import UserError
-from tinyunet.schema import Config, require
 
 Pixels = NDArray[np.uint8]
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyunet.config import DataConfig
+from tinyunet.core.config import DataConfig
+from tinyunet.core.console import say, track
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import read_json, scratch_folder
 from tinyunet.data.dagm import Sample, read_class
+from tinyunet.data.existing import already_holds
 from tinyunet.data.ingest import read_raw
 from tinyunet.data.pixels import read_grey
-from tinyunet.data.progress import say, track
 from tinyunet.data.splits import copies_of, validation_names
-from tinyunet.errors import UserError
-from tinyunet.files import is_done, part_folder
-from tinyunet.schema import read_json
 
 SCHEMA_VERSION = 1
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
@@ -68,7 +68,7 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
 
     pixels = {f["name"]: f.get("pixels_sha256", "") for f in dataset["files"] if f["split"] == "train"}
     groups = _groups(read_class(raw), config, pixels)
-    with part_folder(out) as part:
+    with scratch_folder(out) as part:
         splits = {}
         for split, samples in groups.items():
             records = track(samples, f"converting {split}", total=len(samples))
@@ -77,7 +77,7 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
                 part, split, (_read(s, hashes) for s in records), len(samples), shards
             )
         manifest = _manifest(dataset, config, splits)
-        if is_done(out, manifest["digest"]):
+        if already_holds(out, manifest["digest"]):
             for split in manifest["splits"].values():
                 for shard in split["shards"]:
                     check_shard(out, shard, verify=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinyunet.core.console import parallel
 from tinyunet.data.dagm import FOLDERS, OFFICIAL_COUNTS, OFFICIAL_SIZE, SPLITS, Problem, Sample, scan_split
 from tinyunet.data.pixels import Checked, check_sample, size_text
-from tinyunet.data.progress import parallel
 
 
 @dataclass(frozen=True)

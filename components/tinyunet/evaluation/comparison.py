@@ -10,13 +10,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tinyunet.errors import UserError
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import atomic_folder, read_json
 from tinyunet.evaluation.links import link_reports, report_name
 from tinyunet.evaluation.published import THRESHOLDS, published
 from tinyunet.evaluation.report import mean, number, render
 from tinyunet.evaluation.results import SCHEMA_VERSION
-from tinyunet.files import whole_folder
-from tinyunet.schema import read_json
 
 HEADLINE = 0.99  # the threshold that NVIDIA's own headline takes
 MEANS = ("dice_defective", "iou_defective", "image_ap", "image_auroc", "tpr", "tnr")
@@ -84,7 +83,7 @@ def compare(evaluations: Sequence[Path], out: Path, *, reports: bool = False) ->
     for one, other in pairwise(rows):
         if one.class_id == other.class_id:
             raise UserError(f"class {one.class_id} is given twice; expected one evaluation per class")
-    with whole_folder(out, marker="comparison.json") as part:
+    with atomic_folder(out, marker="comparison.json") as part:
         content = {"rows": [asdict(row) for row in rows], "means": means(rows), "notice": notice(rows)}
         (part / "comparison.json").write_text(json.dumps(content, indent=2) + "\n")
         page = render("comparison.html", rows=rows, groups=groups(rows), notice=notice(rows))

@@ -5,17 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tinyunet.config import EvalConfig
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import atomic_folder, read_json
 from tinyunet.data.dataset import MASK_LEVEL, load_split
 from tinyunet.data.tfrecord import read_manifest
-from tinyunet.errors import UserError
 from tinyunet.evaluation import curves, overlays, report
 from tinyunet.evaluation.inference import Judged, Predictor, judge, probabilities
 from tinyunet.evaluation.results import summarize
-from tinyunet.files import whole_folder
-from tinyunet.model.unet import load, native, rebuild
-from tinyunet.schema import read_json
-from tinyunet.training.artifact import SCHEMA_VERSION as MODEL_SCHEMA
+from tinyunet.model.unet import rebuild
+from tinyunet.training.model_folder import SCHEMA_VERSION as MODEL_SCHEMA
+from tinyunet.training.model_folder import for_this_machine, load_model
 
 MODEL_KEYS = ("image_size", "class_id", "data", "train")
 
@@ -37,8 +37,8 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> dict[
     """
     identity, manifest = read_model(model), read_manifest(records)
     check_class(model, identity, records, manifest)
-    with whole_folder(out, marker="metrics.json") as part:
-        predictor = Predictor(rebuild(native(load(model / "model.keras"))), config)
+    with atomic_folder(out, marker="metrics.json") as part:
+        predictor = Predictor(rebuild(for_this_machine(load_model(model / "model.keras"))), config)
         size = identity["image_size"]
         validation, test = (
             judge(predictor, load_split(records, name, size), config) for name in ("validation", "test")

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tinyunet.config import EvalConfig
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.console import track
+from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import MASK_LEVEL, Split
-from tinyunet.data.progress import track
-from tinyunet.errors import UserError
-from tinyunet.evaluation.poses import average
 from tinyunet.model import metrics
+from tinyunet.model.poses import average_logits
 from tinyunet.model.unet import forward_function
 
 
@@ -50,7 +50,7 @@ class Predictor:
             float32 [b, S, S].
         """
         grey = tf.constant(images[..., None], tf.float32)
-        logits: NDArray[np.float32] = average(self._network, grey, self._poses).numpy()[..., 0]
+        logits: NDArray[np.float32] = average_logits(self._network, grey, self._poses).numpy()[..., 0]
         return logits
 
     def _network(self, grey: tf.Tensor) -> tf.Tensor:

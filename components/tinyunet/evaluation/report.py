@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from tinyunet.config import preset
+from tinyunet.core.presets import preset
 from tinyunet.evaluation import curves, overlays
 from tinyunet.model.metrics import NVIDIA_THRESHOLDS
 

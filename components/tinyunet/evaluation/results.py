@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import tinyunet
-from tinyunet.config import EvalConfig
+from tinyunet.core.config import EvalConfig
 from tinyunet.evaluation import curves
 from tinyunet.evaluation.inference import Judged
 from tinyunet.evaluation.published import comparability, published

@@ -6,17 +6,13 @@ Source: NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, mo
 import json
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from tinyunet.data.progress import say
-from tinyunet.errors import UserError
 from tinyunet.model.layers import JoinedConv2D, UpConv2D
-from tinyunet.runtime.distributed import is_emulated
 
 PARAMETERS = 1_850_305
 ENCODER = (32, 32, 64, 128)  # filters of the four blocks before a pooling
@@ -68,24 +64,6 @@ def build_unet(
     return keras.Model(inputs, logits, name="tinyunet")
 
 
-def load(path: Path) -> keras.Model:
-    """Load a model file written by training.
-
-    Args:
-        path: The `.keras` file.
-
-    Raises:
-        UserError: if the file is missing or not a Keras model.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; expected a Keras model file (train one first)")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
-
-
 def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = False) -> keras.Model:
     """Give the same TinyUNet with the same weights in another form, or under another dtype policy.
 
@@ -104,16 +82,6 @@ def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = F
     )
     twin.set_weights(model.get_weights())
     return twin
-
-
-def native(model: keras.Model) -> keras.Model:
-    """Give a model as this machine runs it: itself, or in float32 where its precision is only emulated."""
-    text = json.dumps(keras.saving.serialize_keras_object(model))
-    slow = [policy for policy in MIXED if f'"{policy}"' in text and is_emulated(policy)]
-    if not slow:
-        return model
-    say(f"this machine only emulates {slow[0]}: the model runs in float32, which is faster here")
-    return in_float32(model)
 
 
 def in_float32(model: keras.Model) -> keras.Model:

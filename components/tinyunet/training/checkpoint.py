@@ -17,10 +17,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tinyunet.data.progress import say
-from tinyunet.errors import Unreachable, UserError
-from tinyunet.files import whole, writing
-from tinyunet.runtime import storage
+from tinyunet.core.console import say
+from tinyunet.core.errors import Unreachable, UserError
+from tinyunet.core.files import atomic_path, file_errors
+from tinyunet.storage import s3
 
 KEEP = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
@@ -114,12 +114,12 @@ class Checkpoints:
                 _remove(f"{self._location}/{name}")
         except Unreachable as error:
             say(f"tinyunet: warning: checkpoints are left: {error}")
-        if not storage.is_remote(self._location) and Path(self._location).is_dir():
+        if not s3.is_remote(self._location) and Path(self._location).is_dir():
             with contextlib.suppress(OSError):  # somebody else's files are in it: not ours to delete
                 Path(self._location).rmdir()
 
 
-def kept_precision(location: str) -> str:
+def checkpoint_precision(location: str) -> str:
     """Give the precision of the training whose checkpoints lie here; empty if there are none."""
     place = _newest(location.rstrip("/"))
     if not place:
@@ -134,8 +134,8 @@ def _newest(location: str) -> str:
 
 
 def _names(location: str) -> list[str]:
-    if storage.is_remote(location):
-        names = [Path(key).name for key in storage.list_objects(location)]
+    if s3.is_remote(location):
+        names = [Path(key).name for key in s3.list_objects(location)]
     else:
         folder = Path(location)
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
@@ -158,19 +158,19 @@ def _state(archive: Any) -> Checkpoint:  # noqa: ANN401  NumPy's NpzFile
 
 
 def _write(place: str, data: bytes) -> None:
-    if storage.is_remote(place):
-        storage.write_bytes(place, data)
+    if s3.is_remote(place):
+        s3.write_bytes(place, data)
         return
-    with writing(Path(place)), whole(Path(place)) as part:
+    with file_errors(Path(place)), atomic_path(Path(place)) as part:
         part.write_bytes(data)
 
 
 def _read(place: str) -> bytes:
-    return storage.read_bytes(place) if storage.is_remote(place) else Path(place).read_bytes()
+    return s3.read_bytes(place) if s3.is_remote(place) else Path(place).read_bytes()
 
 
 def _remove(place: str) -> None:
-    if storage.is_remote(place):
-        storage.remove(place)
+    if s3.is_remote(place):
+        s3.remove(place)
     else:
         Path(place).unlink(missing_ok=True)

@@ -8,18 +8,18 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tinyunet.config import DataConfig, TrainConfig
+from tinyunet.core.config import DataConfig, TrainConfig
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import atomic_path
+from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
 from tinyunet.data.sources import KINDS
 from tinyunet.data.tfrecord import convert, read_manifest
-from tinyunet.errors import UserError
-from tinyunet.files import whole
 from tinyunet.model.unet import ZERO_CENTERED
-from tinyunet.runtime import storage
-from tinyunet.runtime.distributed import World
-from tinyunet.runtime.transfer import concurrently
-from tinyunet.training.lock import alone
+from tinyunet.storage import s3
+from tinyunet.storage.transfer import concurrently
+from tinyunet.training.distributed import World
 
 TRIES = 3  # of a download whose bytes do not fit the manifest
 SPLITS = ("train", "validation")  # what a training reads; the test split stays where it is
@@ -60,7 +60,7 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
 
 @contextmanager
 def _made(records: str, scratch: Path, class_id: int) -> Iterator[None]:
-    with alone(str(scratch)):
+    with exclusive_lock(scratch):
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             _prepare(records, scratch, class_id)
@@ -79,7 +79,7 @@ def normalization(config: TrainConfig, split: Split) -> tuple[float, float]:
 
 
 def _prepare(records: str, scratch: Path, class_id: int) -> None:
-    if records.startswith("s3://") and storage.exists(f"{records.rstrip('/')}/manifest.json"):
+    if records.startswith("s3://") and s3.exists(f"{records.rstrip('/')}/manifest.json"):
         _download(records.rstrip("/"), scratch)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -89,9 +89,9 @@ def _prepare(records: str, scratch: Path, class_id: int) -> None:
 
 
 def _download(prefix: str, scratch: Path) -> None:
-    with whole(scratch) as part:
+    with atomic_path(scratch) as part:
         part.mkdir()
-        storage.fetch(f"{prefix}/manifest.json", part / "manifest.json")
+        s3.fetch(f"{prefix}/manifest.json", part / "manifest.json")
         splits = read_manifest(part)["splits"]
         shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
         concurrently(lambda shard: _fetch_shard(prefix, part, shard), shards)
@@ -100,7 +100,7 @@ def _download(prefix: str, scratch: Path) -> None:
 def _fetch_shard(prefix: str, folder: Path, shard: dict[str, Any]) -> None:
     path = folder / shard["file"]
     for _ in range(TRIES):
-        storage.fetch(f"{prefix}/{shard['file']}", path)
+        s3.fetch(f"{prefix}/{shard['file']}", path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest == shard["sha256"]:
             return

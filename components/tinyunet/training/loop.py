@@ -2,26 +2,28 @@
 
 import signal
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tinyunet.core.errors import UserError
+from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import batches, load_split
 from tinyunet.data.tfrecord import read_manifest
-from tinyunet.errors import UserError
+from tinyunet.model.precision import is_emulated, resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.runtime.distributed import is_emulated, resolve_precision
-from tinyunet.runtime.tracking import NullTracker, Tracker
-from tinyunet.training import artifact
-from tinyunet.training.checkpoint import Checkpoint, Checkpoints, kept_precision
+from tinyunet.storage import s3
+from tinyunet.tracking.tracker import NullTracker, Tracker
+from tinyunet.training import model_folder
+from tinyunet.training.checkpoint import Checkpoint, Checkpoints, checkpoint_precision
 from tinyunet.training.inputs import normalization
-from tinyunet.training.job import Job
-from tinyunet.training.lock import alone
 from tinyunet.training.optimizer import averaged_weights, build_optimizer, take_averages
-from tinyunet.training.progress import Meter
+from tinyunet.training.progress import ProgressMeter
 from tinyunet.training.provenance import provenance
+from tinyunet.training.run import Job
 from tinyunet.training.step import StepResult, TrainStep, validate
 from tinyunet.training.stopping import Stopped, StopRequest
 
@@ -47,8 +49,11 @@ def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
         UserError: for data, configuration or checkpoints that do not fit.
         Stopped: after SIGINT or SIGTERM, with the state saved.
     """
-    with alone(job.checkpoints) if job.world.is_chief else nullcontext():
-        finished = job.world.broadcast_object(artifact.finished(job.out) if job.world.is_chief else None)
+    is_local = not s3.is_remote(job.checkpoints)  # on S3 the name of the MPIJob keeps a second one away
+    with exclusive_lock(Path(job.checkpoints)) if job.world.is_chief and is_local else nullcontext():
+        finished = job.world.broadcast_object(
+            model_folder.finished_model(job.out) if job.world.is_chief else None
+        )
         if not isinstance(finished, dict):
             return _Run(job, tracker).execute()
         job.refuse_other(finished["identity"], job.out)
@@ -112,7 +117,9 @@ class _Run:
     def _precision(self) -> str:
         """Give rank 0's: where that is `auto`, the one that the training began with."""
         precision = self.config.precision
-        kept = kept_precision(self.job.checkpoints) if self.world.is_chief and precision == "auto" else ""
+        kept = (
+            checkpoint_precision(self.job.checkpoints) if self.world.is_chief and precision == "auto" else ""
+        )
         return kept or resolve_precision(precision)
 
     def _restore(self) -> int:
@@ -143,7 +150,7 @@ class _Run:
         c = self.config
         pending: list[tuple[int, StepResult]] = []
         source = batches(self.training, c, start=start, rank=self.world.rank, world_size=self.world.size)
-        meter = Meter(c.steps, start=start, global_batch=c.global_batch, show=self.world.is_chief)
+        meter = ProgressMeter(c.steps, start=start, global_batch=c.global_batch, show=self.world.is_chief)
         previous: StepResult | None = None
         with StopRequest() as stop, meter:
             for step, batch in zip(range(start + 1, c.steps + 1), source, strict=False):
@@ -163,7 +170,7 @@ class _Run:
                 if ending and not last:
                     raise Stopped(step, stop.number or signal.SIGTERM)
 
-    def _flush(self, pending: list[tuple[int, StepResult]], meter: Meter) -> None:
+    def _flush(self, pending: list[tuple[int, StepResult]], meter: ProgressMeter) -> None:
         """Read the losses of the steps since the last flush; this waits for the device."""
         rows = [self._row(step, result) for step, result in pending]
         rate = meter.update(int(rows[-1]["step"]), rows[-1]["loss"])
@@ -196,11 +203,11 @@ class _Run:
 
     def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
         take_averages(self.model, self.optimizer)
-        digest = artifact.weights_digest(self.model)
+        digest = model_folder.weights_digest(self.model)
         if self.world.broadcast_object(digest) != digest:
             raise RuntimeError(f"rank {self.world.rank} ended with other weights than rank 0; this is a bug")
         self._validate(self.config.steps)
-        summary = artifact.describe(
+        summary = model_folder.describe(
             self.identity,
             self.config,
             manifest,
@@ -212,7 +219,7 @@ class _Run:
             mlflow=self.tracker.reference(),
         )
         if self.world.is_chief:
-            artifact.write(self.job.out, self.model, summary, self.history)
+            model_folder.write(self.job.out, self.model, summary, self.history)
             if not self.job.keep:
                 self.checkpoints.clear()
             last, reference = self.history[-1], summary["mlflow"]

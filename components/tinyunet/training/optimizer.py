@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tinyunet.config import TrainConfig
+from tinyunet.core.config import TrainConfig
 
 
 class TF1RMSprop(keras.optimizers.RMSprop):  # type: ignore[misc]

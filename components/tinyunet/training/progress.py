@@ -11,7 +11,7 @@ LINES = 25  # lines that a whole run prints where there is no terminal
 SMOOTHING_S = 20.0  # window of the throughput shown
 
 
-class Meter:
+class ProgressMeter:
     """Shows step, loss, img/s and ETA; measures throughput.
 
     Args:

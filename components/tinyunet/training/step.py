@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import average_precision_score
 
-from tinyunet.config import TrainConfig
+from tinyunet.core.config import TrainConfig
+from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import MASK_LEVEL, Batch, Split
-from tinyunet.errors import UserError
 from tinyunet.model import metrics
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, value_and_weights
 from tinyunet.model.unet import Forward
-from tinyunet.runtime.distributed import World, threads_per_rank
+from tinyunet.training.distributed import World, threads_per_rank
 
 
 class StepResult(NamedTuple):

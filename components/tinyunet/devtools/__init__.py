@@ -1,0 +1,1 @@
+"""Tools for this machine: checks of the installation, local services."""

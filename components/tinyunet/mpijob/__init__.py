@@ -1,0 +1,1 @@
+"""MPIJobs on Kubernetes: built, started, followed, explained."""

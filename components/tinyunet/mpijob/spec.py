@@ -1,0 +1,243 @@
+"""What a distributed run asks of a cluster, typed and checked, and the Kubernetes MPIJob made from it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from tinyunet.core.errors import UserError, require
+
+Json = dict[str, Any]
+
+GROUP, VERSION = "kubeflow.org", "v2beta1"
+RUN_LABEL = "tinyunet/run"
+DIGEST_ANNOTATION = "tinyunet/spec-digest"
+HOME = "/home/mpiuser"  # of the images' user; the operator mounts the SSH key below it
+USER_ID = 1000
+SSH_PORT = 2222  # what an unprivileged sshd may bind
+
+# sshd gives its sessions a bare environment: the image's search paths and identity are handed on, and what
+# tells a pod from other machines.
+_SSHD = """\
+for name in PATH LD_LIBRARY_PATH OPAL_PREFIX TINYUNET_GIT_REVISION TINYUNET_LOCK_DIGEST \\
+  KUBERNETES_SERVICE_HOST; do
+  value=$(printenv $name) && kept="$kept $name=$value"
+done
+exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
+"""
+_MPIRUN = (
+    *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the writable place
+    # TCP between pods; openib only warns without a fabric
+    *("--mca", "pml", "ob1", "--mca", "btl", "^openib"),
+    *("--mca", "oob_tcp_keepalive_time", "20"),  # a node that vanishes is noticed in under a minute
+    *("--mca", "oob_tcp_keepalive_intvl", "5", "--mca", "oob_tcp_keepalive_probes", "4"),
+)
+_SAFE: Json = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_LOCKED: Json = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+# Every rank writes only below /tmp; what it exports goes through mpirun -x, never onto a command line.
+_SCRATCH_ENV = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerPods:
+    """What Kubernetes adds to the workers: the fields of `dsl.TaskConfig`, in Kubernetes' own JSON.
+
+    Attributes:
+        resources: `{"limits": …, "requests": …}`; merged over CPU and memory defaults.
+        env: Variables of every rank, `value` or `valueFrom`; the launcher holds and exports them too.
+        tolerations: For tainted nodes, such as GPU nodes.
+        node_selector: Labels that a node must have.
+        affinity: Pod or node affinity.
+        volumes: Volumes of the worker pods.
+        volume_mounts: Where the workers' container sees them.
+    """
+
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    env: Sequence[Mapping[str, Any]] = ()
+    tolerations: Sequence[Mapping[str, Any]] = ()
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    affinity: Mapping[str, Any] = field(default_factory=dict)
+    volumes: Sequence[Mapping[str, Any]] = ()
+    volume_mounts: Sequence[Mapping[str, Any]] = ()
+
+    @classmethod
+    def of_task(cls, task_config: object | None) -> "WorkerPods":
+        """Take over what was set on a KFP task: a `dsl.TaskConfig`, whose unset fields are None."""
+        names = [one.name for one in fields(cls)]
+        given = {name: getattr(task_config, name, None) for name in names}
+        return cls(**{name: value for name, value in given.items() if value})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MPIJobSpec:
+    """One MPIJob and how long its watcher is patient.
+
+    Attributes:
+        name: Of the job, DNS-1035; `job_name` makes one from a run key.
+        image: Container image of launcher and workers (sshd, Open MPI, tinyunet).
+        command: What every rank runs; `mpirun` and its options are put before it.
+        run_key: The run that this job belongs to: a retry of the same run finds the job by it.
+        namespace: Kubernetes namespace; empty is the one that the caller runs in.
+        workers: Worker pods.
+        slots_per_worker: Ranks in each worker pod (GPUs per node).
+        pods: What Kubernetes adds to the workers.
+        queue: Kueue LocalQueue that admits the job; empty is none.
+        deadline_seconds: Longest run of the launcher, after which the cluster itself ends the job.
+        pending_seconds: Longest wait for pods that cannot be scheduled, pulled or created.
+        restarts: How often a job that lost a pod to the cluster (not to its own error) is started again.
+        shm: Size of the memory-backed /dev/shm of a worker.
+    """
+
+    name: str
+    image: str
+    command: Sequence[str]
+    run_key: str = ""
+    namespace: str = ""
+    workers: int = 2
+    slots_per_worker: int = 1
+    pods: WorkerPods = field(default_factory=WorkerPods)
+    queue: str = ""
+    deadline_seconds: int = 86_400
+    pending_seconds: int = 900
+    restarts: int = 3
+    shm: str = "1Gi"
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "slots_per_worker", "deadline_seconds", "pending_seconds"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.restarts >= 0, "restarts", self.restarts, "at least 0")
+        require(bool(self.image), "image", self.image, "a container image")
+        require(bool(self.command), "command", self.command, "the program that every rank runs")
+        last = f"{self.name}-worker-{self.workers - 1}"
+        if len(last) > 63 or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", self.name):
+            raise UserError(
+                f"MPIJob name {self.name!r}; expected lower-case letters, digits, '-', a letter first, and "
+                f"{last!r} at most 63 characters; use another run key"
+            )
+
+
+def job_name(run_key: str) -> str:
+    """Give the job of a run: always the same name, valid in DNS, short enough for 1,000 workers."""
+    slug = re.sub(r"[^a-z0-9]+", "-", run_key.lower()).strip("-")
+    if slug != run_key or len(slug) > 40:
+        slug = f"{slug[:24].rstrip('-')}-{hashlib.sha256(run_key.encode()).hexdigest()[:10]}".lstrip("-")
+    return f"tinyunet-{slug}"
+
+
+def build(spec: MPIJobSpec) -> Json:
+    """Give the MPIJob as plain JSON, with a digest of itself to tell whether a found job is the same work."""
+    body: Json = {
+        "slotsPerWorker": spec.slots_per_worker,
+        "launcherCreationPolicy": "WaitForWorkersReady",
+        "sshAuthMountPath": f"{HOME}/.ssh",
+        "runPolicy": {
+            "cleanPodPolicy": "Running",
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": spec.deadline_seconds,
+            **({"suspend": True} if spec.queue else {}),
+        },
+        "mpiReplicaSpecs": {
+            "Launcher": {"replicas": 1, "restartPolicy": "Never", "template": _launcher(spec)},
+            "Worker": {"replicas": spec.workers, "restartPolicy": "Never", "template": _worker(spec)},
+        },
+    }
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    metadata: Json = {"name": spec.name, "labels": _labels(spec), "annotations": {DIGEST_ANNOTATION: digest}}
+    if spec.namespace:
+        metadata["namespace"] = spec.namespace
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "MPIJob", "metadata": metadata, "spec": body}
+
+
+def _labels(spec: MPIJobSpec) -> Json:
+    labels = {"app.kubernetes.io/name": "tinyunet", "app.kubernetes.io/component": "training"}
+    if spec.run_key:
+        labels[RUN_LABEL] = job_name(spec.run_key)
+    if spec.queue:
+        labels["kueue.x-k8s.io/queue-name"] = spec.queue
+    return labels
+
+
+def _environment(spec: MPIJobSpec) -> list[Json]:
+    given = {str(entry["name"]): dict(entry) for entry in spec.pods.env}
+    scratch = {name: {"name": name, "value": value} for name, value in _SCRATCH_ENV.items()}
+    return list((scratch | given).values())
+
+
+def _launcher(spec: MPIJobSpec) -> Json:
+    exported = [word for entry in _environment(spec) for word in ("-x", entry["name"])]
+    ranks = spec.workers * spec.slots_per_worker
+    container = {
+        "name": "launcher",
+        "command": [*_MPIRUN, "-np", str(ranks), *exported, *spec.command],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    return _template(spec, container, [{"name": "tmp", "emptyDir": {}}])
+
+
+def _worker(spec: MPIJobSpec) -> Json:
+    pods = spec.pods
+    container = {
+        "name": "worker",
+        "command": ["/bin/sh", "-c", _SSHD],
+        "ports": [{"name": "ssh", "containerPort": SSH_PORT}],
+        "readinessProbe": {"tcpSocket": {"port": SSH_PORT}, "initialDelaySeconds": 1, "periodSeconds": 1},
+        "resources": _resources(pods.resources),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            *map(dict, pods.volume_mounts),
+        ],
+    }
+    volumes: list[Json] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.shm}},
+    ]
+    template = _template(spec, container, [*volumes, *map(dict, pods.volumes)])
+    extra = {
+        "tolerations": [dict(one) for one in pods.tolerations],
+        "nodeSelector": dict(pods.node_selector),
+        "affinity": dict(pods.affinity),
+    }
+    template["spec"].update({key: value for key, value in extra.items() if value})
+    return template
+
+
+def _resources(given: Mapping[str, Any]) -> Json:
+    limits = {"memory": "4Gi"} | dict(given.get("limits") or {})
+    requests = {"cpu": "500m", "memory": "1Gi"} | dict(given.get("requests") or {})
+    for name in set(limits) & {"cpu", "memory"}:  # a request above its own limit is refused
+        if name in (given.get("limits") or {}) and name not in (given.get("requests") or {}):
+            requests[name] = limits[name]
+    return {"requests": requests, "limits": limits}
+
+
+def _template(spec: MPIJobSpec, container: Json, volumes: list[Json]) -> Json:
+    common = {
+        "image": spec.image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": _environment(spec),
+        "securityContext": dict(_LOCKED),
+    }
+    return {
+        "metadata": {"labels": {**_labels(spec), "sidecar.istio.io/inject": "false"}},  # sidecars break SSH
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": dict(_SAFE),
+            "containers": [common | container],
+            "volumes": volumes,
+        },
+    }

@@ -1,0 +1,1 @@
+"""Versions of judged models in MLflow's registry, and the champion."""

@@ -1,1 +1,0 @@
-"""The borders: ranks, tracking, object storage, Kubernetes."""

@@ -1,0 +1,1 @@
+"""A trained model as others use it: predictions and exported files."""

@@ -1,0 +1,108 @@
+"""The model as others use it: grey images of any size in; probability, mask and verdict out."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS
+from tinyunet.model.poses import average_logits
+
+OUTPUTS = ("probability", "mask", "score", "defective")
+
+
+def serving_model(
+    model: keras.Model,
+    threshold: float,
+    image_threshold: float,
+    image_size: int,
+    *,
+    image_score: str = "max",
+    test_time_poses: int = 1,
+) -> keras.Model:
+    """Wrap a trained model for serving; the result loads with Keras alone, without this package.
+
+    Images of another size are resized inside by area average, as in training, and the probability is brought
+    back by bilinear interpolation. At `image_size` both are the identity, exactly.
+
+    Args:
+        model: From grey levels float32 (B, S, S, 1) to logits float32 (B, S, S, 1).
+        threshold: Pixel threshold, a probability.
+        image_threshold: Image threshold, a logit.
+        image_size: S, in pixels.
+        image_score: `max`, `top100` or `smoothed`.
+        test_time_poses: Poses whose logits are averaged, as in the evaluation: 8 cost 8 times one.
+
+    Returns:
+        A model from uint8 (B, H, W, 1) to probability float32 (B, H, W, 1), mask uint8 0 or 1 (B, H, W, 1),
+        score float32 (B,), the logit-based score, and defective uint8 (B,).
+    """
+    images = keras.Input((None, None, 1), dtype="uint8", name="images")
+    grey = ops.cast(images, "float32")
+    logits = average_logits(model, shrunk(grey, image_size), test_time_poses)
+    rows, columns = (_linear_weights(grey, image_size, axis) for axis in (2, 1))
+    probability = _resample(ops.sigmoid(logits), rows, columns)
+    score = _score(logits, image_size, image_score)
+    outputs = {
+        "probability": probability,
+        "mask": ops.cast(ops.greater(probability, threshold), "uint8"),
+        "score": score,
+        "defective": ops.cast(ops.greater(score, image_threshold), "uint8"),
+    }
+    return keras.Model(images, outputs, name="tinyunet_serving")
+
+
+def shrunk(grey: keras.KerasTensor, size: int) -> keras.KerasTensor:
+    """Resize by area average to whole grey levels, as `data.resize.area_average` does for training.
+
+    Args:
+        grey: float32 (B, H, W, 1), 0 to 255.
+        size: In pixels.
+
+    Returns:
+        float32 (B, size, size, 1).
+    """
+    means = _resample(grey, _area_weights(grey, size, 2), _area_weights(grey, size, 1))
+    return ops.floor(ops.add(means, 0.5))
+
+
+def _resample(x: keras.KerasTensor, rows: keras.KerasTensor, columns: keras.KerasTensor) -> keras.KerasTensor:
+    """Apply interpolation weights to both axes: (B, H, W, C) by (I, H) and (J, W) to (B, I, J, C)."""
+    return ops.einsum("jw,biwc->bijc", columns, ops.einsum("ih,bhwc->biwc", rows, x))
+
+
+def _length(x: keras.KerasTensor, across: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Give the run-time length of the axis that is not `across` (1 or 2), and its indices."""
+    ones = ops.max(ops.ones_like(x), axis=(0, across, 3))
+    return ops.sum(ones), ops.subtract(ops.cumsum(ones), 1.0)
+
+
+def _area_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
+    """Give the share of each output pixel's extent that lies in each source pixel: (size, length).
+
+    In units of 1/size of a source pixel all ends are whole numbers: half a grey level is rounded as in the
+    training data.
+    """
+    length, source = _length(x, across)
+    start = ops.multiply(length, np.arange(size, dtype=np.float32)[:, None])
+    pixel = ops.multiply(source, float(size))
+    overlap = ops.subtract(
+        ops.minimum(ops.add(start, length), ops.add(pixel, float(size))), ops.maximum(start, pixel)
+    )
+    return ops.divide(ops.maximum(overlap, 0.0), length)
+
+
+def _linear_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
+    """Give the weights of linear interpolation between the centres of `size` pixels: (length, size)."""
+    length, target = _length(x, across)
+    position = ops.subtract(ops.multiply(ops.add(target, 0.5), ops.divide(float(size), length)), 0.5)
+    position = ops.expand_dims(ops.clip(position, 0.0, size - 1.0), 1)
+    distance = ops.abs(ops.subtract(position, np.arange(size, dtype=np.float32)[None, :]))
+    return ops.maximum(ops.subtract(1.0, distance), 0.0)
+
+
+def _score(logits: keras.KerasTensor, size: int, kind: str) -> keras.KerasTensor:
+    if kind == "smoothed":
+        return ops.max(ops.average_pool(logits, SMOOTHING_SIDE, 1, "valid"), axis=(1, 2, 3))
+    flat = ops.reshape(logits, (-1, size * size))
+    top = 1 if kind == "max" else min(TOP_PIXELS, size * size)
+    return ops.mean(ops.top_k(flat, top, sorted=False)[0], axis=1)

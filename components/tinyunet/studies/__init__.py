@@ -1,0 +1,1 @@
+"""Longer experiments on the training: the ablation, and the reproduction of a run."""

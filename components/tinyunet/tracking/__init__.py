@@ -1,0 +1,1 @@
+"""MLflow: its address, its client, runs and downloads."""

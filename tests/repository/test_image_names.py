@@ -1,0 +1,69 @@
+"""Images have one name each, everywhere; those that tests build do not pile up."""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components.base import GPU_IMAGE, IMAGE
+from tinyunet.mpijob.example import EXAMPLE
+
+ROOT = Path(__file__).parents[2]
+
+
+def built(*words: str, tag: str = "") -> list[str]:
+    """Names that docker/images.sh gives, as it prints them; the builder does nothing."""
+    said = subprocess.run(
+        [ROOT / "docker" / "images.sh", *words],
+        env=os.environ | {"BUILDER": "true", "TAG": tag},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [line.removeprefix("images: ") for line in said.splitlines()]
+
+
+def asked_for() -> set[str]:
+    """Names of our own images in the manifests."""
+    texts = [path.read_text() for path in (ROOT / "k8s").rglob("*.yaml")]
+    return {name for text in texts for name in re.findall(r"image: (\S*tinyunet/\S+)", text)}
+
+
+def test_tasks_and_manifests_ask_for_images_under_the_names_that_are_built() -> None:
+    assert EXAMPLE.image == IMAGE
+    assert IMAGE in asked_for()
+    assert asked_for() | {IMAGE, GPU_IMAGE} <= set(built())
+
+
+def test_a_registry_and_a_tag_give_every_build_names_of_its_own() -> None:
+    assert built("registry.example.org/", "mlflow", tag="7") == ["registry.example.org/tinyunet/mlflow:7"]
+
+
+def test_without_a_builder_one_line_says_what_to_install(tmp_path: Path) -> None:
+    for program in ("bash", "dirname", "head"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    script = [ROOT / "docker" / "images.sh"]
+    done = subprocess.run(script, env={"PATH": str(tmp_path)}, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "images: no docker, podman or buildah here; install one, or name it in BUILDER"
+    ]
+
+
+def test_of_each_kind_of_archive_the_newest_two_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "cluster")
+    monkeypatch.setenv("TINYUNET_CACHE", str(tmp_path))
+    images = importlib.import_module("images")
+    folder = tmp_path / "cluster" / "images"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("trainer-cpu-3", "trainer-cpu-2", "trainer-cpu-1", "trainer-1")):
+        (folder / f"{name}.tar").touch()
+        os.utime(folder / f"{name}.tar", (1e9 - age, 1e9 - age))
+    images.once("trainer-cpu-4.tar", lambda part: part.touch())
+    assert {path.stem for path in folder.iterdir()} == {"trainer-cpu-4", "trainer-cpu-3", "trainer-1"}

@@ -1,0 +1,77 @@
+"""Configuration refuses what it does not know, in one line that names value and expectation."""
+
+import pytest
+
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig, load_yaml
+from tinyunet.core.errors import UserError
+from tinyunet.core.presets import FAST, PRESETS, preset
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 1}, "unknown TrainConfig key 'stepz'; known keys: .*steps"),
+        ({"steps": 0}, "steps is 0; expected at least 1"),
+        ({"steps": "many"}, "steps is 'many'; expected an int"),
+        ({"steps": 2.5}, "steps is 2.5; expected an int"),
+        ({"image_size": 100}, "image_size is 100; expected a multiple of 16"),
+        ({"precision": "fp8"}, "precision is 'fp8'; expected one of auto, float32"),
+        ({"learning_rate": -1}, "learning_rate is -1.0; expected more than 0"),
+        ({"learning_rate": "inf"}, "learning_rate is inf"),
+        ({"seed": -1}, "seed is -1; expected 0 to 4294967295"),
+        ({"ema": 1.0}, "ema is 1.0; expected 0 to less than 1"),
+        ({"deterministic": "maybe"}, "deterministic is 'maybe'; expected true or false"),
+        ({"deterministic": True, "compression": "fp16"}, "compression is 'fp16'; expected none where"),
+        ({"clean_fraction": 1.0}, "clean_fraction is 1.0"),
+        ({"max_rotation": 181}, "max_rotation is 181.0; expected 0 to 180"),
+        ({"max_zoom": 0.6}, "max_zoom is 0.6; expected 0 to 0.5"),
+    ],
+)
+def test_bad_values_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        FAST.replace(changes)
+
+
+def test_text_is_read_as_the_fields_type() -> None:
+    changed = FAST.replace({"steps": "300", "ema": "0.9", "deterministic": "true", "learning_rate": 1})
+    assert (changed.steps, changed.ema, changed.deterministic, changed.learning_rate) == (300, 0.9, True, 1.0)
+
+
+def test_the_defaults_are_the_fast_preset_and_each_preset_knows_its_name() -> None:
+    assert TrainConfig() == FAST
+    assert all(config.preset == name for name, config in PRESETS.items())
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown preset 'quick'; expected one of: fast, nvidia, thorough"):
+        preset("quick")
+
+
+def test_the_digest_is_stable_and_depends_on_every_value() -> None:
+    assert FAST.digest() == TrainConfig().digest()
+    assert FAST.digest() != FAST.replace({"seed": 1}).digest()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: DataConfig(class_id=11), "class_id is 11; expected 1 to 10"),
+        (lambda: DataConfig(validation_fraction=0.7), "validation_fraction is 0.7"),
+        (lambda: DataConfig(fold=6), "fold is 6; expected 0 to 5"),
+        (lambda: DataConfig(shards=0), "shards is 0"),
+        (lambda: EvalConfig().replace({"test_time_poses": 3}), "test_time_poses is 3; expected one of 1, 8"),
+        (lambda: EvalConfig(batch_size=0), "batch_size is 0"),
+    ],
+)
+def test_every_configuration_checks_its_values(build: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build()  # type: ignore[operator]
+
+
+def test_yaml_must_be_a_mapping() -> None:
+    assert load_yaml("steps: 3\nema: 0.5") == {"steps": 3, "ema": 0.5}
+    assert load_yaml("") == {}
+    with pytest.raises(UserError, match="expected a YAML mapping"):
+        load_yaml("- 1")
+    with pytest.raises(UserError, match="not YAML"):
+        load_yaml("a: [")

@@ -1,0 +1,101 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tinyunet.core.errors import UserError
+from tinyunet.data import dagm
+
+OFFICIAL = "1\r\n0576\t0\t0576.PNG\t0\t0\t\r\n0577\t1\t0577.PNG\t0\t0577_label.PNG\r\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OFFICIAL,
+        OFFICIAL.replace("\r\n", "\n"),
+        "\ufeff" + OFFICIAL,
+        OFFICIAL.replace("1\r\n", "", 1),
+        OFFICIAL.replace("\t0\t\r\n", "\t0\r\n"),
+        OFFICIAL + "\r\n\r\n",
+        OFFICIAL.rstrip(),
+    ],
+    ids=["official", "lf", "bom", "no header", "no trailing tab", "blank lines", "no last newline"],
+)
+def test_every_variant_of_labels_reads_as_the_same_rows(text: str) -> None:
+    rows, errors = dagm.parse_labels(text)
+    assert errors == []
+    assert [(r.defective, r.image, r.mask) for r in rows] == [
+        (False, "0576.PNG", None),
+        (True, "0577.PNG", "0577_label.PNG"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "row", ["0578\t2\t0578.PNG\t0\t0", "0578\t1\t0578.PNG", "0578 1 0578.PNG 0 0", "a\tb\tc\td\te\tf"]
+)
+def test_a_malformed_row_is_reported_with_its_line_and_the_others_are_read(row: str) -> None:
+    rows, errors = dagm.parse_labels(OFFICIAL + row + "\n")
+    assert len(rows) == 2
+    assert [line for line, _ in errors] == [4]
+
+
+def test_written_labels_have_the_official_quirks(tmp_path: Path) -> None:
+    samples = [
+        dagm.Sample("train", "0576", tmp_path / "0576.PNG", None, False),
+        dagm.Sample("train", "0577", tmp_path / "0577.PNG", tmp_path / "0577_label.PNG", True),
+    ]
+    assert dagm.format_labels(samples) == OFFICIAL
+
+
+def test_official_counts_add_up_to_the_published_totals() -> None:
+    totals = {
+        split: tuple(sum(dagm.OFFICIAL_COUNTS[c][split][i] for c in dagm.CLASSES) for i in (0, 1))
+        for split in dagm.SPLITS
+    }
+    assert totals == {"train": (8050, 1046), "test": (8050, 1054)}
+    for class_id in range(1, 7):
+        assert sum(dagm.OFFICIAL_COUNTS[class_id][split][1] for split in dagm.SPLITS) == 150
+
+
+def test_a_class_is_listed_in_order_with_train_first(raw: Path) -> None:
+    samples = dagm.read_class(raw)
+    assert [s.split for s in samples] == ["train"] * 24 + ["test"] * 16
+    assert [s.name for s in samples] == [f"{n:04d}" for n in [*range(17, 41), *range(1, 17)]]
+    assert all(s.image_path.is_file() and s.defective == (s.mask_path is not None) for s in samples)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["data/Class3", "Class3", "Class3.zip", "all.zip!dagm/Class3.zip", "https://h/Class3.zip/content"],
+)
+def test_a_place_named_after_another_class_is_refused(place: str) -> None:
+    dagm.require_class(place, 3)
+    with pytest.raises(UserError, match=re.escape(f"{place} is Class3, but class_id is 4")):
+        dagm.require_class(place, 4)
+
+
+@pytest.mark.parametrize(
+    "place", ["data", "Class3/mine", "MyClass3.zip", "Class3.zip!Class4.zip", "data/CLASS2007"]
+)
+def test_a_place_of_another_name_may_hold_any_class(place: str) -> None:
+    dagm.require_class(place, 4)
+
+
+def test_file_names_match_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "Train" / "Label").mkdir(parents=True)
+    for name in ("0576.png", "0577.PNG", "Label/0577_LABEL.png"):
+        (tmp_path / "Train" / name).touch()
+    (tmp_path / "Train" / "Label" / "Labels.txt").write_text(OFFICIAL)
+    samples, problems = dagm.scan_split(tmp_path, "train")
+    assert problems == []
+    assert [s.name for s in samples] == ["0576", "0577"]
+
+
+def test_a_summary_shows_three_problems_and_counts_the_rest() -> None:
+    problems = [dagm.Problem(f"Train/{n}.PNG", "is bad") for n in range(5)]
+    line = dagm.summary("here", problems)
+    assert line.startswith("here has 5 problems: Train/0.PNG: is bad; Train/1.PNG")
+    assert "and 2 more" in line
+    assert "Train/3" not in line
+    assert "has 1 problem: Train/0.PNG: is bad; mend" in dagm.summary("here", problems[:1])

@@ -1,0 +1,140 @@
+import hashlib
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyunet.core.errors import UserError
+from tinyunet.data import synthetic
+from tinyunet.data.dagm import CLASSES, read_class
+from tinyunet.data.synthetic import SyntheticConfig, make_image
+from tinyunet.data.validate import validate
+
+SMALL = SyntheticConfig(train=6, test=4, size=64)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        synthetic.generate(tmp_path / name, 3, SMALL)
+    assert _digests(tmp_path / "a") == _digests(tmp_path / "b")
+
+
+def test_another_seed_gives_other_images(tmp_path: Path) -> None:
+    synthetic.generate(tmp_path / "a", 3, SMALL)
+    synthetic.generate(tmp_path / "b", 3, SMALL.replace({"seed": 1}))
+    a, b = _digests(tmp_path / "a"), _digests(tmp_path / "b")
+    assert not {a[f"Train/{n:04d}.PNG"] for n in range(5, 11)} & set(b.values())
+
+
+def test_layout_names_and_labels_are_the_official_ones(tmp_path: Path) -> None:
+    synthetic.generate(tmp_path, 1, SMALL)
+    samples = read_class(tmp_path)
+    assert [(s.split, s.image_path.name) for s in samples] == [
+        *[("train", f"{n:04d}.PNG") for n in range(5, 11)],
+        *[("test", f"{n:04d}.PNG") for n in range(1, 5)],
+    ]
+    assert sum(s.defective for s in samples if s.split == "train") == 2
+    text = (tmp_path / "Train" / "Label" / "Labels.txt").read_bytes()
+    assert text.startswith(b"1\r\n0005\t")
+    assert text.count(b"\t0\t0\t\r\n") == 4
+    assert text.count(b"_label.PNG\r\n") == 2
+
+
+def test_a_source_gives_its_options() -> None:
+    config = synthetic.parse_source("synthetic://?train=10&test=4&size=96&seed=5&defective=0.25")
+    assert config == SyntheticConfig(train=10, test=4, size=96, seed=5, defective=0.25)
+    assert synthetic.parse_source("synthetic://") == SyntheticConfig()
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("synthetic://?trian=10", "'trian'"),
+        ("synthetic://?train=ten", "'ten'"),
+        ("synthetic://?train=1", "train is 1"),
+        ("synthetic://?size=20", "size is 20"),
+        ("synthetic://?defective=1", "defective is 1"),
+        ("synthetic://?seed=-1", "seed is -1"),
+        ("synthetic://host", "synthetic://host"),
+    ],
+)
+def test_a_wrong_option_is_named(source: str, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        synthetic.parse_source(source)
+
+
+@pytest.mark.parametrize("defective", [0.001, 1 / 3, 0.999])
+def test_both_kinds_occur_whatever_the_part(defective: float) -> None:
+    flags = SyntheticConfig(train=9, defective=defective).flags("train")
+    assert sum(flags) == {0.001: 1, 1 / 3: 3, 0.999: 8}[defective]
+
+
+@pytest.mark.parametrize("class_id", CLASSES)
+def test_a_defect_changes_the_texture_inside_its_mask_only(class_id: int) -> None:
+    config = SyntheticConfig(size=128)
+    for number in range(1, 4):
+        clean, empty = make_image(class_id, config, number, defective=False)
+        image, mask = make_image(class_id, config, number, defective=True)
+        changed = np.abs(image.astype(int) - clean) > 0
+        assert not empty.any()
+        assert set(np.unique(mask)) == {0, 255}
+        assert not changed[mask == 0].any()
+        assert changed.sum() > 20
+        assert np.abs(image.astype(int) - clean)[changed].mean() > 4
+
+
+@pytest.mark.parametrize("class_id", CLASSES)
+def test_every_class_passes_validation(class_id: int, tmp_path: Path) -> None:
+    synthetic.generate(tmp_path, class_id, SMALL)
+    assert validate(tmp_path, class_id).problems == ()
+
+
+def test_the_ten_textures_differ_clearly() -> None:
+    def features(class_id: int) -> np.ndarray:
+        image = make_image(class_id, SyntheticConfig(size=256), 1, defective=False)[0].astype(float)
+        down, across = np.diff(image, axis=0).std(), np.diff(image, axis=1).std()
+        coarse = image.reshape(32, 8, 32, 8).mean((1, 3)).std()
+        return np.array([image.mean(), 2 * image.std(), 2 * down, 2 * across, 4 * coarse])
+
+    table = {class_id: features(class_id) for class_id in CLASSES}
+    for a, b in itertools.combinations(CLASSES, 2):
+        assert np.abs(table[a] - table[b]).max() > 10, (a, b)
+
+
+# Mean area of a label in % of the image by the published mean semi-axes: π·60·48/512² is 3.45 % for class 1
+# and so on; class 6 (260 × 30) is at most 9.3 % and clipped.
+@pytest.mark.parametrize(
+    ("class_id", "low", "high"),
+    [(1, 2.9, 3.9), (2, 0.7, 1.3), (3, 1.0, 1.6), (4, 2.2, 3.2), (5, 1.5, 2.2), (6, 5, 9.3)],
+)
+def test_label_areas_have_the_published_mean(class_id: int, low: float, high: float) -> None:
+    config = SyntheticConfig(size=128)
+    areas = [(make_image(class_id, config, n, defective=True)[1] > 0).mean() for n in range(1, 151)]
+    assert low < 100 * np.mean(areas) < high
+
+
+def _touches(mask: np.ndarray) -> bool:
+    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def test_labels_reach_over_the_border_only_where_the_originals_do() -> None:
+    config = SyntheticConfig(size=64)
+    share = {
+        c: np.mean([_touches(make_image(c, config, n, defective=True)[1]) for n in range(1, 101)])
+        for c in (3, 4, 5, 6)
+    }
+    assert share[3] < 0.1
+    assert share[4] < 0.1
+    assert 0.2 < share[5] < 0.7
+    assert share[6] > 0.7
+
+
+def test_the_smallest_images_still_have_a_mask() -> None:
+    config = SyntheticConfig(size=32)
+    assert all(make_image(2, config, n, defective=True)[1].any() for n in range(1, 101))

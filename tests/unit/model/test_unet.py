@@ -1,0 +1,89 @@
+"""The network is the published one, layer by layer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tinyunet.core.errors import UserError
+from tinyunet.model.unet import PARAMETERS, build_unet, rebuild
+from tinyunet.training.model_folder import load_model
+
+# Parameters of each convolution in order, k²·in·out + out, from the published description.
+LAYERS = [
+    320, 9_248, 9_248, 9_248, 18_496, 36_928, 73_856, 147_584, 295_168, 590_080, 131_200,
+    295_040, 73_792, 16_448, 73_792, 18_464, 4_128, 18_464, 4_624, 1_040, 13_856, 9_248, 33,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_it_has_exactly_the_published_parameters_layer_by_layer(plain: bool) -> None:
+    model = build_unet(32, plain=plain)
+    assert [layer.count_params() for layer in model.layers if layer.count_params()] == LAYERS
+    assert model.count_params() == sum(LAYERS) == PARAMETERS == 1_850_305
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_logits_are_float32_of_the_input_size_whatever_the_precision(precision: str) -> None:
+    logits = build_unet(precision=precision)(np.full((2, 48, 64, 1), 128, np.float32))
+    assert logits.dtype == tf.float32
+    assert logits.shape == (2, 48, 64, 1)
+
+
+def test_grey_levels_are_centred_inside_the_model() -> None:
+    normalized = build_unet(32).get_layer("normalize")(np.array([[[[0.0], [127.5], [255.0]]]], np.float32))
+    np.testing.assert_allclose(np.ravel(normalized), [-1.0, 0.0, 1.0])
+
+
+def test_kernels_are_he_uniform_and_biases_zero() -> None:
+    model = build_unet(32, seed=3)
+    kernel = model.get_layer("bottleneck_conv2").kernel.numpy()
+    limit = np.sqrt(6 / (9 * 256))
+    assert np.abs(kernel).max() <= limit
+    assert np.std(kernel) == pytest.approx(limit / np.sqrt(3), rel=0.01)
+    assert not any(np.any(v.numpy()) for v in model.variables if v.name == "bias")
+
+
+def test_seed_decides_the_weights() -> None:
+    first, again, other = (build_unet(32, seed=s).get_weights() for s in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_upsampling_repeats_pixels_and_the_2x2_convolution_pads_right_and_below() -> None:
+    model = build_unet(32, plain=True)
+    layer = model.get_layer("decoder1_up_conv")
+    kernel = np.zeros(layer.kernel.shape, np.float32)
+    kernel[1, 1, 0, 0] = 1.0  # takes the pixel to the lower right
+    layer.kernel.assign(kernel)
+    x = np.zeros((1, 4, 4, layer.kernel.shape[2]), np.float32)
+    x[0, :, :, 0] = np.arange(16).reshape(4, 4)
+    y = layer(x).numpy()[0, :, :, 0]
+    np.testing.assert_array_equal(y[:3, :3], np.arange(16).reshape(4, 4)[1:, 1:])
+    assert not y[3].any()
+    assert not y[:, 3].any()
+    up = model.get_layer("decoder1_up")(x).numpy()[0, :4, :4, 0]
+    np.testing.assert_array_equal(up, [[0, 0, 1, 1], [0, 0, 1, 1], [4, 4, 5, 5], [4, 4, 5, 5]])
+
+
+def test_another_precision_keeps_weights_and_scaling() -> None:
+    model = build_unet(32, seed=4, precision="mixed_bfloat16", scale=0.5, offset=-7.0)
+    twin = rebuild(model, precision="float32")
+    assert twin.get_layer("normalize").offset == -7.0
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), twin.get_weights(), strict=True))
+
+
+def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
+    model = build_unet(32, seed=5, plain=True)
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
+    np.testing.assert_array_equal(load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_a_missing_or_broken_model_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.keras does not exist"):
+        load_model(tmp_path / "absent.keras")
+    (tmp_path / "broken.keras").write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"broken\.keras is not a readable Keras model"):
+        load_model(tmp_path / "broken.keras")

@@ -1,0 +1,253 @@
+"""Models found anywhere and applied to images: predict."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.errors import UserError
+from tinyunet.evaluation import evaluate as evaluation_module
+from tinyunet.evaluation.evaluate import evaluate
+from tinyunet.model import unet
+from tinyunet.model.unet import rebuild
+from tinyunet.serving import predict as prediction
+from tinyunet.serving.predict import load_serving, predict
+from tinyunet.serving.serving_model import serving_model
+
+
+@pytest.fixture
+def inputs(raw: Path, tmp_path: Path) -> Path:
+    """Three good images."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("0001.PNG", "0002.PNG", "0003.PNG"):
+        shutil.copy(raw / "Test" / name, folder)
+    return folder
+
+
+def _rows(out: Path) -> list[dict[str, str]]:
+    with (out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_writes_mask_overlay_and_row_of_every_image(
+    model: Path, inputs: Path, tmp_path: Path
+) -> None:
+    found = predict(model, [inputs], tmp_path / "out")
+    rows = _rows(tmp_path / "out")
+    assert found == (3, sum(row["defective"] == "1" for row in rows))
+    assert [row["name"] for row in rows] == ["0001", "0002", "0003"]
+    for row in rows:
+        with Image.open(tmp_path / "out" / f"{row['name']}_mask.png") as mask:
+            assert (mask.mode, mask.size) == ("L", (64, 64))
+            assert int(row["area"]) == (np.asarray(mask) == 255).sum()
+            assert set(np.unique(np.asarray(mask))) <= {0, 255}
+        with Image.open(tmp_path / "out" / f"{row['name']}_overlay.png") as overlay:
+            assert (overlay.mode, overlay.size) == ("RGB", (64, 64))
+
+
+def test_predict_agrees_with_the_evaluation_of_the_same_model(
+    model: Path, evaluation: Path, raw: Path, tmp_path: Path
+) -> None:
+    predict(model, [raw / "Test"], tmp_path / "out")
+    rows = {row["name"]: row for row in _rows(tmp_path / "out")}
+    result = json.loads((evaluation / "metrics.json").read_text())
+    for image in result["images"]:
+        row = rows[image["name"]]
+        assert float(row["score"]) == pytest.approx(image["score"], abs=1e-3)
+        assert abs(int(row["area"]) - image["tp"] - image["fp"]) <= 2
+        assert row["defective"] == str(int(image["score"] > result["test"]["image_threshold"]))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_what_this_machine_only_emulates_runs_in_float32(
+    model: Path,
+    records: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+) -> None:
+    copied = shutil.copytree(model, tmp_path / "model")
+    network = rebuild(keras.models.load_model(model / "model.keras"), precision=policy, plain=True)
+    network.save(copied / "model.keras")
+    serving_model(network, 0.5, 0.0, 64).save(tmp_path / "serving.keras")
+    used: list[str] = []
+    forward = evaluation_module.rebuild
+
+    def watched(network: keras.Model) -> keras.Model:
+        used.append(network.get_layer("decoder0_conv1").dtype_policy.name)
+        return forward(network)
+
+    monkeypatch.setattr(evaluation_module, "rebuild", watched)
+    for emulated, expected in ((True, "float32"), (False, policy)):
+        monkeypatch.setattr(unet, "is_emulated", lambda name, e=emulated: e and name == policy)
+        evaluate(copied, records, tmp_path / f"judged{emulated}", EvalConfig(overlays=0))
+        assert used.pop() == expected
+        for place in (copied, tmp_path / "serving.keras"):
+            inner = load_serving(place).get_layer("tinyunet")
+            assert inner.get_layer("decoder0_conv1").dtype_policy.name == expected
+        said = capsys.readouterr().err
+        assert said.count(f"only emulates {policy}: the model runs in float32") == 3 * emulated
+
+
+def test_files_of_the_same_name_do_not_overwrite_each_other(
+    model: Path, inputs: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(inputs / "0002.PNG", other / "0001.png")
+    shutil.copy(inputs / "0002.PNG", other / "0001-2.png")
+    predict(model, [inputs / "0001.PNG", other], tmp_path / "out")
+    rows = _rows(tmp_path / "out")
+    assert [row["name"] for row in rows] == ["0001", "0001-2", "0001-3"]
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 3
+
+
+def test_a_bad_file_is_named_and_the_others_are_predicted(
+    model: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (64, 64)).save(inputs / "0004.png")
+    Image.fromarray(np.zeros((64, 64), np.uint16)).save(inputs / "0005.png")
+    (inputs / "0006.png").write_bytes((inputs / "0001.PNG").read_bytes()[:300])
+    (inputs / "0007.png").write_text("no picture")
+    with pytest.raises(UserError, match="4 of 7 files were refused"):
+        predict(model, [inputs], tmp_path / "out")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(inputs))]
+    assert len(lines) == 4
+    assert "0004.png is 8-bit RGB, expected 8-bit grey" in lines[0]
+    assert "16-bit" in lines[1]
+    assert len(_rows(tmp_path / "out")) == 3
+
+
+def test_nothing_is_written_when_no_file_is_usable(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(UserError, match="none of 1 files"):
+        predict(model, [tmp_path / "a.png"], tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_images_of_several_sizes_go_through_in_one_run(model: Path, inputs: Path, tmp_path: Path) -> None:
+    Image.new("L", (100, 80), 90).save(inputs / "0002b.png")
+    predict(model, [inputs], tmp_path / "out")
+    with Image.open(tmp_path / "out" / "0002b_mask.png") as mask:
+        assert mask.size == (100, 80)
+    assert [row["name"] for row in _rows(tmp_path / "out")] == ["0001", "0002", "0002b", "0003"]
+
+
+def test_a_folder_of_what_cameras_write_is_predicted(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "camera").mkdir()
+    with Image.open(inputs / "0001.PNG") as image:
+        for suffix in ("bmp", "TIF", "jpg"):
+            image.save(tmp_path / "camera" / f"{suffix}.{suffix}")
+    assert predict(model, [tmp_path / "camera"], tmp_path / "out")[0] == 3
+    rows = _rows(tmp_path / "out")
+    assert [row["name"] for row in rows] == ["TIF", "bmp", "jpg"]
+    assert rows[0]["score"] == rows[1]["score"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("missing.png", "missing.png does not exist"),
+        ("empty", "holds no PNG"),
+        ("out/0001.PNG", "is replaced"),
+    ],
+)
+def test_bad_inputs_are_refused_before_anything_is_done(
+    model: Path, inputs: Path, tmp_path: Path, given: str, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "out").mkdir()
+    shutil.copy(inputs / "0001.PNG", tmp_path / "out")
+    with pytest.raises(UserError, match=message):
+        predict(model, [tmp_path / given], tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["0001.PNG"]
+
+
+@pytest.mark.parametrize("place", ["file/out", "readonly/out"])
+def test_a_place_that_cannot_be_written_is_one_line(
+    model: Path, inputs: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *args: object, **kwargs: object) -> None:  # root may write everywhere
+        if path.name == "readonly":
+            raise PermissionError(13, "Permission denied", str(path))
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        UserError, match=rf"{place[:4]}.*(Not a directory|Permission denied) while making"
+    ) as caught:
+        predict(model, [inputs], tmp_path / place)
+    assert "\n" not in str(caught.value)
+
+
+def test_hidden_files_of_a_folder_are_no_images(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "._0001.PNG").write_bytes(b"\0\5\x16\7")  # what macOS keeps beside a file
+    assert predict(model, [inputs], tmp_path / "out")[0] == 3
+
+
+def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "more.png").mkdir()
+    shutil.copy(inputs / "0001.PNG", inputs / "more.png")
+    assert predict(model, [inputs], tmp_path / "out")[0] == 3
+    assert predict(model, [inputs / "more.png"], tmp_path / "out")[0] == 1
+
+
+def test_a_model_with_other_outputs_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 1))
+    keras.Model(inputs, {"heat": keras.layers.ReLU()(inputs)}).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match="gives heat; expected probability"):
+        load_serving(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "does not exist"),
+        ("empty", "holds 0 .keras files"),
+        ("text.keras", "not a readable Keras model"),
+    ],
+)
+def test_a_model_that_is_none_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.keras").write_text("no model")
+    with pytest.raises(UserError, match=message):
+        load_serving(tmp_path / name)
+
+
+def test_images_are_read_one_batch_ahead_at_most() -> None:
+    taken = 0
+
+    def endless() -> Iterator[prediction.Item]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield prediction.Item(str(taken), Path("x"), np.zeros((8, 8), np.uint8))
+
+    batches = prediction._batches(endless())
+    for number in range(1, 20):
+        assert len(next(batches)) == prediction.BATCH
+        assert taken <= number * prediction.BATCH + 1
+
+
+def test_a_model_judged_over_eight_poses_predicts_so(
+    model: Path, records: Path, raw: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(model, tmp_path / "model")
+    judged = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
+    predict(copied, [raw / "Test"], tmp_path / "out")
+    rows = {row["name"]: row for row in _rows(tmp_path / "out")}
+    for image in judged["images"]:
+        assert float(rows[image["name"]]["score"]) == pytest.approx(image["score"], abs=1e-4)
+        assert abs(int(rows[image["name"]]["area"]) - image["tp"] - image["fp"]) <= 2

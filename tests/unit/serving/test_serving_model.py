@@ -1,0 +1,154 @@
+"""The model as it is served: what goes in, what comes out, and that Keras alone loads it."""
+
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+
+from tinyunet.core.config import EvalConfig
+from tinyunet.data.dataset import area_average, load_split
+from tinyunet.evaluation.inference import Predictor
+from tinyunet.model.metrics import image_score
+from tinyunet.serving.predict import load_serving
+from tinyunet.serving.serving_model import OUTPUTS, serving_model, shrunk
+
+Bytes = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def network(model: Path) -> keras.Model:
+    return keras.models.load_model(model / "model.keras", compile=False)
+
+
+@pytest.fixture(scope="module")
+def images(records: Path) -> Bytes:
+    return load_split(records, "test", 64).images[:4]
+
+
+def _identity(size: int) -> keras.Model:
+    """Logits are (grey - 100) / 20: all numbers can be had by hand."""
+    inputs = keras.Input((size, size, 1))
+    return keras.Model(inputs, keras.layers.Rescaling(1 / 20, -5.0)(inputs))
+
+
+def _sigmoid(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_at_its_own_size_serving_gives_the_models_outputs(network: keras.Model, images: Bytes) -> None:
+    logits = network(images[..., None].astype("float32")).numpy()
+    result = serving_model(network, 0.3, 1.0, 64).predict_on_batch(images[..., None])
+    assert set(result) == set(OUTPUTS)
+    np.testing.assert_allclose(result["probability"], _sigmoid(logits), atol=1e-5)
+    np.testing.assert_array_equal(result["mask"], (result["probability"] > 0.3).astype(np.uint8))
+    np.testing.assert_allclose(result["score"], logits.reshape(4, -1).max(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(result["defective"], result["score"] > 1.0)
+    assert {name: value.dtype.name for name, value in result.items()} == {
+        "probability": "float32",
+        "mask": "uint8",
+        "score": "float32",
+        "defective": "uint8",
+    }
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_over_eight_poses_serving_gives_the_evaluations_outputs(
+    network: keras.Model, images: Bytes, tmp_path: Path, size: int
+) -> None:
+    serving = serving_model(network, 0.3, 1.0, 64, image_score="top100", test_time_poses=8)
+    serving.save(tmp_path / "serving.keras")
+    given = np.stack([np.kron(i, np.ones((2, 2), np.uint8))[:size, :size] for i in images])
+    resized = np.stack([area_average(i, 64) for i in given])
+    logits = Predictor(network, EvalConfig(test_time_poses=8)).logits(resized)
+    one = Predictor(network, EvalConfig()).logits(resized)
+    assert abs(logits - one).max() > 1e-2, "or the poses would not show"
+    for model in (serving, keras.models.load_model(tmp_path / "serving.keras", compile=False)):
+        result = model.predict_on_batch(given[..., None])
+        np.testing.assert_allclose(result["score"], image_score(logits, "top100"), rtol=1e-4)
+        if size == 64:
+            np.testing.assert_allclose(result["probability"][..., 0], _sigmoid(logits), atol=1e-5)
+            np.testing.assert_array_equal(result["mask"], result["probability"] > 0.3)
+
+
+def test_top100_is_the_mean_of_the_hundred_largest_logits(network: keras.Model, images: Bytes) -> None:
+    logits = network(images[..., None].astype("float32")).numpy().reshape(4, -1)
+    result = serving_model(network, 0.5, 0.0, 64, image_score="top100").predict_on_batch(images[..., None])
+    np.testing.assert_allclose(result["score"], np.sort(logits)[:, -100:].mean(axis=1), rtol=1e-4)
+
+
+def test_the_smoothed_score_is_the_evaluations(network: keras.Model, images: Bytes) -> None:
+    logits = network(images[..., None].astype("float32")).numpy()
+    result = serving_model(network, 0.5, 0.0, 64, image_score="smoothed").predict_on_batch(images[..., None])
+    np.testing.assert_allclose(result["score"], image_score(logits, "smoothed"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [128, 512, 96, 100])
+def test_larger_images_are_shrunk_as_the_training_data_are(side: int) -> None:
+    source = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    small = (area_average(source, 32) / 20 - 5.0).astype(np.float32)
+    result = serving_model(_identity(32), 0.5, 0.0, 32).predict_on_batch(source[None, ..., None])
+    expected = Image.fromarray(_sigmoid(small)).resize((side, side), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(result["probability"][0, ..., 0], expected, atol=1e-4)
+    assert result["score"][0] == pytest.approx(small.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 96, 320, 480])
+def test_grey_levels_are_those_of_the_training_data(size: int) -> None:
+    source = np.random.default_rng(0).integers(0, 256, (3, 512, 512), dtype=np.uint8)
+    found = keras.ops.convert_to_numpy(shrunk(source[..., None].astype(np.float32), size))
+    np.testing.assert_array_equal(found[..., 0], [area_average(image, size) for image in source])
+
+
+def test_a_wide_image_keeps_its_size_and_its_sides() -> None:
+    source = np.zeros((1, 64, 128, 1), np.uint8)
+    source[:, :, 64:] = 200  # right half
+    result = serving_model(_identity(32), 0.5, 0.0, 32).predict_on_batch(source)
+    assert result["mask"].shape == source.shape
+    assert result["mask"][0, :, :62].max() == 0
+    assert result["mask"][0, :, 66:].min() == 1
+
+
+def test_the_saved_serving_model_needs_nothing_but_keras(
+    network: keras.Model, images: Bytes, tmp_path: Path
+) -> None:
+    serving = serving_model(network, 0.5, 0.0, 64)
+    serving.save(tmp_path / "serving.keras")
+    config = zipfile.ZipFile(tmp_path / "serving.keras").read("config.json").decode()
+    assert '"tinyunet.' not in config
+    loaded = keras.models.load_model(tmp_path / "serving.keras", compile=False)
+    twice = np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)[..., None]
+    for batch in (images[..., None], twice):
+        expected, found = serving.predict_on_batch(batch), loaded.predict_on_batch(batch)
+        for name in OUTPUTS:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+
+
+def test_the_saved_model_for_tensorflow_gives_keras_outputs(
+    network: keras.Model, images: Bytes, tmp_path: Path
+) -> None:
+    serving = serving_model(network, 0.5, 0.0, 64)
+    serving.export(tmp_path / "saved", verbose=False)
+    saved = tf.saved_model.load(tmp_path / "saved")
+    found = saved.serve(images[..., None])
+    expected = serving.predict_on_batch(images[..., None])
+    np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-3)
+    np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
+
+
+def test_models_are_found_as_folder_file_and_inside_a_registry_download(
+    network: keras.Model, model: Path, images: Bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "download" / "data").mkdir(parents=True)
+    serving_model(network, 0.5, 0.0, 64).save(tmp_path / "download" / "data" / "model.keras")
+    places = (model, model / "model.keras", tmp_path / "download")
+    found = [load_serving(place, plain=True) for place in places]
+    scores = [one.predict_on_batch(images[..., None])["score"] for one in found]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-6)
+    np.testing.assert_allclose(scores[2], scores[0], rtol=1e-6)
+    fast = load_serving(model).predict_on_batch(images[..., None])["score"]
+    np.testing.assert_allclose(fast, scores[0], atol=1e-5, err_msg="the fast layers round otherwise")

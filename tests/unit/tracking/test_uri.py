@@ -1,0 +1,50 @@
+"""Which MLflow is meant, and where its database lies."""
+
+from pathlib import Path
+
+import pytest
+
+from tinyunet.core.errors import UserError
+from tinyunet.tracking.uri import database_of, default_uri, tracking_uri
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql+psycopg2://u:p@db/mlflow", "sqlite:////here/m.db", "https://host"]
+)
+def test_a_store_may_name_its_driver(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert tracking_uri() == uri
+
+
+def test_a_database_with_too_few_slashes_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:/tmp/m.db")
+    with pytest.raises(UserError, match=r"is 'sqlite:/tmp/m\.db'; expected sqlite:////absolute"):
+        tracking_uri()
+
+
+@pytest.mark.parametrize(
+    ("uri", "database"),
+    [
+        ("sqlite:////here/m.db", Path("/here/m.db")),
+        ("sqlite+pysqlite:////here/my%20runs/m.db", Path("/here/my runs/m.db")),
+        ("sqlite:///m.db", Path.cwd() / "m.db"),
+        ("sqlite://", None),
+        ("sqlite:////here/C# 1/m.db", Path("/here/C# 1/m.db")),
+        ("https://host/m.db", None),
+    ],
+)
+def test_a_database_is_the_file_that_sqlalchemy_opens(uri: str, database: Path | None) -> None:
+    from sqlalchemy.engine import make_url
+
+    assert database_of(uri) == database
+    if database:
+        assert database == Path(make_url(uri).database or "").absolute()
+
+
+@pytest.mark.parametrize("name", ["C# runs", "100%20", "what?", "ä+b"])
+def test_the_default_database_lies_in_the_working_folder_whatever_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    assert database_of(default_uri()) == tmp_path / name / "runs" / "mlflow.db"
