@@ -32,7 +32,7 @@ COMPILE ?=
 
 run_options = --source '$(DATA)' --class-id '$(CLASS)' --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
   --steps $(STEPS) --precision $(PRECISION) --seed $(SEED) $(foreach s,$(SET),--set '$(s)') $(ARGS)
-with_services = $(if $(SERVICES),$(PY) -m tinyunet.devtools.services start && . runs/services/env &&)
+with_services = $(if $(SERVICES),$(PY) -m tinyunet services start && . runs/services/env &&)
 kubeflow = $(PY) -m pipeline.$(1) --pipeline $(PIPELINE) --variant $(VARIANT) $(if $(HOST),--host '$(HOST)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
 
 ##@ Use
@@ -60,9 +60,9 @@ ui: setup ## MLflow's dashboard on the runs made here, http://127.0.0.1:$PORT (P
 
 .PHONY: services services-stop
 services: setup ## Start MLflow and MinIO as local servers; their addresses are in runs/services/env
-	@$(PY) -m tinyunet.devtools.services start
+	@$(PY) -m tinyunet services start
 services-stop: ## Stop them
-	@$(PY) -m tinyunet.devtools.services stop
+	@$(PY) -m tinyunet services stop
 
 .PHONY: bench doctor
 bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory; ARGS="--only train"
@@ -72,7 +72,7 @@ doctor: setup ## What is missing, unreachable or mis-set
 
 .PHONY: ablation
 ablation: setup ## What each choice of the fast preset is worth, on validation folds of one CLASS; ARGS="--published 1"
-	@$(PY) -m tinyunet.studies.ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
+	@$(PY) -m tinyunet ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
 
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
@@ -105,7 +105,7 @@ images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: TAG=…               of its own for every build: nodes keep an image whose name they know
 	@docker/images.sh '$(REGISTRY)' $(TARGETS)
 mpijob: setup ## Write k8s/mpijob.yaml anew from its builder; REGISTRY=…  TAG=…
-	@$(PY) -m tinyunet.mpijob.example '$(REGISTRY)' '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+	@$(PY) -m tinyunet mpijob --registry '$(REGISTRY)' --tag '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
 
 .PHONY: cluster cluster-images cluster-down test-cluster
 cluster: setup ## A real one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)

@@ -1,1 +1,1 @@
-"""The pipeline and its verbs: compile, run here, upload, run on Kubeflow. Knows kfp, never TensorFlow."""
+"""The pipeline and its commands: compile, run here, upload, run on Kubeflow. Imports kfp, never TensorFlow."""

@@ -31,53 +31,57 @@ def compile_variant(
 
     Args:
         variant: `cpu` or `gpu`.
-        folder: Where the file goes.
-        pipeline: `tinyunet`, or `tinyunet-classes`.
-        image: Of all tasks; empty is that of each.
-        registry: What stands before the names that `make images` gives.
-        tag: Of these images; empty is the project's version.
+        folder: Folder of the file.
+        pipeline: `tinyunet` or `tinyunet-classes`.
+        image: Image of all tasks; empty is each task's own image.
+        registry: Prefix of the image names of `make images`.
+        tag: Tag of these images; empty is the version of the project.
         changes: Other values for fields of the variant's `Resources`.
 
     Returns:
-        The YAML file: pipeline spec and, as a second document, what Kubernetes adds.
+        The YAML file: the pipeline specification and, as a second document, its Kubernetes configuration.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pipeline}-{variant}.yaml"
     resources = replace(VARIANTS[variant], **(changes or {}))
     resources = replace(
         resources,
-        image=image or _named(resources.image, registry, tag),
-        trainer=image or _named(resources.trainer, registry, tag),
+        image=image or _image_name(resources.image, registry, tag),
+        trainer=image or _image_name(resources.trainer, registry, tag),
     )
     compiler.Compiler().compile(PIPELINES[pipeline](resources), str(path))
     return path
 
 
-def _named(image: str, registry: str, tag: str) -> str:
+def _image_name(image: str, registry: str, tag: str) -> str:
     name, version = image.split(":")
     return f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line; the library's own is not there where only kfp is installed."""
+    """An argument parser whose errors are one line; compiling works without the library and its parser."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where the options are listed; exit with 2."""
+        """Print the error and where the options are listed; exit with 2."""
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; what is not given stays as the variant has it."""
+    """Read the command line; an option that is not given is absent from the result."""
     parser = Parser("python -m pipeline.compile", description=__doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--registry", type=_registry, help="before the images' names, as in make images")
-    parser.add_argument("--tag", type=_tag, help="of the images, as in make images")
-    parser.add_argument("--settings", help="ConfigMap of " + ", ".join(SETTINGS_KEYS))
-    parser.add_argument("--secret", help="Secret of the S3 credentials")
+    parser.add_argument("--registry", type=_registry, help="prefix of the image names, as in make images")
+    parser.add_argument("--tag", type=_tag, help="tag of the images, as in make images")
+    parser.add_argument("--settings", help="ConfigMap with " + ", ".join(SETTINGS_KEYS))
+    parser.add_argument("--secret", help="Secret with the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
     parser.add_argument("--queue", help="Kueue LocalQueue of the trainings")
     parser.add_argument(
-        "--classes-at-a-time", type=int, choices=range(1, 11), metavar="1-10", help="of tinyunet-classes"
+        "--classes-at-a-time",
+        type=int,
+        choices=range(1, 11),
+        metavar="1-10",
+        help="number of classes that tinyunet-classes processes at the same time",
     )
     parser.add_argument("--memory-limit", type=_memory, help="of every task and worker, e.g. 16G")
     return parser.parse_args(argv)
@@ -104,17 +108,17 @@ def _memory(text: str) -> str:
 def _pairs(text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(key and value for key, _, value in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected KEY=VALUE, several parted by commas")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected KEY=VALUE, several separated by commas")
     return {key: value for key, _, value in pairs}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compile every pipeline and variant; TINYUNET_IMAGE names one image for all tasks."""
+    """Compile every pipeline and variant; the variable TINYUNET_IMAGE names one image for all tasks."""
     changes = vars(parse(argv))
-    place = {name: changes.pop(name, "") for name in ("registry", "tag")}
-    place["image"] = os.environ.get("TINYUNET_IMAGE", "")
+    images = {name: changes.pop(name, "") for name in ("registry", "tag")}
+    images["image"] = os.environ.get("TINYUNET_IMAGE", "")
     for pipeline, variant in product(PIPELINES, sorted(VARIANTS)):
-        print(compile_variant(variant, BUILD, pipeline=pipeline, **place, changes=changes))
+        print(compile_variant(variant, BUILD, pipeline=pipeline, **images, changes=changes))
 
 
 if __name__ == "__main__":

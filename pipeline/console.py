@@ -1,4 +1,7 @@
-"""What a person sees of a local run: KFP's lines less its chatter; the log file keeps every line."""
+"""What the terminal shows of a local run: the output of the steps without KFP's own lines.
+
+The log file contains every line.
+"""
 
 import io
 import re
@@ -10,138 +13,142 @@ from typing import TextIO
 from pipeline.pipeline import STEPS
 from tinyunet.core.redaction import redact
 
-AFTER = "compare"  # comes once, after the steps of all classes
+COMPARE = "compare"  # runs once, after the steps of all classes
 ANSI = re.compile(r"\033\[\d+m")
-BEGIN = re.compile(r"Executing task '(?P<task>[\w-]+)'")
-END = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
-# Blocks that only the log keeps: first line, last line.
-BLOCKS = (
+TASK_STARTED = re.compile(r"Executing task '(?P<task>[\w-]+)'")
+TASK_FINISHED = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
+# Blocks of lines for the log only: the pattern of the first line and that of the last line.
+LOG_BLOCKS = (
     (re.compile(r"^ *\[KFP Executor .*Got executor_input:"), re.compile(r"^    }$")),
     (re.compile(r"- INFO - Task '[\w-]+' outputs:"), re.compile(r"^-{10}")),
 )
 TRACEBACK = re.compile(r"^    (Exception Group )?Traceback \(most recent call last\):$")
-RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")
-CHATTER = re.compile(
+RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")  # the last line of a traceback
+# Single lines for the log only.
+LOG_LINES = re.compile(
     r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
     r"|^    (During handling of|The above exception was|(\w+\.)+\w*(Error|Exception): )"
-    r"|^    (WARNING: All log messages before absl|[IW]0000 00:00:\d+\.\d+ )"  # TensorFlow's C++ side
+    r"|^    (WARNING: All log messages before absl|[IW]0000 00:00:\d+\.\d+ )"  # from TensorFlow's C++ code
     r"|- INFO - Task '[\w-]+' has no outputs"
-    r"|^    .* ━+ "  # bars that Keras draws into a pipe
+    r"|^    .* ━+ "  # progress bars that Keras writes to a pipe
 )
 
 
 @dataclass
-class Steps:
-    """What happened so far.
+class Progress:
+    """The state of a run.
 
     Attributes:
         seconds: Wall time of every finished step, summed over the classes.
-        done: Number of steps that finished.
-        current: The step that runs, or ran last, with its class where there are several.
-        error: Kind and message of the last exception that a step ended with.
+        finished_steps: Number of steps that finished.
+        current: The running or last step, with its class where there are several.
+        error: Type and message of the last exception that ended a step.
         failed: The first step that failed, and its error.
-        left: Of several classes, those whose last step has not finished.
+        unfinished_classes: Of several classes, those whose last step has not finished.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    done: int = 0
+    finished_steps: int = 0
     current: str = ""
     error: tuple[str, str] = ("", "")
     failed: tuple[str, tuple[str, str]] | None = None
-    left: list[int] = field(default_factory=list)
+    unfinished_classes: list[int] = field(default_factory=list)
 
 
 class Console(io.TextIOBase):
-    """Stands in for standard output while KFP runs a pipeline.
+    """Replaces standard output while KFP runs a pipeline.
 
     Args:
-        terminal: Gets headlines of steps and the steps' own lines.
-        log: Gets every line, without colours and without the secrets of URLs.
+        terminal: Receives the headlines of the steps and the steps' own lines.
+        log: Receives every line, without colours and without the secrets of URLs.
         total: Number of steps, for the headlines.
-        classes: Those that the pipeline takes in turn, each from its first step on; none where it has one.
+        classes: Classes in the order in which the pipeline processes them; empty for a single class.
+
+    Attributes:
+        progress: The state of the run.
     """
 
     def __init__(self, terminal: TextIO, log: TextIO, *, total: int, classes: Sequence[int] = ()) -> None:
-        self.steps = Steps(left=list(classes))
+        self.progress = Progress(unfinished_classes=list(classes))
         self._classes, self._class_id = iter(classes), 0
         self._terminal, self._log, self._total = terminal, log, total
-        self._line, self._began = "", 0.0
+        self._partial_line, self._step_started = "", 0.0
         self._stopping = False
-        self._until: re.Pattern[str] | None = None
+        self._block_end: re.Pattern[str] | None = None
 
     def writable(self) -> bool:
-        """Say that it can be written to."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Take any piece of text; whole lines go on."""
-        *lines, self._line = (self._line + text).split("\n")
+        """Accept text of any length, and process every line as soon as it is complete."""
+        *lines, self._partial_line = (self._partial_line + text).split("\n")
         for line in lines:
-            self._take(redact(ANSI.sub("", line)))
+            self._process(redact(ANSI.sub("", line)))
         return len(text)
 
     def flush(self) -> None:
-        """Flush both ends."""
+        """Flush the terminal and the log."""
         self._terminal.flush()
         self._log.flush()
 
-    def stop(self) -> None:
-        """Hold whoever announces another step, for good: the run is about to end."""
+    def block_next_task(self) -> None:
+        """Block a thread that announces another task; call this when the run is about to end."""
         self._stopping = True
 
-    def _take(self, line: str) -> None:
-        while self._stopping and BEGIN.search(line):  # KFP's own thread, which goes on with the next class
+    def _process(self, line: str) -> None:
+        while self._stopping and TASK_STARTED.search(line):  # blocks KFP's thread before the next class
             time.sleep(1)
         self._log.write(line + "\n")
-        shown = self._shown(line)
-        if shown is not None:
-            self._terminal.write(shown + "\n")
+        terminal_line = self._terminal_line(line)
+        if terminal_line is not None:
+            self._terminal.write(terminal_line + "\n")
             self.flush()
 
-    def _shown(self, line: str) -> str | None:
-        """Give what the terminal shows for a line; None is nothing."""
-        if self._until is not None:
-            self._inside_block(line)
+    def _terminal_line(self, line: str) -> str | None:
+        """Return the terminal's line for a line of the output, or None if the terminal shows nothing."""
+        if self._block_end is not None:
+            self._process_block_line(line, self._block_end)
             return None
-        self._until = RAISED if TRACEBACK.match(line) else _block_end(line)
-        if self._until is not None or CHATTER.search(line):
+        self._block_end = RAISED if TRACEBACK.match(line) else _find_block_end(line)
+        if self._block_end is not None or LOG_LINES.search(line):
             return None
-        if begin := BEGIN.search(line):
-            return self._begin(begin["task"])
-        if end := END.search(line):
-            return self._end(end["task"], end["status"])
+        if started := TASK_STARTED.search(line):
+            return self._start_step(started["task"])
+        if finished := TASK_FINISHED.search(line):
+            return self._finish_step(finished["task"], finished["status"])
         return line
 
-    def _inside_block(self, line: str) -> None:
-        assert self._until is not None
-        if found := self._until.search(line):
-            if self._until is RAISED:
-                self.steps.error = (found["kind"], found["message"] or "")
-            self._until = None
+    def _process_block_line(self, line: str, block_end: re.Pattern[str]) -> None:
+        if match := block_end.search(line):
+            if block_end is RAISED:
+                self.progress.error = (match["kind"], match["message"] or "")
+            self._block_end = None
 
-    def _begin(self, task: str) -> str:
+    def _start_step(self, task: str) -> str:
         if task == STEPS[0]:
             self._class_id = next(self._classes, 0)
-        elif task == AFTER:
+        elif task == COMPARE:
             self._class_id = 0
         of_class = f" of class {self._class_id}" if self._class_id else ""
-        self.steps.current, self.steps.error = f"{task}{of_class}", ("", "")
-        self._began = time.monotonic()
-        return f"[{self.steps.done + 1}/{self._total}] {self.steps.current}"
+        self.progress.current, self.progress.error = f"{task}{of_class}", ("", "")
+        self._step_started = time.monotonic()
+        return f"[{self.progress.finished_steps + 1}/{self._total}] {self.progress.current}"
 
-    def _end(self, task: str, status: str) -> str | None:
-        steps = self.steps
+    def _finish_step(self, task: str, status: str) -> str | None:
+        progress = self.progress
         if status != "SUCCESS":
-            steps.failed = steps.failed or (steps.current, steps.error)
-            reason = steps.error[1] or steps.error[0]
-            return f"    {steps.current} failed: {reason}" if self._class_id else None
-        took = time.monotonic() - self._began
-        steps.seconds[task] = steps.seconds.get(task, 0.0) + took
-        steps.done += 1
+            progress.failed = progress.failed or (progress.current, progress.error)
+            reason = progress.error[1] or progress.error[0]
+            return f"    {progress.current} failed: {reason}" if self._class_id else None
+        seconds = time.monotonic() - self._step_started
+        progress.seconds[task] = progress.seconds.get(task, 0.0) + seconds
+        progress.finished_steps += 1
         if task == STEPS[-1] and self._class_id:
-            steps.left.remove(self._class_id)
-        return f"    {task} took {took:.1f} s"
+            progress.unfinished_classes.remove(self._class_id)
+        return f"    {task} took {seconds:.1f} s"
 
 
-def _block_end(line: str) -> re.Pattern[str] | None:
-    return next((end for begin, end in BLOCKS if begin.search(line)), None)
+def _find_block_end(line: str) -> re.Pattern[str] | None:
+    """Return the pattern of the last line of the block that this line begins, or None."""
+    return next((end for begin, end in LOG_BLOCKS if begin.search(line)), None)

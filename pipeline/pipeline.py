@@ -1,8 +1,9 @@
-"""The way of the data as a pipeline, for one class or several: the same on Kubeflow and on one machine."""
+"""The pipeline for one class and for several classes: the same on Kubeflow and on one machine."""
 
+import functools
 import inspect
-from collections.abc import Callable
-from typing import List  # noqa: UP035  KFP reads the annotation and knows only this name
+from collections.abc import Callable, Collection
+from typing import Any, List  # noqa: UP035  KFP reads the annotation and accepts only this name
 
 from kfp import dsl
 from kfp.dsl import PipelineTask
@@ -17,43 +18,20 @@ from components.train import train
 from pipeline.resources import LOCAL, Resources
 
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
-COMPONENTS = (register, evaluate, train, convert, ingest)  # the last that knows a parameter speaks
+# The sources of the parameter descriptions. The last component that has a parameter describes it.
+COMPONENTS = (register, evaluate, train, convert, ingest)
 CLASSES = "DAGM2007 classes, 1 to 10, each with a model of its own."
 
-
-def described(pipeline: Callable[..., None]) -> Callable[..., None]:
-    """Add to a pipeline's docstring, from which KFP takes it, what the components say of its parameters."""
-    said = {name: spec.description for c in COMPONENTS for name, spec in c.component_spec.inputs.items()}
-    said |= {"model_name": said["name"], "classes": CLASSES}
-    lines = (f"    {name}: {' '.join(said[name].split())}" for name in inspect.signature(pipeline).parameters)
-    pipeline.__doc__ = "\n".join([inspect.getdoc(pipeline) or "", "", "Args:", *lines])
-    return pipeline
+PipelineFunction = Callable[..., None]
 
 
 def build(resources: Resources = LOCAL) -> BaseComponent:
-    """Give the pipeline of one class, its tasks dressed with what Kubernetes shall add to them."""
+    """Return the pipeline for one class, with the given resources on its tasks."""
 
     @dsl.pipeline(name="tinyunet", description="Defect segmentation: train, judge and register TinyUNet")
-    @described
-    def tinyunet(
-        source: str = "synthetic://",
-        class_id: int = 1,
-        preset: str = "fast",
-        image_size: int = 512,
-        steps: int = 0,
-        precision: str = "auto",
-        seed: int = 0,
-        overrides: str = "",
-        workers: int = 1,
-        slots_per_worker: int = 1,
-        launcher: str = "auto",
-        validation_fraction: float = 0.15,
-        fold: int = 0,
-        test_time_poses: int = 1,
-        image_score: str = "max",
-        model_name: str = "",
-    ) -> None:
-        """Train, judge and register a defect-segmentation model.
+    @_with_task_parameters()
+    def tinyunet(**parameters: Any) -> None:  # noqa: ANN401  each has its own type
+        """Train, evaluate and register a defect-segmentation model.
 
         1. ingest    fetches one DAGM2007 class and verifies it
         2. convert   writes TFRecords: train, validation, test
@@ -61,76 +39,27 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
         4. evaluate  chooses the threshold on validation, scores on Test
         5. register  makes a model version; the alias `champion` goes to the best one
         """
-        _one_class(
-            resources,
-            source=source,
-            class_id=class_id,
-            preset=preset,
-            image_size=image_size,
-            steps=steps,
-            precision=precision,
-            seed=seed,
-            overrides=overrides,
-            workers=workers,
-            slots_per_worker=slots_per_worker,
-            launcher=launcher,
-            validation_fraction=validation_fraction,
-            fold=fold,
-            test_time_poses=test_time_poses,
-            image_score=image_score,
-            model_name=model_name,
-        )
+        _add_class_tasks(resources, **parameters)
 
     return tinyunet
 
 
 def build_classes(resources: Resources = LOCAL) -> BaseComponent:
-    """Give the pipeline of several classes: that of one for each of them, then a table of all."""
+    """Return the pipeline for several classes: the tasks of each class, then a table of all classes."""
 
     @dsl.pipeline(name="tinyunet-classes", description="TinyUNet for several classes, and a table of them")
-    @described
+    @_with_task_parameters(without=("class_id", "model_name"))
     def tinyunet_classes(
-        source: str = "synthetic://",
-        classes: List[int] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],  # noqa: B006, UP006  KFP takes a copy
-        preset: str = "fast",
-        image_size: int = 512,
-        steps: int = 0,
-        precision: str = "auto",
-        seed: int = 0,
-        overrides: str = "",
-        workers: int = 1,
-        slots_per_worker: int = 1,
-        launcher: str = "auto",
-        validation_fraction: float = 0.15,
-        fold: int = 0,
-        test_time_poses: int = 1,
-        image_score: str = "max",
+        classes: List[int] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],  # noqa: B006, UP006  KFP copies it
+        **parameters: Any,  # noqa: ANN401  each has its own type
     ) -> None:
-        """Train, judge and register one model per class.
+        """Train, evaluate and register one model per class.
 
         1. to 5.     the pipeline of one class, for each of `classes`; every class has its registered model
         6. compare   puts NVIDIA's table beside ours, and says which rows are official data
         """
         with dsl.ParallelFor(items=classes, parallelism=resources.classes_at_a_time) as class_id:
-            evaluation = _one_class(
-                resources,
-                source=source,
-                class_id=class_id,
-                preset=preset,
-                image_size=image_size,
-                steps=steps,
-                precision=precision,
-                seed=seed,
-                overrides=overrides,
-                workers=workers,
-                slots_per_worker=slots_per_worker,
-                launcher=launcher,
-                validation_fraction=validation_fraction,
-                fold=fold,
-                test_time_poses=test_time_poses,
-                image_score=image_score,
-                model_name="",
-            )
+            evaluation = _add_class_tasks(resources, class_id=class_id, **parameters)
         table = compare(evaluations=dsl.Collected(evaluation.outputs["evaluation"]))
         resources.configure(table.set_display_name("6 Compare"))
 
@@ -143,19 +72,29 @@ PIPELINES: dict[str, Callable[..., BaseComponent]] = {
 }
 
 
-def _one_class(
+def _add_class_tasks(
     resources: Resources,
-    *,
-    source: object,
-    class_id: object,
-    validation_fraction: object,
-    fold: object,
-    test_time_poses: object,
-    image_score: object,
-    model_name: object,
-    **training: object,
+    source: str = "synthetic://",
+    class_id: int = 1,
+    preset: str = "fast",
+    image_size: int = 512,
+    steps: int = 0,
+    precision: str = "auto",
+    seed: int = 0,
+    overrides: str = "",
+    workers: int = 1,
+    slots_per_worker: int = 1,
+    launcher: str = "auto",
+    validation_fraction: float = 0.15,
+    fold: int = 0,
+    test_time_poses: int = 1,
+    image_score: str = "max",
+    model_name: str = "",
 ) -> PipelineTask:
-    """Wire the five steps of one class; give the evaluation."""
+    """Add the five tasks of one class to the pipeline that is being built; return the evaluation task.
+
+    This signature is the only list of the pipeline's parameters. The defaults are those of the components.
+    """
     raw = ingest(source=source, class_id=class_id).set_display_name("1 Ingest")
     records = convert(
         raw=raw.outputs["raw"], class_id=class_id, validation_fraction=validation_fraction, fold=fold
@@ -164,7 +103,15 @@ def _one_class(
         records=records.outputs["records"],
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         class_id=class_id,
-        **training,
+        preset=preset,
+        image_size=image_size,
+        steps=steps,
+        precision=precision,
+        seed=seed,
+        overrides=overrides,
+        workers=workers,
+        slots_per_worker=slots_per_worker,
+        launcher=launcher,
     ).set_display_name("3 Train")
     evaluation = evaluate(
         records=records.outputs["records"],
@@ -175,8 +122,44 @@ def _one_class(
     version = register(
         model=model.outputs["model"], evaluation=evaluation.outputs["evaluation"], name=model_name
     ).set_display_name("5 Register")
-    raw.set_caching_options(False)  # other images may lie behind the same source by now
+    raw.set_caching_options(False)  # the images behind the same source may have changed
     model.set_caching_options(False)  # a cached launch would start nothing
     resources.configure(raw, records, evaluation, version)
     resources.configure_training(model)
     return evaluation
+
+
+def _with_task_parameters(
+    without: Collection[str] = (),
+) -> Callable[[PipelineFunction], PipelineFunction]:
+    """Return a decorator that declares the parameters of `_add_class_tasks` in place of `**parameters`.
+
+    KFP reads the parameters from the signature, their descriptions from the docstring, and passes the
+    values by position.
+
+    Args:
+        without: Parameters that the pipeline sets itself.
+    """
+    hidden = {"resources", *without}
+    shared = [p for p in inspect.signature(_add_class_tasks).parameters.values() if p.name not in hidden]
+
+    def decorate(pipeline: PipelineFunction) -> PipelineFunction:
+        own = [p for p in inspect.signature(pipeline).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        signature = inspect.Signature([*own, *shared])
+
+        @functools.wraps(pipeline)
+        def wrapper(*values: object) -> None:
+            pipeline(**signature.bind(*values).arguments)
+
+        wrapper.__doc__ = f"{inspect.getdoc(pipeline)}\n\nArgs:\n{_descriptions(signature.parameters)}"
+        wrapper.__signature__ = signature  # type: ignore[attr-defined]
+        return wrapper
+
+    return decorate
+
+
+def _descriptions(names: Collection[str]) -> str:
+    """Return the components' descriptions of these parameters, one line for each, as in a docstring."""
+    texts = {name: spec.description for c in COMPONENTS for name, spec in c.component_spec.inputs.items()}
+    texts |= {"model_name": texts["name"], "classes": CLASSES}
+    return "\n".join(f"    {name}: {' '.join(texts[name].split())}" for name in names)

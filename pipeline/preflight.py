@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig, load_yaml
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.data.sources import check_scheme, find_local
 from tinyunet.devtools import reachability
@@ -51,8 +51,8 @@ def training(arguments: Mapping[str, Any]) -> TrainConfig:
     """Give the training configuration that the train component will make of the arguments."""
     from tinyunet.core.presets import training_config
 
-    values = {key: arguments[key] for key in ("image_size", "steps", "precision", "seed")}
-    return training_config(arguments["preset"], values | load_yaml(arguments["overrides"]))
+    names = ("preset", "image_size", "steps", "precision", "seed", "overrides")
+    return training_config(**{name: arguments[name] for name in names})
 
 
 def _classes(arguments: Mapping[str, Any]) -> list[int]:

@@ -22,7 +22,7 @@ from pipeline.console import Console, Steps
 from pipeline.pipeline import STEPS, build, build_classes
 from pipeline.preflight import check
 from pipeline.summary import finished, publish
-from tinyunet.cli.options import Parser, pairs
+from tinyunet.cli.options import Parser, parse_settings
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.data.dagm import CLASSES
@@ -40,15 +40,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.hint = "make lists what make run takes"
     add = parser.add_argument
     add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
-    add("--class-id", dest="classes", default=str(DataConfig.class_id), help="1 to 10, or 1,3,5, or all")
-    add("--preset", default=TrainConfig.preset, help="fast, thorough or nvidia")
-    add("--image-size", type=int, default=TrainConfig.image_size, help="side in pixels, a multiple of 16")
+    add("--class-id", dest="classes", default=str(DataConfig().class_id), help="1 to 10, or 1,3,5, or all")
+    add("--preset", default=TrainConfig().preset, help="fast, thorough or nvidia")
+    add("--image-size", type=int, default=TrainConfig().image_size, help="side in pixels, a multiple of 16")
     add("--steps", type=int, default=0, help="optimizer steps; 0 is the preset's")
-    add("--precision", default=TrainConfig.precision, help="auto, float32, mixed_float16 or mixed_bfloat16")
-    add("--seed", type=int, default=TrainConfig.seed)
+    add("--precision", default=TrainConfig().precision, help="auto, float32, mixed_float16 or mixed_bfloat16")
+    add("--seed", type=int, default=TrainConfig().seed)
     add("--ranks", dest="workers", type=int, default=1, help="Horovod ranks (mpirun)")
-    add("--test-time-poses", type=int, default=EvalConfig.test_time_poses, help="1, or 8: mean of all poses")
-    add("--image-score", default=EvalConfig.image_score, help="max, top100 or smoothed")
+    add("--test-time-poses", type=int, default=EvalConfig().test_time_poses, help="1, or 8: mean of all poses")
+    add("--image-score", default=EvalConfig().image_score, help="max, top100 or smoothed")
     add("--model-name", default="", help="registered model (default: one per class)")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="a training option")
     return parser.parse_args(argv)
@@ -65,7 +65,8 @@ def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
     require(options.steps >= 0, "steps", options.steps, "at least 1, or 0 for the preset's own number")
     if "://" not in options.source:
         values["source"] = str(Path(options.source).absolute())
-    settings = {key: value.strip("\"'") for key, value in pairs(options.settings).items()}  # as YAML's quotes
+    # Quotes are removed, as YAML does.
+    settings = {key: value.strip("\"'") for key, value in parse_settings(options.settings).items()}
     overrides = yaml.safe_dump(settings) if settings else ""
     return values | {"overrides": overrides, "slots_per_worker": 1, "launcher": "local"}
 

@@ -154,7 +154,8 @@ def test_the_launcher_may_do_what_it_does_and_no_more(
 
 
 INSIDE = """
-from tinyunet.mpijob.run import run_mpijob, task_image
+from tinyunet.mpijob.image import task_image
+from tinyunet.mpijob.run import run_mpijob
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, job_name
 small = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
 run_mpijob(MPIJobSpec(name=job_name("inside"), image=task_image(), command=("echo", "from inside"),

@@ -130,7 +130,7 @@ def test_without_the_operators_type_the_error_says_what_to_install(cluster: Clus
     assert kind["spec"]["versions"][0]["name"] == "v2beta1"
     cluster.kubectl("delete", "crd", "mpijobs.kubeflow.org")
     try:
-        with pytest.raises(UserError, match=r"knows no MPIJob.*install the MPI Operator"):
+        with pytest.raises(UserError, match=r"has no API for MPIJob.*install the MPI Operator"):
             run_mpijob(shell.job("true"), log=quiet)
     finally:
         cluster.install_operator()

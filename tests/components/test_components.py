@@ -1,6 +1,5 @@
 """The components: defaults equal to the configuration's, and the short ones run as plain functions."""
 
-import dataclasses
 import inspect
 import json
 from pathlib import Path
@@ -56,7 +55,7 @@ def defaults(function: Any) -> dict[str, Any]:
 )
 def test_defaults_are_the_configurations(name: str, config: type[Any], own: dict[str, Any]) -> None:
     """Literals in a component, because its text runs elsewhere; `steps: 0` is "the preset's number"."""
-    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    fields = {name: field.default for name, field in config.model_fields.items()}
     found = defaults(COMPONENTS[name].python_func)
     assert found == {key: own[key] if key in own else fields[key] for key in found}
     assert own.keys() <= found.keys()

@@ -23,7 +23,7 @@ from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.evaluation.summary import headline
 from tinyunet.registry.register import register
 from tinyunet.serving.predict import load_serving
-from tinyunet.tracking.download import download_model, download_training
+from tinyunet.tracking.download import download_model, download_model_folder
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_registered_model_is_judged_and_registered_again_from_the_registry_alo
     first = register(stranger, registered.evaluation, name="fetched")
     uri, again = "models:/fetched@champion", tmp_path / "again"
     for _ in range(2):  # the second time from the cache
-        folder = download_training(uri)
+        folder = download_model_folder(uri)
     assert (folder / "model.keras").read_bytes() == (stranger / "model.keras").read_bytes()
     summary = read_json(folder / "model.json")
     assert summary == read_json(stranger / "model.json")
@@ -240,9 +240,9 @@ def test_a_version_keeps_its_own_training_when_its_run_is_trained_anew(
     logged = [client.get_model_version("anew", one["version"]).source for one in (first, second)]
     assert all(source.startswith("models:/m-") for source in logged)
     for uri in (first["uri"], logged[0]):
-        assert read_json(download_training(uri) / "model.json") == before
+        assert read_json(download_model_folder(uri) / "model.json") == before
     for uri in (second["uri"], logged[1], f"runs:/{first['run_id']}"):
-        assert read_json(download_training(uri) / "model.json")["weights_digest"] == "f" * 64
+        assert read_json(download_model_folder(uri) / "model.json")["weights_digest"] == "f" * 64
 
 
 def test_a_version_from_before_weights_were_known_learns_them(
@@ -252,9 +252,9 @@ def test_a_version_from_before_weights_were_known_learns_them(
     version = register(stranger, evaluation, name="older")["version"]
     client.delete_model_version_tag("older", version, "weights_digest")
     with pytest.raises(UserError, match="register it again"):
-        download_training("models:/older@champion")
+        download_model_folder("models:/older@champion")
     assert register(stranger, evaluation, name="older")["version"] == version
-    assert download_training("models:/older@champion").is_dir()
+    assert download_model_folder("models:/older@champion").is_dir()
 
 
 def test_an_evaluation_on_other_test_images_leaves_the_runs_own_scores(
@@ -306,7 +306,7 @@ def test_a_model_folder_without_a_digest_of_its_weights_is_refused(
 def test_a_run_that_keeps_no_model_folder_is_named(client: mlflow.MlflowClient) -> None:
     run = client.create_run("0").info.run_id
     with pytest.raises(UserError, match=f"its run {run} keeps no training/history.csv; expected a model"):
-        download_training(f"runs:/{run}")
+        download_model_folder(f"runs:/{run}")
 
 
 @pytest.mark.parametrize(

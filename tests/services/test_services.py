@@ -123,15 +123,6 @@ def test_a_given_minio_binary_that_is_none_is_refused(
     assert "which is not a program" in capfd.readouterr().err
 
 
-def test_the_command_line_refuses_what_is_no_port(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TINYUNET_MLFLOW_PORT", "70000")
-    assert local.main(["start"]) == 2
-    assert "TINYUNET_MLFLOW_PORT is '70000'; expected a port, 1 to 65535" in capsys.readouterr().err
-
-
 def test_the_tracking_server_serves_its_page(services: Services) -> None:
     page = requests.get(services.env["MLFLOW_TRACKING_URI"], timeout=10)
     assert page.status_code == 200

@@ -85,7 +85,7 @@ def test_bytes_are_written_read_replaced_and_removed(prefix: str) -> None:
 
 
 def test_the_endpoint_tells_its_buckets() -> None:
-    assert s3.check() == ["mlflow", "tinyunet"]
+    assert s3.list_buckets() == ["mlflow", "tinyunet"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_wrong_settings_are_named_in_one_line(
     for call in (
         lambda: s3.fetch(f"{prefix}/x", tmp_path / "x"),
         lambda: s3.list_objects(prefix),
-        s3.check,
+        s3.list_buckets,
     ):
         message = failure(call)
         assert words in message

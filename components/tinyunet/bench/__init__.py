@@ -1,1 +1,1 @@
-"""Measure this machine, and what to expect of others."""
+"""Measurement of this machine, and a model of weak scaling to many GPUs."""

@@ -1,10 +1,10 @@
-"""Measure this machine: every part of the project, in turn, medians with spread, one JSON file.
+"""Measurement of every part of the project on this machine; the results go to one JSON file.
 
-What is compared is measured in turn, round by round, so that a machine whose speed drifts does not
-favour one side; ratios are taken within a round. Figures are of this run on this machine; ratios travel
-better than seconds. How each figure is measured is said where it is: `compute` for train, predict
-and input, `ranks` for split and ranks, `kernels` for what is inside a step, `children` for
-convert, start and memory.
+All cases are measured one after another in each round, and the rounds are repeated. A machine whose speed
+drifts therefore does not favour one side of a comparison. Ratios are computed within a round. The figures
+are valid for this run on this machine; ratios are more portable than seconds. The modules describe how each
+figure is measured: `compute` for train, predict and input, `ranks` for split and ranks, `kernels` for the
+kernels inside a step, `children` for convert, start and memory.
 """
 
 import json
@@ -14,18 +14,17 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tinyunet.bench.children import convert_cases, memory_cases, start_cases, without_ranks
+from tinyunet.bench.children import convert_cases, memory_cases, ranks_unavailable_reason, start_cases
 from tinyunet.bench.compute import input_cases, multiply_adds, precisions, predict_cases, train_cases
 from tinyunet.bench.config import BenchConfig
-from tinyunet.bench.kernels import kernels_cases, without_kernels
+from tinyunet.bench.kernels import kernels_cases, kernels_unavailable_reason
 from tinyunet.bench.measure import Case, Values
 from tinyunet.bench.ranks import ranks_cases
-from tinyunet.bench.report import UNITS, figures, number, ratios, table
+from tinyunet.bench.report import UNITS, Report, figures, number, ratios
 from tinyunet.core.console import cores
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
@@ -34,37 +33,39 @@ from tinyunet.model.unet import build_unet
 from tinyunet.training.distributed import init
 
 
-def bench(config: BenchConfig, out: Path) -> dict[str, Any]:
-    """Measure every case in turn, `config.rounds` times; print a table, write a JSON file.
+def bench(config: BenchConfig, out: Path) -> Report:
+    """Measure every case `config.rounds` times, print a table and write a JSON file.
 
     Args:
         config: What to measure.
-        out: JSON file of all figures, written whole or not at all.
-
-    Returns:
-        Its content: `machine` and `settings`; per group and case the figures (median, minimum, maximum, or
-        percentiles of steps); `ratios`; and `skipped`, the reason for each group that cannot be measured.
+        out: JSON file of all figures; it is written at the end, completely or not at all.
 
     Raises:
-        UserError: if `out` cannot be written, or a process that measures fails.
+        UserError: if `out` cannot be written, or a measuring process fails.
     """
-    _check(out)
-    init()  # a GPU's memory then grows with its use, and leaves some for the other processes
+    _check_writable(out)
+    init()  # a GPU's memory then grows with its use, which leaves memory for the other processes
     skipped = _skipped(config)
     groups = [group for group in config.groups() if group not in skipped]
     with tempfile.TemporaryDirectory(prefix="tinyunet-bench-") as scratch:
         values = _rounds(config, groups, _cases(config, groups, Path(scratch)))
-    result = {"machine": machine(), "settings": _settings(config), **figures(values)}
-    result |= {"ratios": ratios(values, config, precisions()[-1]), "skipped": skipped}
-    print("\n".join(table(result)))
-    with atomic_path(out) as part:
-        part.write_text(json.dumps(result, indent=2) + "\n")
+    report = Report(
+        machine=machine(),
+        config=config,
+        derived=_derived(config),
+        figures=figures(values),
+        ratios=ratios(values, config, precisions()[-1]),
+        skipped=skipped,
+    )
+    print("\n".join(report.table()))
+    with atomic_path(out) as temporary:
+        temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     print(f"{out}: all figures")
-    return result
+    return report
 
 
 def machine() -> dict[str, str]:
-    """Name the processor, its cores, the devices and the versions that figures depend on."""
+    """Return the processor, its cores, the devices and the versions that figures depend on."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in _lines(cpuinfo) if line.startswith("model name")]
     gpus = tf.config.list_physical_devices("GPU")
@@ -80,7 +81,7 @@ def machine() -> dict[str, str]:
 
 
 def _cases(config: BenchConfig, groups: Sequence[str], scratch: Path) -> dict[str, Case]:
-    """Prepare what the groups need, traced and warm."""
+    """Return the cases of the groups, traced and ready to be measured."""
     builders: dict[str, Callable[[], dict[str, Case]]] = {
         "train": lambda: train_cases(config),
         "predict": lambda: predict_cases(config),
@@ -100,25 +101,23 @@ def _cases(config: BenchConfig, groups: Sequence[str], scratch: Path) -> dict[st
 
 
 def _rounds(config: BenchConfig, groups: Sequence[str], cases: dict[str, Case]) -> Values:
-    """Measure every case in turn, round by round, with a line for each."""
+    """Measure every case in each round, and print a line for each measurement."""
     values: Values = {}
     total, start = config.rounds * len(cases), time.monotonic()
     for done, name in enumerate(list(cases) * config.rounds, start=1):
-        found = {k: v for k, v in cases[name](config.seconds).items() if k.group in groups}
-        for key, taken in found.items():
-            values.setdefault(key, []).extend(taken)
-        key, taken = next(iter(found.items()))
-        left = (time.monotonic() - start) / done * (total - done)
-        figure = f"{number(taken[-1]):>8} {UNITS[key.figure]}"
-        print(f"{done:3}/{total}  {name:34}{figure:24}{left:6.0f} s left", flush=True)
+        measured = {k: v for k, v in cases[name](config.seconds).items() if k.group in groups}
+        for key, numbers in measured.items():
+            values.setdefault(key, []).extend(numbers)
+        key, numbers = next(iter(measured.items()))
+        remaining = (time.monotonic() - start) / done * (total - done)
+        figure = f"{number(numbers[-1]):>8} {UNITS[key.figure]}"
+        print(f"{done:3}/{total}  {name:34}{figure:24}{remaining:6.0f} s left", flush=True)
     return values
 
 
-def _settings(config: BenchConfig) -> dict[str, Any]:
+def _derived(config: BenchConfig) -> dict[str, int | str]:
     recipe = config.recipe()
     return {
-        **config.to_dict(),
-        "groups": config.groups(),
         "global_batch": recipe.global_batch,
         "precision": resolve_precision(recipe.precision),
         "multiply_adds_per_image": multiply_adds(build_unet(config.image_size, plain=True)),
@@ -126,14 +125,15 @@ def _settings(config: BenchConfig) -> dict[str, Any]:
 
 
 def _skipped(config: BenchConfig) -> dict[str, str]:
-    """Give the groups that cannot be measured here, and why; without `ranks`, `split` is of one rank only."""
-    asked, ranks, kernels = set(config.groups()), without_ranks(config.ranks), without_kernels()
-    skipped = {"ranks": ranks} if ranks and {"ranks", "split"} & asked else {}
-    return skipped | ({"kernels": kernels} if kernels and "kernels" in asked else {})
+    """Return the groups that cannot be measured, and why; without `ranks`, `split` covers one rank only."""
+    selected = set(config.groups())
+    ranks, kernels = ranks_unavailable_reason(config.ranks), kernels_unavailable_reason()
+    skipped = {"ranks": ranks} if ranks and {"ranks", "split"} & selected else {}
+    return skipped | ({"kernels": kernels} if kernels and "kernels" in selected else {})
 
 
-def _check(out: Path) -> None:
-    """Refuse an unusable output now rather than after minutes."""
+def _check_writable(out: Path) -> None:
+    """Raise UserError for an unusable output now rather than after minutes of measuring."""
     folder = next(p for p in out.absolute().parents if p.exists())
     if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(

@@ -1,49 +1,50 @@
-"""What `tinyunet bench` shall measure. Imports no TensorFlow, so a wrong option is told at once."""
+"""Configuration of `tinyunet bench`; without an import of TensorFlow, so that wrong options fail at once."""
 
-from dataclasses import dataclass
+from typing import Annotated, Self
 
-from tinyunet.core.config import Config, TrainConfig
+from pydantic import Field, model_validator
+
+from tinyunet.core.config import Config, Positive, TrainConfig
 from tinyunet.core.errors import require
 from tinyunet.core.presets import FAST
 
 GROUPS = ("train", "predict", "input", "split", "ranks", "kernels", "convert", "start", "memory")
 
 
-@dataclass(frozen=True, kw_only=True)
 class BenchConfig(Config):
-    """One measurement of a machine.
+    """What to measure on a machine.
 
     Attributes:
         image_size: Side in pixels that the model works on, a multiple of 16.
-        rounds: Interleaved repetitions; medians over them are reported.
-        seconds: Wall time of each measurement, at least; two calls at least, of start, memory, convert one.
-        ranks: Ranks that are compared with one rank; 1 leaves that comparison out.
-        only: Groups to measure, separated by commas; empty is all.
+        rounds: Number of rounds; every round measures all cases, and the medians over rounds are reported.
+        seconds: Minimum wall time of each measurement. A measurement makes at least two calls; those of
+            start, memory and convert make at least one.
+        ranks: World size that is compared with one rank; 1 skips this comparison.
+        only: Groups to measure, separated by commas; empty means all.
     """
 
-    image_size: int = TrainConfig.image_size
-    rounds: int = 3
-    seconds: float = 2.0
+    image_size: int = FAST.image_size
+    rounds: Positive = 3
+    seconds: Annotated[float, Field(ge=0)] = 2.0
     ranks: int = 2
     only: str = ""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
-        require(0 <= self.seconds < float("inf"), "seconds", self.seconds, "at least 0")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         batch = self.recipe().global_batch
         fits = self.ranks >= 1 and batch % self.ranks == 0
         require(fits, "ranks", self.ranks, f"a divisor of the global batch {batch}")
-        for name in self._asked():
+        for name in self._selected():
             require(name in GROUPS, "group", name, "one of " + ", ".join(GROUPS))
+        return self
 
     def groups(self) -> tuple[str, ...]:
-        """Give the groups to measure, in order."""
-        return tuple(name for name in GROUPS if not self.only or name in self._asked())
+        """Return the groups to measure, in the order of GROUPS."""
+        return tuple(name for name in GROUPS if not self.only or name in self._selected())
 
     def recipe(self) -> TrainConfig:
-        """Give the training that is measured: the fast preset at this size, without an end."""
+        """Return the training that is measured: the fast preset at this size, with very many steps."""
         return FAST.replace({"image_size": self.image_size, "steps": 10**9})
 
-    def _asked(self) -> list[str]:
+    def _selected(self) -> list[str]:
         return [name.strip() for name in self.only.split(",")] if self.only else []

@@ -1,8 +1,9 @@
-"""What limits a training step on a CPU: the times that oneDNN gives for its own primitives.
+"""Time of each kind of kernel in a training step on a CPU, as oneDNN logs it.
 
-`python -m tinyunet.bench.kernels CONFIG` takes steps with oneDNN's log on. Operations run one after
-another there, each in all threads, so that their times add up; a training overlaps some of them and is
-hardly faster. What oneDNN does not compute (ReLU's gradient, casts, sums, Adam) is the rest of the step.
+`python -m tinyunet.bench.kernels CONFIG SECONDS` runs training steps with oneDNN's log switched on. In this
+process TensorFlow operations run one after another, and each of them uses all threads. Their times therefore
+add up. A normal training runs some operations at the same time, but is hardly faster. oneDNN does not
+compute everything: the gradient of ReLU, casts, sums and Adam make up the rest of the step.
 """
 
 import json
@@ -14,9 +15,10 @@ from math import prod
 
 import tensorflow as tf
 
-from tinyunet.bench.children import child, run
+from tinyunet.bench.children import child_command, run_program
 from tinyunet.bench.compute import train_case
 from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.documents import StepTimes
 from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.model.precision import resolve_precision
 
@@ -26,36 +28,41 @@ CONVOLUTIONS = {
     "backward_weights": "convolutions, kernel gradients",
 }
 OTHERS, REST = "pooling, reorders", "the rest"
-BEGIN = "-- traced --"  # what was logged before this is not counted
+LOG_START = "-- traced --"  # lines before this marker belong to tracing and are not counted
 
 
 def kernels_cases(config: BenchConfig) -> dict[str, Case]:
-    """Milliseconds per step of every kind of kernel, and the rate of the convolutions."""
-    command = child("kernels", config)
-    return {"kernels": lambda seconds: _values(run([*command, str(seconds)]))}
+    """Return the measurement of milliseconds per step by kind of kernel, and of the convolutions' rate."""
+    command = child_command("kernels", config)
+    return {"kernels": lambda seconds: _values(run_program([*command, str(seconds)]))}
 
 
-def without_kernels() -> str:
-    """Say why kernels cannot be measured here; empty if they can."""
-    from tensorflow.python.util import _pywrap_util_port  # what TensorFlow itself asks
+def kernels_unavailable_reason() -> str:
+    """Return why kernels cannot be measured on this machine; empty if they can."""
+    from tensorflow.python.util import _pywrap_util_port  # TensorFlow's own check of oneDNN
 
     if tf.config.list_physical_devices("GPU"):
         return "a GPU does not use oneDNN"
-    off = "TensorFlow does not use oneDNN on this CPU; TF_ENABLE_ONEDNN_OPTS=1 makes it"
+    off = "TensorFlow does not use oneDNN on this CPU; set TF_ENABLE_ONEDNN_OPTS=1 to enable it"
     return "" if _pywrap_util_port.IsMklEnabled() else off
 
 
-def summed(log: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Add up what oneDNN logged: milliseconds, and operations (two per multiply-add), by kind of kernel."""
+def sum_by_kind(log: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Sum up oneDNN's log by kind of kernel.
+
+    Returns:
+        Milliseconds and operations (two per multiply-add) of each kind. Operations are counted for
+        convolutions only.
+    """
     sums: dict[str, tuple[float, float]] = dict.fromkeys((*CONVOLUTIONS.values(), OTHERS), (0.0, 0.0))
-    for kind, shape, taken in _primitives(log):
+    for kind, shape, duration in _primitives(log):
         ms, operations = sums[kind]
-        sums[kind] = ms + taken, operations + (_operations(shape) if kind != OTHERS else 0.0)
+        sums[kind] = ms + duration, operations + (_operations(shape) if kind != OTHERS else 0.0)
     return sums
 
 
 def _primitives(log: Iterable[str]) -> Iterator[tuple[str, str, float]]:
-    """Give kind, shape and milliseconds of every line `onednn_verbose,…,exec,cpu,PRIMITIVE,…,SHAPE,MS`."""
+    """Yield the kind, shape and milliseconds of lines `onednn_verbose,…,exec,cpu,PRIMITIVE,…,SHAPE,MS`."""
     for line in log:
         fields = line.split(",")
         if fields[0] == "onednn_verbose" and "exec" in fields:
@@ -71,26 +78,26 @@ def _operations(shape: str) -> float:
 
 
 def _values(output: str) -> Values:
-    *log, last = output.partition(BEGIN)[2].strip().splitlines()
-    steps = json.loads(last)["step_ms"]
-    whole, sums = sum(steps) / len(steps), summed(log)
-    values = {Key("kernels", "step", "per_step_ms"): [whole]}
+    *log, last = output.partition(LOG_START)[2].strip().splitlines()
+    steps = StepTimes.model_validate_json(last).step_ms
+    step_ms, sums = sum(steps) / len(steps), sum_by_kind(log)
+    values = {Key("kernels", "step", "per_step_ms"): [step_ms]}
     for kind, (ms, operations) in sums.items():
         values[Key("kernels", kind, "per_step_ms")] = [ms / len(steps)]
         if operations:
             values[Key("kernels", kind, "gflop_per_s")] = [operations / ms / 1e6]
-    rest = whole - sum(ms for ms, _ in sums.values()) / len(steps)
+    rest = step_ms - sum(ms for ms, _ in sums.values()) / len(steps)
     return values | {Key("kernels", REST, "per_step_ms"): [rest]}
 
 
 def _main() -> None:
-    os.environ["ONEDNN_VERBOSE"] = "1"  # read at the first primitive
+    os.environ["ONEDNN_VERBOSE"] = "1"  # oneDNN reads it when it computes the first primitive
     tf.config.threading.set_inter_op_parallelism_threads(1)
     recipe = BenchConfig().replace(json.loads(sys.argv[1])).recipe()
     case = train_case(recipe, resolve_precision(recipe.precision))
-    print(BEGIN, flush=True)
-    values = case(float(sys.argv[2]))
-    print(json.dumps({key.figure: taken for key, taken in values.items()}), flush=True)
+    print(LOG_START, flush=True)
+    durations = {key.figure: values for key, values in case(float(sys.argv[2])).items()}
+    print(StepTimes(step_ms=durations["step_ms"]).model_dump_json(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How `tinyunet bench` takes and sums up a time; knows nothing of what is measured."""
+"""Timing and summary functions of `tinyunet bench`; they do not depend on what is measured."""
 
 import math
 import statistics
@@ -10,7 +10,13 @@ PERCENTILES = (50, 90, 99)
 
 
 class Key(NamedTuple):
-    """Names a figure: group, case, and what was measured with its unit at the end (`images_per_s`)."""
+    """Identifies the values of one quantity.
+
+    Attributes:
+        group: Group of measurements, such as `train`.
+        case: Name of the measurement, such as `train float32`.
+        figure: The quantity with its unit as a suffix, such as `images_per_s`.
+    """
 
     group: str
     case: str
@@ -19,30 +25,31 @@ class Key(NamedTuple):
 
 Values = dict[Key, list[float]]
 Case = Callable[[float], Values]
-"""One measurement that takes at least the given seconds."""
+"""A measurement that runs for at least the given number of seconds."""
 
 
 def repeat(call: Callable[[], object], seconds: float) -> list[float]:
-    """Call at least twice and at least for `seconds`; give the wall seconds of each call."""
-    taken: list[float] = []
+    """Call a function at least twice and for at least `seconds`; return the wall seconds of each call."""
+    durations: list[float] = []
     start = time.perf_counter()
-    while len(taken) < 2 or time.perf_counter() - start < seconds:
+    while len(durations) < 2 or time.perf_counter() - start < seconds:
         before = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - before)
-    return taken
+        durations.append(time.perf_counter() - before)
+    return durations
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Give median, minimum and maximum."""
+    """Return the median, the minimum and the maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Give the number of values and p50, p90 and p99: the smallest value that so many percent do not exceed.
+    """Return the number of values and their 50th, 90th and 99th percentiles.
 
-    With fewer than 100 values p99 is the largest one.
+    The p-th percentile is the smallest value for which at least p percent of the values are not larger.
+    With fewer than 100 values the 99th percentile is the largest value.
     """
     ordered = sorted(values)
-    found = {f"p{p}": ordered[math.ceil(p * len(ordered) / 100) - 1] for p in PERCENTILES}
-    return {"count": len(ordered), **found}
+    ranked = {f"p{p}": ordered[math.ceil(p * len(ordered) / 100) - 1] for p in PERCENTILES}
+    return {"count": len(ordered), **ranked}

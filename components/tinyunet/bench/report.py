@@ -1,9 +1,9 @@
-"""The figures of `tinyunet bench` as JSON and as a table: spreads, percentiles, ratios."""
+"""The results of `tinyunet bench` as JSON and as a table: spreads, percentiles and ratios."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from tinyunet.bench.compute import SIZES
+from tinyunet.bench.compute import BATCH_SIZES
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST
 from tinyunet.bench.measure import Key, Values, percentiles, spread
@@ -15,80 +15,111 @@ UNITS = {
     "per_step_ms": "ms per step",
     **{f"{part}_ms": f"ms, {part.replace('_', ' ')}" for part in ("whole", *PARTS)},
 }  # fmt: skip
-STEPS = "step_ms"  # every single step is in it: percentiles say more than a spread over rounds
+STEPS = "step_ms"  # holds every single step, so that percentiles describe it better than a spread over rounds
 
 Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
 
 
+@dataclass(frozen=True)
+class Report:
+    """All results of one run of `tinyunet bench`.
+
+    Attributes:
+        machine: Processor, cores, devices and versions.
+        config: What was measured.
+        derived: Settings that follow from the configuration on this machine, such as the global batch.
+        figures: Summary of each quantity, as `figures` returns it.
+        ratios: Summary of each ratio, as `ratios` returns it.
+        skipped: For each group that cannot be measured on this machine, the reason.
+    """
+
+    machine: Mapping[str, str]
+    config: BenchConfig
+    derived: Mapping[str, int | str]
+    figures: Figures
+    ratios: Mapping[str, dict[str, float]]
+    skipped: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the content of the JSON file."""
+        settings = {**self.config.to_dict(), "groups": self.config.groups(), **self.derived}
+        first = {"machine": self.machine, "settings": settings}
+        return {**first, **self.figures, "ratios": self.ratios, "skipped": self.skipped}
+
+    def table(self) -> Iterator[str]:
+        """Yield the lines of the table."""
+        yield "  ".join(f"{key} {value}" for key, value in self.machine.items())
+        yield f"{self.config.image_size} px, {self.config.rounds} round(s)"
+        yield f"{'':44}{'median':>12}{'min':>12}{'max':>12}"
+        for group in self.config.groups():
+            for case, quantities in self.figures.get(group, {}).items():
+                for figure, summary in quantities.items():
+                    yield _line(f"{group:8} {case}", summary, UNITS.get(figure, ""))
+        for name, summary in self.ratios.items():
+            yield _line(name, summary, "")
+        for group, reason in self.skipped.items():
+            yield f"{group}: skipped, {reason}"
+
+
 def figures(values: Values) -> Figures:
-    """Sum up every figure: group, case, figure, and median, min and max over rounds (or percentiles)."""
-    found: Figures = {}
-    for key, taken in values.items():
-        place = found.setdefault(key.group, {}).setdefault(key.case, {})
-        place[key.figure] = percentiles(taken) if key.figure == STEPS else spread(taken)
-    return found
+    """Return the summary of every quantity by group, case and figure.
+
+    A summary holds the median, minimum and maximum over rounds, or the percentiles of single steps.
+    """
+    result: Figures = {}
+    for key, measured in values.items():
+        case = result.setdefault(key.group, {}).setdefault(key.case, {})
+        case[key.figure] = percentiles(measured) if key.figure == STEPS else spread(measured)
+    return result
 
 
-def ratios(values: Values, config: BenchConfig, fast: str) -> dict[str, dict[str, float]]:
-    """Divide what belongs together, round by round; give median, min and max of the quotients.
+def ratios(values: Values, config: BenchConfig, fastest: str) -> dict[str, dict[str, float]]:
+    """Return the median, minimum and maximum of ratios that are computed within each round.
 
     Args:
         values: All figures, one value per round.
         config: What was measured.
-        fast: The fastest precision of this machine, perhaps float32 itself.
+        fastest: The fastest precision of this machine, which may be float32.
     """
     return {
         name: spread([a / b for a, b in zip(values[over], values[under], strict=True)])
-        for name, over, under in _pairs(config, fast)
+        for name, over, under in _pairs(config, fastest)
         if over != under and over in values and under in values
     }
 
 
-def table(result: Mapping[str, Any]) -> Iterator[str]:
-    """Give the lines of the table."""
-    yield "  ".join(f"{key} {value}" for key, value in result["machine"].items())
-    yield f"{result['settings']['image_size']} px, {result['settings']['rounds']} round(s)"
-    yield f"{'':44}{'median':>12}{'min':>12}{'max':>12}"
-    for group in result["settings"]["groups"]:
-        for case, found in result.get(group, {}).items():
-            for figure, numbers in found.items():
-                yield _line(f"{group:8} {case}", numbers, UNITS.get(figure, ""))
-    for name, numbers in result["ratios"].items():
-        yield _line(name, numbers, "")
-    for group, reason in result["skipped"].items():
-        yield f"{group}: skipped, {reason}"
-
-
 def number(value: float) -> str:
-    """Write four digits, or all of a whole number that has more."""
+    """Format a number with four significant digits, or with all digits before the decimal point."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _line(name: str, numbers: Mapping[str, float], unit: str) -> str:
-    if "count" in numbers:
-        columns = [f"{key} {number(numbers[key])}" for key in ("p50", "p90", "p99")]
-        unit = f"ms a step, of {numbers['count']:.0f}"
+def _line(name: str, summary: Mapping[str, float], unit: str) -> str:
+    if "count" in summary:
+        columns = [f"{key} {number(summary[key])}" for key in ("p50", "p90", "p99")]
+        unit = f"ms a step, of {summary['count']:.0f}"
     else:
-        columns = [number(numbers[key]) for key in ("median", "min", "max")]
+        columns = [number(summary[key]) for key in ("median", "min", "max")]
     return f"{name:44}{''.join(f'{column:>12}' for column in columns)}  {unit}".rstrip()
 
 
-def _pairs(config: BenchConfig, fast: str) -> Iterator[tuple[str, Key, Key]]:
+def _pairs(config: BenchConfig, fastest: str) -> Iterator[tuple[str, Key, Key]]:
+    """Yield the name, numerator and denominator of every ratio."""
+
     def rate(group: str, case: str) -> Key:
         return Key(group, case, "images_per_s")
 
-    ours = rate("train", f"train {fast}")
-    yield f"train {fast} / float32", ours, rate("train", "train float32")
-    yield f"train {fast} / plain Keras", ours, rate("train", f"plain Keras {fast}")
-    for n in SIZES:
-        over, under = (rate("predict", f"predict {p} batch {n}") for p in (fast, "float32"))
-        yield f"predict {fast} / float32, batch {n}", over, under
-    for precision in (fast, "float32"):
+    train = rate("train", f"train {fastest}")
+    yield f"train {fastest} / float32", train, rate("train", "train float32")
+    yield f"train {fastest} / plain Keras", train, rate("train", f"plain Keras {fastest}")
+    for n in BATCH_SIZES:
+        over, under = (rate("predict", f"predict {p} batch {n}") for p in (fastest, "float32"))
+        yield f"predict {fastest} / float32, batch {n}", over, under
+    for precision in (fastest, "float32"):
         ceiling = rate("predict", f"GEMM ceiling {precision}")
-        for n in SIZES:
+        for n in BATCH_SIZES:
             over = rate("predict", f"predict {precision} batch {n}")
             yield f"predict {precision} / GEMM, batch {n}", over, ceiling
-    yield f"input / train {fast}", rate("input", "input"), ours
+    yield f"input / train {fastest}", rate("input", "input"), train
     one, many = case_name(1), case_name(config.ranks)
     yield f"{many} / {one}", rate("ranks", many), rate("ranks", one)
     for case in dict.fromkeys((one, many)):
@@ -101,6 +132,6 @@ def _pairs(config: BenchConfig, fast: str) -> Iterator[tuple[str, Key, Key]]:
     for kind in CONVOLUTIONS.values():
         over, under = (
             Key("kernels", kind, "gflop_per_s"),
-            Key("predict", f"GEMM ceiling {fast}", "gflop_per_s"),
+            Key("predict", f"GEMM ceiling {fastest}", "gflop_per_s"),
         )
         yield f"{kind} / GEMM, rates", over, under

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command `tinyunet`: one module per group of subcommands."""

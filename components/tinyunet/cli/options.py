@@ -1,62 +1,98 @@
-"""What the commands of the command line share: their parsers, `--out` and `--set`."""
+"""The argument parser, the options that several commands share, and the handling of their errors."""
 
+import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
-from tinyunet.core.errors import UserError
+from tinyunet.core.errors import CommandError, UserError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     Commands = _SubParsersAction["Parser"]
 
-Command = Callable[[Namespace], int | None]
+ERROR_DELAY_S = 20.0  # all ranks fail alike: rank 0 prints the error, and mpirun ends the others meanwhile
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line.
+    """An argument parser whose errors are one line.
 
     Attributes:
-        hint: What the line says at its end.
+        hint: End of the error line; empty refers to --help.
     """
 
     hint = ""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where the options are listed; exit with 2."""
+        """Print the error and where the options are listed; exit with 2."""
         self.exit(2, f"{self.prog}: error: {message}; {self.hint or f'see {self.prog} --help'}\n")
 
 
-def command(commands: "Commands", name: str, text: str, run: Command) -> Parser:
-    """Add a command; `run` of what it parses is its function."""
-    p = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    p.set_defaults(run=run)
-    return p
+def add_command(commands: "Commands", name: str, text: str, run: Callable[[Namespace], int | None]) -> Parser:
+    """Add a subcommand whose parsed arguments have the function `run`; `text` is its help text."""
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
 
 
-def out(p: ArgumentParser, text: str) -> None:
-    """Add the folder or file to write."""
-    p.add_argument("--out", type=Path, required=True, help=text)
+def add_out(parser: ArgumentParser, text: str) -> None:
+    """Add the required option `--out`, a path; `text` is its help text."""
+    parser.add_argument("--out", type=Path, required=True, help=text)
 
 
-def settings(p: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
+def add_settings(parser: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
     """Add `--set KEY=VALUE` for the keys of a configuration."""
-    keys = ", ".join(f.name for f in fields(config) if f.name != "preset")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"change one of: {keys}")
+    keys = ", ".join(name for name in config.model_fields if name != "preset")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help=f"change one of: {keys}"
+    )
 
 
-def pairs(settings: Sequence[str]) -> dict[str, str]:
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
     """Split KEY=VALUE settings.
 
     Raises:
-        UserError: for one without `=`, or with nothing on a side of it.
+        UserError: for a setting without `=`, without a key or without a value.
     """
     parts = [setting.partition("=") for setting in settings]
     for key, equals, value in parts:
         if not (key and value):
             raise UserError(f"--set {key}{equals}{value}; expected KEY=VALUE, for example --set seed=1")
     return {key: value for key, _, value in parts}
+
+
+def run_command(function: Callable[[], int | None]) -> int:
+    """Run a command and print its error, if any, as one line on stderr.
+
+    Args:
+        function: The command; it returns its exit code, or None for 0.
+
+    Returns:
+        The exit code: the command's own, that of a CommandError (2 for a UserError), or 130 after Ctrl-C.
+    """
+    try:
+        return _run(function)
+    except KeyboardInterrupt:
+        if _rank() == 0:
+            print("tinyunet: interrupted", file=sys.stderr, flush=True)
+        return 130
+
+
+def _run(function: Callable[[], int | None]) -> int:
+    try:
+        return function() or 0
+    except CommandError as error:
+        if _rank() > 0:
+            time.sleep(ERROR_DELAY_S)
+        print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _rank() -> int:
+    from tinyunet.training.distributed import launched_rank
+
+    return launched_rank()

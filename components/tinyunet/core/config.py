@@ -1,235 +1,174 @@
-"""Typed configuration of every step, and the training presets.
+"""Typed configuration of every step.
 
-These dataclasses are the only place with defaults; CLI, components and manifests are tested against them.
+These models are the only source of default values; tests hold the command line, the components and the
+manifests equal to them. The training presets stand in `presets`.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tinyunet.core.errors import UserError, require
+from tinyunet.core.validation import explain
+
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Base of all configurations: checked values, stable digest, strict construction."""
+class Config(BaseModel):
+    """Base class of all configurations: frozen, with checked values; unknown keys are errors."""
 
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            _check(field.name, getattr(self, field.name), hints[field.name])
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # type checkers see the fields as keyword arguments
+
+        def __init__(self, **values: Any) -> None:  # noqa: ANN401  any field's value
+            """Check the values.
+
+            Raises:
+                UserError: if one does not fit.
+            """
+            _refuse_unknown(type(self), values)
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                name = str(error.errors()[0]["loc"][0])
+                key, message = explain(error, type(self).model_fields[name].metadata)
+                raise UserError(f"{key} {message}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values, as JSON and MLflow want them."""
-        return dataclasses.asdict(self)
+        """Return plain values, as JSON and MLflow take them."""
+        return self.model_dump()
 
     def digest(self) -> str:
-        """Give the SHA-256 of the canonical JSON, 12 hex digits."""
+        """Return the SHA-256 of the canonical JSON, 12 hex digits."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def replace(self, changes: Mapping[str, Any]) -> Self:
-        """Give a copy with some values changed; strings are read as the field's type.
+        """Return a copy with some values changed; a string is read as the type of its field.
 
         Raises:
             UserError: for a key that does not exist or a value that does not fit.
         """
-        hints = get_type_hints(type(self))
-        for key in changes:
-            if key not in hints:
-                known = ", ".join(sorted(hints))
-                raise UserError(f"unknown {type(self).__name__} key {key!r}; known keys: {known}")
-        values = {key: _parse(key, value, hints[key]) for key, value in changes.items()}
-        return dataclasses.replace(self, **values)
+        _refuse_unknown(type(self), changes)
+        fields = type(self).model_fields
+        values = {key: _parse(key, value, fields[key].annotation) for key, value in changes.items()}
+        return type(self)(**(self.to_dict() | values))
 
 
-def load_yaml(text: str) -> dict[str, Any]:
-    """Read a flat YAML mapping (as KFP passes structured parameters).
-
-    Raises:
-        UserError: if the text is not a mapping.
-    """
-    try:
-        value = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"not YAML: {' '.join(str(error).split())}; expected key: value") from error
-    if not isinstance(value, dict):
-        raise UserError(f"expected a YAML mapping (key: value), got {text.strip()[:80]!r}")
-    return value
-
-
-def _check(name: str, value: Any, hint: Any) -> None:  # noqa: ANN401  any field's value
-    if get_origin(hint) is Literal:
-        options = get_args(hint)
-        require(value in options, name, value, "one of " + ", ".join(map(str, options)))
-    else:
-        require(type(value) is hint, name, value, _a(hint))
-
-
-def _parse(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401  any field's value
-    options = get_args(hint)
-    kind = type(options[0]) if options else hint
-    if kind is bool and isinstance(value, str):
-        require(value.lower() in ("true", "false"), name, value, "true or false")
-        return value.lower() == "true"
-    if isinstance(value, str) or (kind is float and isinstance(value, int)):
-        try:
-            return kind(value)
-        except ValueError as error:
-            raise UserError(f"{name} is {value!r}; expected {_a(kind)}") from error
-    return value
-
-
-def _a(kind: type) -> str:
-    return f"an {kind.__name__}" if kind is int else f"a {kind.__name__}"
-
-
-Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataConfig(Config):
-    """How the images of a class become records, and which of them validate.
+    """How the images of a class become records, and which of them form the validation split.
 
     Attributes:
         class_id: DAGM2007 class, 1 to 10.
-        validation_fraction: Part of Train that is held out, per stratum (defective, clean).
+        validation_fraction: Part of Train that is held out for validation, per stratum (defective, clean).
         fold: Which held-out part, 0 ≤ fold < ⌊1 / validation_fraction⌋.
         shards: TFRecord files per split.
     """
 
-    class_id: int = 1
-    validation_fraction: float = 0.15
-    fold: int = 0
-    shards: int = 4
+    class_id: Annotated[int, Field(ge=1, le=10)] = 1
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
+    fold: NotNegative = 0
+    shards: Positive = 4
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(1 <= self.class_id <= 10, "class_id", self.class_id, "1 to 10")
-        require(
-            0 < self.validation_fraction < 0.5,
-            "validation_fraction",
-            self.validation_fraction,
-            "more than 0 and less than 0.5",
-        )
-        require(
-            0 <= self.fold < int(1 / self.validation_fraction),
-            "fold",
-            self.fold,
-            f"0 to {int(1 / self.validation_fraction) - 1}",
-        )
-        require(self.shards >= 1, "shards", self.shards, "at least 1")
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        last = int(1 / self.validation_fraction) - 1
+        require(self.fold <= last, "fold", self.fold, f"0 to {last}")
+        return self
 
 
-# What may differ between a run and its resumption without changing what it computes.
+# What may differ between a training and its resumption without changing what it computes.
 FREE_KEYS = frozenset({"checkpoint_every", "validate_every", "accumulate"})
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
-    """One training run. The defaults are the `fast` preset; `PRESETS` holds the others.
+    """One training. The defaults are the preset `fast`; `presets.PRESETS` holds the others.
 
     Attributes:
-        preset: Name of the recipe that the other values started from.
+        preset: Name of the preset that the other values started from.
         image_size: Side in pixels that images are resized to (area average), a multiple of 16.
         steps: Optimizer steps, each on one global batch.
         global_batch: Images per step over all ranks; world size times `accumulate` must divide it.
-        accumulate: Micro-batches that a rank's share of a batch is cut into: so much less memory for
-            activations, one more forward pass, the same step. A deterministic step goes image by image,
-            as many at once as there are threads and as are left in a micro-batch.
-        compression: What gradients travel as between ranks: `none`, or `fp16`, half the bytes.
-        seed: Of the initial weights, the order of images and the augmentation.
+        accumulate: Number of micro-batches that a rank's share of a batch is cut into. Each needs that much
+            less memory for activations; a step costs one more forward pass and computes the same. A
+            deterministic step processes single images, in parallel up to the number of threads and to the
+            size of a micro-batch.
+        compression: Number format of gradients between ranks: `none`, or `fp16`, half the bytes.
+        seed: Seed of the initial weights, the order of images and the augmentation.
         precision: Keras dtype policy; `auto` is the fastest safe one on this device.
-        deterministic: Same seed and machine give the same weights, bit for bit, at any world size: images
-            are taken one by one, each operation in one thread, and added up in float64. Slower.
+        deterministic: The same seed and machine give the same weights, bit for bit, at any world size: images
+            are processed one by one, each operation in one thread, and summed in float64. Slower.
         optimizer: `adam`, or `rmsprop_tf1` (centered, second moment starting at one, ε in the root).
         learning_rate: Peak learning rate.
         schedule: `cosine` (after `warmup_steps`, to zero at `steps`) or `staircase`.
         warmup_steps: Linear warm-up of the cosine schedule.
-        decay_rate: Staircase factor.
-        decay_steps: Steps between two stairs.
-        clip_norm: Global gradient norm limit; 0 is none.
+        decay_rate: Factor of the staircase schedule.
+        decay_steps: Steps between two decays of the staircase schedule.
+        clip_norm: Limit of the global gradient norm; 0 is none.
         weight_decay: Coupled L2: this times ½‖v‖² of every kernel and bias is part of the loss.
-        ema: Memory of the averaged weights that are kept at the end, as a part of the steps; 0 is none.
+        ema: The horizon of the exponential moving average of the weights, as a fraction of the run; the
+            averaged weights are the result. 0 is no averaging.
         loss: `image_dice_bce` (mean Dice loss of defective images + BCE), `dice_bce` (Dice loss pooled over
             the batch + BCE), or `adaptive` (pooled Dice loss where below 0.3, else BCE).
-        normalization: `standardize` (training mean and deviation) or `zero_centered` (x/127.5 - 1).
+        normalization: `standardize` (mean and deviation of the training images) or `zero_centered`
+            (x/127.5 - 1).
         clean_fraction: Part of every batch drawn from defect-free images.
         poses: `dihedral` (all 8) or `published` (horizontal flip, rotations by 0, 90, 180 degrees).
-        max_shift: Largest reflected shift, as a part of the image side.
-        max_rotation: Largest turn about the centre in degrees, either way and on top of the pose; what comes
-            into the image is its reflection.
+        max_shift: Largest shift, as a fraction of the image side; the border is filled by reflection.
+        max_rotation: Largest rotation about the centre in degrees, in both directions and on top of the pose;
+            the border is filled by reflection.
         max_zoom: Largest change of scale, as a natural logarithm: 0.15 is a factor of 0.86 to 1.16.
-        photometric: Largest relative change of contrast, and of brightness in deviations.
+        photometric: Largest relative change of contrast, and of brightness in standard deviations.
         checkpoint_every: Steps between checkpoints.
         validate_every: Steps between passes over the validation split; 0 is only at the end.
     """
 
     preset: Literal["fast", "thorough", "nvidia"] = "fast"
     image_size: int = 512
-    steps: int = 250
-    global_batch: int = 16
-    accumulate: int = 1
+    steps: Positive = 250
+    global_batch: Positive = 16
+    accumulate: Positive = 1
     compression: Literal["none", "fp16"] = "none"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     precision: Precision = "auto"
     deterministic: bool = False
     optimizer: Literal["adam", "rmsprop_tf1"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["cosine", "staircase"] = "cosine"
-    warmup_steps: int = 20
+    warmup_steps: NotNegative = 20
     decay_rate: float = 0.8
-    decay_steps: int = 500
-    clip_norm: float = 1.0
-    weight_decay: float = 0.0
-    ema: float = 0.1
+    decay_steps: Positive = 500
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.1
     loss: Literal["image_dice_bce", "dice_bce", "adaptive"] = "image_dice_bce"
     normalization: Literal["standardize", "zero_centered"] = "standardize"
-    clean_fraction: float = 0.5
+    clean_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.5
     poses: Literal["dihedral", "published"] = "dihedral"
-    max_shift: float = 0.1875
-    max_rotation: float = 0.0
-    max_zoom: float = 0.0
-    photometric: float = 0.1
-    checkpoint_every: int = 50
-    validate_every: int = 50
+    max_shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.1875
+    max_rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    max_zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    photometric: Annotated[float, Field(ge=0)] = 0.1
+    checkpoint_every: Positive = 50
+    validate_every: NotNegative = 50
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.image_size >= 32 and self.image_size % 16 == 0,
-            "image_size",
-            self.image_size,
-            "a multiple of 16, at least 32 (four 2×2 poolings)",
-        )
-        for name in ("steps", "global_batch", "accumulate", "checkpoint_every", "decay_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(
-            self.global_batch % self.accumulate == 0,
-            "accumulate",
-            self.accumulate,
-            f"a divisor of the global batch {self.global_batch}",
-        )
-        require(
-            not (self.deterministic and self.compression != "none"),
-            "compression",
-            self.compression,
-            "none where deterministic is true: its rounding differs between world sizes",
-        )
-        for name in ("validate_every", "warmup_steps", "clip_norm", "weight_decay", "photometric"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
-        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "more than 0")
-        require(0 <= self.ema < 1, "ema", self.ema, "0 to less than 1")
-        require(0 <= self.clean_fraction < 1, "clean_fraction", self.clean_fraction, "0 to less than 1")
-        require(0 <= self.max_shift < 0.5, "max_shift", self.max_shift, "0 to less than 0.5")
-        require(0 <= self.max_rotation <= 180, "max_rotation", self.max_rotation, "0 to 180")
-        require(0 <= self.max_zoom <= 0.5, "max_zoom", self.max_zoom, "0 to 0.5")
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        size, batch = self.image_size, self.global_batch
+        sides = "a multiple of 16, at least 32 (four 2×2 poolings)"
+        require(size >= 32 and size % 16 == 0, "image_size", size, sides)
+        divisor = f"a divisor of the global batch {batch}"
+        require(batch % self.accumulate == 0, "accumulate", self.accumulate, divisor)
+        exact = self.compression == "none" or not self.deterministic
+        rounding = "none where deterministic is true: its rounding differs between world sizes"
+        require(exact, "compression", self.compression, rounding)
+        return self
 
     @property
     def warped(self) -> bool:
@@ -237,28 +176,47 @@ class TrainConfig(Config):
         return self.max_rotation > 0 or self.max_zoom > 0
 
     def resume_identity(self) -> dict[str, Any]:
-        """Give what a resumption must share with the run that it goes on with."""
+        """Return the values that a resumption must share with the training that it continues."""
         return {key: value for key, value in self.to_dict().items() if key not in FREE_KEYS}
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvalConfig(Config):
-    """How a model is judged.
+    """How a model is evaluated.
 
     Attributes:
         batch_size: Images per forward pass.
         test_time_poses: 1, or 8: average the logits over all dihedral poses.
         image_score: Image-level score: `max` logit, `top100`, the mean of the 100 largest logits, or
             `smoothed`, the largest mean of 5×5 neighbouring logits.
-        overlays: Best and worst test images drawn, of each.
+        overlays: Number of best and of worst test images that are drawn.
     """
 
-    batch_size: int = 16
+    batch_size: Positive = 16
     test_time_poses: Literal[1, 8] = 1
     image_score: Literal["max", "top100", "smoothed"] = "max"
-    overlays: int = 8
+    overlays: NotNegative = 8
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(self.overlays >= 0, "overlays", self.overlays, "at least 0")
+
+def _refuse_unknown(config: type[Config], values: Mapping[str, object]) -> None:
+    for key in values:
+        if key not in config.model_fields:
+            known = ", ".join(sorted(config.model_fields))
+            raise UserError(f"unknown {config.__name__} key {key!r}; known keys: {known}")
+
+
+def _parse(name: str, value: Any, annotation: Any) -> Any:  # noqa: ANN401  any field's value
+    """Convert a string to the type of a field; return other values as they are."""
+    options = get_args(annotation)
+    kind = type(options[0]) if options else annotation
+    if kind is float and type(value) is int:
+        return float(value)
+    if not isinstance(value, str) or kind is str:
+        return value
+    if kind is bool:
+        require(value.lower() in ("true", "false"), name, value, "true or false")
+        return value.lower() == "true"
+    try:
+        return kind(value)
+    except ValueError as error:
+        expected = "an int" if kind is int else f"a {kind.__name__}"
+        raise UserError(f"{name} is {value!r}; expected {expected}") from error

@@ -38,7 +38,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def parallel(function: Callable[[T], R], items: Sequence[T], description: str) -> list[R]:
+def parallel_map(function: Callable[[T], R], items: Sequence[T], description: str) -> list[R]:
     """Call `function` on every item in one thread per core, with progress; the first failure ends it all."""
     with ThreadPoolExecutor(cores()) as pool:
         try:

@@ -11,7 +11,7 @@ from typing import TextIO
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import file_errors
 
-DYING_S = 5.0  # that a killed training may take to let go of its folders
+LOCK_TIMEOUT_S = 5.0  # that a killed training may take to let go of its folders
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> TextIO:
-    deadline = time.monotonic() + DYING_S
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         file = path.open("w")
         try:

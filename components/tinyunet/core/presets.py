@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 
 FAST = TrainConfig()
-# Four times the steps, which rotations and zooms need to pay: at 150 steps one with them may learn nothing.
 THOROUGH = FAST.replace(
     {"preset": "thorough", "steps": 950, "max_rotation": 45.0, "max_zoom": 0.15, "validate_every": 190}
 )
-# NVIDIA DeepLearningExamples, UNet_Industrial, UNet{_AMP}_1GPU.sh: 2,500 iterations at 512×512.
+# Source: NVIDIA DeepLearningExamples, UNet_Industrial, UNet{_AMP}_1GPU.sh: 2,500 iterations at 512×512.
 NVIDIA = TrainConfig(
     preset="nvidia",
     steps=2500,
@@ -34,37 +35,68 @@ NVIDIA = TrainConfig(
 PRESETS: dict[str, TrainConfig] = {"fast": FAST, "thorough": THOROUGH, "nvidia": NVIDIA}
 
 
-def preset(name: str) -> TrainConfig:
-    """Look up a training preset by name.
+def find_preset(name: str) -> TrainConfig:
+    """Return the training preset of this name.
 
     Raises:
-        UserError: if there is none of that name.
+        UserError: if there is no such preset.
     """
     if name not in PRESETS:
         raise UserError(f"unknown preset {name!r}; expected one of: {', '.join(sorted(PRESETS))}")
     return PRESETS[name]
 
 
-def recipe(name: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """Give a preset with some values changed.
+def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
+    """Return a preset with some values changed.
 
     Raises:
-        UserError: if there is none of that name, or for a key or value that is none, such as another preset.
+        UserError: for an unknown preset, an unknown key, a value that does not fit, or the key `preset`.
     """
     if "preset" in changes:
         raise UserError(
             f"preset={changes['preset']} is no change to a preset; give it as --preset, PRESET=…, or in a "
             "pipeline as the parameter preset"
         )
-    return preset(name).replace(changes)
+    return find_preset(name).replace(changes)
+
+
+def training_config(
+    preset: str, *, image_size: int, steps: int, precision: str, seed: int, overrides: str
+) -> TrainConfig:
+    """Return the training configuration that the parameters of a pipeline describe.
+
+    Args:
+        preset: Name of the preset.
+        image_size: Side in pixels.
+        steps: Optimizer steps; 0 is the preset's number.
+        precision: Keras dtype policy or `auto`; empty is the preset's.
+        seed: Of weights, order and augmentation.
+        overrides: YAML mapping of other options; they take precedence over the parameters above.
+
+    Raises:
+        UserError: for an unknown preset or key, a value that does not fit, or text that is not a mapping.
+    """
+    values: dict[str, Any] = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
+    values |= load_yaml(overrides)
+    changes = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
+    return modify_preset(preset, changes)
 
 
 def with_missing_options(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a recorded training configuration, with the preset's value of every key added since then."""
-    return preset(recorded.get("preset", TrainConfig.preset)).to_dict() | dict(recorded)
+    """Return a recorded training configuration, completed with the preset's values of newer options."""
+    return find_preset(recorded.get("preset", FAST.preset)).to_dict() | dict(recorded)
 
 
-def training_config(name: str, values: Mapping[str, Any]) -> TrainConfig:
-    """Give a preset with some values changed; zero steps and empty strings leave the preset's value."""
-    kept = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
-    return recipe(name, kept)
+def load_yaml(text: str) -> dict[str, Any]:
+    """Read a flat YAML mapping, the form in which KFP passes structured parameters.
+
+    Raises:
+        UserError: if the text is not a mapping.
+    """
+    try:
+        value = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"not YAML: {' '.join(str(error).split())}; expected key: value") from error
+    if not isinstance(value, dict):
+        raise UserError(f"expected a YAML mapping (key: value), got {text.strip()[:80]!r}")
+    return value

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tinyunet.core.console import parallel
+from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
 from tinyunet.data.dagm import FOLDERS, require_class
@@ -114,7 +114,7 @@ def _copy(folder: Path, part: Path) -> None:
     files = [path for place in places if place.is_dir() for path in place.iterdir() if path.is_file()]
     for place in places:
         (part / place.relative_to(folder)).mkdir(parents=True, exist_ok=True)
-    parallel(lambda path: shutil.copyfile(path, part / path.relative_to(folder)), files, "copying")
+    parallel_map(lambda path: shutil.copyfile(path, part / path.relative_to(folder)), files, "copying")
 
 
 def _stage_remote(source: str, part: Path, class_id: int) -> None:

@@ -3,15 +3,16 @@
 Images are seeded one by one, so the same options give the same bytes on the same software.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from tinyunet.core.config import Config
-from tinyunet.core.console import parallel
+from tinyunet.core.config import Config, NotNegative
+from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError, require
 from tinyunet.data.dagm import FOLDERS, Sample, format_labels
 from tinyunet.data.pixels import GENERATED
@@ -20,7 +21,6 @@ from tinyunet.data.textures import KINDS, Image, Kind
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, kw_only=True)
 class SyntheticConfig(Config):
     """What to generate.
 
@@ -35,16 +35,16 @@ class SyntheticConfig(Config):
     train: int = 96
     test: int = 48
     size: int = 512
-    seed: int = 0
-    defective: float = 1 / 3
+    seed: NotNegative = 0
+    defective: Annotated[float, Field(gt=0, lt=1)] = 1 / 3
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
         for name in ("train", "test"):
             require(2 <= getattr(self, name) <= 5000, name, getattr(self, name), "2 to 5000 images")
-        require(32 <= self.size <= 2048, "size", self.size, "32 to 2048 pixels")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
-        require(0 < self.defective < 1, "defective", self.defective, "more than 0 and less than 1")
+        sides = "32 to 2048 pixels"
+        require(32 <= self.size <= 2048, "size", self.size, sides)
+        return self
 
     def flags(self, split: str) -> list[bool]:
         """Tell for every image of a split whether it is defective; there is at least one of each."""
@@ -77,7 +77,7 @@ def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
     samples = _plan(folder, config)
     for name in FOLDERS.values():
         (folder / name / "Label").mkdir(parents=True, exist_ok=True)
-    parallel(lambda sample: _write(sample, class_id, config), samples, f"generating class {class_id}")
+    parallel_map(lambda sample: _write(sample, class_id, config), samples, f"generating class {class_id}")
     for split, name in FOLDERS.items():
         text = format_labels(sample for sample in samples if sample.split == split)
         (folder / name / "Label" / "Labels.txt").write_bytes(text.encode())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyunet.core.console import parallel
+from tinyunet.core.console import parallel_map
 from tinyunet.data.dagm import FOLDERS, OFFICIAL_COUNTS, OFFICIAL_SIZE, SPLITS, Problem, Sample, scan_split
 from tinyunet.data.pixels import Checked, check_sample, size_text
 
@@ -76,7 +76,7 @@ def validate(folder: Path, class_id: int) -> Report:
         found, wrong = scan_split(folder, split)
         samples += found
         problems += wrong
-    checked = parallel(lambda sample: check_sample(sample, folder), samples, "checking")
+    checked = parallel_map(lambda sample: check_sample(sample, folder), samples, "checking")
     problems += [problem for item in checked for problem in item.problems]
     synthetic = any(item.synthetic for item in checked)
     repeated, leaked = _duplicates(checked)

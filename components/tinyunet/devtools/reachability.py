@@ -103,7 +103,7 @@ def store() -> Check:
     if not endpoint:
         return Check("S3", "ok", "S3_ENDPOINT_URL is not set: local files only")
     try:
-        buckets = s3.check()
+        buckets = s3.list_buckets()
     except UserError as error:
         return Check("S3", "fail", str(error), "correct S3_ENDPOINT_URL or the credentials")
     names = ", ".join(buckets[:8]) or "none"

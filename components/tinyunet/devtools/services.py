@@ -1,6 +1,6 @@
 """Local services as real processes: MinIO, and an MLflow server that keeps its artifacts there.
 
-`python -m tinyunet.devtools.services {start,stop}` keeps everything under runs/services: the data, the
+`tinyunet services {start,stop}` keeps everything under runs/services: the data, the
 logs, the pid files and `env`, a file to source with the addresses and random credentials (mode 0600).
 Ports: TINYUNET_MLFLOW_PORT (5000), TINYUNET_MINIO_PORT (9000). Everything listens on 127.0.0.1 only.
 """
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinyunet.cli.options import Parser
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, cache_folder
 from tinyunet.devtools.processes import HOST, Service, ensure, free_port, running, terminate
@@ -170,40 +169,3 @@ def _applied(env: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line of this module; give its exit code."""
-    parser = Parser(prog="python -m tinyunet.devtools.services", description=__doc__)
-    parser.add_argument("verb", choices=("start", "stop"))
-    verb = parser.parse_args(arguments).verb
-    try:
-        {"start": _start, "stop": _stop}[verb]()
-    except UserError as error:
-        print(f"tinyunet: error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _start() -> None:
-    print("starting MinIO and MLflow (about half a minute)", file=sys.stderr)
-    env = start(
-        mlflow_port=_port("TINYUNET_MLFLOW_PORT", 5000), minio_port=_port("TINYUNET_MINIO_PORT", 9000)
-    )
-    print(*(f"{name}={env[name]}" for name in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL")), sep="\n")
-    print(f"for this shell, with the credentials:  . {FOLDER}/env")
-
-
-def _stop() -> None:
-    print("stopped: " + (", ".join(stop()) or "nothing ran"))
-
-
-def _port(name: str, default: int) -> int:
-    value = os.environ.get(name, str(default))
-    if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise UserError(f"{name} is {value!r}; expected a port, 1 to 65535")
-    return int(value)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from tinyunet.core.presets import preset
+from tinyunet.core.presets import find_preset
 from tinyunet.evaluation import curves, overlays
 from tinyunet.model.metrics import NVIDIA_THRESHOLDS
 
@@ -148,7 +148,7 @@ def _rates(image: Mapping[str, int]) -> dict[str, tuple[int, int]]:
 def _settings(model: Mapping[str, Any]) -> list[str]:
     """Give the `key=value` settings that make the training out of its preset, in the precision it had."""
     train = model["train"]
-    base = preset(train["preset"]).to_dict()
+    base = find_preset(train["preset"]).to_dict()
     train = {**train, "precision": model.get("precision", train["precision"])}
     return [f"{key}={value}" for key, value in train.items() if value != base.get(key)]
 

@@ -13,7 +13,7 @@ from typing import Any
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.files import read_json
-from tinyunet.core.presets import preset as find_preset
+from tinyunet.core.presets import find_preset
 from tinyunet.core.presets import training_config
 from tinyunet.launch.local_checkpoints import checkpoint_folder
 from tinyunet.launch.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run
@@ -193,7 +193,7 @@ def _launch_mpijob(job: Launch, slots_per_worker: int, task_config: object | Non
             run_key=job.run_key,
             workers=job.ranks // slots_per_worker,
             slots_per_worker=slots_per_worker,
-            pods=WorkerPods.of_task(task_config),
+            pods=WorkerPods.from_task_config(task_config),
             queue=os.environ.get("TINYUNET_QUEUE", ""),
         )
     )

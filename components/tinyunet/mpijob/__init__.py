@@ -1,1 +1,1 @@
-"""MPIJobs on Kubernetes: built, started, followed, explained."""
+"""MPIJobs on Kubernetes: build the manifest, create the job, follow it and report its outcome."""

@@ -1,4 +1,4 @@
-"""The few calls that the MPIJob launcher makes to Kubernetes, in plain JSON."""
+"""Calls of the MPIJob launcher to the Kubernetes API; arguments and results are plain JSON."""
 
 import contextlib
 import json
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.mpijob.pods import happened
+from tinyunet.mpijob.pods import event_time
 from tinyunet.mpijob.spec import GROUP, VERSION, Json
 
 _JOB_LABEL = "training.kubeflow.org/job-name"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = (5, 30)  # seconds to connect, seconds between two bytes
-_CONFLICT, _GONE_OR_ABSENT = 409, 404
+_CONFLICT, _NOT_FOUND = 409, 404
 _INSTALL = "https://github.com/kubeflow/mpi-operator, v0.8.2"
 
 
@@ -23,14 +23,16 @@ class Cluster:
     """MPIJobs, pods, logs and events of one namespace.
 
     Attributes:
-        namespace: Where everything happens.
+        namespace: Kubernetes namespace of all calls.
     """
 
     def __init__(self, namespace: str = "") -> None:
-        """Connect as the pod's service account, or by kubeconfig.
+        """Connect with the pod's service account, or with a kubeconfig outside a pod.
+
+        An empty `namespace` is the pod's own one, or that of the kubeconfig's current context.
 
         Raises:
-            UserError: if there is neither.
+            UserError: if there is neither a service account nor a kubeconfig.
         """
         from kubernetes import client, config
 
@@ -46,90 +48,95 @@ class Cluster:
         self.namespace = namespace or _own_namespace()
 
     def job(self, name: str) -> Json | None:
-        """Read the MPIJob; None if there is none."""
-        return self._absent_is_none(self._custom.get_namespaced_custom_object, *self._where(), name)
+        """Return the MPIJob, or None if it does not exist."""
+        return self._none_if_absent(self._custom.get_namespaced_custom_object, *self._resource(), name)
 
     def create(self, manifest: Json) -> Json | None:
-        """Create an MPIJob; None if one of that name exists.
+        """Create an MPIJob; return it, or None if one of this name exists.
 
         Raises:
-            UserError: no CRD, no namespace, no permission or an invalid manifest.
+            UserError: if the CRD, the namespace or a permission is missing, or the manifest is invalid.
         """
         try:
-            return self._json(self._custom.create_namespaced_custom_object, *self._where(), manifest)
-        except _Refused as error:
+            return self._json(self._custom.create_namespaced_custom_object, *self._resource(), manifest)
+        except _RefusedError as error:
             if error.status == _CONFLICT:
                 return None
             raise UserError(self._explain(error, "create")) from error
 
     def delete(self, name: str, *, seconds: float = 30) -> None:
-        """Ask for the MPIJob's deletion, with everything that belongs to it; absent is fine."""
-        self._absent_is_none(
+        """Request the deletion of the MPIJob and its pods within `seconds`; do nothing if it is absent."""
+        self._none_if_absent(
             self._custom.delete_namespaced_custom_object,
-            *self._where(),
+            *self._resource(),
             name,
             body={"propagationPolicy": "Foreground"},
             timeout=(1, seconds),
         )
 
-    def own(self, name: str, owners: list[Json]) -> None:
-        """Write the MPIJob's owners: it is removed when the last of them is."""
+    def set_owners(self, name: str, owners: list[Json]) -> None:
+        """Write the MPIJob's owner references; Kubernetes deletes the job after its last owner."""
         patch = {"metadata": {"ownerReferences": owners}}
-        self._absent_is_none(self._custom.patch_namespaced_custom_object, *self._where(), name, patch)
+        self._none_if_absent(self._custom.patch_namespaced_custom_object, *self._resource(), name, patch)
 
     def pods(self, name: str) -> list[Json]:
-        """List the job's pods."""
+        """Return the job's pods."""
         selector = f"{_JOB_LABEL}={name}"
         return self._items(self._core.list_namespaced_pod, self.namespace, label_selector=selector)
 
     def image(self, pod: str) -> str:
-        """Give the image of a pod's `main` container, or of its first."""
-        found = self._absent_is_none(self._core.read_namespaced_pod, pod, self.namespace)
+        """Return the image of a pod's `main` container, or of its first container.
+
+        Raises:
+            UserError: if the pod does not exist or reading it is not permitted.
+        """
+        found = self._none_if_absent(self._core.read_namespaced_pod, pod, self.namespace)
         if found is None:
             raise UserError(
                 f"pod {self.namespace}/{pod} does not exist; set TINYUNET_IMAGE to the trainer image"
             )
         containers = found["spec"]["containers"]
-        return str(next((one for one in containers if one["name"] == "main"), containers[0])["image"])
+        main = next((one for one in containers if one["name"] == "main"), containers[0])
+        return str(main["image"])
 
     def events(self, name: str) -> list[Json]:
-        """List events about the job and what it made, oldest first; empty where reading them is forbidden."""
+        """Return the events of the job and of its pods, oldest first; none where reading is forbidden."""
         try:
-            found = self._items(self._core.list_namespaced_event, self.namespace)
+            events = self._items(self._core.list_namespaced_event, self.namespace)
         except Unreachable:
             raise
         except UserError:
             return []
-        mine = [one for one in found if _belongs(str(one["involvedObject"].get("name", "")), name)]
-        return sorted(mine, key=happened)
+        own = [one for one in events if _belongs_to(str(one["involvedObject"].get("name", "")), name)]
+        return sorted(own, key=event_time)
 
     def wait(self, name: str, version: str, *, seconds: int) -> None:
-        """Return when the MPIJob changes after `version`, the time is over, or the watch breaks."""
+        """Wait until the MPIJob's resource version changes, `seconds` pass or the connection breaks."""
         from kubernetes import client, watch
 
         start = time.monotonic()
         try:
             stream = watch.Watch().stream(
                 self._custom.list_namespaced_custom_object,
-                *self._where(),
+                *self._resource(),
                 field_selector=f"metadata.name={name}",
                 resource_version=version,
                 timeout_seconds=seconds,
                 _request_timeout=(5, seconds + 5),
             )
             next(stream, None)
-        except (client.ApiException, *_network_errors()):
-            time.sleep(max(0.0, 1 - (time.monotonic() - start)))  # gone (410), cut or refused: look anew
+        except (client.ApiException, *_network_errors()):  # for example an expired version (410 Gone)
+            time.sleep(max(0.0, 1 - (time.monotonic() - start)))  # at most one request per second
 
     def log(self, pod: str, *, since_seconds: int | None = None) -> Iterator[tuple[str, str]]:
-        """Follow a pod's log to its end as (sortable timestamp, line).
+        """Yield the lines of a pod's log until the pod ends, as (sortable timestamp, line).
 
         Raises:
             Unreachable: if the connection breaks or the pod has no log.
         """
         from kubernetes import client
 
-        extra = {"since_seconds": since_seconds} if since_seconds else {}
+        since = {"since_seconds": since_seconds} if since_seconds else {}
         try:
             response = self._core.read_namespaced_pod_log(
                 pod,
@@ -138,7 +145,7 @@ class Cluster:
                 timestamps=True,
                 _preload_content=False,
                 _request_timeout=(5, 120),
-                **extra,
+                **since,
             )
             with contextlib.closing(response):
                 for raw in response:
@@ -147,21 +154,21 @@ class Cluster:
         except (client.ApiException, *_network_errors()) as error:
             raise Unreachable(str(error)) from error
 
-    def _where(self) -> tuple[str, str, str, str]:
+    def _resource(self) -> tuple[str, str, str, str]:
         return (GROUP, VERSION, self.namespace, "mpijobs")
 
     def _items(self, call: Callable[..., Any], *args: object, **kwargs: object) -> list[Json]:
         try:
             items: list[Json] = self._json(call, *args, **kwargs)["items"]
-        except _Refused as error:
+        except _RefusedError as error:
             raise UserError(self._explain(error, "read")) from error
         return items
 
-    def _absent_is_none(self, call: Callable[..., Any], *args: object, **kwargs: object) -> Json | None:
+    def _none_if_absent(self, call: Callable[..., Any], *args: object, **kwargs: object) -> Json | None:
         try:
             return self._json(call, *args, **kwargs)
-        except _Refused as error:
-            if error.status == _GONE_OR_ABSENT:
+        except _RefusedError as error:
+            if error.status == _NOT_FOUND:
                 return None
             raise UserError(self._explain(error, "read or change")) from error
 
@@ -177,32 +184,34 @@ class Cluster:
         except client.ApiException as error:
             if not error.status or error.status == 429 or error.status >= 500:
                 raise Unreachable(f"{error.status} {error.reason}") from error
-            raise _Refused(error.status, _server_message(error.body)) from error
+            raise _RefusedError(error.status, _server_message(error.body)) from error
         except _network_errors() as error:
             raise Unreachable(str(error)) from error
         return answer
 
-    def _explain(self, error: "_Refused", verb: str) -> str:
+    def _explain(self, error: "_RefusedError", verb: str) -> str:
         text = error.message
-        leaving = "custom resource definition is terminating" in text
-        if error.status in (401, 403) and not leaving:
+        crd_terminating = "custom resource definition is terminating" in text
+        if error.status in (401, 403) and not crd_terminating:
             return f"no permission to {verb}: {text}; bind the Role tinyunet-launcher (k8s/base)"
-        if error.status == _GONE_OR_ABSENT and "namespace" in text:
+        if error.status == _NOT_FOUND and "namespace" in text:
             return f"namespace {self.namespace!r} does not exist ({text}); create it or name another"
-        if error.status == _GONE_OR_ABSENT or leaving:
-            kind = f"{GROUP}/{VERSION}"
-            return f"the cluster knows no MPIJob of {kind} ({text}); install the MPI Operator: {_INSTALL}"
+        if error.status == _NOT_FOUND or crd_terminating:
+            kind = f"MPIJob {GROUP}/{VERSION}"
+            return f"the cluster has no API for {kind} ({text}); install the MPI Operator: {_INSTALL}"
         return f"the cluster refuses the MPIJob ({error.status}): {text}"
 
 
-class _Refused(Exception):  # noqa: N818
+class _RefusedError(Exception):
+    """A request that the API server answered with an error other than an outage."""
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
 
 
-def _belongs(about: str, job: str) -> bool:
-    return about == job or about.startswith((f"{job}-launcher", f"{job}-worker-"))
+def _belongs_to(object_name: str, job: str) -> bool:
+    return object_name == job or object_name.startswith((f"{job}-launcher", f"{job}-worker-"))
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -1,7 +1,6 @@
-"""The job of k8s/mpijob.yaml: `python -m tinyunet.mpijob.example [REGISTRY [TAG]]` prints it."""
+"""The job of k8s/mpijob.yaml, which `tinyunet mpijob` prints."""
 
 import json
-import sys
 from dataclasses import replace
 
 from tinyunet.mpijob.spec import Json, MPIJobSpec, WorkerPods, build
@@ -34,8 +33,8 @@ def example(registry: str = "", tag: str = "") -> Json:
     return dict(json.loads(json.dumps(build(replace(EXAMPLE, image=image)))))
 
 
-def main(registry: str = "", tag: str = "") -> None:
-    """Print k8s/mpijob.yaml, for an image of this registry and tag."""
+def manifest(registry: str = "", tag: str = "") -> str:
+    """Return the text of k8s/mpijob.yaml, for an image of this registry and tag."""
     import yaml
 
     class Readable(yaml.SafeDumper):
@@ -46,8 +45,4 @@ def main(registry: str = "", tag: str = "") -> None:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Readable.add_representer(str, text)
-    sys.stdout.write(_HEADER + yaml.dump(example(registry, tag), Dumper=Readable, sort_keys=False, width=110))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    return _HEADER + yaml.dump(example(registry, tag), Dumper=Readable, sort_keys=False, width=110)

@@ -1,4 +1,4 @@
-"""Which image the workers run."""
+"""Selection of the container image of an MPIJob's pods."""
 
 import os
 
@@ -7,14 +7,16 @@ from tinyunet.mpijob.client import Cluster
 
 
 def task_image() -> str:
-    """Give the image that this pod runs, for its job to use too; TINYUNET_IMAGE names another.
+    """Return the image for the job's pods: TINYUNET_IMAGE, or else the image of the pod of this process.
 
     Raises:
-        UserError: if there is no pod and no such variable.
+        UserError: if TINYUNET_IMAGE is not set and this process does not run in a pipeline task's pod.
     """
-    named, pod = os.environ.get("TINYUNET_IMAGE"), os.environ.get("KFP_POD_NAME")
-    if named:
-        return named
+    image, pod = os.environ.get("TINYUNET_IMAGE"), os.environ.get("KFP_POD_NAME")
+    if image:
+        return image
     if not pod:
-        raise UserError("TINYUNET_IMAGE is not set and this is no task's pod; name the trainer image in it")
+        raise UserError(
+            "TINYUNET_IMAGE is not set, and this is not the pod of a pipeline task; set it to the trainer image"
+        )
     return Cluster().image(pod)

@@ -1,4 +1,4 @@
-"""Following the launcher pod's log through dropped connections, each line once."""
+"""Following of the launcher pod's log: broken connections are renewed, and no line appears twice."""
 
 import threading
 from collections import deque
@@ -10,22 +10,22 @@ from tinyunet.mpijob.client import Cluster
 
 
 class LogFollower:
-    """A thread that hands every line of one pod's log to a function, in order.
+    """A thread that passes every line of one pod's log to a function, in order.
 
     Attributes:
-        tail: The last lines seen.
+        tail: The last 15 lines of the log.
     """
 
     def __init__(self, cluster: Cluster, log: Callable[[str], None]) -> None:
         self.tail: deque[str] = deque(maxlen=15)
         self._cluster, self._log = cluster, log
         self._pod = ""
-        self._last = ""
+        self._last_stamp = ""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def attach(self, pod: str) -> None:
-        """Begin with this pod's log; again with the same pod does nothing."""
+        """Start to follow this pod's log; do nothing if it is followed already."""
         if pod == self._pod:
             return
         self._pod = pod
@@ -33,7 +33,11 @@ class LogFollower:
         self._thread.start()
 
     def finish(self, seconds: float = 30) -> None:
-        """Read what is left after the pod has ended, then stop."""
+        """Read the rest of the log after the pod has ended, then stop the thread.
+
+        Args:
+            seconds: Longest wait for the rest of the log.
+        """
         self._ended.set()
         if self._thread:
             self._thread.join(seconds)
@@ -43,21 +47,22 @@ class LogFollower:
             last_round = self._ended.is_set()
             try:
                 self._read(pod)
-            except UserError:  # no log yet, or a broken connection
+            except UserError:  # the pod has no log yet, or the connection broke
                 last_round = last_round and self._ended.wait(1)
             if last_round or pod != self._pod:
                 return
             self._ended.wait(1)
 
     def _read(self, pod: str) -> None:
-        for stamp, line in self._cluster.log(pod, since_seconds=self._since()):
-            if stamp > self._last:
-                self._last = stamp
+        for stamp, line in self._cluster.log(pod, since_seconds=self._since_seconds()):
+            if stamp > self._last_stamp:
+                self._last_stamp = stamp
                 self.tail.append(line)
                 self._log(line)
 
-    def _since(self) -> int | None:
-        if not self._last:
+    def _since_seconds(self) -> int | None:
+        if not self._last_stamp:
             return None
-        last = datetime.fromisoformat(self._last[:19]).replace(tzinfo=UTC)
-        return int((datetime.now(tz=UTC) - last).total_seconds()) + 60  # clocks differ; repeats are dropped
+        last = datetime.fromisoformat(self._last_stamp[:19]).replace(tzinfo=UTC)
+        elapsed = (datetime.now(tz=UTC) - last).total_seconds()
+        return int(elapsed) + 60  # clocks differ by less than a minute; `_read` drops repeated lines

@@ -1,11 +1,11 @@
-"""What pods, events and conditions say by themselves: small readers of the Kubernetes JSON."""
+"""Functions that read single values from the Kubernetes JSON of pods, events and conditions."""
 
 from collections.abc import Iterable
 
 from tinyunet.mpijob.spec import Json
 
 ROLE_LABEL = "training.kubeflow.org/job-role"
-_LOST_REASONS = {
+_DISRUPTION_REASONS = {
     "Evicted",
     "Preempting",
     "Preempted",
@@ -15,66 +15,71 @@ _LOST_REASONS = {
     "Terminated",
     "NodeAffinity",
 }
-_LOST_EVENTS = {"Evicted", "Preempted", "TaintManagerEviction", "NodeNotReady"}
+_DISRUPTION_EVENTS = {"Evicted", "Preempted", "TaintManagerEviction", "NodeNotReady"}
 
 
 def condition(job: Json, kind: str) -> Json | None:
-    """Give the job's condition of that type if its status is True."""
+    """Return the job's condition of this type if its status is True."""
     conditions: list[Json] = (job.get("status") or {}).get("conditions") or []
     return next((one for one in conditions if one.get("type") == kind and one.get("status") == "True"), None)
 
 
 def launcher_pod(pods: Iterable[Json]) -> Json | None:
-    """Give the newest launcher pod."""
-    found = [pod for pod in pods if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "launcher"]
-    return max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+    """Return the newest launcher pod, or None if there is none."""
+    launchers = [pod for pod in pods if _role(pod) == "launcher"]
+    return max(launchers, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
 
 
-def workers(pods: Iterable[Json]) -> dict[str, str]:
-    """Give the uid of every worker pod that is not on its way out, by name."""
+def worker_uids(pods: Iterable[Json]) -> dict[str, str]:
+    """Return the uids of the worker pods that are not being deleted, by pod name."""
     return {
         name_of(pod): str(pod["metadata"].get("uid"))
         for pod in pods
-        if pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "worker"
-        and not pod["metadata"].get("deletionTimestamp")
+        if _role(pod) == "worker" and not pod["metadata"].get("deletionTimestamp")
     }
 
 
-def evicted(events: Iterable[Json], uids: Iterable[str]) -> set[str]:
-    """Give the names of those pods that events tell the cluster has taken away."""
-    abouts = [one["involvedObject"] for one in events if one.get("reason") in _LOST_EVENTS]
-    return {str(one["name"]) for one in abouts if one.get("uid") in set(uids)}
+def disrupted_pods(events: Iterable[Json], uids: Iterable[str]) -> set[str]:
+    """Return the names of those pods that the cluster evicted or preempted, according to the events.
+
+    Args:
+        events: Events of the namespace.
+        uids: The pods to consider.
+    """
+    objects = [one["involvedObject"] for one in events if one.get("reason") in _DISRUPTION_EVENTS]
+    considered = set(uids)
+    return {str(one["name"]) for one in objects if one.get("uid") in considered}
 
 
-def taken_away(pod: Json) -> bool:
-    """Whether the cluster, not the program, ended this pod."""
+def is_disrupted(pod: Json) -> bool:
+    """Return whether the cluster ended this pod, not the pod's own program."""
     if phase(pod) != "Failed":
         return False
     conditions = pod.get("status", {}).get("conditions") or []
-    disrupted = any(
+    disruption_target = any(
         one.get("type") == "DisruptionTarget" and one.get("status") == "True" for one in conditions
     )
-    return disrupted or pod["status"].get("reason") in _LOST_REASONS
+    return disruption_target or pod["status"].get("reason") in _DISRUPTION_REASONS
 
 
 def is_about(event: Json, pod: Json) -> bool:
-    """Whether an event is about this pod, not one before it that had its name."""
+    """Return whether an event is about this pod, not about an earlier pod of the same name."""
     return bool(event["involvedObject"].get("uid") == pod["metadata"].get("uid"))
 
 
-def happened(event: Json) -> str:
-    """Give the time of an event, the last one of those that it stands for; to the second, sortable."""
+def event_time(event: Json) -> str:
+    """Return the time at which an event last occurred, in whole seconds, as a sortable string."""
     times = (event.get("lastTimestamp"), event.get("eventTime"), event["metadata"].get("creationTimestamp"))
     return str(next(filter(None, times), ""))[:19]
 
 
-def born(job: Json) -> str:
-    """Give the time of creation, as `happened` does."""
+def created_at(job: Json) -> str:
+    """Return the time of creation, in the format of `event_time`."""
     return str(job["metadata"].get("creationTimestamp", ""))[:19]
 
 
-def terminated(pod: Json) -> Json:
-    """Give the state that a pod's container ended in; empty while it runs."""
+def terminated_state(pod: Json) -> Json:
+    """Return the state in which a pod's container ended; empty while the container runs."""
     for one in pod.get("status", {}).get("containerStatuses") or []:
         ended = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated")
         if ended:
@@ -83,21 +88,25 @@ def terminated(pod: Json) -> Json:
 
 
 def exit_code_of(pod: Json) -> int | None:
-    """Give a pod's exit code, or None."""
-    code = terminated(pod).get("exitCode")
+    """Return a pod's exit code, or None while it runs."""
+    code = terminated_state(pod).get("exitCode")
     return None if code is None else int(code)
 
 
-def message(about: Json) -> str:
-    """Give the message of an event or condition, on one line."""
-    return " ".join(str(about.get("message") or about.get("reason") or "").split())
+def message(source: Json) -> str:
+    """Return the message of an event or a condition as one line, or its reason if it has no message."""
+    return " ".join(str(source.get("message") or source.get("reason") or "").split())
 
 
 def name_of(pod: Json) -> str:
-    """Give a pod's name."""
+    """Return a pod's name."""
     return str(pod["metadata"]["name"])
 
 
 def phase(pod: Json) -> str:
-    """Give a pod's phase."""
+    """Return a pod's phase."""
     return str(pod.get("status", {}).get("phase", ""))
+
+
+def _role(pod: Json) -> str:
+    return str(pod["metadata"].get("labels", {}).get(ROLE_LABEL, ""))

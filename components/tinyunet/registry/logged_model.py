@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyunet.core.files import read_json
 from tinyunet.tracking.client import open_client
-from tinyunet.tracking.download import WEIGHTS
+from tinyunet.tracking.download import WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +52,7 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
         input_example=example,
         pip_requirements=_requirements(),
         metadata={"image_size": size, **asdict(use)},
-        tags={WEIGHTS: read_json(model / "model.json")[WEIGHTS]},
+        tags={WEIGHTS_DIGEST: read_json(model / "model.json")[WEIGHTS_DIGEST]},
     )
     return str(info.model_id)
 

@@ -17,12 +17,12 @@ from tinyunet.tracking.client import (
     create_run,
     experiment_id,
     find_run,
-    log_facts,
+    log_run_data,
     log_path,
     mlflow_errors,
     open_client,
 )
-from tinyunet.tracking.download import TRAINING_FILES, WEIGHTS, training_place
+from tinyunet.tracking.download import MODEL_FILES, WEIGHTS_DIGEST, training_artifact_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,20 +61,20 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> dict[str, Any]
     sha256 = _file_digest(model / "model.keras")
     if metrics["model"].get("sha256", sha256) != sha256:
         raise UserError(f"{evaluation} judges another model than {model}; give its own evaluation")
-    require(bool(summary.get(WEIGHTS)), WEIGHTS, summary.get(WEIGHTS), f"a digest in {model}: train it again")
+    require(bool(summary.get(WEIGHTS_DIGEST)), WEIGHTS_DIGEST, summary.get(WEIGHTS_DIGEST), f"a digest in {model}: train it again")
     name = name or f"tinyunet-dagm-class{summary['class_id']}"
-    with mlflow_errors(impatient=True):
+    with mlflow_errors(short_timeout=True):
         client = open_client()
         run_id = _training_run(client, summary, sha256)
     with mlflow_errors():
-        _log_files(client, run_id, model, TRAINING_FILES, training_place(summary[WEIGHTS]))
+        _log_files(client, run_id, model, MODEL_FILES, training_artifact_path(summary[WEIGHTS_DIGEST]))
         key = _model_key(sha256, metrics)
         place = f"evaluation/{key}"
         _log_files(client, run_id, evaluation, EVALUATION_FILES, place)
         _log_scores(client, run_id, metrics, place)
         version = _find_version(client, name, key)
         version = version or _make_version(client, run_id, name, key, model=model, evaluation=evaluation)
-        client.set_model_version_tag(name, version, WEIGHTS, summary[WEIGHTS])  # older versions have none
+        client.set_model_version_tag(name, version, WEIGHTS_DIGEST, summary[WEIGHTS_DIGEST])  # older versions have none
         champion, reason = _crown(client, run_id, name, version)
     return {
         "name": name,
@@ -103,7 +103,7 @@ def _training_run(client: "MlflowClient", summary: dict[str, Any], sha256: str) 
         return known
     title = f"class{summary['class_id']}-{summary['preset']}-{summary['image_size']}px-seed{summary['seed']}"
     run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
-    log_facts(client, run_id, params=summary["train"], tags={RUN_KEY: run_key, WEIGHTS: summary[WEIGHTS]})
+    log_run_data(client, run_id, params=summary["train"], tags={RUN_KEY: run_key, WEIGHTS_DIGEST: summary[WEIGHTS_DIGEST]})
     client.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -116,7 +116,7 @@ def _log_scores(client: "MlflowClient", run_id: str, metrics: dict[str, Any], pl
         where = f"Report: {place}/report.html, under Artifacts"
         note = f"{OURS}{headline(metrics)}\n\n{metrics['comparability']}\n\n{where}"
         tags = {"test_digest": digest} | ({NOTE: note} if mine else {})
-        log_facts(client, run_id, metrics=_scores(metrics), tags=tags)
+        log_run_data(client, run_id, metrics=_scores(metrics), tags=tags)
 
 
 def _log_files(client: "MlflowClient", run_id: str, folder: Path, names: Sequence[str], place: str) -> None:
@@ -201,7 +201,7 @@ def _crown(client: "MlflowClient", run_id: str, name: str, version: str) -> tupl
         if champion:
             client.set_registered_model_alias(name, CHAMPION, version)
         client.set_model_version_tag(name, version, REASON, reason)
-        log_facts(client, run_id, tags={"tinyunet.model_version": f"{name}/{version}", REASON: reason})
+        log_run_data(client, run_id, tags={"tinyunet.model_version": f"{name}/{version}", REASON: reason})
     return champion, reason
 
 
@@ -211,7 +211,7 @@ def _standing(client: "MlflowClient", name: str, version: str) -> VersionScores:
     dice, ap = (float(tags.get(key) or 0) for key in ("dice_defective", "image_ap"))
     synthetic = tags.get("synthetic") == "True"
     return VersionScores(
-        version, tags.get("test_digest", "unknown"), dice, ap, synthetic, tags.get(WEIGHTS, "")
+        version, tags.get("test_digest", "unknown"), dice, ap, synthetic, tags.get(WEIGHTS_DIGEST, "")
     )
 
 

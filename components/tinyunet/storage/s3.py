@@ -20,7 +20,7 @@ from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.redaction import redact
 from tinyunet.storage.https import download
-from tinyunet.storage.transfer import THREADS, Transfer, concurrently, safe_target, split_uri
+from tinyunet.storage.transfer import THREADS, Transfer, run_concurrently, safe_target, split_uri
 
 CONNECT_S, READ_S, RETRIES, BUSY = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
@@ -119,7 +119,7 @@ def make_bucket(name: str) -> None:
             client.make_bucket(name)
 
 
-def check() -> list[str]:
+def list_buckets() -> list[str]:
     """Give the names of the endpoint's buckets, as proof that it answers and takes the credentials."""
     with _explained("the endpoint"):
         return [bucket.name for bucket in _client().list_buckets()]
@@ -192,7 +192,7 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
             transfer.advance(size)
 
         part.mkdir()
-        concurrently(get, objects)
+        run_concurrently(get, objects)
 
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:

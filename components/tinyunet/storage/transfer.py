@@ -58,7 +58,7 @@ class Transfer:
             print(file=sys.stderr)
 
 
-def concurrently(function: Callable[[Item], None], items: Iterable[Item]) -> None:
+def run_concurrently(function: Callable[[Item], None], items: Iterable[Item]) -> None:
     """Call `function` on every item in eight threads; the first failure ends it all."""
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [pool.submit(function, item) for item in items]

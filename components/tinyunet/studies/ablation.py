@@ -8,7 +8,6 @@ trained again, so an interrupted table goes on where it was.
 import csv
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyunet.cli.options import Parser
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
-from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.core.tensorflow_import import import_tensorflow
 from tinyunet.data.ingest import ingest
 from tinyunet.launch.launch import Launch, launch_local
-from tinyunet.launch.local_ranks import TrainingFailed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -207,44 +203,23 @@ def _curve(
     axes.plot(seconds, scores.mean(0), "o-", color=COLORS[row], markersize=3, label=row)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure the rows asked for; write ablation.json, ablation.md and learning.svg."""
-    parser = Parser(prog="python -m tinyunet.studies.ablation", description=__doc__)
-    parser.add_argument("source", help="folder or .zip of DAGM2007, or synthetic://")
-    parser.add_argument("--class-id", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="default: runs/ablation-class<N>-<SIZE>px-<STEPS>steps")
-    parser.add_argument("--image-size", type=int, default=128)
-    parser.add_argument("--seeds", type=int, default=3, choices=range(1, 7), metavar="1-6")
-    parser.add_argument(
-        "--published", type=int, default=0, choices=range(7), metavar="0-6",
-        help="train the published recipe as well, with so many seeds: ten times the steps each",
-    )  # fmt: skip
-    parser.add_argument("--steps", type=int, default=FAST.steps, help="of every training but the published")
-    parser.add_argument(
-        "--row",
-        action="append",
-        choices=sorted(ROWS.keys() - {BASE}),
-        help="only this change, and what needs no training; may be repeated",
-    )
-    a = parser.parse_args(argv)
-    rows = tuple(a.row or (row for row in ROWS if row != BASE))
-    out = a.out or Path(f"runs/ablation-class{a.class_id}-{a.image_size}px-{a.steps}steps")
-    study = Study(out.absolute(), a.image_size, a.seeds, min(a.published, a.seeds), a.steps, rows)
-    try:
-        study.configuration(BASE, 0)  # a bad size or number of steps is said before the work begins
-        prepare(a.source, a.class_id, study)
-        result = measure(study)
-    except (UserError, TrainingFailed) as error:
-        print(f"ablation: error: {error}", file=sys.stderr)
-        return getattr(error, "code", 2)
-    with atomic_path(out / "ablation.json") as part:
+def run_study(study: Study, source: str, class_id: int) -> None:
+    """Measure the rows of a study; write ablation.json, ablation.md and learning.svg into its folder.
+
+    Args:
+        study: What to train.
+        source: Folder or .zip of DAGM2007, or synthetic://.
+        class_id: DAGM2007 class, 1 to 10.
+
+    Raises:
+        UserError: if the configuration or the source is not valid.
+        TrainingFailed: if a training ends without a model.
+    """
+    study.configuration(BASE, 0)  # raises for a bad size or number of steps before the work begins
+    prepare(source, class_id, study)
+    result = measure(study)
+    with atomic_path(study.folder / "ablation.json") as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
-    with atomic_path(out / "ablation.md") as part:
+    with atomic_path(study.folder / "ablation.md") as part:
         part.write_text(table(result) + "\n")
-    draw(result, out / "learning.svg")
-    print(f"{out}: ablation.md, ablation.json, learning.svg")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    draw(result, study.folder / "learning.svg")

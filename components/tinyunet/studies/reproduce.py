@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.core.presets import preset
+from tinyunet.core.presets import find_preset
 from tinyunet.data.tfrecord import read_manifest
 from tinyunet.launch.launch import Launch, default_run_key, launch_local
 from tinyunet.tracking.client import RunRecord, read_run
@@ -90,8 +90,8 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
 
 def configuration(run: RunRecord) -> TrainConfig:
     """Read the configuration from a run's parameters; `precision` is the one that `auto` became."""
-    known = {field.name for field in fields(TrainConfig)}
-    return preset(run.params["preset"]).replace({k: v for k, v in run.params.items() if k in known})
+    known = set(TrainConfig.model_fields)
+    return find_preset(run.params["preset"]).replace({k: v for k, v in run.params.items() if k in known})
 
 
 def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:

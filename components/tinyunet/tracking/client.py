@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
-from tinyunet.tracking.uri import database_of, tracking_uri
+from tinyunet.tracking.uri import database_path, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_KEY = "tinyunet.run_key"
 MAX_PARAMS, MAX_TEXT = 100, 5000  # MLflow's limits: parameters per request; characters of a value
-IMPATIENT_S = 6  # to connect or to answer, twice, before a training has begun
+SHORT_TIMEOUT_S = 6  # to connect or to answer, twice, before a training has begun
 _QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -50,7 +50,7 @@ def read_run(run_id: str) -> RunRecord:
     Raises:
         UserError: if MLflow cannot be reached, has no such run, or the run is not a finished training.
     """
-    with mlflow_errors(impatient=True):
+    with mlflow_errors(short_timeout=True):
         run = open_client(existing=True).get_run(run_id)
     if run.info.status != "FINISHED":
         raise UserError(f"run {run_id} is {run.info.status}; expected a finished training")
@@ -72,7 +72,7 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
     import mlflow
 
     uri = tracking_uri()
-    database = database_of(uri)
+    database = database_path(uri)
     folder = database.parent if database else None
     if database and existing and not database.is_file():
         raise UserError(
@@ -110,8 +110,8 @@ def silence_mlflow() -> None:
 
 
 @contextmanager
-def mlflow_errors(*, impatient: bool = False) -> Iterator[None]:
-    """Turn MLflow's errors into one line; `impatient` gives a silent server 12 s in all."""
+def mlflow_errors(*, short_timeout: bool = False) -> Iterator[None]:
+    """Turn MLflow's errors into one line; `short_timeout` gives a silent server 12 s in all."""
     silence_mlflow()
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -119,14 +119,14 @@ def mlflow_errors(*, impatient: bool = False) -> Iterator[None]:
 
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
     before = os.environ.get(name)
-    if impatient:
-        os.environ[name] = str(IMPATIENT_S)
+    if short_timeout:
+        os.environ[name] = str(SHORT_TIMEOUT_S)
     try:
         yield
     except (MlflowException, SQLAlchemyError, RequestException, ConnectionError) as error:
         raise UserError(f"MLFLOW_TRACKING_URI is {redact(tracking_uri())}: {_reason(error)}") from error
     finally:
-        if impatient:
+        if short_timeout:
             os.environ.pop(name, None)
             os.environ.update({name: before} if before is not None else {})
 
@@ -154,7 +154,7 @@ def _create_experiment(client: "MlflowClient", name: str) -> None:
     """Make an experiment, unless another process has done so meanwhile."""
     from mlflow.exceptions import MlflowException
 
-    database = database_of(tracking_uri())
+    database = database_path(tracking_uri())
     location = (database.parent / "mlartifacts" / name).as_uri() if database else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows charts, not traces
     try:
@@ -181,7 +181,7 @@ def create_run(client: "MlflowClient", experiment: str, run_key: str, *, name: s
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
 
-def log_facts(
+def log_run_data(
     client: "MlflowClient",
     run_id: str,
     *,

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-WEIGHTS = "weights_digest"  # tag of a version, of a logged model and of a training run
-TRAINING_FILES = ("model.json", "history.csv", "model.keras")  # a model folder
+WEIGHTS_DIGEST = "weights_digest"  # tag of a version, of a logged model and of a training run
+MODEL_FILES = ("model.json", "history.csv", "model.keras")  # a model folder
 
 
-def training_place(digest: str) -> str:
+def training_artifact_path(digest: str) -> str:
     """Give the folder of a run's artifacts that keeps the model folder of these weights."""
     return f"training/{digest[:12]}".rstrip("/")
 
@@ -36,7 +36,7 @@ def download_model(uri: str) -> Path:
     Raises:
         UserError: if there is no such model.
     """
-    with mlflow_errors(impatient=True):
+    with mlflow_errors(short_timeout=True):
         client = open_client(existing=True)
         model_id = _model_id(client, uri)
     folder = cache_folder() / "models" / model_id
@@ -45,7 +45,7 @@ def download_model(uri: str) -> Path:
     return folder
 
 
-def download_training(uri: str) -> Path:
+def download_model_folder(uri: str) -> Path:
     """Download the folder that the training of a registered model wrote, once per run and weights.
 
     Args:
@@ -57,12 +57,12 @@ def download_training(uri: str) -> Path:
     Raises:
         UserError: if there is no such model, or its run does not keep the folder of its weights.
     """
-    with mlflow_errors(impatient=True):
+    with mlflow_errors(short_timeout=True):
         client = open_client(existing=True)
         run_id, digest = _training(client, uri)
-        place = training_place(digest)
+        place = training_artifact_path(digest)
         names = {Path(file.path).name for file in client.list_artifacts(run_id, place)}
-    if missing := sorted(set(TRAINING_FILES) - names):
+    if missing := sorted(set(MODEL_FILES) - names):
         raise UserError(
             f"{uri}: its run {run_id} keeps no {place}/{missing[0]}; expected a model folder that was "
             "registered: register it again, or give the folder itself"
@@ -79,12 +79,12 @@ def _training(client: "MlflowClient", uri: str) -> tuple[str, str]:
     name = rest.strip("/")
     if scheme == "runs":
         run_id = name.split("/")[0]
-        return run_id, str(client.get_run(run_id).data.tags.get(WEIGHTS, ""))
+        return run_id, str(client.get_run(run_id).data.tags.get(WEIGHTS_DIGEST, ""))
     if scheme == "models" and name.startswith("m-"):
         logged = client.get_logged_model(name)
-        return str(logged.source_run_id), str(logged.tags.get(WEIGHTS, ""))
+        return str(logged.source_run_id), str(logged.tags.get(WEIGHTS_DIGEST, ""))
     version = _version(client, uri)
-    return str(version.run_id), str(version.tags.get(WEIGHTS, ""))
+    return str(version.run_id), str(version.tags.get(WEIGHTS_DIGEST, ""))
 
 
 def _model_id(client: "MlflowClient", uri: str) -> str:

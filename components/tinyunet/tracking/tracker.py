@@ -1,7 +1,7 @@
 """Training runs in MLflow: one per training, opened by rank 0 and found again by its key.
 
 A server that cannot be reached ends a training before it starts; one that goes away later costs curves
-only. `register`, `download_model` and `download_training` are the registry's half of the same border.
+only. `register`, `download_model` and `download_model_folder` are the registry's half of the same border.
 """
 
 import json
@@ -22,7 +22,7 @@ from tinyunet.tracking.client import (
     experiment_id,
     find_run,
     flatten,
-    log_facts,
+    log_run_data,
     mlflow_errors,
     open_client,
 )
@@ -107,7 +107,7 @@ class Tracker(NullTracker):
         Raises:
             UserError: if the server cannot be reached or refuses, within 15 s.
         """
-        with mlflow_errors(impatient=True):
+        with mlflow_errors(short_timeout=True):
             self._client = client = open_client()
             tags = {
                 "data_digest": dataset["digest"],
@@ -119,7 +119,7 @@ class Tracker(NullTracker):
                 client, experiment_id(client), run_key, name=run_name, source="tinyunet train"
             )
             client.update_run(self._run_id, status="RUNNING")
-            log_facts(client, self._run_id, params=params, tags=tags)
+            log_run_data(client, self._run_id, params=params, tags=tags)
             client.log_inputs(self._run_id, datasets=_datasets(dataset))
             self._monitor = _start_monitor(self._run_id)
         return self._run_id
@@ -146,7 +146,7 @@ class Tracker(NullTracker):
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run."""
         with self._forgiving(f"the run lacks {', '.join(tags)}"):
-            log_facts(self._open(), self._run_id, tags=tags)
+            log_run_data(self._open(), self._run_id, tags=tags)
 
     def finish(self, status: str) -> None:
         """Send what is pending and end the run: FINISHED, FAILED or KILLED."""
@@ -174,7 +174,7 @@ class Tracker(NullTracker):
     def _forgiving(self, consequence: str) -> Iterator[None]:
         """Warn, once, instead of failing: a training must not end because its log cannot be written."""
         try:
-            with mlflow_errors(impatient=True):
+            with mlflow_errors(short_timeout=True):
                 yield
         except Exception as error:
             if not self._warned:

@@ -53,7 +53,7 @@ def default_uri() -> str:
     return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
 
 
-def database_of(uri: str) -> Path | None:
+def database_path(uri: str) -> Path | None:
     """Give the file of a SQLite database; None for a server."""
     from sqlalchemy.engine import make_url
 

@@ -18,7 +18,7 @@ from tinyunet.data.sources import KINDS
 from tinyunet.data.tfrecord import convert, read_manifest
 from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.storage import s3
-from tinyunet.storage.transfer import concurrently
+from tinyunet.storage.transfer import run_concurrently
 from tinyunet.training.distributed import World
 
 TRIES = 3  # of a download whose bytes do not fit the manifest
@@ -94,7 +94,7 @@ def _download(prefix: str, scratch: Path) -> None:
         s3.fetch(f"{prefix}/manifest.json", part / "manifest.json")
         splits = read_manifest(part)["splits"]
         shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
-        concurrently(lambda shard: _fetch_shard(prefix, part, shard), shards)
+        run_concurrently(lambda shard: _fetch_shard(prefix, part, shard), shards)
 
 
 def _fetch_shard(prefix: str, folder: Path, shard: dict[str, Any]) -> None:

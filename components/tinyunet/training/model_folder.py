@@ -118,7 +118,7 @@ def write(out: str, model: "keras.Model", summary: dict[str, Any], history: list
             _fill(Path(folder), model, summary, history)
             for name in ("model.keras", "history.csv", "model.json"):
                 push = partial(s3.push, Path(folder) / name, f"{out.rstrip('/')}/{name}")
-                retry_while_unreachable(push, server="the object store", seconds=PATIENCE_S)
+                retry_while_unreachable(push, server="the object store", timeout_s=PATIENCE_S)
         return
     target = Path(out)
     with file_errors(target), atomic_path(target) as part:

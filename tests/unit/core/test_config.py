@@ -2,9 +2,9 @@
 
 import pytest
 
-from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig, load_yaml
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.core.presets import FAST, PRESETS, preset
+from tinyunet.core.presets import FAST, PRESETS, find_preset, load_yaml
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_defaults_are_the_fast_preset_and_each_preset_knows_its_name() -> No
 
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(UserError, match="unknown preset 'quick'; expected one of: fast, nvidia, thorough"):
-        preset("quick")
+        find_preset("quick")
 
 
 def test_the_digest_is_stable_and_depends_on_every_value() -> None:

@@ -36,7 +36,7 @@ def test_a_lock_on_a_file_that_its_last_holder_has_deleted_is_none(
         real(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    monkeypatch.setattr(locks, "DYING_S", 0.1)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT_S", 0.1)
     second = exclusive_lock(tmp_path / "kept")
     with exclusive_lock(tmp_path / "kept"), pytest.raises(UserError, match="another training holds"), second:
         pytest.fail("two trainings share a folder")

@@ -46,4 +46,4 @@ def test_a_refusal_is_waited_for_only_where_it_may_be_an_outage(slept: list[floa
     with pytest.raises(UserError, match="no permission"):
         retry_while_unreachable(failing(UserError("no permission"), 1))
     assert slept == []
-    assert retry_while_unreachable(failing(UserError("no permission"), 1), forgiving=True) == "answer"
+    assert retry_while_unreachable(failing(UserError("no permission"), 1), also_refusals=True) == "answer"

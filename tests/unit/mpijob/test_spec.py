@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tinyunet.core.errors import UserError
-from tinyunet.mpijob.example import example, main
+from tinyunet.mpijob.example import example, manifest
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, build, job_name
 
 MANIFEST = Path(__file__).parents[3] / "k8s" / "mpijob.yaml"
@@ -18,16 +18,12 @@ def container(manifest: dict[str, Any], role: str) -> dict[str, Any]:
     return manifest["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]["containers"][0]
 
 
-def test_its_output_is_the_committed_manifest(capsys: pytest.CaptureFixture[str]) -> None:
-    main()
-    assert capsys.readouterr().out == MANIFEST.read_text()
+def test_its_output_is_the_committed_manifest() -> None:
+    assert manifest() == MANIFEST.read_text()
 
 
-def test_the_example_is_made_for_images_of_another_registry_and_tag(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    main("registry.example.org/", "7")
-    made = yaml.safe_load(capsys.readouterr().out)
+def test_the_example_is_made_for_images_of_another_registry_and_tag() -> None:
+    made = yaml.safe_load(manifest("registry.example.org/", "7"))
     images = {container(made, role)["image"] for role in ("Launcher", "Worker")}
     assert images == {"registry.example.org/tinyunet/trainer-cpu:7"}
     assert made["metadata"]["annotations"] != example()["metadata"]["annotations"]

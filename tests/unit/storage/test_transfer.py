@@ -15,7 +15,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, cache_folder, require_space
 from tinyunet.core.redaction import redact
 from tinyunet.storage import s3
-from tinyunet.storage.transfer import QUIET_S, THREADS, Transfer, concurrently, safe_target, split_uri
+from tinyunet.storage.transfer import QUIET_S, THREADS, Transfer, run_concurrently, safe_target, split_uri
 
 SETUP = Path(__file__).parents[3] / ".ci" / "setup"
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
@@ -198,7 +198,7 @@ def test_the_first_failure_ends_the_others_that_wait_and_is_raised() -> None:
         time.sleep(0.1)
 
     with pytest.raises(UserError, match="object 0 is gone"):
-        concurrently(fail_first, range(40 * THREADS))
+        run_concurrently(fail_first, range(40 * THREADS))
     assert len(called) < 30 * THREADS
 
 

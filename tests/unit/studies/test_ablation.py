@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tinyunet.cli.main import main
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.studies import ablation
-from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Study, line, main
+from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Study, line
 
 
 def test_a_row_is_mean_deviation_and_the_mean_of_the_differences() -> None:
@@ -39,7 +40,8 @@ def test_the_command_trains_every_fold_and_writes_table_and_figure(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablation, "ROWS", {BASE: {"steps": 4, "validate_every": 2, "global_batch": 4}})
-    command = ["synthetic://?train=24&test=16&size=64&seed=7", "--seeds", "2", "--image-size", "32"]
+    source = "synthetic://?train=24&test=16&size=64&seed=7"
+    command = ["ablation", source, "--seeds", "2", "--image-size", "32"]
     assert main([*command, "--out", "study"]) == 0
     rows = json.loads((tmp_path / "study" / "ablation.json").read_text())
     assert len(rows[BASE]["dice"]) == 2
@@ -62,7 +64,7 @@ def test_rows_may_be_chosen_and_shortened(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ablation, "measure", lambda study: {})
     monkeypatch.setattr(ablation, "draw", lambda result, path: None)
     monkeypatch.chdir(tmp_path)
-    command = ["synthetic://", "--steps", "40"]
+    command = ["ablation", "synthetic://", "--steps", "40"]
     assert main([*command, "--row", "no warm-up", "--row", "published loss"]) == main(command) == 0
     some, every = asked
     assert some.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
@@ -75,11 +77,11 @@ def test_rows_may_be_chosen_and_shortened(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_bad_number_of_steps_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["synthetic://", "--out", str(tmp_path / "study"), "--steps", "0"]) == 2
+    assert main(["ablation", "synthetic://", "--out", str(tmp_path / "study"), "--steps", "0"]) == 2
     assert "steps is 0; expected at least 1" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 
 
 def test_a_bad_source_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "study")]) == 2
+    assert main(["ablation", str(tmp_path / "nowhere"), "--out", str(tmp_path / "study")]) == 2
     assert "does not exist" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.tracking.uri import database_of, default_uri, tracking_uri
+from tinyunet.tracking.uri import database_path, default_uri, tracking_uri
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_database_with_too_few_slashes_is_said_at_once(monkeypatch: pytest.Mon
 def test_a_database_is_the_file_that_sqlalchemy_opens(uri: str, database: Path | None) -> None:
     from sqlalchemy.engine import make_url
 
-    assert database_of(uri) == database
+    assert database_path(uri) == database
     if database:
         assert database == Path(make_url(uri).database or "").absolute()
 
@@ -47,4 +47,4 @@ def test_the_default_database_lies_in_the_working_folder_whatever_its_name(
 ) -> None:
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
-    assert database_of(default_uri()) == tmp_path / name / "runs" / "mlflow.db"
+    assert database_path(default_uri()) == tmp_path / name / "runs" / "mlflow.db"

@@ -14,7 +14,7 @@ SOURCE = "synthetic://?train=24&test=4&size=64"
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("tinyunet.core.locks.DYING_S", 0.1)
+    monkeypatch.setattr("tinyunet.core.locks.LOCK_TIMEOUT_S", 0.1)
 
 
 def test_a_second_training_of_the_same_key_leaves_the_records_of_the_first(tmp_path: Path) -> None:

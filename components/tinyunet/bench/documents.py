@@ -1,0 +1,51 @@
+"""Documents that the measuring processes of `tinyunet bench` print as one line of JSON."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Document(BaseModel):
+    """Base class: the fields cannot be changed, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepTimes(Document):
+    """Training steps of `bench.kernels`.
+
+    Attributes:
+        step_ms: Milliseconds of each step.
+    """
+
+    step_ms: list[float]
+
+
+class PeakMemory(Document):
+    """Memory of a process of `bench.children`.
+
+    Attributes:
+        peak_mib: Peak resident memory in MiB.
+    """
+
+    peak_mib: float
+
+
+class RankTimes(Document):
+    """Training loop of `bench.ranks`; times are seconds per step.
+
+    Attributes:
+        images_per_s: Images per second over all ranks.
+        whole: One iteration of the loop.
+        input_wait: Wait for the next batch.
+        forward_backward: Forward and backward pass on one rank.
+        optimizer: Update of the weights.
+        allreduce: Sum of the loss terms and of the gradients over the ranks; None on one rank.
+        allreduce_bytes: Bytes that a rank passes to the allreduce in one step; None on one rank.
+    """
+
+    images_per_s: float
+    whole: float
+    input_wait: float
+    forward_backward: float
+    optimizer: float
+    allreduce: float | None = None
+    allreduce_bytes: int | None = None

@@ -1,0 +1,111 @@
+"""The subcommands that train: train, reproduce."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyunet.cli.options import add_command, add_settings, parse_settings
+from tinyunet.core.config import DataConfig, TrainConfig
+from tinyunet.core.presets import PRESETS, modify_preset
+from tinyunet.core.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from tinyunet.cli.options import Commands
+    from tinyunet.launch.launch import Launch
+    from tinyunet.launch.local_ranks import TrainingFailed
+
+# Settings that are also options of their own.
+SHORT_OPTIONS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")
+
+
+def add_commands(commands: "Commands") -> None:
+    """Add the subcommands of this module."""
+    _add_train(commands)
+    _add_reproduce(commands)
+
+
+def print_failure(failure: "TrainingFailed") -> int:
+    """Print why a training failed, unless its ranks have printed it; return the exit code."""
+    if not failure.said:
+        print(f"tinyunet: {failure}", file=sys.stderr, flush=True)
+    return failure.code
+
+
+def _add_train(commands: "Commands") -> None:
+    parser = add_command(commands, "train", "train TinyUNet; resumes by default", _train)
+    add = parser.add_argument
+    add("records", help="folder or s3:// of TFRecords, or a source of images as for ingest")
+    add("--out", required=True, help="model folder to write, local or s3://")
+    add("--preset", default=TrainConfig().preset, help=f"recipe: {', '.join(sorted(PRESETS))}")
+    for name in SHORT_OPTIONS:
+        add(f"--{name.replace('_', '-')}", help=f"short for --set {name}=…")
+    add(
+        "--deterministic",
+        action="store_true",
+        help="same seed and machine, same weights at any number of ranks, bit for bit",
+    )
+    add("--ranks", type=int, default=1, help="start this many ranks by mpirun on this machine")
+    add("--class-id", type=int, default=DataConfig().class_id, help="class, for a source of images")
+    add("--checkpoints", default="", help="folder or s3:// of checkpoints (default: OUT.checkpoints)")
+    add("--keep-checkpoints", action="store_true", help="do not delete the last checkpoint at the end")
+    add("--run-key", default="", help="identity of the MLflow run (default: derived from OUT)")
+    add_settings(parser, TrainConfig)
+
+
+def _train(arguments: Namespace) -> int:
+    from tinyunet.launch.launch import check_shares, launch_local
+    from tinyunet.launch.local_ranks import TrainingFailed
+    from tinyunet.training.distributed import launched_size
+
+    launch = _launch(arguments)
+    check_shares(launch.config, launch.ranks)
+    if launch.ranks > 1 and launched_size() == 1:
+        try:
+            launch_local(launch)
+        except TrainingFailed as failure:
+            return print_failure(failure)
+        return 0
+    import_tensorflow()
+    from tinyunet.launch.rank import run_rank
+
+    return run_rank(launch)
+
+
+def _launch(arguments: Namespace) -> "Launch":
+    from tinyunet.launch.launch import Launch, default_run_key
+
+    options = {name: getattr(arguments, name) for name in SHORT_OPTIONS}
+    changes = {name: value for name, value in options.items() if value is not None}
+    deterministic = {"deterministic": True} if arguments.deterministic else {}
+    return Launch(
+        records=arguments.records,
+        out=arguments.out,
+        config=modify_preset(arguments.preset, changes | deterministic | parse_settings(arguments.set)),
+        run_key=arguments.run_key or default_run_key(arguments.out),
+        ranks=arguments.ranks,
+        class_id=arguments.class_id,
+        checkpoints=arguments.checkpoints or f"{arguments.out.rstrip('/')}.checkpoints",
+        keep=arguments.keep_checkpoints,
+    )
+
+
+def _add_reproduce(commands: "Commands") -> None:
+    parser = add_command(
+        commands, "reproduce", "train again from the record of an MLflow run, and compare", _reproduce
+    )
+    parser.add_argument("run_id", help="MLflow run of a finished training")
+    parser.add_argument("records", type=Path, help="folder of the same TFRecords")
+    parser.add_argument("--out", required=True, help="model folder of the second training, local or s3://")
+
+
+def _reproduce(arguments: Namespace) -> int:
+    from tinyunet.launch.local_ranks import TrainingFailed
+    from tinyunet.studies.reproduce import reproduce
+
+    try:
+        comparison = reproduce(arguments.run_id, arguments.records, arguments.out)
+    except TrainingFailed as failure:
+        return print_failure(failure)
+    print("\n".join(comparison.lines()))
+    return int(comparison.expected and comparison.identical is False)

@@ -1,0 +1,1 @@
+"""The documents that the steps exchange: typed, frozen, with one reader and one writer."""

@@ -1,0 +1,229 @@
+"""The result of an evaluation: metrics.json in the folder that `evaluate` writes."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from tinyunet.core.documents.base import Document, Part, Sequence
+from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.raw import SplitCounts
+
+
+class EvaluatedModel(ModelDocument):
+    """The model's own description, and the SHA-256 of model.keras."""
+
+    sha256: str = ""
+
+
+class EvaluatedData(Part):
+    """The records that the model was evaluated on.
+
+    Attributes:
+        digest: Digest of the records.
+        source: Where the images came from, without credentials.
+        source_digest: Digest of the ingested images.
+        complete: Whether the images are the complete official class.
+        synthetic: Whether any image was generated.
+        class_id: DAGM2007 class.
+        validation_fraction: Part of Train that was held out for validation.
+        fold: Which held-out part.
+        shards: Largest number of files of a split.
+        test_digest: Digest of the test split.
+        validation_digest: Digest of the validation split.
+        images: Number of test images.
+        defective: Number of defective test images.
+        splits: Counts of every split.
+    """
+
+    digest: str
+    source: str
+    source_digest: str
+    complete: bool
+    synthetic: bool
+    class_id: int
+    validation_fraction: float
+    fold: int
+    shards: int
+    test_digest: str
+    validation_digest: str
+    images: int
+    defective: int
+    splits: dict[str, SplitCounts]
+
+
+class Confusion(Part):
+    """Counts of true and false positives and negatives."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+
+class Bootstrap(Part):
+    """5 % and 95 % quantiles of a mean over resampled images; None without images."""
+
+    dice_defective: Sequence[float] | None
+
+
+class Scores(Part):
+    """Scores of one split at the chosen thresholds; None where the images do not define a score.
+
+    Attributes:
+        dice_defective: Mean Dice of the defective images.
+        iou_defective: Mean IoU of the defective images.
+        pooled_iou: IoU of all pixels of all images together.
+        pixel: Pixel counts at the pixel threshold.
+        nvidia_iou: NVIDIA's "IoU" by threshold.
+        nvidia_iou_floor: Its value for a model that predicts nothing.
+        bootstrap: Spread of the mean Dice over the images.
+        image_ap: Image-level average precision.
+        image_auroc: Image-level area under the ROC curve.
+        tpr: Fraction of the defective images that are flagged.
+        tnr: Fraction of the clean images that are not flagged.
+        image_threshold: Image threshold, a logit.
+        image: Image counts at the image threshold.
+    """
+
+    dice_defective: float | None
+    iou_defective: float | None
+    pooled_iou: float
+    pixel: Confusion
+    nvidia_iou: dict[str, float]
+    nvidia_iou_floor: float
+    bootstrap: Bootstrap
+    image_ap: float | None
+    image_auroc: float | None
+    tpr: float | None
+    tnr: float | None
+    image_threshold: float
+    image: Confusion
+
+
+class PublishedScores(Part):
+    """NVIDIA's scores of one class by threshold, trained in one precision; rates as fractions."""
+
+    iou: Sequence[float]
+    tpr: Sequence[float]
+    tnr: Sequence[float]
+    dice_defective: Sequence[float]
+
+
+class Published(Part):
+    """NVIDIA's published scores of one class.
+
+    Attributes:
+        class_id: DAGM2007 class.
+        thresholds: Thresholds of the scores.
+        float32: Scores of the trainings in float32.
+        amp: Scores of the trainings in mixed precision.
+    """
+
+    class_id: int = Field(alias="class")
+    thresholds: Sequence[float]
+    float32: PublishedScores
+    amp: PublishedScores
+
+
+class PrCurve(Part):
+    """Points of the precision-recall curve of images; thresholds are logits."""
+
+    precision: Sequence[float]
+    recall: Sequence[float]
+    threshold: Sequence[float]
+
+
+class RocCurve(Part):
+    """Points of the ROC curve of images; thresholds are logits."""
+
+    fpr: Sequence[float]
+    tpr: Sequence[float]
+    threshold: Sequence[float]
+
+
+class DiceCurve(Part):
+    """Mean Dice and IoU of the defective images by pixel threshold."""
+
+    threshold: Sequence[float]
+    dice: Sequence[float]
+    iou: Sequence[float]
+
+
+class Curves(Part):
+    """Points of the three curves; a curve that the images do not define has none."""
+
+    pr: PrCurve
+    roc: RocCurve
+    dice_vs_threshold: DiceCurve
+
+
+class ImageResult(Part):
+    """One test image.
+
+    Attributes:
+        name: Name of the image.
+        defective: Whether it shows a defect, by its label.
+        score: Image-level score, a logit.
+        dice: Dice at the pixel threshold; None for a clean image.
+        tp: True positive pixels.
+        fp: False positive pixels.
+        fn: False negative pixels.
+    """
+
+    name: str
+    defective: bool
+    score: float
+    dice: float | None
+    tp: int
+    fp: int
+    fn: int
+
+
+class Evaluation(Document):
+    """Thresholds from validation, scores of both splits, and where everything came from.
+
+    Attributes:
+        model: The evaluated model.
+        data: The records.
+        image_size: Side in pixels at which masks were compared.
+        test_time_poses: Number of poses whose logits are averaged.
+        image_score: `max`, `top100` or `smoothed`.
+        threshold: Pixel threshold, a probability.
+        threshold_source: The split that the thresholds were chosen on.
+        threshold_reason: Why this pixel threshold was chosen.
+        image_threshold_reason: Why this image threshold was chosen.
+        test: Scores on Test.
+        validation: Scores on validation.
+        nvidia_published: NVIDIA's scores; None where they are not comparable.
+        comparable: Whether the scores may be compared with NVIDIA's.
+        comparability: Why they may or may not, in one sentence.
+        notes: Warnings for the reader.
+        curves: Points of the curves on Test.
+        images: All test images.
+        versions: Versions of the software.
+        evaluated_at: Time of the evaluation, ISO 8601; empty in files of early versions.
+    """
+
+    FILE: ClassVar[str] = "metrics.json"
+    MADE_BY: ClassVar[str] = "tinyunet evaluate"
+    REMEDY: ClassVar[str] = "evaluate the model again"
+
+    model: EvaluatedModel
+    data: EvaluatedData
+    image_size: int
+    test_time_poses: int = 1
+    image_score: str
+    threshold: float
+    threshold_source: str
+    threshold_reason: str
+    image_threshold_reason: str
+    test: Scores
+    validation: Scores
+    nvidia_published: Published | None
+    comparable: bool
+    comparability: str
+    notes: Sequence[str]
+    curves: Curves
+    images: Sequence[ImageResult]
+    versions: dict[str, str]
+    evaluated_at: str = ""
