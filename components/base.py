@@ -1,10 +1,10 @@
-"""What every component shares: an image that the library is installed in, nothing installed at run time."""
+"""Settings of all components: an image that contains the library, and no installation at run time."""
 
 from functools import partial
 
 from kfp import dsl
 
-# As `make images` names them, the second for training on GPUs; `make pipeline REGISTRY=… TAG=…` names others.
+# The image names of `make images`; GPU_IMAGE trains on GPUs. `make pipeline REGISTRY=… TAG=…` changes them.
 IMAGE = "tinyunet/trainer-cpu:0.1.0"
 GPU_IMAGE = "tinyunet/trainer:0.1.0"
 

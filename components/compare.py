@@ -1,4 +1,4 @@
-"""The evaluations of several classes → one table, NVIDIA's published scores beside ours."""
+"""Evaluations of several classes → one table with NVIDIA's published scores."""
 
 from typing import List  # noqa: UP035  KFP reads the annotation and knows only this name
 
@@ -9,12 +9,12 @@ from components.base import component
 
 @component
 def compare(evaluations: Input[List[Artifact]], means: Output[Metrics], report: Output[HTML]) -> None:  # noqa: UP006
-    """Print the table, and say which rows may be compared with NVIDIA's.
+    """Write and print the table, and mark the rows that may be compared with NVIDIA's.
 
     Args:
         evaluations: Outputs of `evaluate`, one per class.
         means: Scores on Test, averaged over the classes.
-        report: The table at all of NVIDIA's thresholds, self-contained.
+        report: The table at all thresholds of NVIDIA, a self-contained page.
     """
     import shutil
     import tempfile
@@ -23,7 +23,7 @@ def compare(evaluations: Input[List[Artifact]], means: Output[Metrics], report: 
     from tinyunet.evaluation import comparison
 
     with tempfile.TemporaryDirectory() as folder:
-        rows = comparison.compare([Path(e.path) for e in evaluations], Path(folder) / "comparison")
+        rows = comparison.compare([Path(e.path) for e in evaluations], Path(folder) / "comparison").rows
         shutil.copyfile(Path(folder) / "comparison" / "comparison.html", report.path)
     print("\n".join(comparison.table(rows)))
     for name, value in comparison.means(rows).items():

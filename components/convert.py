@@ -20,11 +20,11 @@ def convert(
     Args:
         raw: Output of `ingest`.
         records: Folder of `{split}-{i:05d}-of-{n:05d}.tfrecord` and manifest.json.
-        sizes: Images and defective images of every split.
+        sizes: Numbers of images and of defective images in every split.
         class_id: DAGM2007 class of `raw`.
-        validation_fraction: Part of Train that is held out, per stratum (defective, clean).
-        fold: Which held-out part.
-        shards: Files per split.
+        validation_fraction: Part of Train that is held out for validation, per stratum (defective, clean).
+        fold: Which held-out part, from 0.
+        shards: TFRecord files per split.
     """
     from pathlib import Path
 
@@ -33,7 +33,7 @@ def convert(
 
     config = DataConfig(class_id=class_id, validation_fraction=validation_fraction, fold=fold, shards=shards)
     manifest = run(Path(raw.path), Path(records.path), config)
-    records.metadata.update({key: manifest[key] for key in ("digest", "class_id", "complete", "synthetic")})
-    for name, found in manifest["splits"].items():
-        sizes.log_metric(f"{name}_images", found["images"])
-        sizes.log_metric(f"{name}_defective", found["defective"])
+    records.metadata.update(manifest.model_dump(include={"digest", "class_id", "complete", "synthetic"}))
+    for name, split in manifest.splits.items():
+        sizes.log_metric(f"{name}_images", split.images)
+        sizes.log_metric(f"{name}_defective", split.defective)

@@ -1,4 +1,4 @@
-"""A model and the data → scores on Test, curves, report and model card."""
+"""Model and TFRecords → scores on Test, curves, report and model card."""
 
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
@@ -17,7 +17,7 @@ def evaluate(
     test_time_poses: int = 1,
     image_score: str = "max",
 ) -> None:
-    """Choose the threshold on validation, score on Test.
+    """Choose the threshold on validation, and compute the scores on Test.
 
     Args:
         records: Output of `convert`.
@@ -25,11 +25,11 @@ def evaluate(
         evaluation: Folder of metrics.json, curves, overlays, report.html and model_card.md.
         metrics: Scores on Test, and the threshold.
         roc: Image-level ROC curve and confusion matrix on Test.
-        report: Curves and overlays, self-contained.
+        report: Curves and overlays, a self-contained page.
         card: Model card.
-        test_time_poses: 1, or 8: average over all dihedral poses.
-        image_score: `max` logit of an image, `top100`: mean of its 100 largest, or
-            `smoothed`: largest mean of 5×5 of them.
+        test_time_poses: 1, or 8: average the logits over all dihedral poses.
+        image_score: Score of an image from its logits: `max` is the largest, `top100` the mean of the
+            100 largest, and `smoothed` the largest mean of 5×5 pixels.
     """
     import shutil
     from pathlib import Path
@@ -40,11 +40,11 @@ def evaluate(
 
     folder = Path(evaluation.path)
     config = EvalConfig(test_time_poses=test_time_poses, image_score=image_score)
-    scores = run(Path(model.path), Path(records.path), folder, config)
-    print(headline(scores))
-    for name, value in scalars(scores).items():
+    result = run(Path(model.path), Path(records.path), folder, config)
+    print(headline(result))
+    for name, value in scalars(result).items():
         metrics.log_metric(name, value)
-    roc.log_roc_curve(*(scores["curves"]["roc"][axis] for axis in ("fpr", "tpr", "threshold")))
-    roc.log_confusion_matrix(["clean", "defective"], confusion_matrix(scores))
+    roc.log_roc_curve(result.curves.roc.fpr, result.curves.roc.tpr, result.curves.roc.threshold)
+    roc.log_confusion_matrix(["clean", "defective"], confusion_matrix(result))
     shutil.copyfile(folder / "report.html", report.path)
     shutil.copyfile(folder / "model_card.md", card.path)

@@ -1,4 +1,4 @@
-"""DAGM2007 from anywhere → one verified class folder and its validation report."""
+"""DAGM2007 from any source → one verified class folder and its validation report."""
 
 from kfp.dsl import HTML, Dataset, Output
 
@@ -9,11 +9,11 @@ from components.base import component
 def ingest(
     raw: Output[Dataset], report: Output[HTML], source: str = "synthetic://", class_id: int = 1
 ) -> None:
-    """Fetch one class and verify it before anything is computed from it.
+    """Fetch one class and verify it before any computation.
 
     Args:
         raw: Folder in the official layout (Train, Test, Label) with manifest.json.
-        report: What was checked and found, self-contained.
+        report: What was checked and found, a self-contained page.
         source: Folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=].
         class_id: DAGM2007 class, 1 to 10.
     """
@@ -23,5 +23,5 @@ def ingest(
     from tinyunet.data.ingest import ingest as run
 
     manifest = run(source, Path(raw.path), class_id=class_id)
-    raw.metadata.update({key: manifest[key] for key in ("digest", "class_id", "complete", "synthetic")})
+    raw.metadata.update(manifest.model_dump(include={"digest", "class_id", "complete", "synthetic"}))
     shutil.copyfile(Path(raw.path) / "report.html", report.path)

@@ -1,4 +1,4 @@
-"""A judged model → a version in the registry; the alias `champion` goes to the best one."""
+"""Evaluated model → a version in the registry; the best version has the alias `champion`."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from components.base import component
 def register(
     model: Input[Model], evaluation: Input[Artifact], decision: Output[Metrics], name: str = ""
 ) -> NamedTuple("Registered", [("version", str), ("champion", bool), ("reason", str)]):
-    """Make a model version and decide on the alias.
+    """Create a model version and decide whether it gets the alias `champion`.
 
     Args:
         model: Output of `train`.
         evaluation: Output of `evaluate`.
-        decision: The version, and 1 if it is the champion now.
-        name: Registered model; empty is the data's own (tinyunet-dagm-classN).
+        decision: The version, and 1 if it is the champion now, else 0.
+        name: Registered model; empty is the name after the data (tinyunet-dagm-classN).
 
     Returns:
-        Version, whether it is the champion now, and the reason in a sentence.
+        The version, whether it is the champion now, and the reason in one sentence.
     """
     from pathlib import Path
 

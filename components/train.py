@@ -53,17 +53,16 @@ def train(
         slots_per_worker: Ranks per worker pod.
         launcher: auto (mpijob inside Kubernetes, else local), local or mpijob.
     """
-    from tinyunet.core.config import load_yaml
-    from tinyunet.launch.launch import launch
+    from tinyunet.core.presets import training_config
+    from tinyunet.launch.launch import launch, pipeline_run
     from tinyunet.mpijob.run import exit_with_job_code
 
-    values = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
-    place = {"ranks": workers * slots_per_worker, "slots_per_worker": slots_per_worker, "launcher": launcher}
-    data = {"records": records.uri, "out": model.path, "uri": model.uri}
-    what = {"run_id": run_id, "class_id": class_id, "preset": preset}
-    values |= load_yaml(overrides)
+    config = training_config(
+        preset, image_size=image_size, steps=steps, precision=precision, seed=seed, overrides=overrides
+    )
+    run = pipeline_run(records.uri, model.uri, config, run_id, class_id, workers * slots_per_worker)
     with exit_with_job_code():
-        result = launch(**data, **what, **place, values=values, task_config=task_config)
-    model.metadata.update({"preset": preset, "mlflow_run_id": result.pop("mlflow_run_id") or ""})
-    for name, value in result.items():
+        result = launch(run, slots_per_worker=slots_per_worker, launcher=launcher, task_config=task_config)
+    model.metadata.update(preset=preset, mlflow_run_id=result.mlflow.run_id if result.mlflow else "")
+    for name, value in result.training:
         metrics.log_metric(name, value)

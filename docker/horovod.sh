@@ -1,8 +1,9 @@
 #!/bin/sh
-# Build the Horovod wheel for one Python and its installed TensorFlow (CPU, MPI and Gloo), once:
-#   horovod.sh PYTHON CACHE   prints the wheel's path; later calls find it in CACHE.
-# A wheel fits exactly one Python and one TensorFlow version, so both are in the folder's name.
-# TensorFlow >= 2.20 no longer ships the XLA headers that Horovod includes but uses only in GPU builds: empty ones stand in.
+# Build the Horovod wheel (CPU, MPI and Gloo) for one Python and its installed TensorFlow, once.
+#   horovod.sh PYTHON CACHE   prints the path of the wheel; later calls find the wheel in CACHE.
+# A wheel works with exactly one Python and one TensorFlow version, so the name of its folder has both.
+# Horovod includes XLA headers, which it uses only in GPU builds. TensorFlow >= 2.20 does not ship them; empty files replace
+# them.
 set -eu
 python=$1 version=0.28.1
 key=$("$python" -c 'import sys, importlib.metadata as m
@@ -12,10 +13,10 @@ print(f"horovod-{sys.argv[1]}-cp{sys.version_info[0]}{sys.version_info[1]}-tf{tf
 cache=$2/$key
 find_wheel() { find "$cache" -name 'horovod-*.whl' 2>/dev/null | head -n 1; }
 wheel=$(find_wheel)
-if [ -n "$wheel" ]; then echo "$wheel"; exit; fi # also in a cache that this user may only read
+if [ -n "$wheel" ]; then echo "$wheel"; exit; fi # before the lock: the cache may be read-only
 mkdir -p "$2"
 exec 9>"$cache.lock"
-if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the first one's build
+if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the build of the first
 wheel=$(find_wheel)
 if [ -z "$wheel" ]; then
   command -v mpicxx >/dev/null || { echo "horovod: no mpicxx found; install OpenMPI (Debian: apt-get install openmpi-bin libopenmpi-dev)" >&2; exit 2; }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Build the images, and push them where a registry is named.
-#   images.sh [REGISTRY] [TARGET…]     BUILDER=docker|podman|buildah, TAG=the project's version; by default all targets
+# Build the images, and push them if a registry is given.
+#   images.sh [REGISTRY] [TARGET…]     default: all targets
+# Environment: BUILDER is docker, podman or buildah; TAG is the tag of the images (default: the project's version).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${1:-}; shift || true
 targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(trainer-cpu trainer mlflow minio)
 builder=${BUILDER:-$(command -v docker podman buildah | head -n 1 || true)}
-[ -n "$builder" ] || { echo "images: no docker, podman or buildah here; install one, or name it in BUILDER" >&2; exit 2; }
+[ -n "$builder" ] || { echo "images: no docker, podman or buildah found; install one of them, or set BUILDER to its path" >&2; exit 2; }
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git describe --always --abbrev=12 --dirty --exclude='*')
 lock=$(sha256sum requirements.lock | cut -c1-12)

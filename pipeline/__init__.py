@@ -1,1 +1,1 @@
-"""The pipeline and its commands: compile, run here, upload, run on Kubeflow. Imports kfp, never TensorFlow."""
+"""The pipeline and its commands: compile, run locally, upload, run on Kubeflow. Never imports TensorFlow."""

@@ -1,10 +1,9 @@
-"""Talk to a Kubeflow Pipelines API: who we are, whether it answers, and its errors in one line.
+"""Connect to a Kubeflow Pipelines API, and report its errors in one line.
 
-Credentials come from the environment only: KFP_TOKEN (bearer), KFP_COOKIES (a dex or oauth2-proxy session),
-or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file.
+Credentials come only from the environment: KFP_TOKEN (bearer token), KFP_COOKIES (session of dex or
+oauth2-proxy) or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file.
 """
 
-import argparse
 import contextlib
 import io
 import json
@@ -22,7 +21,6 @@ import kfp_server_api
 import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
-from tinyunet.cli.options import Parser
 from tinyunet.core.errors import UserError
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
@@ -30,56 +28,37 @@ API_NAMESPACE = "kubeflow"
 IN_CLUSTER = f"http://ml-pipeline.{API_NAMESPACE}:8888"
 
 
-def parser(verb: str, description: str | None) -> Parser:
-    """Give a parser with the options that every verb has."""
-    options = Parser(prog=f"python -m pipeline.{verb}", description=description)
-    endpoint = os.environ.get("KF_PIPELINES_ENDPOINT", "")
-    options.add_argument("--host", default=endpoint, type=lambda url: url.rstrip("/"), help="URL of the API")
-    options.add_argument("--namespace", default="", help="your profile, on multi-user Kubeflow")
-    options.add_argument("--variant", default="cpu", help="cpu or gpu: which compiled pipeline")
-    options.add_argument("--pipeline", default="tinyunet", help="or tinyunet-classes: several, and a table")
-    options.add_argument("--name", default="", help="of the pipeline on the server (default: its own)")
-    return options
-
-
-def server_name(options: argparse.Namespace) -> str:
-    """Give the name that the pipeline has on the server."""
-    return str(options.name or options.pipeline)
-
-
-def print_address(host: str, page: str) -> None:
-    """Print where the dashboard shows something; of a cluster without a named host that is not known."""
+def print_dashboard_url(host: str, page: str) -> None:
+    """Print the URL of a page of the dashboard, unless the host is unknown (that of a pod's own cluster)."""
     if host:
         print(f"{host}/#/{page}", flush=True)
 
 
 def connect(host: str, namespace: str = "") -> kfp.Client:
-    """Give a client of an API that answers.
+    """Return a client, after a check that the API answers.
 
     Args:
-        host: URL; empty is the cluster that this pod or kubeconfig belongs to.
-        namespace: Profile on multi-user Kubeflow, for what an error says.
+        host: URL; empty is the cluster of this pod or kubeconfig.
+        namespace: Profile on multi-user Kubeflow; used in error messages only.
 
     Raises:
-        UserError: if there is no such API.
+        UserError: if the API does not answer or refuses the credentials.
     """
-    _trusted()
+    _tls_context()  # an error in KFP_CA_CERT is reported first
     token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
     host = host or (IN_CLUSTER if os.environ.get("KUBERNETES_SERVICE_HOST") else "")
     if host and not host.startswith(("http://", "https://")):
         raise UserError(f"host is {host!r}; expected a URL, such as https://kubeflow.example.org/pipeline")
     if host:
-        _check_answers(host, namespace)
+        _check_api(host, namespace)
     elif token:
-        raise UserError("no host: KFP_TOKEN is set, but not for which; give HOST=https://…, or unset it")
+        raise UserError("no host: KFP_TOKEN is set, but HOST is not; set HOST=https://…, or unset KFP_TOKEN")
     elif not _kubeconfig().is_file():
-        raise UserError(
-            f"no host: give HOST=https://…; none is known, there is no {_kubeconfig()} and this is no pod"
-        )
+        raise UserError(f"no host: set HOST=https://…; this machine is no pod and has no {_kubeconfig()}")
     pod = ServiceAccountTokenVolumeCredentials() if POD_TOKEN.is_file() else None
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # a FutureWarning about backends before 2.0
-        logging.disable(logging.CRITICAL)  # a traceback for each of its five tries
+        warnings.simplefilter("ignore")  # the FutureWarning about backends before 2.0
+        logging.disable(logging.CRITICAL)  # the SDK logs a traceback for each of its five attempts
         try:
             return kfp.Client(
                 host=host or None,
@@ -90,41 +69,43 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
                 ssl_ca_cert=os.environ.get("KFP_CA_CERT") or None,
             )
         except TimeoutError as error:
-            place = host or f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace {API_NAMESPACE})"
-            raise UserError(f"no Kubeflow Pipelines API answers at {place}; give HOST=https://…") from error
+            cluster = f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace {API_NAMESPACE})"
+            raise UserError(
+                f"no Kubeflow Pipelines API answers at {host or cluster}; set HOST=https://…"
+            ) from error
         finally:
             logging.disable(logging.NOTSET)
 
 
 @contextlib.contextmanager
 def one_line_errors(host: str, namespace: str) -> Iterator[None]:
-    """Turn the SDK's exceptions into a UserError, and keep its own prints to itself."""
+    """Convert the SDK's exceptions to a UserError, and discard what the SDK prints."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except kfp_server_api.ApiException as error:
-        raise UserError(explain(error, host, namespace)) from error
+        raise UserError(describe_api_error(error, host, namespace)) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        remedy = "name its CA's file in KFP_CA_CERT" if "CERTIFICATE" in str(error) else "check HOST"
+        remedy = "set KFP_CA_CERT to its CA file" if "CERTIFICATE" in str(error) else "check HOST"
         raise UserError(f"{host or 'the cluster'} does not answer ({_short(error)}); {remedy}") from error
 
 
-def explain(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
-    """Say in one line what an HTTP error of the API means, and what to do."""
-    place = host or "the cluster"
+def describe_api_error(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
+    """Return one line: what an HTTP error of the API means, and what to do."""
+    server = host or "the cluster"
     if not error.status:
-        return f"{place} does not answer ({_short(error)}); check HOST"
+        return f"{server} does not answer ({_short(error)}); check HOST"
     remedy = {
         400: "check the parameters and the namespace (NAMESPACE=… on multi-user Kubeflow, none elsewhere)",
         401: "set KFP_TOKEN or KFP_COOKIES to a valid session",
-        403: f"not allowed in namespace {namespace or '(none given)'}; give NAMESPACE=your-profile",
+        403: f"not allowed in namespace {namespace or '(none given)'}; set NAMESPACE=your-profile",
         404: "expected the Kubeflow Pipelines API there (behind Kubeflow's gateway it is HOST/pipeline)",
     }.get(error.status, "see the log of ml-pipeline")
-    return f"{place} answered {error.status}: {message(error)}; {remedy}"
+    return f"{server} answered {error.status}: {_server_message(error)}; {remedy}"
 
 
-def message(error: kfp_server_api.ApiException) -> str:
-    """Give the API's own words for an error, else the HTTP reason."""
+def _server_message(error: kfp_server_api.ApiException) -> str:
+    """Return the API's message for an error, or the HTTP reason if there is none."""
     try:
         body = json.loads(error.body or "{}")
         text = body.get("error_message") or body.get("message") or body.get("error") or error.reason
@@ -133,32 +114,32 @@ def message(error: kfp_server_api.ApiException) -> str:
     return " ".join(str(text).split())[:300]
 
 
-def _check_answers(host: str, namespace: str) -> None:
-    """Find a wrong address, a refusal or a login page before the SDK's slow retries do.
+def _check_api(host: str, namespace: str) -> None:
+    """Detect a wrong address, missing rights or a login page before the SDK does: its retries are slow.
 
-    No redirect is followed: credentials are for the host that was named.
+    Redirects are not followed, because the credentials belong to this host only.
     """
     url = f"{host}/apis/v2beta1/healthz"
-    with one_line_errors(host, namespace), urllib3.PoolManager(ssl_context=_trusted()) as http:
+    with one_line_errors(host, namespace), urllib3.PoolManager(ssl_context=_tls_context()) as http:
         answer = http.request("GET", url, headers=_headers(), timeout=10, redirect=False, retries=False)
         if answer.status >= 400:
             raise kfp_server_api.ApiException(status=answer.status, reason=answer.reason)
     page = "a web page" if answer.headers.get("Content-Type", "").startswith("text/html") else ""
     if answer.status >= 300:
-        to = urlsplit(urljoin(url, answer.headers.get("Location", "")))
-        page = f"a redirect to {to.scheme}://{to.hostname}"  # its path and query may hold secrets
+        target = urlsplit(urljoin(url, answer.headers.get("Location", "")))
+        page = f"a redirect to {target.scheme}://{target.hostname}"  # path and query may contain secrets
     if page:
         raise UserError(f"{host} answers with {page}, not the API; set KFP_TOKEN or KFP_COOKIES, check HOST")
 
 
-def _trusted() -> ssl.SSLContext:
-    """Give the certificates that the SDK trusts: KFP_CA_CERT's, else certifi's, never the system's."""
+def _tls_context() -> ssl.SSLContext:
+    """Return a TLS context that trusts the same CAs as the SDK: KFP_CA_CERT or certifi, not the system's."""
     path = os.environ.get("KFP_CA_CERT") or certifi.where()
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:
         reason = f"KFP_CA_CERT is {path!r} ({_short(error)})"
-        raise UserError(f"{reason}; expected a file of PEM certificates: mend or unset it") from error
+        raise UserError(f"{reason}; expected a file of PEM certificates: correct or unset it") from error
 
 
 def _headers() -> dict[str, str]:
@@ -174,5 +155,6 @@ def _kubeconfig() -> Path:
 
 
 def _short(error: BaseException) -> str:
+    """Return the reason of an error in one line of at most 200 characters."""
     reason = getattr(error, "reason", None) or error
     return " ".join(str(reason).split())[:200]

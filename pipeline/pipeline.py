@@ -20,7 +20,7 @@ from pipeline.resources import LOCAL, Resources
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
 # The sources of the parameter descriptions. The last component that has a parameter describes it.
 COMPONENTS = (register, evaluate, train, convert, ingest)
-CLASSES = "DAGM2007 classes, 1 to 10, each with a model of its own."
+CLASSES = "DAGM2007 classes, 1 to 10. Each class has its own model."
 
 PipelineFunction = Callable[..., None]
 
@@ -28,7 +28,7 @@ PipelineFunction = Callable[..., None]
 def build(resources: Resources = LOCAL) -> BaseComponent:
     """Return the pipeline for one class, with the given resources on its tasks."""
 
-    @dsl.pipeline(name="tinyunet", description="Defect segmentation: train, judge and register TinyUNet")
+    @dsl.pipeline(name="tinyunet", description="Defect segmentation: train, evaluate and register TinyUNet")
     @_with_task_parameters()
     def tinyunet(**parameters: Any) -> None:  # noqa: ANN401  each has its own type
         """Train, evaluate and register a defect-segmentation model.
@@ -37,7 +37,7 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
         2. convert   writes TFRecords: train, validation, test
         3. train     runs Horovod ranks, `workers` × `slots_per_worker` of them
         4. evaluate  chooses the threshold on validation, scores on Test
-        5. register  makes a model version; the alias `champion` goes to the best one
+        5. register  creates a model version; the best version has the alias `champion`
         """
         _add_class_tasks(resources, **parameters)
 
@@ -47,7 +47,9 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
 def build_classes(resources: Resources = LOCAL) -> BaseComponent:
     """Return the pipeline for several classes: the tasks of each class, then a table of all classes."""
 
-    @dsl.pipeline(name="tinyunet-classes", description="TinyUNet for several classes, and a table of them")
+    @dsl.pipeline(
+        name="tinyunet-classes", description="TinyUNet for several classes, and a table of all scores"
+    )
     @_with_task_parameters(without=("class_id", "model_name"))
     def tinyunet_classes(
         classes: List[int] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],  # noqa: B006, UP006  KFP copies it
@@ -55,8 +57,8 @@ def build_classes(resources: Resources = LOCAL) -> BaseComponent:
     ) -> None:
         """Train, evaluate and register one model per class.
 
-        1. to 5.     the pipeline of one class, for each of `classes`; every class has its registered model
-        6. compare   puts NVIDIA's table beside ours, and says which rows are official data
+        1. to 5.     the tasks of one class, for each of `classes`; every class has its own registered model
+        6. compare   writes a table with NVIDIA's scores, and marks the rows of official data
         """
         with dsl.ParallelFor(items=classes, parallelism=resources.classes_at_a_time) as class_id:
             evaluation = _add_class_tasks(resources, class_id=class_id, **parameters)

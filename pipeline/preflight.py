@@ -1,4 +1,4 @@
-"""Find a wrong argument before anything starts, not minutes into the run."""
+"""Check the parameters of a run before it starts, so that a wrong value does not fail minutes later."""
 
 import os
 import shutil
@@ -8,21 +8,25 @@ from typing import Any
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError, require
+from tinyunet.core.presets import training_config
 from tinyunet.data.sources import check_scheme, find_local
 from tinyunet.devtools import reachability
 from tinyunet.tracking.uri import tracking_uri
+from tinyunet.training.run import check_shares
+
+TRAINING = ("preset", "image_size", "steps", "precision", "seed", "overrides")
 
 
-def check(arguments: Mapping[str, Any]) -> TrainConfig:
-    """Check the arguments of a run on this machine: what they say, and what it needs here.
+def check_local_run(arguments: Mapping[str, Any]) -> TrainConfig:
+    """Check the parameters of a run on this machine, and that this machine has what the run needs.
 
     Returns:
-        The training's whole configuration.
+        The complete training configuration.
 
     Raises:
         UserError: naming the value, what was expected and what to do.
     """
-    config = configuration(arguments)
+    config = check_parameters(arguments)
     if not check_scheme(arguments["source"]):
         for class_id in _classes(arguments):
             find_local(Path(arguments["source"]), class_id)
@@ -31,28 +35,20 @@ def check(arguments: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
-def configuration(arguments: Mapping[str, Any]) -> TrainConfig:
-    """Check what a run's arguments say, wherever it will run; see `check`."""
-    from tinyunet.launch.launch import LAUNCHERS, check_shares
+def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
+    """Check the parameters of a run on any machine; see `check_local_run`."""
+    from tinyunet.launch.launch import LAUNCHERS
 
     data = {key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments}
     for class_id in _classes(arguments):
         DataConfig(**data, class_id=class_id)
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
-    config = training(arguments)
+    config = training_config(**{key: arguments[key] for key in TRAINING})
     check_scheme(arguments["source"])
     launcher = arguments["launcher"]
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     check_shares(config, arguments["workers"] * arguments["slots_per_worker"])
     return config
-
-
-def training(arguments: Mapping[str, Any]) -> TrainConfig:
-    """Give the training configuration that the train component will make of the arguments."""
-    from tinyunet.core.presets import training_config
-
-    names = ("preset", "image_size", "steps", "precision", "seed", "overrides")
-    return training_config(**{name: arguments[name] for name in names})
 
 
 def _classes(arguments: Mapping[str, Any]) -> list[int]:
@@ -68,8 +64,8 @@ def _check_mpirun(ranks: int) -> None:
 
 def _check_tracking() -> None:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        return  # a run on this machine has its own database
+        return  # a local run without a server has its own database
     tracking_uri()
-    found = reachability.tracking()
-    if found.status == "fail":
-        raise UserError(f"{found.detail}; {found.remedy}")
+    check = reachability.tracking()
+    if check.status == "fail":
+        raise UserError(f"{check.detail}; {check.remedy}")

@@ -1,7 +1,7 @@
-"""What Kubernetes adds to the pipeline's tasks: resources, placement, environment, deadlines.
+"""The Kubernetes configuration of the pipeline's tasks: resources, placement, environment, deadlines.
 
-The train task hands its resources, tolerations, node selector and volumes on to the MPIJob's workers: a GPU
-that is asked for here goes to every worker, and the launching pod stays on a CPU node.
+The train task passes its resources, tolerations, node selector and volumes to the workers of its MPIJob. A
+GPU requested here is therefore given to every worker, and the pod of the train task runs on a CPU node.
 """
 
 from dataclasses import dataclass, field
@@ -11,33 +11,35 @@ from kfp.dsl import PipelineTask
 
 from components.base import GPU_IMAGE, IMAGE
 
-SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")  # the last may be absent
+SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")  # the last one is optional
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-# A pod's home folder may not be writable; its output is read while it runs.
+# The home folder of a pod may be read-only, and the output of a pod is read while it runs.
 CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """One kind of place to run the pipeline in.
+    """The configuration of the tasks for one kind of cluster, or for one machine.
 
     Attributes:
-        cluster: False for one machine: nothing is added, since the local runner would ignore it.
-        image: Of every task but train.
-        trainer: Image of the train task, and so of its workers.
-        gpus: Per worker of the MPIJob; 0 asks for none.
-        gpu_type: Kubernetes' resource name of the GPU.
+        cluster: False for one machine: nothing is added to a task, because the local runner ignores it.
+        image: Image of every task except train.
+        trainer: Image of the train task and therefore of its workers.
+        gpus: GPUs of each worker of the MPIJob.
+        gpu_type: Kubernetes resource name of the GPU.
         node_selector: Labels of the workers' nodes.
         queue: Kueue LocalQueue that admits the MPIJobs; empty is none.
-        cpu: Requested per task, and per worker.
-        memory: Requested per task, and per worker.
-        memory_limit: Of every task, and of every worker.
-        classes_at_a_time: Of a run of several classes; each trains with all the workers of a run.
-        train_timeout_s: Deadline of the train task, its wait in a queue included.
-        timeout_s: Deadline of every other task.
-        settings: ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and AWS_DEFAULT_REGION (us-east-1).
-        secret: Secret with the S3 credentials.
-        secret_keys: Its keys of the access key's id and of the secret key.
+        cpu: CPU request of each task and of each worker.
+        memory: Memory request of each task and of each worker.
+        memory_limit: Memory limit of each task and of each worker.
+        classes_at_a_time: Number of classes that a run of several classes processes at the same time; the
+            training of each class has its own `workers`.
+        train_timeout_s: Deadline of the train task in seconds, including the time in a queue.
+        timeout_s: Deadline of every other task in seconds.
+        settings: Name of the ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and AWS_DEFAULT_REGION
+            (us-east-1).
+        secret: Name of the Secret with the S3 credentials.
+        secret_keys: Keys of the Secret: that of the access key id and that of the secret access key.
     """
 
     cluster: bool = True
@@ -58,24 +60,24 @@ class Resources:
     secret_keys: tuple[str, str] = SECRET_KEYS
 
     def configure(self, *tasks: PipelineTask) -> None:
-        """Add all that tasks other than training need."""
+        """Configure tasks other than training."""
         for task in tasks if self.cluster else ():
             self._add_common(task.set_container_image(self.image))
             kubernetes.set_timeout(task, self.timeout_s)
 
     def configure_training(self, task: PipelineTask) -> None:
-        """Add all that training needs."""
+        """Configure the train task."""
         if self.cluster:
             self._add_common(task.set_container_image(self.trainer))
             kubernetes.set_timeout(task, self.train_timeout_s)
-            self._place(task)
+            self._configure_workers(task)
 
     def _add_common(self, task: PipelineTask) -> None:
         self._add_environment(task)
         task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
 
     def _add_environment(self, task: PipelineTask) -> None:
-        """Add what k8s/base makes; optional, so that a task can say what it misses."""
+        """Add the ConfigMap and the Secret of k8s/base. Both are optional: a task starts without them."""
         for name, value in CONSTANTS.items():
             task.set_env_variable(name, value)
         keys = dict(zip(self.secret_keys, SECRET_KEYS, strict=True))
@@ -83,8 +85,8 @@ class Resources:
         kubernetes.use_config_map_as_env(task, self.settings, settings, optional=True)
         kubernetes.use_secret_as_env(task, self.secret, keys, optional=True)
 
-    def _place(self, train: PipelineTask) -> None:
-        """Say who admits the job, and let its workers onto GPU nodes (KFP adds no toleration by itself)."""
+    def _configure_workers(self, train: PipelineTask) -> None:
+        """Set the queue of the MPIJob and the nodes of its workers (KFP itself adds no GPU toleration)."""
         if self.queue:
             train.set_env_variable("TINYUNET_QUEUE", self.queue)
         for key, value in self.node_selector.items():

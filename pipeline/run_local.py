@@ -1,6 +1,5 @@
 """Run the whole pipeline on this machine: `make run`, or `python -m pipeline.run_local --source PATH`."""
 
-import argparse
 import contextlib
 import ctypes
 import os
@@ -15,101 +14,47 @@ from types import FrameType
 from typing import Any
 
 import psutil
-import yaml
 from kfp import local
 
-from pipeline.console import Console, Steps
+from pipeline.console import Console, Progress
+from pipeline.local_options import parse, pipeline_arguments
 from pipeline.pipeline import STEPS, build, build_classes
-from pipeline.preflight import check
-from pipeline.summary import finished, publish
-from tinyunet.cli.options import Parser, parse_settings
-from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
-from tinyunet.core.errors import UserError, require
-from tinyunet.data.dagm import CLASSES
+from pipeline.preflight import check_local_run
+from pipeline.summary import publish, publish_finished_classes
+from tinyunet.cli.options import run_command
+from tinyunet.core.errors import CommandError
 from tinyunet.launch.local_checkpoints import delete_checkpoints
 from tinyunet.tracking.uri import default_uri
 
-GRACE_S = 60.0  # time that a stopped training has to finish up to two steps and keep a checkpoint
-ECHO_S = 0.5  # time in which a signal to the whole process group shows
+STOP_TIMEOUT_S = 60.0  # a stopped training finishes up to two steps and writes a checkpoint
+SIGNAL_TIMEOUT_S = 0.5  # processes that received the signal of the whole group end within this time
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; the destinations are the pipeline's parameters."""
-    parser = Parser(prog="tinyunet", description=__doc__)
-    parser.hint = "make lists what make run takes"
-    add = parser.add_argument
-    add("--source", default="synthetic://", help="folder, .zip, s3://, https:// or synthetic://")
-    add("--class-id", dest="classes", default=str(DataConfig().class_id), help="1 to 10, or 1,3,5, or all")
-    add("--preset", default=TrainConfig().preset, help="fast, thorough or nvidia")
-    add("--image-size", type=int, default=TrainConfig().image_size, help="side in pixels, a multiple of 16")
-    add("--steps", type=int, default=0, help="optimizer steps; 0 is the preset's")
-    add("--precision", default=TrainConfig().precision, help="auto, float32, mixed_float16 or mixed_bfloat16")
-    add("--seed", type=int, default=TrainConfig().seed)
-    add("--ranks", dest="workers", type=int, default=1, help="Horovod ranks (mpirun)")
-    add("--test-time-poses", type=int, default=EvalConfig().test_time_poses, help="1, or 8: mean of all poses")
-    add("--image-score", default=EvalConfig().image_score, help="max, top100 or smoothed")
-    add("--model-name", default="", help="registered model (default: one per class)")
-    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="a training option")
-    return parser.parse_args(argv)
-
-
-def pipeline_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Give the parameters of the pipeline of one class, or (`classes`) of that of several.
-
-    A local source becomes absolute, settings become one YAML mapping.
-    """
-    values = {key: value for key, value in vars(options).items() if key not in ("settings", "classes")}
-    values |= _classes(options.classes, values)
-    require(bool(options.source), "source", options.source, "a folder, a .zip or a URL (DATA=…)")
-    require(options.steps >= 0, "steps", options.steps, "at least 1, or 0 for the preset's own number")
-    if "://" not in options.source:
-        values["source"] = str(Path(options.source).absolute())
-    # Quotes are removed, as YAML does.
-    settings = {key: value.strip("\"'") for key, value in parse_settings(options.settings).items()}
-    overrides = yaml.safe_dump(settings) if settings else ""
-    return values | {"overrides": overrides, "slots_per_worker": 1, "launcher": "local"}
-
-
-def _classes(text: str, values: dict[str, Any]) -> dict[str, Any]:
-    try:
-        classes = list(CLASSES) if text == "all" else [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"class is {text!r}; expected 1 to 10, several as 1,3,5, or all") from None
-    if len(classes) == 1:
-        return {"class_id": classes[0]}
-    if len(set(classes)) < len(classes):
-        raise UserError(f"class is {text!r}; expected every class once: leave out the second one")
-    if values.pop("model_name"):
-        raise UserError("--model-name is for one class; several have a registered model each: leave it out")
-    return {"classes": classes}
-
-
-def run(arguments: Mapping[str, Any], folder: Path) -> Steps:
-    """Run the pipeline of one class, or of several, in this folder; its log is run.log there.
+def run(arguments: Mapping[str, Any], folder: Path) -> Progress:
+    """Run the pipeline for one class, or for several classes, in this folder; its log is run.log there.
 
     Raises:
         StepFailed: naming the step and the log.
     """
     runner = local.SubprocessRunner(use_venv=False)
-    local.init(
-        runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace")
-    )  # else one in /tmp
+    # The default workspace would be a folder in /tmp.
+    local.init(runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace"))
     classes = arguments.get("classes", ())
     pipeline, total = (build_classes, len(STEPS) * len(classes) + 1) if classes else (build, len(STEPS))
     with (folder / "run.log").open("w") as log:
         console = Console(sys.stdout, log, total=total, classes=classes)
-        with _settled(console, folder), contextlib.redirect_stdout(console):
+        with _run_environment(console, folder), contextlib.redirect_stdout(console):
             try:
                 pipeline()(**arguments)
             except RuntimeError as error:
-                _tell_finished(folder)
-                raise StepFailed(console.steps, folder / "run.log") from error
-    return console.steps
+                _print_finished_classes(folder)
+                raise StepFailed(console.progress, folder / "run.log") from error
+    return console.progress
 
 
 def new_folder(root: Path) -> Path:
-    """Make the folder of a run, `<date>-<time>`; a second one of the same second ends in -2."""
+    """Create the folder of a run, `<date>-<time>`; a second one in the same second ends in -2."""
     first = root.absolute() / time.strftime("%Y%m%d-%H%M%S")
     folder, number = first, 1
     while True:
@@ -122,36 +67,34 @@ def new_folder(root: Path) -> Path:
             return folder
 
 
-class StepFailed(Exception):  # noqa: N818  reads as the sentence that it prints
+class StepFailed(CommandError):  # noqa: N818  the name reads as the message does
     """A step of the pipeline ended with an error."""
 
-    def __init__(self, steps: Steps, log: Path) -> None:
-        step, (kind, message) = steps.failed or (steps.current, steps.error)
+    def __init__(self, progress: Progress, log: Path) -> None:
+        step, (kind, message) = progress.failed or (progress.current, progress.error)
         self.exit_code = 2 if kind.endswith("UserError") else 1
         reason = message or kind or "it ended without a message"
-        go_on = (
-            "" if step == "train" and self.exit_code == 2 else _go_on(steps)
-        )  # refused: nothing was trained
-        super().__init__(f"step {step} failed: {reason} (whole log: {log}){go_on}")
+        refused = step == "train" and self.exit_code == 2  # the training has not begun: nothing to resume
+        hint = "" if refused else _continuation_hint(progress)
+        super().__init__(f"step {step} failed: {reason} (whole log: {log}){hint}")
 
 
 @contextlib.contextmanager
-def _settled(console: Console, folder: Path) -> Iterator[None]:
-    """Quiet what is noise on one machine, and end the children when the user stops the run."""
+def _run_environment(console: Console, folder: Path) -> Iterator[None]:
+    """Set the environment, hide irrelevant warnings, and handle the signals that stop the run."""
     os.environ |= {
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        # Named, because in a pod (a notebook's) it is no default.
+        # Set explicitly, because a pod (of a notebook, for example) has no default.
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or default_uri(),
     }
-    ctypes.CDLL(None).prctl(
-        PR_SET_CHILD_SUBREAPER, 1
-    )  # a step outlives KFP's shell as a child of this process
+    # A step whose shell has ended becomes a child of this process.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     previous = {n: signal.signal(n, partial(_stop, console, folder)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
-            # Judged by "python" in the image's name.
+            # KFP expects "python" in the name of an image.
             warnings.filterwarnings("ignore", message=".*custom or non-Python base image")
             yield
     finally:
@@ -160,60 +103,67 @@ def _settled(console: Console, folder: Path) -> Iterator[None]:
 
 
 def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) -> None:
-    """Tell the step's process, which passes it on (training keeps a checkpoint); kill what does not end.
+    """Terminate the step, which writes a checkpoint if it trains; kill every process that does not end.
 
-    Then leave at once: KFP would still begin the classes that it has not come to.
+    The process exits at once afterwards, because KFP would start the remaining classes.
     """
-    for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, signal.SIG_IGN)  # make passes on what the group has had already
-    console.stop()
-    me, deadline = psutil.Process(), time.monotonic() + GRACE_S
-    if not (number == signal.SIGINT and _in_foreground()):  # there, Ctrl-C has reached all of them already
-        _terminate(me.children(recursive=True))
-    while children := me.children(recursive=True):  # one may have been started since
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)  # make sends the signal of the whole group a second time
+    console.block_next_task()
+    process, deadline = psutil.Process(), time.monotonic() + STOP_TIMEOUT_S
+    if not (number == signal.SIGINT and _in_foreground()):  # Ctrl-C reaches every process of the group
+        _terminate(process.children(recursive=True))
+    while children := process.children(recursive=True):  # repeated: a child may have started meanwhile
         for child in psutil.wait_procs(children, timeout=max(0.1, deadline - time.monotonic()))[1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
     try:
-        _tell_finished(folder)
-        said = f"tinyunet: stopped; every process of the run has ended{_go_on(console.steps)}"
-        print(said, file=sys.stderr, flush=True)
+        _print_finished_classes(folder)
+        hint = _continuation_hint(console.progress)
+        print(f"tinyunet: stopped; every process of the run has ended{hint}", file=sys.stderr, flush=True)
         console.flush()
     finally:
         os._exit(128 + number)
 
 
-def _tell_finished(folder: Path) -> None:
-    """Say where the evaluations of the classes that are done lie, for `tinyunet compare`."""
-    _forget_finished(folder)
-    with contextlib.suppress(OSError):  # a full disk, say: the reason of the run's end is worth more
-        print(*(f"{line}\n" for line in finished(folder)), sep="", end="", flush=True)
+def _print_finished_classes(folder: Path) -> None:
+    """Print where the evaluations of the finished classes are, as input for `tinyunet compare`."""
+    _delete_checkpoints_of_finished_classes(folder)
+    with contextlib.suppress(OSError):  # such as a full disk: the error that ended the run is more important
+        print(*(f"{line}\n" for line in publish_finished_classes(folder)), sep="", end="", flush=True)
 
 
-def _forget_finished(folder: Path) -> None:
-    """Delete the checkpoints of every class that is registered: that was its last step."""
+def _delete_checkpoints_of_finished_classes(folder: Path) -> None:
+    """Delete the checkpoints of every class whose last step, register, has finished."""
     for register in folder.glob("tinyunet-*/**/register/executor_output.json"):
         delete_checkpoints(register.parents[1] / "train" / "model")
 
 
 def _terminate(children: Sequence[psutil.Process]) -> None:
-    """Tell KFP's shell and its Python, unless they were told with the whole group; ranks have another."""
+    """Terminate the processes of this process group: KFP's shell and the Python process of the step.
 
-    def is_ours(child: psutil.Process) -> bool:
+    They end without it if the whole group received the signal. Ranks form another group.
+    """
+
+    def is_of_this_group(child: psutil.Process) -> bool:
         with contextlib.suppress(ProcessLookupError):
             return os.getpgid(child.pid) == os.getpgrp()
         return False
 
-    for child in psutil.wait_procs([c for c in children if is_ours(c)], timeout=ECHO_S)[1]:
+    for child in psutil.wait_procs(filter(is_of_this_group, children), timeout=SIGNAL_TIMEOUT_S)[1]:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.terminate()
 
 
-def _go_on(steps: Steps) -> str:
-    """Say how to go on: a training resumes; of several classes, some are done, their models registered."""
-    if steps.left:
-        return f"; go on with CLASS={','.join(map(str, steps.left))}"
-    resumes = steps.current in STEPS[STEPS.index("train") :]
+def _continuation_hint(progress: Progress) -> str:
+    """Return the end of a message that says how to continue the run; empty if nothing can be resumed.
+
+    Of several classes, the finished ones are registered and need no second run. A training resumes from its
+    checkpoint.
+    """
+    if progress.unfinished_classes:
+        return f"; continue with CLASS={','.join(map(str, progress.unfinished_classes))}"
+    resumes = progress.current in STEPS[STEPS.index("train") :]
     return "; the same command resumes the training" if resumes else ""
 
 
@@ -221,23 +171,19 @@ def _in_foreground() -> bool:
     return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
 
 
+def execute(argv: Sequence[str] | None) -> None:
+    """Check the options, run the pipeline, and print the results and their files."""
+    arguments = pipeline_arguments(parse(argv, __doc__))
+    check_local_run(arguments)
+    folder = new_folder(Path("runs"))
+    progress = run(arguments, folder)
+    print(publish(folder, progress))
+    _delete_checkpoints_of_finished_classes(folder)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, run, and say where things are; give the exit code."""
-    options = parse(argv)
-    try:
-        arguments = pipeline_arguments(options)
-        check(arguments)
-        folder = new_folder(Path("runs"))
-        steps = run(arguments, folder)
-        print(publish(folder, steps))
-        _forget_finished(folder)
-    except (UserError, StepFailed) as error:
-        print(f"tinyunet: error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
-    except KeyboardInterrupt:
-        print("tinyunet: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    """Run the command; return the exit code."""
+    return run_command(lambda: execute(argv))
 
 
 if __name__ == "__main__":

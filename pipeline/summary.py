@@ -1,4 +1,4 @@
-"""What a finished local run tells its user: the numbers, the decision, and where everything is."""
+"""The results of a local run for its user: reports in the folder of the run, and the closing lines."""
 
 import json
 import os
@@ -6,80 +6,95 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.console import Steps
+from pipeline.console import Progress
+from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.redaction import redact
-from tinyunet.evaluation.links import link_reports, report_name
+from tinyunet.evaluation.report_links import link_reports, report_name
 from tinyunet.evaluation.summary import headline
 
 
-def publish(folder: Path, steps: Steps) -> str:
-    """Put the reports where they are found (the folder, and `latest` beside it); give the last lines."""
+def publish(folder: Path, progress: Progress) -> str:
+    """Copy the reports into the folder of the run and make the link `latest` point to it.
+
+    Returns:
+        The closing lines: scores, decisions of the registry, and paths.
+    """
     (pipeline_folder,) = folder.glob("tinyunet-*/")
     classes = sorted(pipeline_folder.glob("for-loop-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    _point(folder.parent / "latest", folder)
-    lines = _classes(pipeline_folder, classes, folder) if classes else _one_class(pipeline_folder, folder)
+    _update_link(folder.parent / "latest", folder)
+    if classes:
+        lines = _publish_classes(pipeline_folder, classes, folder)
+    else:
+        lines = _publish_one_class(pipeline_folder, folder)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
-    beside = ", with a link to the report of each class" if classes else ""
+    class_reports = ", with a link to the report of each class" if classes else ""
     lines |= {
-        "Report": str(folder.parent / "latest" / "report.html") + beside,
+        "Report": str(folder.parent / "latest" / "report.html") + class_reports,
         "MLflow": redact(tracking) if tracking.startswith("http") else "make ui",
         "Log": str(folder / "run.log"),
-        "Time": _times(steps.seconds),
+        "Time": _times(progress.seconds),
     }
-    return "\n".join(f"{name:9}{text}" for name, text in lines.items())
+    return "\n".join(f"{label:9}{text}" for label, text in lines.items())
 
 
-def finished(folder: Path) -> list[str]:
-    """Put the reports of a broken-off run's finished classes into its folder; give a line for each class."""
-    ends = sorted(folder.glob("tinyunet-classes-*/for-loop-*/register/executor_output.json"))
-    evaluations = [end.parents[1] / "evaluate" / "evaluation" for end in ends]
-    return [f"{_report_of_class(place, folder)} is done: its evaluation is {place}" for place in evaluations]
+def publish_finished_classes(folder: Path) -> list[str]:
+    """Copy the reports of the finished classes of an incomplete run into its folder.
+
+    Returns:
+        A line for each of these classes, with the folder of its evaluation.
+    """
+    outputs = sorted(folder.glob("tinyunet-classes-*/for-loop-*/register/executor_output.json"))
+    evaluations = [output.parents[1] / "evaluate" / "evaluation" for output in outputs]
+    return [
+        f"{_publish_report(path, folder)} is finished; its evaluation is in {path}" for path in evaluations
+    ]
 
 
-def _one_class(steps: Path, folder: Path) -> dict[str, str]:
+def _publish_one_class(steps: Path, folder: Path) -> dict[str, str]:
+    """Copy the reports of a run of one class; return its closing lines by label."""
     evaluation = steps / "evaluate" / "evaluation"
     shutil.copyfile(evaluation / "report.html", folder / "report.html")
     shutil.copyfile(steps / "ingest" / "raw" / "report.html", folder / "data.html")
-    scores = json.loads((evaluation / "metrics.json").read_text())
-    images = f"{folder.parent / 'latest' / 'data.html'}: what was checked and found"
+    result = Evaluation.read(evaluation)
     return {
-        "Test": headline(scores),
-        "": scores["comparability"],
+        "Test": headline(result),
+        "": result.comparability,
         "Model": _decision(steps),
-        "Images": images,
+        "Images": f"{folder.parent / 'latest' / 'data.html'}: what was checked and found",
     }
 
 
-def _classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> dict[str, str]:
-    """Put the report of each class into the folder, and the table with links to them."""
-    lines = {}
-    for steps in classes:
-        lines[_report_of_class(steps / "evaluate" / "evaluation", folder)] = _decision(steps)
+def _publish_classes(pipeline_folder: Path, classes: Sequence[Path], folder: Path) -> dict[str, str]:
+    """Copy the report of each class and the table with links to them; return the closing lines by label."""
+    lines = {
+        _publish_report(steps / "evaluate" / "evaluation", folder): _decision(steps) for steps in classes
+    }
     page = (pipeline_folder / "compare" / "report").read_text(encoding="utf-8")
     (folder / "report.html").write_text(link_reports(page, folder), encoding="utf-8")
     return lines
 
 
-def _report_of_class(evaluation: Path, folder: Path) -> str:
-    """Put a class's report into the folder of the run; give the name of the class."""
-    class_id = json.loads((evaluation / "metrics.json").read_text())["data"]["class_id"]
+def _publish_report(evaluation: Path, folder: Path) -> str:
+    """Copy the report of one of several classes into the folder of the run; return the name of the class."""
+    class_id = Evaluation.read(evaluation).data.class_id
     shutil.copyfile(evaluation / "report.html", folder / report_name(class_id))
     return f"Class {class_id}"
 
 
 def _decision(steps: Path) -> str:
+    """Return the registry's reason for the alias `champion`, from KFP's output of the register step."""
     output = json.loads((steps / "register" / "executor_output.json").read_text())
     return str(output["parameterValues"]["reason"])
 
 
 def _times(seconds: Mapping[str, float]) -> str:
     total = sum(seconds.values())
-    return ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items()) + f"; {total:.0f} s in all"
+    return ", ".join(f"{step} {s:.0f} s" for step, s in seconds.items()) + f"; {total:.0f} s in total"
 
 
-def _point(link: Path, folder: Path) -> None:
-    """Make `link` point to a folder beside it, in one step, so that a reader never finds it missing."""
-    fresh = link.with_name(f"{link.name}.part")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(folder.name)
-    fresh.replace(link)
+def _update_link(link: Path, folder: Path) -> None:
+    """Make `link` point to a folder beside it, in one atomic step, so that the link always exists."""
+    new_link = link.with_name(f"{link.name}.part")
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(folder.name)
+    new_link.replace(link)

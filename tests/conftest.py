@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: one tiny synthetic class from raw images to a registered model."""
+"""Fixtures shared by all suites: one tiny synthetic class, from raw images to a registered model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SOURCE = f"synthetic://?train=24&test=16&size={SIZE}&seed=7"
 
 @dataclass(frozen=True)
 class Services:
-    """Running services: their folder, and the environment that leads to them."""
+    """Running services: their folder, and the environment variables that select them."""
 
     folder: Path
     env: dict[str, str]
@@ -31,8 +31,8 @@ class Registered:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_pod() -> Iterator[None]:
-    """What runs here behaves as on any machine, also where that is a pod of Kubernetes."""
+def _outside_of_a_pod() -> Iterator[None]:
+    """The tests behave as on any machine, even if they run in a Kubernetes pod."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         yield
@@ -40,7 +40,7 @@ def _no_pod() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class 1 as `ingest` leaves it: Train 24 (8 defective), Test 16 (5 defective), 64×64."""
+    """Class 1 as `ingest` writes it: Train 24 (8 defective), Test 16 (5 defective), 64×64."""
     from tinyunet.data.ingest import ingest
 
     out = tmp_path_factory.mktemp("data") / "raw"
@@ -50,7 +50,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def records(raw: Path) -> Path:
-    """The same after `convert`: train 21 (7 defective), validation 3 (1), test 16 (5); 2 shards each."""
+    """The records of `raw`: train 21 (7 defective), validation 3 (1), test 16 (5); 2 shards each."""
     from tinyunet.data.tfrecord import convert
 
     out = raw.with_name("records")
@@ -60,21 +60,22 @@ def records(raw: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def model(records: Path) -> Path:
-    """A model folder as `train` leaves it, after 12 steps: it has learned little."""
+    """A model folder as `train` writes it, after 12 steps; the model is hardly trained."""
     from tinyunet.tracking.tracker import NullTracker
     from tinyunet.training.distributed import World
     from tinyunet.training.loop import train
-    from tinyunet.training.run import Job
+    from tinyunet.training.run import TrainingRun
 
     out = records.with_name("model")
     config = TrainConfig(image_size=SIZE, steps=12, global_batch=8, precision="float32", validate_every=6)
-    train(Job(records, str(out), str(out) + ".checkpoints", config, World(), "fixture"), NullTracker())
+    run = TrainingRun(records=str(records), out=str(out), config=config, run_key="fixture")
+    train(run, World(), NullTracker())
     return out
 
 
 @pytest.fixture(scope="session")
 def evaluation(model: Path, records: Path) -> Path:
-    """The evaluation of `model` as `evaluate` leaves it."""
+    """The evaluation of `model` as `evaluate` writes it."""
     from tinyunet.evaluation.evaluate import evaluate
 
     out = model.with_name("evaluation")
@@ -84,7 +85,7 @@ def evaluation(model: Path, records: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """A real MinIO and a real MLflow server on free ports, for the whole session."""
+    """Real MinIO and MLflow servers on free ports, for the whole session."""
     from tinyunet.devtools.services import local_services
 
     folder = tmp_path_factory.mktemp("services")
@@ -96,21 +97,21 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 def registered(
     services: Services, records: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registered]:
-    """A model trained, evaluated and registered with these services: 12 steps, run `fixture`."""
+    """A model that is trained, evaluated and registered with these services: 12 steps, run key `fixture`."""
     from tinyunet.evaluation.evaluate import evaluate
     from tinyunet.registry.register import register
     from tinyunet.tracking.tracker import Tracker
     from tinyunet.training.distributed import World
     from tinyunet.training.loop import train
-    from tinyunet.training.run import Job
+    from tinyunet.training.run import TrainingRun
 
     folder = tmp_path_factory.mktemp("registered")
-    model, judged = folder / "model", folder / "evaluation"
+    model, evaluation = folder / "model", folder / "evaluation"
     config = TrainConfig(image_size=SIZE, steps=12, global_batch=8, precision="float32", validate_every=6)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in services.env.items():
             patch.setenv(name, value)
-        job = Job(records, str(model), str(folder / "checkpoints"), config, World(), "fixture")
-        train(job, Tracker())
-        evaluate(model, records, judged, EvalConfig(overlays=3))
-        yield Registered(model, judged, register(model, judged))
+        run = TrainingRun(records=str(records), out=str(model), config=config, run_key="fixture")
+        train(run, World(), Tracker())
+        evaluate(model, records, evaluation, EvalConfig(overlays=3))
+        yield Registered(model, evaluation, register(model, evaluation))

@@ -1,4 +1,4 @@
-"""A real headless Chromium."""
+"""The fixtures `browser` (a real headless Chromium) and `visit` (one page)."""
 
 from collections.abc import Iterator
 
@@ -20,9 +20,9 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, or Chrome, one for all tests."""
+    """Chromium or Chrome, shared by all tests."""
     path = doctor.browser()
-    assert path, f"none of {', '.join(doctor.BROWSERS)} is here: .ci/setup --browser"
+    assert path, f"none of {', '.join(doctor.BROWSERS)} is installed: run .ci/setup --browser"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """A fresh page of 1280×900 pixels that records its requests and errors."""
+    """A new page of 1280×900 pixels that records its requests and errors."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     result = Visit(context.new_page())
 

@@ -1,4 +1,4 @@
-"""The table of several classes in a real browser: it leads to each class's report, offline."""
+"""The table of several classes in a real browser: its links open the report of each class, offline."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def table(evaluation: Path, tmp_path: Path) -> Path:
     return (tmp_path / "table").rename(tmp_path / "moved") / "comparison.html"
 
 
-def test_a_class_leads_to_its_report_wherever_the_folder_lies(visit: Visit, table: Path) -> None:
+def test_the_link_of_a_class_opens_its_report_after_the_folder_was_moved(visit: Visit, table: Path) -> None:
     visit.page.goto(table.as_uri())
     link = visit.page.get_by_role("rowheader").get_by_role("link", name="1", exact=True).first
     link.focus()
@@ -25,18 +25,18 @@ def test_a_class_leads_to_its_report_wherever_the_folder_lies(visit: Visit, tabl
     assert visit.remote() == []
 
 
-def test_only_a_table_with_reports_beside_it_speaks_of_them(
+def test_links_are_mentioned_only_if_the_folder_contains_the_reports(
     visit: Visit, table: Path, evaluation: Path, tmp_path: Path
 ) -> None:
-    compare([evaluation], tmp_path / "alone")
-    for page, linked in ((table, True), (tmp_path / "alone" / "comparison.html", False)):
+    compare([evaluation], tmp_path / "no-reports")
+    for page, linked in ((table, True), (tmp_path / "no-reports" / "comparison.html", False)):
         visit.page.goto(page.as_uri())
         assert visit.page.get_by_text("The number of a class leads to its report").is_visible() is linked
         assert (visit.page.get_by_role("link").count() > 0) is linked
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_never_scrolls_sideways(visit: Visit, table: Path, width: int) -> None:
+def test_the_page_does_not_scroll_sideways(visit: Visit, table: Path, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 800})
     visit.page.goto(table.as_uri())
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""The verification report of `ingest` in a real browser: it stands alone, and its pictures are there."""
+"""The verification report of `ingest` in a real browser: it needs no other file, and shows its pictures."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +31,13 @@ def test_the_verification_report_opens_offline_with_visible_bars_and_counts(
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_what_is_wrong_stands_before_counts_and_pictures_and_nothing_scrolls_sideways(
+def test_problems_are_listed_first_and_the_page_does_not_scroll_sideways(
     visit: Visit, raw: Path, tmp_path: Path, width: int
 ) -> None:
-    wrong = tuple(
+    problems = tuple(
         Problem(f"Train/{i:04d}" + "-of-a-long-name" * 6 + ".PNG", "is damaged") for i in range(200)
     )
-    report = replace(validate(raw, 1), problems=wrong, ignored=())
+    report = replace(validate(raw, 1), problems=problems, ignored=())
     (tmp_path / "page.html").write_text(render(report, read_json(raw / "manifest.json")), encoding="utf-8")
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.page.goto((tmp_path / "page.html").as_uri())
@@ -46,5 +46,5 @@ def test_what_is_wrong_stands_before_counts_and_pictures_and_nothing_scrolls_sid
     assert titles == ["Problems", "Counts", "Area of the masks", "Images and their masks"]
     top = visit.page.get_by_role("heading", name="Counts").bounding_box()
     assert top is not None
-    assert top["y"] < 900, "a long list scrolls in itself"
+    assert top["y"] < 900, "a long list has its own scroll bar"
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,3 +1,5 @@
+"""The report of an evaluation in a real browser."""
+
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,7 @@ def opened(visit: Visit, evaluation: Path) -> Visit:
     return visit
 
 
-def test_the_report_opens_without_error_and_without_any_other_request(
-    opened: Visit, evaluation: Path
-) -> None:
+def test_the_report_opens_without_errors_and_loads_no_other_file(opened: Visit, evaluation: Path) -> None:
     assert opened.errors == []
     assert opened.remote() == []
     assert [url for url in opened.requests if url.startswith("file:")] == [
@@ -38,26 +38,26 @@ def test_curves_and_pictures_are_visible(opened: Visit, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_never_scrolls_sideways(opened: Visit, width: int) -> None:
+def test_the_page_does_not_scroll_sideways(opened: Visit, width: int) -> None:
     opened.page.set_viewport_size({"width": width, "height": 800})
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_the_ground_in_both_schemes(opened: Visit, scheme: str) -> None:
+def test_text_has_enough_contrast_in_both_colour_schemes(opened: Visit, scheme: str) -> None:
     opened.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    ink, ground = (
+    text, background = (
         opened.page.evaluate(f"getComputedStyle(document.body).{name}")
         for name in ("color", "backgroundColor")
     )
-    light, dark = sorted((_luminance(ink), _luminance(ground)), reverse=True)
+    light, dark = sorted((_luminance(text), _luminance(background)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) > 7  # WCAG AAA
-    assert (_luminance(ground) > 0.5) == (scheme == "light")
+    assert (_luminance(background) > 0.5) == (scheme == "light")
     axis = opened.page.locator("figure svg text").first.evaluate("e => getComputedStyle(e).fill")
-    assert axis == ink
+    assert axis == text
 
 
-def test_the_table_of_all_images_unfolds(opened: Visit) -> None:
+def test_the_table_of_all_images_can_be_expanded(opened: Visit) -> None:
     rows = opened.page.locator("details tbody tr")
     assert rows.count() == 16
     assert not rows.first.is_visible()
@@ -66,7 +66,7 @@ def test_the_table_of_all_images_unfolds(opened: Visit) -> None:
 
 
 def _luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2) of a CSS colour `rgb(r, g, b)`."""
+    """Return the relative luminance (WCAG 2) of a CSS colour `rgb(r, g, b)`."""
     parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
     r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b

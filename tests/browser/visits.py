@@ -1,4 +1,4 @@
-"""Pages that record what they ask for and what goes wrong on them."""
+"""Pages that record their requests and errors."""
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 @dataclass
 class Visit:
-    """A page and all that it asked for and complained about.
+    """A page with its requests and errors.
 
     Attributes:
         page: Playwright's page.
@@ -21,7 +21,7 @@ class Visit:
     errors: list[str] = field(default_factory=list)
 
     def remote(self, *allowed_hosts: str) -> list[str]:
-        """Give the requests that go neither to local files or inline data nor to the allowed hosts."""
+        """Return the requests to hosts that are not allowed; local files and inline data are allowed."""
         parts = [(url, urlsplit(url)) for url in self.requests]
         return [
             url

@@ -50,7 +50,7 @@ def test_production_asks_for_its_secrets(cluster: Cluster) -> None:
     """Before `services` makes them: no test of a file that comes earlier may use it."""
     done = deploy(cluster, "production")
     assert done.returncode == 2
-    assert "secret tinyunet/tinyunet-s3 is missing; make it" in done.stderr
+    assert "secret tinyunet/tinyunet-s3 is missing; create it" in done.stderr
 
 
 def test_deploying_twice_changes_nothing(services: Cluster) -> None:

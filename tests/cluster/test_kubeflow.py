@@ -92,11 +92,11 @@ def test_credentials_of_ones_own_are_used_with_a_store_of_ones_own(services: Clu
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([""], "no namespace; name that of the runs"),
-        (["tinyunet"], "Kubeflow's pods do not run in tinyunet"),
-        (["nowhere"], "there is no namespace nowhere"),
+        ([""], "no namespace; expected the namespace of the runs"),
+        (["tinyunet"], "Kubeflow's pods cannot run in tinyunet"),
+        (["nowhere"], "namespace nowhere does not exist"),
         (["default"], "no service seaweedfs or minio-service in namespace kubeflow"),
-        (["default", MINIO], "secret default/mlpipeline-minio-artifact is missing; make one"),
+        (["default", MINIO], "secret default/mlpipeline-minio-artifact is missing; create tinyunet-s3"),
         (["default", "elsewhere"], "STORE is elsewhere; expected"),
     ],
 )

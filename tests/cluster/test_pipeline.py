@@ -20,7 +20,8 @@ STORAGE = "from pathlib import Path; from tinyunet.storage.s3 import fetch, push
 # What the pipeline's train step does, with the environment that its task hands on to the workers.
 TRAIN = """
 import types
-from tinyunet.launch.launch import launch
+from tinyunet.core.presets import FAST
+from tinyunet.launch.launch import launch, pipeline_run
 
 def ref(kind, name, key):
     return {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
@@ -30,10 +31,9 @@ config = types.SimpleNamespace(env=[
       for key in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
     *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 ])
-values = {"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0}
-launch(records="s3://tinyunet/records", out="nowhere", uri="s3://tinyunet/model", run_id="pipeline-test",
-       class_id=1, preset="fast", values=values, ranks=2, slots_per_worker=1, launcher="mpijob",
-       task_config=config)
+training = FAST.replace({"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0})
+run = pipeline_run("s3://tinyunet/records", "s3://tinyunet/model", training, "pipeline-test", 1, 2)
+launch(run, slots_per_worker=1, launcher="mpijob", task_config=config)
 """
 
 

@@ -1,4 +1,4 @@
-"""The components: defaults equal to the configuration's, and the short ones run as plain functions."""
+"""The components have the defaults of the configuration, and run as plain functions."""
 
 import inspect
 import json
@@ -33,7 +33,7 @@ def defaults(function: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "own"),
+    ("name", "config", "other"),
     [
         ("ingest", DataConfig, {"source": "synthetic://"}),
         ("convert", DataConfig, {}),
@@ -53,27 +53,27 @@ def defaults(function: Any) -> dict[str, Any]:
         ("register", DataConfig, {"name": ""}),
     ],
 )
-def test_defaults_are_the_configurations(name: str, config: type[Any], own: dict[str, Any]) -> None:
-    """Literals in a component, because its text runs elsewhere; `steps: 0` is "the preset's number"."""
+def test_defaults_are_those_of_the_configuration(name: str, config: type[Any], other: dict[str, Any]) -> None:
+    """A component has literals, because KFP runs its source elsewhere; 0 steps are the preset's number."""
     fields = {name: field.default for name, field in config.model_fields.items()}
-    found = defaults(COMPONENTS[name].python_func)
-    assert found == {key: own[key] if key in own else fields[key] for key in found}
-    assert own.keys() <= found.keys()
+    declared = defaults(COMPONENTS[name].python_func)
+    assert declared == {key: other[key] if key in other else fields[key] for key in declared}
+    assert other.keys() <= declared.keys()
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
-def test_the_pipelines_defaults_are_the_components(name: str) -> None:
-    theirs: dict[str, Any] = {}
+def test_the_defaults_of_a_pipeline_are_those_of_its_components(name: str) -> None:
+    expected: dict[str, Any] = {}
     for component in COMPONENTS.values():
-        theirs |= defaults(component.python_func)
-    theirs["model_name"] = theirs.pop("name")
-    theirs["classes"] = list(range(1, 11))
-    found = defaults(PIPELINES[name]().pipeline_func)
-    assert found == {key: theirs[key] for key in found}
+        expected |= defaults(component.python_func)
+    expected["model_name"] = expected.pop("name")
+    expected["classes"] = list(range(1, 11))
+    declared = defaults(PIPELINES[name]().pipeline_func)
+    assert declared == {key: expected[key] for key in declared}
 
 
 @pytest.mark.parametrize("name", sorted(COMPONENTS))
-def test_every_component_describes_itself_and_its_inputs(name: str) -> None:
+def test_every_component_documents_its_parameters(name: str) -> None:
     spec = COMPONENTS[name].component_spec
     assert spec.description
     documented = COMPONENTS[name].python_func.__doc__
@@ -85,7 +85,7 @@ def artifact(kind: type[Any], path: Path) -> Any:
     return kind(uri=str(path))
 
 
-def test_ingest_and_convert_leave_what_the_next_step_needs(tmp_path: Path) -> None:
+def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> None:
     raw, report = artifact(dsl.Dataset, tmp_path / "raw"), artifact(dsl.HTML, tmp_path / "report")
     ingest.python_func(
         raw=raw, report=report, source="synthetic://?train=16&test=8&size=64&seed=3", class_id=2
@@ -103,9 +103,9 @@ def test_ingest_and_convert_leave_what_the_next_step_needs(tmp_path: Path) -> No
     convert.python_func(
         raw=raw, records=records, sizes=sizes, class_id=2, validation_fraction=0.3, fold=1, shards=2
     )
-    made = json.loads((tmp_path / "records" / "manifest.json").read_text())
-    assert (made["validation_fraction"], made["fold"]) == (0.3, 1)
-    assert sizes.metadata["train_defective"] == made["splits"]["train"]["defective"]
+    manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
+    assert (manifest["validation_fraction"], manifest["fold"]) == (0.3, 1)
+    assert sizes.metadata["train_defective"] == manifest["splits"]["train"]["defective"]
     assert len(list((tmp_path / "records").glob("*-of-00002.tfrecord"))) == 6
     assert sizes.metadata["train_images"] + sizes.metadata["validation_images"] == 16
     assert sizes.metadata["test_images"] == 8
@@ -155,13 +155,13 @@ def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> Non
     assert not (tmp_path / "model").exists()
 
 
-def test_the_train_task_ends_with_the_exit_code_of_its_job_and_says_why(
+def test_the_train_task_has_the_exit_code_and_the_error_of_its_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tinyunet.mpijob.status import JobFailed
 
     def fail(**arguments: object) -> None:
-        raise JobFailed("MPIJob here/tinyunet-r launcher exited 7", exit_code=7)
+        raise JobFailed("MPIJob team/tinyunet-r launcher exited 7", exit_code=7)
 
     monkeypatch.setattr("tinyunet.launch.launch.launch", fail)
     with pytest.raises(SystemExit) as ended:
@@ -173,11 +173,11 @@ def test_the_train_task_ends_with_the_exit_code_of_its_job_and_says_why(
             run_id="r",
         )
     assert ended.value.code == 7
-    assert capsys.readouterr().err == "tinyunet: error: MPIJob here/tinyunet-r launcher exited 7\n"
+    assert capsys.readouterr().err == "tinyunet: error: MPIJob team/tinyunet-r launcher exited 7\n"
 
 
-@pytest.mark.parametrize("uri", ["minio://bucket/a/b", "s3://bucket/a", "/here/records"])
-def test_records_are_read_where_kfp_shows_them_to_a_pod(uri: str) -> None:
+@pytest.mark.parametrize("uri", ["minio://bucket/a/b", "s3://bucket/a", "/data/records"])
+def test_records_are_read_where_kfp_mounts_them_in_a_pod(uri: str) -> None:
     from tinyunet.launch.launch import mounted_path
 
     assert mounted_path(uri) == dsl.Dataset(uri=uri).path

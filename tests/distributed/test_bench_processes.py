@@ -1,4 +1,4 @@
-"""`tinyunet bench`: the groups that measure in processes of their own, with two real ranks."""
+"""`tinyunet bench`: the groups that start processes, with two real ranks."""
 
 import json
 import math
@@ -33,11 +33,13 @@ def test_every_group_has_finite_positive_numbers(measured: dict[str, Any]) -> No
     assert measured["skipped"] == {}
 
 
-def test_one_rank_and_two_ranks_are_compared_and_their_steps_split(measured: dict[str, Any]) -> None:
+def test_one_and_two_ranks_are_compared_part_by_part(
+    measured: dict[str, Any],
+) -> None:
     one, two = case_name(1), case_name(2)
     assert set(measured["ranks"]) == set(measured["split"]) == {one, two}
     assert f"{two} / {one}" in measured["ratios"]
-    assert "allreduce_ms" not in measured["split"][one], "one rank has nothing to reduce"
+    assert "allreduce_ms" not in measured["split"][one], "one rank needs no allreduce"
     parts = {"whole_ms", "input_wait_ms", "forward_backward_ms", "allreduce_ms", "optimizer_ms"}
     assert set(measured["split"][two]) == parts
 
@@ -47,6 +49,6 @@ def test_a_step_reduces_every_gradient_and_eight_sums(measured: dict[str, Any]) 
     assert bytes_per_step == 4 * (PARAMETERS + 8)
 
 
-def test_training_and_prediction_peak_in_processes_of_their_own(measured: dict[str, Any]) -> None:
+def test_the_peak_memory_of_training_and_prediction_is_measured(measured: dict[str, Any]) -> None:
     assert set(measured["memory"]) == {"train", "predict"}
     assert all(case["peak_mib"]["median"] > 100 for case in measured["memory"].values()), "TensorFlow alone"

@@ -1,4 +1,4 @@
-"""Gradients that travel as float16 between two real ranks."""
+"""Gradients that two real ranks exchange as float16."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyunet.launch.local_ranks import mpirun
 
-FINE = 1 + 2**-12  # float16 has 11 bits: it rounds this to 1
+FINE = 1 + 2**-12  # the significand of float16 has 11 bits, so that float16 rounds this number to 1
 PROGRAM = f"""
 import json
 import tensorflow as tf
@@ -17,16 +17,16 @@ world = init()
 tensors = [tf.constant([{FINE}, 3.0]), tf.constant([[float(world.rank)]])]
 sums, types = {{}}, set()
 for kind in ("none", "fp16"):
-    found = world.sum_all(tensors, compression=kind)
-    sums[kind] = [t.numpy().tolist() for t in found]
-    types |= {{t.dtype.name for t in found}}
+    totals = world.sum_all(tensors, compression=kind)
+    sums[kind] = [t.numpy().tolist() for t in totals]
+    types |= {{t.dtype.name for t in totals}}
 if world.is_chief:
     print(json.dumps(sums | {{"types": list(types)}}))
 world.shutdown()
 """
 
 
-def test_float16_is_what_travels_and_float32_what_comes_out(tmp_path: Path) -> None:
+def test_gradients_are_sent_as_float16_and_returned_as_float32(tmp_path: Path) -> None:
     command = [*mpirun(2), sys.executable, "-c", PROGRAM]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr

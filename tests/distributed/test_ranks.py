@@ -1,4 +1,4 @@
-"""Real ranks under mpirun: the same steps however the batch is split, and recovery from a kill."""
+"""Real ranks under mpirun: the same steps for every split of the batch, and resumption after a kill."""
 
 import csv
 import json
@@ -28,7 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def command(records: Path) -> Command:
-    """The training command for a model folder, a number of ranks and a preset; `fast` is deterministic."""
+    """Builds the training command for a model folder, a number of ranks and a preset.
+
+    A training with the preset `fast` is deterministic.
+    """
 
     def build(out: str, ranks: int, preset: str) -> list[str]:
         chosen = [*SETTINGS, f"steps={STEPS}", f"deterministic={preset == 'fast'}"]
@@ -50,9 +53,12 @@ def run(
 
 @pytest.fixture(scope="module")
 def trained(folder: Path, command: Command) -> Callable[[str, int], Path]:
-    """Train once per (preset, ranks), two ranks of nvidia by horovodrun; give the model folder."""
+    """Trains once per preset and number of ranks, and returns the model folder.
 
-    def get(preset: str, ranks: int) -> Path:
+    horovodrun starts the two ranks of the preset `nvidia`; mpirun starts the other ranks.
+    """
+
+    def train(preset: str, ranks: int) -> Path:
         out = folder / f"{preset}-{ranks}"
         if not out.exists():
             line = command(out.name, ranks, preset)
@@ -61,14 +67,14 @@ def trained(folder: Path, command: Command) -> Callable[[str, int], Path]:
             assert result.returncode == 0, result.stdout + result.stderr
         return out
 
-    return get
+    return train
 
 
 def by_horovodrun(line: list[str]) -> list[str]:
-    """The same training as N ranks of horovodrun, each of them one process."""
-    place = line.index("--ranks")
+    """Return the command that starts the same ranks by horovodrun, each as one process."""
+    option = line.index("--ranks")
     horovodrun = str(Path(sys.executable).with_name("horovodrun"))
-    return [horovodrun, "--mpi", "-np", line[place + 1], *line[:place], *line[place + 2 :]]
+    return [horovodrun, "--mpi", "-np", line[option + 1], *line[:option], *line[option + 2 :]]
 
 
 def losses(model: Path) -> np.ndarray:
@@ -91,28 +97,28 @@ def test_ranks_take_the_same_20_steps_as_one_process(trained: Callable[[str, int
     assert summary(trained("nvidia", ranks))["world_size"] == ranks
 
 
-def test_the_last_gradients_travel_while_the_first_are_being_computed(
+def test_gradients_of_the_last_layers_are_sent_during_the_backward_pass(
     folder: Path, trained: Callable[[str, int], Path]
 ) -> None:
-    """By Horovod's timeline, what comes out of the network is on its way before its entrance is ready."""
+    """In Horovod's timeline, the gradients of the logits layer are sent well before those of the encoder."""
     trained("nvidia", 2)
     events = json.loads((folder / "nvidia-2.timeline").read_text().rstrip().rstrip(",").rstrip("]") + "]")
     tensors = {e["pid"]: e["args"]["name"] for e in events if "name" in e.get("args", {})}
-    begun: dict[str, list[float]] = {"logits": [], "encoder0": []}
+    starts: dict[str, list[float]] = {"logits": [], "encoder0": []}
     for event in events:
         name = tensors.get(event.get("pid"), "")
         if event.get("name") == "NEGOTIATE_ALLREDUCE" and "Grouped" in name and "_1of" in name:
-            for place in begun.keys() & set(name.split("_")):
-                begun[place].append(event["ts"])
-    assert len(begun["logits"]) == len(begun["encoder0"]) == STEPS
-    ahead = np.array(begun["encoder0"]) - begun["logits"]
-    assert np.median(ahead) > 0.05 * np.median(np.diff(begun["logits"])), "a good part of a step"
+            for layer in starts.keys() & set(name.split("_")):
+                starts[layer].append(event["ts"])
+    assert len(starts["logits"]) == len(starts["encoder0"]) == STEPS
+    differences = np.array(starts["encoder0"]) - starts["logits"]
+    assert np.median(differences) > 0.05 * np.median(np.diff(starts["logits"])), "5 % of a step"
 
 
 def test_a_deterministic_training_gives_the_same_weights_at_any_world_size(
     trained: Callable[[str, int], Path],
 ) -> None:
-    """Though Adam divides by the gradient's size and so magnifies the last bit of a sum."""
+    """Adam divides by the size of the gradient and therefore amplifies a difference in the last bit."""
     one, two = trained("fast", 1), trained("fast", 2)
     assert np.array_equal(losses(two), losses(one))
     assert len(losses(one)) == STEPS
@@ -129,7 +135,7 @@ def test_only_rank_0_prints_and_a_finished_model_is_not_trained_again(
     assert summary(folder / "fast-2") == before
 
 
-def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2(
+def test_a_world_size_that_does_not_divide_the_batch_is_refused_in_one_line(
     folder: Path, command: Command
 ) -> None:
     result = run(command("uneven", 3, "fast"), folder)
@@ -139,24 +145,24 @@ def test_a_world_size_that_does_not_divide_the_batch_is_one_line_and_exit_code_2
     assert not (folder / "uneven").exists()
 
 
-def test_a_stopped_training_keeps_its_last_step_and_resumes_to_the_same_weights(
+def test_a_stopped_training_saves_its_last_step_and_resumes_to_the_same_weights(
     folder: Path, trained: Callable[[str, int], Path], command: Command
 ) -> None:
     line = command("stopped", 1, "fast")
     step = stop(line, folder, signal.SIGTERM)
-    kept = [path.name for path in (folder / "stopped.checkpoints").iterdir()]
-    assert kept == [f"step-{step:08d}.npz"]
-    again = run(line, folder)
-    assert again.returncode == 0, again.stderr
-    assert f"steps {step} to {STEPS}" in again.stdout
+    checkpoints = [path.name for path in (folder / "stopped.checkpoints").iterdir()]
+    assert checkpoints == [f"step-{step:08d}.npz"]
+    resumed = run(line, folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"steps {step} to {STEPS}" in resumed.stdout
     assert summary(folder / "stopped")["weights_digest"] == summary(trained("fast", 1))["weights_digest"]
-    assert np.array_equal(losses(folder / "stopped"), losses(trained("fast", 1))), "history is whole"
+    assert np.array_equal(losses(folder / "stopped"), losses(trained("fast", 1))), "the history is complete"
 
 
-def test_ranks_stopped_and_then_killed_end_with_the_uninterrupted_weights(
+def test_ranks_that_are_stopped_and_killed_resume_to_the_uninterrupted_weights(
     folder: Path, trained: Callable[[str, int], Path], command: Command
 ) -> None:
-    """Ctrl-C, the same command again, kill -9 of a rank, and the same command again on one rank."""
+    """The training ends by Ctrl-C, is resumed, ends by kill -9 of one rank, and is resumed on one rank."""
     line = command("killed", 2, "fast")
     step = stop(line, folder, signal.SIGINT)
 
@@ -167,17 +173,17 @@ def test_ranks_stopped_and_then_killed_end_with_the_uninterrupted_weights(
     assert process.returncode != 0, output
     assert not (folder / "killed").exists(), "an interrupted training must not look finished"
 
-    again = run(command("killed", 1, "fast"), folder)
-    assert again.returncode == 0, again.stdout + again.stderr
-    resumed = re.search(rf"steps (\d+) to {STEPS}", again.stdout)
-    assert resumed, again.stdout
-    assert int(resumed[1]) > step, "it must go on where the killed one was"
+    resumed = run(command("killed", 1, "fast"), folder)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    steps = re.search(rf"steps (\d+) to {STEPS}", resumed.stdout)
+    assert steps, resumed.stdout
+    assert int(steps[1]) > step, "the training must continue after the step of the killed training"
     assert summary(folder / "killed")["weights_digest"] == summary(trained("fast", 2))["weights_digest"]
     assert len(losses(folder / "killed")) == STEPS
     assert not (folder / "killed.checkpoints").exists()
 
 
-def test_a_training_is_alone_with_its_checkpoints_and_ends_with_its_starter(
+def test_a_training_locks_its_checkpoints_and_its_ranks_end_with_the_launcher(
     folder: Path, command: Command
 ) -> None:
     line = [*command("busy", 2, "fast"), "--set", "steps=100000", "--set", "checkpoint_every=5"]
@@ -193,10 +199,10 @@ def test_a_training_is_alone_with_its_checkpoints_and_ends_with_its_starter(
     assert len(ranks) == 2
     assert psutil.wait_procs(ranks, timeout=60)[1] == []
     assert not (folder / "busy").exists()
-    assert list((folder / "busy.checkpoints").glob("step-*.npz")), "their last step is kept"
+    assert list((folder / "busy.checkpoints").glob("step-*.npz")), "the last checkpoint remains"
 
 
-def test_what_all_ranks_refuse_is_said_once(folder: Path, command: Command) -> None:
+def test_an_error_of_all_ranks_is_printed_once(folder: Path, command: Command) -> None:
     refused = run([*command("large", 2, "fast"), "--set", "image_size=8000"], folder)
     assert refused.returncode == 2
     (line,) = refused.stderr.strip().splitlines()
@@ -204,7 +210,7 @@ def test_what_all_ranks_refuse_is_said_once(folder: Path, command: Command) -> N
 
 
 def test_horovodrun_starts_the_same_ranks(trained: Callable[[str, int], Path]) -> None:
-    """`trained` starts these two by horovodrun; their steps are compared with one process above."""
+    """`trained` starts these ranks by horovodrun; another test compares their steps with one process."""
     assert summary(trained("nvidia", 2))["world_size"] == 2
 
 
@@ -213,7 +219,7 @@ def start(command: list[str], folder: Path) -> subprocess.Popen[str]:
 
 
 def stop(command: list[str], folder: Path, number: signal.Signals) -> int:
-    """Send a signal to a training after its first step; give the step that it kept."""
+    """Send a signal to a training after its first step; return the step that it saved."""
     process = start(command, folder)
     assert process.stdout is not None
     with process.stdout as lines:
@@ -223,9 +229,9 @@ def stop(command: list[str], folder: Path, number: signal.Signals) -> int:
         process.send_signal(number)
         output = lines.read()
     assert process.wait(timeout=120) == 128 + number
-    kept = re.search(r"stopped after step (\d+); the same command resumes", output)
-    assert kept, output
-    return int(kept[1])
+    saved = re.search(r"stopped after step (\d+); the same command resumes", output)
+    assert saved, output
+    return int(saved[1])
 
 
 def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:
@@ -237,6 +243,6 @@ def wait_for(path: Path, process: subprocess.Popen[Any]) -> None:
 
 
 def ranks_of(process: subprocess.Popen[Any]) -> list[int]:
-    """Process ids of the two ranks: the Python children of mpirun."""
+    """Return the process ids of the ranks: the Python child processes of mpirun."""
     tree = psutil.Process(process.pid).children(recursive=True)
     return [p.pid for p in tree if "OMPI_COMM_WORLD_RANK" in p.environ() and "python" in p.name()]

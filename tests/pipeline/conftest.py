@@ -1,4 +1,4 @@
-"""A compiled pipeline and a Kubeflow Pipelines API to talk to."""
+"""Fixtures: a compiled pipeline and a fake of the Kubeflow Pipelines API."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +20,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stranger(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that knows no Kubeflow: no context file, no kubeconfig, no credentials."""
+def no_kubeflow(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without any configuration of Kubeflow: no context file, no kubeconfig, no credentials."""
     monkeypatch.setattr(upload, "BUILD", build)
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
@@ -36,6 +36,6 @@ def stranger(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def kfp(stranger: None) -> Iterator[FakeKfp]:
+def kfp(no_kubeflow: None) -> Iterator[FakeKfp]:
     with FakeKfp().serving() as fake:
         yield fake

@@ -1,4 +1,4 @@
-"""An HTTP contract fake of the Kubeflow Pipelines API (v2beta1): the routes and statuses the verbs meet."""
+"""A fake of the Kubeflow Pipelines API (v2beta1) over HTTP: the routes and statuses that the commands use."""
 
 import email.parser
 import email.policy
@@ -18,20 +18,26 @@ Json = dict[str, Any]
 
 @dataclass
 class FakeKfp:
-    """The server's state, and knobs for what goes wrong.
+    """The state of the server, and settings that make requests fail.
 
     Attributes:
         token: Bearer token that every call but healthz needs; empty is none.
         cookie: Cookie that every call needs; empty is none.
         namespaces: Profiles of a multi-user server; empty is single-user.
-        states: States that a run goes through, one per look at it; the last one stays.
-        tasks: Details of a run's tasks, one list per look at it.
-        failures: Status codes that the next looks at a run get instead.
-        page: Answer everything with a login page, as an OIDC proxy does.
-        redirect: Send everything there, as a gateway without a session does.
-        race: Create the pipeline between the client's look-up and its upload.
+        states: States of a run, one for each poll; further polls get the last one.
+        tasks: Details of a run's tasks, one list for each poll.
+        failures: Status codes with which the next polls of a run fail.
+        page: Answer every request with a login page, as an OIDC proxy does.
+        redirect: URL to which every request is redirected, as a gateway without a session does.
+        race: Create the pipeline between the client's search and its upload.
         log: "METHOD path" of every call.
-        credentials: Authorization and Cookie of every call.
+        credentials: Values of the headers Authorization and Cookie of every call.
+        pipelines: Pipelines on the server.
+        versions: Pipeline versions on the server, with the uploaded file.
+        experiments: Experiments on the server.
+        runs: Runs on the server.
+        schedules: Recurring runs on the server.
+        host: URL of the server.
     """
 
     token: str = ""
@@ -54,7 +60,7 @@ class FakeKfp:
 
     @contextmanager
     def serving(self, certificate: Path | None = None) -> Iterator["FakeKfp"]:
-        """Answer on a free port of this machine for the length of a block; by TLS with a key's PEM file."""
+        """Serve on a free port of this machine during a `with` block; over TLS with the PEM file of a key."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -71,7 +77,7 @@ class FakeKfp:
             thread.join()
 
     def answer(self, method: str, path: str, query: Json, body: Json) -> tuple[int, Json]:
-        """Give status and body for a call that has passed authentication."""
+        """Return the status and body of the answer to an authenticated call."""
         route = path.removeprefix("/apis/v2beta1/")
         if route == "healthz":
             return 200, {"multi_user": bool(self.namespaces)}
@@ -80,8 +86,8 @@ class FakeKfp:
             return _error(403, f"User is not authorized with reason: namespace {namespace!r}")
         if not self.namespaces and namespace and route in NAMESPACED:
             return _error(400, "In single-user mode, the namespace must be empty")
-        found = getattr(self, f"_{method.lower()}_{route.split('/')[0]}", None)
-        return found(route, query, body) if found else _error(404, "Not Found")
+        handler = getattr(self, f"_{method.lower()}_{route.split('/')[0]}", None)
+        return handler(route, query, body) if handler else _error(404, "Not Found")
 
     def _get_pipelines(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         if route == "pipelines":
@@ -96,7 +102,7 @@ class FakeKfp:
             name, namespace = query["name"], query.get("namespace", "")
             if self.race:
                 self.race = False
-                self._create(name, namespace, "someone else's")
+                self._create(name, namespace, "the file of another client")
             if any((p["display_name"], p["namespace"]) == (name, namespace) for p in self.pipelines):
                 return _error(409, f"The pipeline {name} already exists")
             return 200, self._create(name, namespace, body["uploadfile"])
@@ -106,7 +112,7 @@ class FakeKfp:
         return 200, self._add_version(pipeline_id, name, body["uploadfile"])
 
     def _create(self, name: str, namespace: str, file: str) -> Json:
-        """Make a pipeline; its first version gets the pipeline's own name, as on the real server."""
+        """Create a pipeline; its first version has the name of the pipeline, as on the real server."""
         pipeline = {
             "pipeline_id": f"p{len(self.pipelines) + 1}",
             "display_name": name,
@@ -127,9 +133,9 @@ class FakeKfp:
         return 200, {"experiments": _filtered(rows, query)}
 
     def _post_experiments(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
-        made = {"experiment_id": f"e{len(self.experiments) + 1}", "namespace": "", **body}
-        self.experiments.append(made)
-        return 200, made
+        experiment = {"experiment_id": f"e{len(self.experiments) + 1}", "namespace": "", **body}
+        self.experiments.append(experiment)
+        return 200, experiment
 
     def _post_runs(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         self.runs.append({"run_id": f"r{len(self.runs) + 1}", **body})
@@ -151,10 +157,10 @@ class FakeKfp:
 
     def _post_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         if route.endswith(":disable"):
-            (found,) = (
+            (schedule,) = (
                 s for s in self.schedules if route == f"recurringruns/{s['recurring_run_id']}:disable"
             )
-            found["status"] = "DISABLED"
+            schedule["status"] = "DISABLED"
             return 200, {}
         self.schedules.append(
             {"recurring_run_id": f"s{len(self.schedules) + 1}", "status": "ENABLED", **body}
@@ -162,7 +168,7 @@ class FakeKfp:
         return 200, self.schedules[-1]
 
 
-SECRET = ("Authorization", "Cookie")
+SECRET_HEADERS = ("Authorization", "Cookie")
 NAMESPACED = ("pipelines", "pipelines/upload", "experiments")
 
 
@@ -171,8 +177,8 @@ def _error(status: int, text: str) -> tuple[int, Json]:
 
 
 def _filtered(rows: list[Json], query: Json) -> list[Json]:
-    wanted = json.loads(query.get("filter", "{}")).get("predicates", [])
-    return [row for row in rows if all(row[p["key"]] == p["stringValue"] for p in wanted)]
+    predicates = json.loads(query.get("filter", "{}")).get("predicates", [])
+    return [row for row in rows if all(row[p["key"]] == p["stringValue"] for p in predicates)]
 
 
 def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
@@ -180,7 +186,7 @@ def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             fake.log.append(f"{self.command} {parts.path}")
-            fake.credentials += [self.headers[name] for name in SECRET if name in self.headers]
+            fake.credentials += [self.headers[name] for name in SECRET_HEADERS if name in self.headers]
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if fake.redirect:
                 return self._send(302, b"", "text/plain", Location=fake.redirect)
@@ -211,7 +217,7 @@ def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = _serve  # noqa: N815  http.server's names
+        do_GET = do_POST = _serve  # noqa: N815  names of http.server
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""A run of the whole pipeline as a process of its own, in a folder of its own."""
+"""Run the whole pipeline as a separate process in a separate folder."""
 
 import os
 import subprocess
@@ -18,33 +18,33 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_"))}
-    return kept | {
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_"))}
+    return inherited | {
         "PYTHONPATH": f"{ROOT}:{ROOT / 'components'}",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     }
 
 
 def run_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run in a folder of its own, so that `runs/` is made there."""
+    """Run in this folder, so that `runs/` is created there."""
     return subprocess.run(
         command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
     )
 
 
 def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the log of the run says so."""
+    """Wait until the log of the run contains the text."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
             return
         time.sleep(0.2)
-    process.terminate()  # it ends its ranks
-    raise AssertionError(f"no log says {text!r}: {process.communicate()}")
+    process.terminate()  # it terminates its ranks
+    raise AssertionError(f"no log contains {text!r}: {process.communicate()}")
 
 
 def wait_for_children(pid: int, least: int) -> list[psutil.Process]:
-    """Give the descendants of a process once there are so many: KFP's shell and its Python."""
+    """Return the descendants of a process, KFP's shell and its Python, once there are at least so many."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         children = psutil.Process(pid).children(recursive=True)

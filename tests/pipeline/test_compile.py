@@ -1,4 +1,4 @@
-"""What the compiled pipeline says: edges, images, resources, parameters; and the same bytes every time."""
+"""The compiled pipeline: edges, images, resources and parameters; every compilation gives the same bytes."""
 
 import inspect
 import os
@@ -37,7 +37,7 @@ def platform(compiled: list[dict[str, Any]]) -> dict[str, Any]:
     return {name.removeprefix("exec-"): executor for name, executor in found.items()}
 
 
-def test_the_edges_are_the_way_of_the_data(compiled: list[dict[str, Any]]) -> None:
+def test_the_edges_connect_each_artifact_with_its_readers(compiled: list[dict[str, Any]]) -> None:
     edges = {
         (
             inputs["taskOutputArtifact"]["producerTask"],
@@ -57,13 +57,13 @@ def test_the_edges_are_the_way_of_the_data(compiled: list[dict[str, Any]]) -> No
     }
 
 
-def test_every_task_has_a_name_for_people(compiled: list[dict[str, Any]]) -> None:
+def test_every_task_has_a_numbered_display_name(compiled: list[dict[str, Any]]) -> None:
     tasks = compiled[0]["root"]["dag"]["tasks"].values()
     names = sorted(task["taskInfo"]["name"] for task in tasks)
     assert names == ["1 Ingest", "2 Convert", "3 Train", "4 Evaluate", "5 Register"]
 
 
-def test_outputs_have_the_types_that_the_dashboard_shows(compiled: list[dict[str, Any]]) -> None:
+def test_outputs_have_the_types_that_the_dashboard_displays(compiled: list[dict[str, Any]]) -> None:
     outputs = {
         name.removeprefix("comp-"): {
             key: artifact["artifactType"]["schemaTitle"].removeprefix("system.")
@@ -92,13 +92,13 @@ def test_nothing_is_installed_at_run_time(compiled: list[dict[str, Any]]) -> Non
         assert "pip install" not in " ".join(container["command"])
 
 
-def test_every_task_runs_in_the_cpu_image_but_for_training_on_gpus(compiled: list[dict[str, Any]]) -> None:
+def test_every_task_has_the_cpu_image_except_training_on_gpus(compiled: list[dict[str, Any]]) -> None:
     images = {name: container["image"] for name, container in executors(compiled).items()}
     trainer = GPU_IMAGE if compiled[2]["variant"] == "gpu" else IMAGE
     assert images == dict.fromkeys(TASKS, IMAGE) | {"train": trainer}
 
 
-def test_only_what_lies_outside_the_pipeline_bypasses_the_cache(compiled: list[dict[str, Any]]) -> None:
+def test_only_ingest_and_train_are_never_cached(compiled: list[dict[str, Any]]) -> None:
     tasks = compiled[0]["root"]["dag"]["tasks"]
     assert [name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")] == [
         "ingest",
@@ -106,13 +106,13 @@ def test_only_what_lies_outside_the_pipeline_bypasses_the_cache(compiled: list[d
     ]
 
 
-def test_the_run_id_is_the_whole_argument(compiled: list[dict[str, Any]]) -> None:
-    """Inside a longer string KFP would hand it on unresolved."""
+def test_the_run_id_is_a_complete_argument(compiled: list[dict[str, Any]]) -> None:
+    """KFP does not resolve the placeholder inside a longer string."""
     run_id = compiled[0]["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]["run_id"]
     assert run_id == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 
 
-def test_gpus_and_their_toleration_are_asked_for_training_alone(compiled: list[dict[str, Any]]) -> None:
+def test_only_training_requests_gpus_and_tolerates_their_nodes(compiled: list[dict[str, Any]]) -> None:
     with_gpu = {
         n: c["resources"]["accelerator"]
         for n, c in executors(compiled).items()
@@ -130,7 +130,7 @@ def test_gpus_and_their_toleration_are_asked_for_training_alone(compiled: list[d
         }
 
 
-def test_trainings_resources_go_to_the_workers(compiled: list[dict[str, Any]]) -> None:
+def test_the_resources_of_training_are_passed_to_the_workers(compiled: list[dict[str, Any]]) -> None:
     passthroughs = compiled[0]["components"]["comp-train"]["taskConfigPassthroughs"]
     assert {(p["field"], p.get("applyToTask", False)) for p in passthroughs} == {
         ("RESOURCES", False),
@@ -142,8 +142,8 @@ def test_trainings_resources_go_to_the_workers(compiled: list[dict[str, Any]]) -
     }
 
 
-def test_credentials_are_references_and_optional(compiled: list[dict[str, Any]]) -> None:
-    """Optional: a stock cluster without our Secret and ConfigMap still starts the pods."""
+def test_credentials_are_optional_references(compiled: list[dict[str, Any]]) -> None:
+    """A cluster without the Secret and the ConfigMap starts the pods, too."""
     assert sorted(platform(compiled)) == TASKS
     for executor in platform(compiled).values():
         (secret,), (settings,) = executor["secretAsEnv"], executor["configMapAsEnv"]
@@ -157,7 +157,7 @@ def test_credentials_are_references_and_optional(compiled: list[dict[str, Any]])
         assert secret["optional"] is settings["optional"] is True
 
 
-def test_every_task_has_a_home_that_it_may_write_to(compiled: list[dict[str, Any]]) -> None:
+def test_every_task_has_a_writable_home_folder(compiled: list[dict[str, Any]]) -> None:
     for container in executors(compiled).values():
         assert {"name": "HOME", "value": "/tmp"} in container["env"]
 
@@ -167,18 +167,18 @@ def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
     assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}
 
 
-def test_every_task_asks_for_what_its_variant_says_and_may_take_up_to_its_limit(
+def test_every_task_has_the_requests_and_the_limit_of_its_variant(
     compiled: list[dict[str, Any]],
 ) -> None:
-    want = VARIANTS[compiled[2]["variant"]]
+    variant = VARIANTS[compiled[2]["variant"]]
     for container in executors(compiled).values():
         resources = container["resources"]
-        assert resources["resourceCpuRequest"] == want.cpu
-        assert resources["resourceMemoryRequest"] == want.memory
-        assert resources["resourceMemoryLimit"] == want.memory_limit != want.memory
+        assert resources["resourceCpuRequest"] == variant.cpu
+        assert resources["resourceMemoryRequest"] == variant.memory
+        assert resources["resourceMemoryLimit"] == variant.memory_limit != variant.memory
 
 
-def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, Any]]) -> None:
+def test_the_compiled_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, Any]]) -> None:
     declared = compiled[0]["root"]["inputDefinitions"]["parameters"]
     signature = inspect.signature(build_pipeline().pipeline_func).parameters
     assert {name: p["defaultValue"] for name, p in declared.items()} == {
@@ -186,36 +186,38 @@ def test_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, 
     }
 
 
-def test_every_parameter_says_what_it_is(
+def test_every_parameter_has_a_description(
     compiled: list[dict[str, Any]], classes: list[dict[str, Any]]
 ) -> None:
     one, several = (spec[0]["root"]["inputDefinitions"]["parameters"] for spec in (compiled, classes))
     assert all(p.get("description") for p in (one | several).values())
     assert one["class_id"]["description"] == "DAGM2007 class, 1 to 10."
     assert one["model_name"]["description"].startswith("Registered model; empty is")
-    assert one["image_score"]["description"].endswith("of 5×5 of them.")
+    assert one["image_score"]["description"].endswith("mean of 5×5 pixels.")
 
 
-def test_every_parameter_reaches_every_step_that_takes_it(compiled: list[dict[str, Any]]) -> None:
-    declared, reached = set(compiled[0]["root"]["inputDefinitions"]["parameters"]), set()
+def test_every_parameter_is_passed_to_every_step_that_has_it(compiled: list[dict[str, Any]]) -> None:
+    declared, passed = set(compiled[0]["root"]["inputDefinitions"]["parameters"]), set()
     for name, task in compiled[0]["root"]["dag"]["tasks"].items():
         inputs = task["inputs"].get("parameters", {})
-        given = {key: one.get("componentInputParameter") for key, one in inputs.items()}
-        takes = compiled[0]["components"][f"comp-{name}"]["inputDefinitions"].get("parameters", {})
-        assert {key: given.get(key) for key in takes if key in declared} == {
-            key: key for key in takes if key in declared
+        given = {key: source.get("componentInputParameter") for key, source in inputs.items()}
+        accepted = compiled[0]["components"][f"comp-{name}"]["inputDefinitions"].get("parameters", {})
+        assert {key: given.get(key) for key in accepted if key in declared} == {
+            key: key for key in accepted if key in declared
         }
-        reached |= set(given.values())
-    assert declared <= reached
+        passed |= set(given.values())
+    assert declared <= passed
     register = compiled[0]["root"]["dag"]["tasks"]["register"]["inputs"]["parameters"]
     assert register == {"name": {"componentInputParameter": "model_name"}}
 
 
-def test_other_secrets_and_nodes_are_named_when_compiling(tmp_path: Path) -> None:
-    options = parse(["--secret", "mine", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"])
+def test_options_set_another_secret_and_other_nodes(tmp_path: Path) -> None:
+    options = parse(
+        ["--secret", "own-secret", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"]
+    )
     compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text()))
     (secret,) = platform(compiled)["train"]["secretAsEnv"]
-    assert secret["secretName"] == "mine"
+    assert secret["secretName"] == "own-secret"
     assert {k["secretKey"]: k["envVar"] for k in secret["keyToEnv"]} == {
         "id": "AWS_ACCESS_KEY_ID",
         "key": "AWS_SECRET_ACCESS_KEY",
@@ -224,7 +226,7 @@ def test_other_secrets_and_nodes_are_named_when_compiling(tmp_path: Path) -> Non
     assert "nodeSelector" not in platform(compiled)["ingest"]
 
 
-def test_a_queue_is_named_to_the_train_task_alone(tmp_path: Path) -> None:
+def test_only_the_train_task_gets_the_queue(tmp_path: Path) -> None:
     options = vars(parse(["--queue", "gpus"]))
     compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=options).read_text()))
     queue = {"name": "TINYUNET_QUEUE", "value": "gpus"}
@@ -236,7 +238,7 @@ import importlib.abc, sys
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("tensorflow", "keras", "mlflow", "horovod", "tinyunet", "numpy"):
-            raise ImportError(f"{name} must not be needed to compile")
+            raise ImportError(f"{name} is not allowed while compiling")
 sys.meta_path.insert(0, Absent())
 from pathlib import Path
 from pipeline.compile import compile_variant
@@ -244,7 +246,7 @@ print(compile_variant("gpu", Path(sys.argv[1])).read_text(), end="")
 """
 
 
-def compile_elsewhere(folder: Path, seed: str) -> str:
+def compile_in_a_process(folder: Path, seed: str) -> str:
     environment = os.environ | {"PYTHONHASHSEED": seed}
     command = [sys.executable, "-c", COMPILE, str(folder)]
     return subprocess.run(
@@ -252,8 +254,8 @@ def compile_elsewhere(folder: Path, seed: str) -> str:
     ).stdout
 
 
-def test_compiling_needs_no_machine_learning_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    first, second = (compile_elsewhere(tmp_path / seed, seed) for seed in ("1", "2"))
+def test_compiling_imports_no_machine_learning_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (compile_in_a_process(tmp_path / seed, seed) for seed in ("1", "2"))
     assert first == second == compile_variant("gpu", tmp_path).read_text()
 
 
@@ -263,23 +265,24 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
-def test_several_classes_are_a_loop_over_the_pipeline_of_one(
+def test_the_pipeline_for_several_classes_is_a_loop_over_the_tasks_of_one_class(
     classes: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     (loop,) = (n for n in classes[0]["root"]["dag"]["tasks"] if n.startswith("for-loop"))
-    inside = classes[0]["components"][f"comp-{loop}"]["dag"]["tasks"]
+    tasks_in_loop = classes[0]["components"][f"comp-{loop}"]["dag"]["tasks"]
     single = yaml.safe_load(compile_variant("gpu", tmp_path).read_text().split("\n---\n")[0])
-    plain = single["root"]["dag"]["tasks"]
-    assert sorted(inside) == TASKS
-    for name, task in inside.items():
-        assert task["inputs"].get("artifacts") == plain[name]["inputs"].get("artifacts")
-        assert task["inputs"]["parameters"].keys() == plain[name]["inputs"]["parameters"].keys()
+    tasks_of_one_class = single["root"]["dag"]["tasks"]
+    assert sorted(tasks_in_loop) == TASKS
+    for name, task in tasks_in_loop.items():
+        expected = tasks_of_one_class[name]["inputs"]
+        assert task["inputs"].get("artifacts") == expected.get("artifacts")
+        assert task["inputs"]["parameters"].keys() == expected["parameters"].keys()
 
 
-def test_the_loop_hands_whole_numbers_to_its_steps_two_classes_at_a_time(
+def test_the_loop_passes_integers_to_its_steps_for_two_classes_at_a_time(
     classes: list[dict[str, Any]],
 ) -> None:
-    """A driver of Kubeflow Pipelines refuses a string for an integer."""
+    """The driver of Kubeflow Pipelines rejects a string where an integer is declared."""
     tasks = classes[0]["root"]["dag"]["tasks"]
     (loop,) = (n for n in tasks if n.startswith("for-loop"))
     inputs = classes[0]["components"][f"comp-{loop}"]["inputDefinitions"]["parameters"]
@@ -288,7 +291,7 @@ def test_the_loop_hands_whole_numbers_to_its_steps_two_classes_at_a_time(
     assert tasks[loop]["iteratorPolicy"] == {"parallelismLimit": 2}
 
 
-def test_the_table_collects_every_evaluation_and_is_dressed_like_the_others(
+def test_the_table_collects_every_evaluation_and_is_configured_like_other_tasks(
     classes: list[dict[str, Any]],
 ) -> None:
     compare = classes[0]["root"]["dag"]["tasks"]["compare"]
@@ -302,32 +305,32 @@ def test_the_table_collects_every_evaluation_and_is_dressed_like_the_others(
     assert platform(classes)["compare"].keys() == platform(classes)["ingest"].keys()
 
 
-def test_how_many_classes_train_at_a_time_is_chosen_when_compiling(tmp_path: Path) -> None:
+def test_an_option_sets_how_many_classes_train_at_a_time(tmp_path: Path) -> None:
     changes = vars(parse(["--classes-at-a-time", "5"]))
     path = compile_variant("cpu", tmp_path, pipeline="tinyunet-classes", changes=changes)
     assert "parallelismLimit: 5" in path.read_text()
 
 
-def test_another_image_replaces_the_literal_one_everywhere(tmp_path: Path) -> None:
-    path = compile_variant("gpu", tmp_path, image="registry.example.org/mine-python:7")
+def test_another_image_replaces_the_image_of_every_task(tmp_path: Path) -> None:
+    path = compile_variant("gpu", tmp_path, image="registry.example.org/custom-python:7")
     assert "tinyunet/trainer" not in path.read_text()
-    assert path.read_text().count("image: registry.example.org/mine-python:7") == len(TASKS)
+    assert path.read_text().count("image: registry.example.org/custom-python:7") == len(TASKS)
 
 
-def test_a_tag_takes_the_place_of_the_version_in_both_names(tmp_path: Path) -> None:
+def test_a_tag_replaces_the_version_in_both_image_names(tmp_path: Path) -> None:
     text = compile_variant("gpu", tmp_path, registry="registry.example.org", tag="7").read_text()
     assert text.count("image: registry.example.org/tinyunet/trainer-cpu:7\n") == len(TASKS) - 1
     assert text.count("image: registry.example.org/tinyunet/trainer:7\n") == 1
 
 
-def test_a_registry_stands_before_both_names(tmp_path: Path) -> None:
+def test_a_registry_is_the_prefix_of_both_image_names(tmp_path: Path) -> None:
     text = compile_variant("gpu", tmp_path, registry="registry.example.org/").read_text()
     assert text.count(f"image: registry.example.org/{IMAGE}\n") == len(TASKS) - 1
     assert text.count(f"image: registry.example.org/{GPU_IMAGE}\n") == 1
 
 
 @pytest.mark.parametrize("text", ["registry.example.org/", "localhost:5000", "ghcr.io/a-team/tiny_unet"])
-def test_a_registry_is_what_an_images_name_may_begin_with(text: str) -> None:
+def test_a_valid_registry_is_accepted(text: str) -> None:
     assert parse(["--registry", text]).registry == text
 
 
@@ -343,7 +346,7 @@ def test_a_registry_is_what_an_images_name_may_begin_with(text: str) -> None:
         ("--node-selector", "gpu", "expected KEY=VALUE"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_was_expected(
+def test_the_error_of_a_wrong_option_names_the_value_and_the_expectation(
     capsys: pytest.CaptureFixture[str], option: str, value: str, expected: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -1,4 +1,4 @@
-"""The terminal shows steps and their own lines; the log file keeps everything."""
+"""The terminal shows headlines and the lines of the steps; the log file contains every line."""
 
 import io
 
@@ -32,7 +32,7 @@ STREAM = """\
 08:00:02.003 - INFO - Executing task \033[96m'convert'\033[0m
 08:00:02.004 - INFO - Streamed logs:
 
-    urllib3.exceptions.ProtocolError: the cause of a cause has no traceback of its own
+    urllib3.exceptions.ProtocolError: the cause of the cause is a single line
 
     The above exception was the direct cause of the following exception:
 
@@ -62,12 +62,12 @@ def feed(text: str, size: int) -> tuple[Console, str, str]:
     return console, terminal.getvalue(), log.getvalue()
 
 
-def test_only_headlines_and_the_steps_own_lines_are_shown() -> None:
-    _, shown, _ = feed(STREAM, 7)
-    assert shown == "[1/5] ingest\n    24 images\n    ingest took 0.0 s\n[2/5] convert\n"
+def test_the_terminal_shows_only_headlines_and_the_lines_of_the_steps() -> None:
+    _, terminal, _ = feed(STREAM, 7)
+    assert terminal == "[1/5] ingest\n    24 images\n    ingest took 0.0 s\n[2/5] convert\n"
 
 
-def test_a_step_of_one_of_several_classes_is_named_with_it_and_the_first_failure_is_kept() -> None:
+def test_a_headline_names_the_class_and_the_first_failure_is_recorded() -> None:
     terminal = io.StringIO()
     console = Console(terminal, io.StringIO(), total=7, classes=[4, 2])
     for task, status in [
@@ -87,35 +87,35 @@ def test_a_step_of_one_of_several_classes_is_named_with_it_and_the_first_failure
         "[3/7] compare",
     ]
     assert "    convert of class 4 failed: no space" in terminal.getvalue()
-    assert console.steps.left == [4, 2]
-    assert console.steps.failed == ("convert of class 4", ("tinyunet.errors.UserError", "no space"))
-    assert console.steps.done == 3
+    assert console.progress.unfinished_classes == [4, 2]
+    assert console.progress.failed == ("convert of class 4", ("tinyunet.errors.UserError", "no space"))
+    assert console.progress.finished_steps == 3
 
 
-def test_the_log_keeps_every_line_without_colours() -> None:
+def test_the_log_contains_every_line_without_colours() -> None:
     _, _, log = feed(STREAM, 7)
     assert len(log.splitlines()) == len(STREAM.splitlines())
     assert '"secret": 1' in log
     assert "\033" not in log
 
 
-def test_the_last_exception_of_a_step_is_remembered() -> None:
+def test_the_last_exception_of_a_step_is_recorded() -> None:
     console, _, _ = feed(STREAM, len(STREAM))
-    assert console.steps.current == "convert"
-    assert console.steps.error == ("tinyunet.errors.UserError", "0001.PNG is 16-bit; expected 8-bit grey")
-    assert list(console.steps.seconds) == ["ingest"]
+    assert console.progress.current == "convert"
+    assert console.progress.error == ("tinyunet.errors.UserError", "0001.PNG is 16-bit; expected 8-bit grey")
+    assert list(console.progress.seconds) == ["ingest"]
 
 
-def test_secrets_of_a_source_reach_neither_log_nor_terminal_nor_message() -> None:
+def test_the_secrets_of_a_source_are_in_no_log_line_terminal_line_or_message() -> None:
     url = "https://me:hidden@host/x.zip?X-Amz-Credential=hidden&X-Amz-Date=1&X-Amz-Signature=hidden"
     text = (
         "    [KFP Executor 2026 INFO]: Got executor_input:\n"
         f'    {{\n        "source": "{url}"\n    }}\n    fetching {url}\n'
         f"    Traceback (most recent call last):\n    tinyunet.errors.UserError: {url} answers 403\n"
     )
-    console, shown, log = feed(text, 3)
-    safe = "https://***@host/x.zip?X-Amz-Credential=***&X-Amz-Date=1&X-Amz-Signature=***"
-    assert f'"source": "{safe}"' in log
-    assert shown == f"    fetching {safe}\n"
-    assert console.steps.error[1] == f"{safe} answers 403"
+    console, terminal, log = feed(text, 3)
+    redacted = "https://***@host/x.zip?X-Amz-Credential=***&X-Amz-Date=1&X-Amz-Signature=***"
+    assert f'"source": "{redacted}"' in log
+    assert terminal == f"    fetching {redacted}\n"
+    assert console.progress.error[1] == f"{redacted} answers 403"
     assert "hidden" not in log

@@ -1,4 +1,4 @@
-"""What is looked at before a run on this machine starts."""
+"""The checks before a local run starts."""
 
 import inspect
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.local_options import LocalOptions, parse, pipeline_arguments
 from pipeline.pipeline import build
-from pipeline.preflight import check
-from pipeline.run_local import parse, pipeline_arguments
+from pipeline.preflight import check_local_run
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 
@@ -24,7 +24,7 @@ from tinyunet.core.errors import UserError
         (["--class-id", "1,11"], "class_id is 11; expected 1 to 10"),
         (["--class-id", "1,two"], "class is '1,two'; expected 1 to 10, several as 1,3,5, or all"),
         (["--class-id", "2,2"], "class is '2,2'; expected every class once: leave out the second one"),
-        (["--class-id", "all", "--model-name", "mine"], "--model-name is for one class"),
+        (["--class-id", "all", "--model-name", "steel"], "--model-name is for one class"),
         (["--precision", "float64"], "precision is 'float64'"),
         (["--steps", "-5"], "steps is -5; expected at least 1, or 0 for the preset's own number"),
         (["--source", ""], "source is ''; expected a folder, a .zip or a URL"),
@@ -47,24 +47,24 @@ from tinyunet.core.errors import UserError
 )
 def test_a_wrong_argument_is_found_before_anything_starts(arguments: list[str], expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        check(pipeline_arguments(parse(arguments)))
+        check_local_run(pipeline_arguments(parse(arguments)))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_settings_reach_the_training_whatever_their_type_and_quotes() -> None:
+def test_settings_of_any_type_change_the_training_with_and_without_quotes() -> None:
     settings = ("learning_rate=5e-4", "ema=0.2", "deterministic=true", "loss='dice_bce'", "ema=0.3")
     options = parse([part for setting in settings for part in ("--set", setting)])
-    config = check(pipeline_arguments(options))
-    wanted = {"learning_rate": 5e-4, "ema": 0.3, "deterministic": True, "loss": "dice_bce"}
-    assert config == TrainConfig().replace(wanted)
+    config = check_local_run(pipeline_arguments(options))
+    expected = {"learning_rate": 5e-4, "ema": 0.3, "deterministic": True, "loss": "dice_bce"}
+    assert config == TrainConfig().replace(expected)
 
 
-def test_without_options_a_run_is_the_pipelines_own() -> None:
+def test_without_options_a_run_has_the_defaults_of_the_pipeline() -> None:
     signature = inspect.signature(build().pipeline_func).parameters
     defaults = {name: parameter.default for name, parameter in signature.items()}
-    given = pipeline_arguments(parse([]))
-    assert given == {name: defaults[name] for name in given} | {"launcher": "local"}
+    arguments = pipeline_arguments(parse([]))
+    assert arguments == {name: defaults[name] for name in arguments} | {"launcher": "local"}
 
 
 @pytest.mark.parametrize(
@@ -74,35 +74,35 @@ def test_without_options_a_run_is_the_pipelines_own() -> None:
         ("ftp://host/x", "is 'ftp://host/x'; expected one that begins with http, https, sqlite"),
     ],
 )
-def test_an_mlflow_store_that_cannot_be_used_is_found_at_once(
+def test_an_unusable_mlflow_store_is_found_before_the_start(
     uri: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI {expected}"):
-        check(pipeline_arguments(parse([])))
+        check_local_run(pipeline_arguments(LocalOptions()))
 
 
-def test_without_a_server_a_run_has_its_own_database_in_a_pod_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_a_run_uses_its_own_database_even_in_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    check(pipeline_arguments(parse([])))
+    check_local_run(pipeline_arguments(LocalOptions()))
 
 
-def test_ranks_without_mpirun_are_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_mpirun_is_found_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    check(pipeline_arguments(parse([])))
+    check_local_run(pipeline_arguments(LocalOptions()))
     with pytest.raises(UserError, match="mpirun is not installed; expected for ranks > 1"):
-        check(pipeline_arguments(parse(["--ranks", "2"])))
+        check_local_run(pipeline_arguments(LocalOptions(workers=2)))
 
 
 @pytest.mark.parametrize("name", ["Class1.zip", "DAGM.ZIP"])
-def test_an_archive_is_known_by_its_ending_in_any_case(name: str, tmp_path: Path) -> None:
+def test_an_archive_is_recognised_by_its_suffix_in_any_case(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    check(pipeline_arguments(parse(["--source", str(tmp_path / name)])))
+    check_local_run(pipeline_arguments(LocalOptions(source=str(tmp_path / name))))
 
 
-def test_a_local_source_and_settings_are_handed_on_for_any_working_folder() -> None:
-    arguments = pipeline_arguments(parse(["--source", "data", "--set", "seed=1", "--set", "ema=0.2"]))
+def test_a_local_source_becomes_absolute_and_settings_become_yaml() -> None:
+    arguments = pipeline_arguments(LocalOptions(source="data", settings=("seed=1", "ema=0.2")))
     assert arguments["source"] == str(Path.cwd() / "data")
     assert yaml.safe_load(arguments["overrides"]) == {"seed": "1", "ema": "0.2"}
-    assert pipeline_arguments(parse(["--source", "s3://b/k"]))["source"] == "s3://b/k"
+    assert pipeline_arguments(LocalOptions(source="s3://b/k"))["source"] == "s3://b/k"

@@ -1,11 +1,11 @@
-"""Running and scheduling on Kubeflow: typed parameters, followed to any end, with the right exit code."""
+"""Runs on Kubeflow: typed parameters, following until the run ends, and exit codes."""
 
 import pytest
 from fake_kfp import FakeKfp
 
 from pipeline import run
 
-pytestmark = pytest.mark.usefixtures("stranger")
+pytestmark = pytest.mark.usefixtures("no_kubeflow")
 
 
 def start(kfp: FakeKfp, *arguments: str) -> int:
@@ -22,18 +22,18 @@ def start(kfp: FakeKfp, *arguments: str) -> int:
     ],
 )
 def test_a_run_is_followed_to_any_terminal_state(kfp: FakeKfp, states: list[str | None], code: int) -> None:
-    looks = len(states)
+    polls = len(states)
     kfp.states = states
     assert start(kfp) == code
-    assert kfp.log.count("GET /apis/v2beta1/runs/r1") == looks
+    assert kfp.log.count("GET /apis/v2beta1/runs/r1") == polls
 
 
-def test_the_address_is_printed_before_the_end(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_url_of_the_run_is_printed(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     assert start(kfp) == 0
     assert f"{kfp.host}/#/runs/details/r1" in capsys.readouterr().out
 
 
-def test_in_a_pod_the_run_is_named_without_an_address(
+def test_in_a_pod_the_run_id_is_printed_without_a_url(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
@@ -44,7 +44,7 @@ def test_in_a_pod_the_run_is_named_without_an_address(
     assert "run r1" in lines[-1]
 
 
-def test_a_failed_run_gives_the_servers_reason_in_one_line(
+def test_a_failed_run_prints_the_servers_reason_in_one_line(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.states = ["FAILED"]
@@ -52,12 +52,12 @@ def test_a_failed_run_gives_the_servers_reason_in_one_line(
     assert "tinyunet: error: run r1 ended as FAILED: step train failed" in capsys.readouterr().err
 
 
-def test_a_restarting_api_server_does_not_end_the_following(kfp: FakeKfp) -> None:
+def test_following_continues_while_the_api_server_restarts(kfp: FakeKfp) -> None:
     kfp.failures = [503, 502, 500]
     assert start(kfp) == 0
 
 
-def test_an_expired_session_ends_the_following_with_one_line(
+def test_an_expired_session_ends_the_command_with_one_line(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.failures = [401]
@@ -69,16 +69,16 @@ def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_while_following_says_that_the_run_goes_on(
+def test_ctrl_c_while_following_reports_that_the_run_continues(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", interrupt)
     assert start(kfp) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "tinyunet: stopped following; the run goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == "tinyunet: stopped following; the run continues"
     assert len(kfp.runs) == 1
 
 
-def test_ctrl_c_before_the_start_says_nothing_of_a_run(
+def test_ctrl_c_before_the_start_reports_no_run(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kfp.Client.upload_pipeline", interrupt)
@@ -87,9 +87,7 @@ def test_ctrl_c_before_the_start_says_nothing_of_a_run(
     assert kfp.runs == []
 
 
-def test_a_task_of_every_class_is_shown_by_its_own_state(
-    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tasks_with_the_same_name_are_numbered(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     def tasks(*states: str) -> list[dict[str, str]]:
         names = enumerate(zip(("root", "3 Train", "3 Train"), states, strict=True))
         return [{"task_id": str(n), "display_name": name, "state": state} for n, (name, state) in names]
@@ -109,40 +107,40 @@ def test_a_task_of_every_class_is_shown_by_its_own_state(
     ]  # fmt: skip
 
 
-def test_what_only_this_machine_lacks_does_not_keep_a_run_from_starting(
+def test_a_run_on_kubeflow_does_not_need_what_is_missing_on_this_machine(
     kfp: FakeKfp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    there = ("--param", "source=/mnt/DAGM2007", "--param", "workers=2", "--param", "overrides=steps: 9")
-    assert start(kfp, "--no-follow", *there) == 0
+    params = ("--param", "source=/mnt/DAGM2007", "--param", "workers=2", "--param", "overrides=steps: 9")
+    assert start(kfp, "--no-follow", *params) == 0
 
 
-def test_several_classes_are_another_pipeline_with_a_list_of_them(kfp: FakeKfp) -> None:
+def test_the_pipeline_for_several_classes_has_a_list_parameter(kfp: FakeKfp) -> None:
     assert start(kfp, "--pipeline", "tinyunet-classes", "--param", "classes=[1, 3]") == 0
     assert kfp.runs[0]["runtime_config"]["parameters"] == {"classes": [1, 3]}
     assert kfp.pipelines[0]["display_name"] == "tinyunet-classes"
     assert kfp.runs[0]["display_name"].startswith("tinyunet-classes 2")
 
 
-def test_no_follow_only_starts(kfp: FakeKfp) -> None:
+def test_no_follow_does_not_poll_the_run(kfp: FakeKfp) -> None:
     assert start(kfp, "--no-follow") == 0
     assert "GET /apis/v2beta1/runs/r1" not in kfp.log
 
 
 def test_the_run_uses_the_uploaded_version_and_typed_parameters(kfp: FakeKfp) -> None:
     start(kfp, "--param", "workers=4", "--param", "validation_fraction=0.2", "--param", "preset=nvidia")
-    (made,) = kfp.runs
-    assert made["runtime_config"]["parameters"] == {
+    (created,) = kfp.runs
+    assert created["runtime_config"]["parameters"] == {
         "workers": 4,
         "validation_fraction": 0.2,
         "preset": "nvidia",
     }
-    assert made["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v2"}
-    assert made["experiment_id"] == "e1"
+    assert created["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v2"}
+    assert created["experiment_id"] == "e1"
 
 
-def test_the_experiment_is_made_in_the_namespace_once(kfp: FakeKfp) -> None:
+def test_the_experiment_is_created_once_in_its_namespace(kfp: FakeKfp) -> None:
     kfp.namespaces = ("anna",)
     for _ in range(2):
         kfp.states = ["SUCCEEDED"]
@@ -182,7 +180,7 @@ def test_the_experiment_is_made_in_the_namespace_once(kfp: FakeKfp) -> None:
         (["--cron", ""], "6 fields"),
     ],
 )
-def test_bad_input_is_found_before_anything_is_sent(
+def test_bad_input_is_found_before_any_request(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
     assert start(kfp, *arguments) == 2

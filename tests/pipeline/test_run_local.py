@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine, for real; and how a local run ends when it cannot go on."""
+"""Real runs of the whole pipeline on this machine, and the errors of a local run."""
 
 import json
 import re
@@ -15,13 +15,13 @@ from tests.pipeline.local_run import QUICK, run_local
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     folder: Path
     output: str
 
     def task(self, name: str) -> Path:
-        (found,) = self.folder.glob(f"tinyunet-*/{name}")
-        return found
+        (task,) = self.folder.glob(f"tinyunet-*/{name}")
+        return task
 
     def outputs(self, name: str) -> dict[str, Any]:
         return json.loads((self.task(name) / "executor_output.json").read_text())
@@ -31,24 +31,24 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """One run of all five steps with two Horovod ranks, on 24 + 16 images of 64×64 pixels."""
     folder = tmp_path_factory.mktemp("finished")
     result = run_local(folder, *QUICK, "--ranks", "2")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert result.stderr == ""
-    return Finished((folder / "runs" / "latest").resolve(), result.stdout)
+    return FinishedRun((folder / "runs" / "latest").resolve(), result.stdout)
 
 
 @pytest.fixture(scope="module")
-def mlflow_run(finished: Finished) -> Any:
+def mlflow_run(finished: FinishedRun) -> Any:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{finished.folder.parent / 'mlflow.db'}")
     return client.get_run(finished.metadata("train", "model")["mlflow_run_id"])
 
 
-def test_the_closing_lines_say_where_everything_is(finished: Finished) -> None:
+def test_the_closing_lines_contain_scores_decision_and_paths(finished: FinishedRun) -> None:
     tail = finished.output[finished.output.rindex("Test ") :]
     scores = json.loads((finished.task("evaluate") / "evaluation" / "metrics.json").read_text())
     assert scores["comparability"] in tail
@@ -59,14 +59,14 @@ def test_the_closing_lines_say_where_everything_is(finished: Finished) -> None:
         assert (finished.folder / page).is_file()
     assert "make ui" in tail
     assert "ingest" in tail.splitlines()[-1]
-    assert "in all" in tail.splitlines()[-1]
+    assert "in total" in tail.splitlines()[-1]
 
 
-def test_nothing_is_written_outside_runs(finished: Finished) -> None:
+def test_nothing_is_written_outside_runs(finished: FinishedRun) -> None:
     assert [path.name for path in finished.folder.parent.parent.iterdir()] == ["runs"]
 
 
-def test_kfps_chatter_stays_in_the_log(finished: Finished) -> None:
+def test_lines_of_kfp_are_only_in_the_log(finished: FinishedRun) -> None:
     assert "KFP Executor" not in finished.output
     assert "KFP Executor" in (finished.folder / "run.log").read_text()
     assert [line[:5] for line in finished.output.splitlines() if line.startswith("[")] == [
@@ -74,18 +74,18 @@ def test_kfps_chatter_stays_in_the_log(finished: Finished) -> None:
     ]
 
 
-def test_training_shows_its_progress(finished: Finished) -> None:
+def test_training_prints_its_progress(finished: FinishedRun) -> None:
     assert "step 6/6" in finished.output
     assert "img/s" in finished.output
 
 
-def test_the_report_is_one_offline_page_found_in_latest(finished: Finished) -> None:
+def test_the_report_is_one_offline_page(finished: FinishedRun) -> None:
     page = (finished.folder / "report.html").read_text()
     assert page == (finished.task("evaluate") / "report").read_text()
     assert 'src="http' not in page
 
 
-def test_every_step_leaves_its_artifacts(finished: Finished) -> None:
+def test_every_step_writes_its_artifacts(finished: FinishedRun) -> None:
     assert (finished.task("ingest") / "raw" / "manifest.json").is_file()
     assert "<html" in (finished.task("ingest") / "report").read_text()
     assert (finished.task("convert") / "records" / "manifest.json").is_file()
@@ -93,25 +93,25 @@ def test_every_step_leaves_its_artifacts(finished: Finished) -> None:
     assert "# " in (finished.task("evaluate") / "card").read_text()
 
 
-def test_metrics_reach_the_dashboard_as_numbers(finished: Finished) -> None:
+def test_metrics_reach_the_dashboard_as_numbers(finished: FinishedRun) -> None:
     scores = json.loads((finished.task("evaluate") / "evaluation" / "metrics.json").read_text())
-    shown = finished.metadata("evaluate", "metrics")
-    assert shown["dice_defective"] == scores["test"]["dice_defective"]
-    assert shown["threshold"] == scores["threshold"]
+    metrics = finished.metadata("evaluate", "metrics")
+    assert metrics["dice_defective"] == scores["test"]["dice_defective"]
+    assert metrics["threshold"] == scores["threshold"]
     assert finished.metadata("convert", "sizes")["test_images"] == 16
     assert finished.metadata("train", "metrics")["images_per_s"] > 0
     assert finished.metadata("register", "decision") == {"version": 1, "champion": 1}
 
 
-def test_the_roc_curve_and_confusion_matrix_reach_the_dashboard(finished: Finished) -> None:
-    shown = finished.metadata("evaluate", "roc")
-    assert shown["confidenceMetrics"][-1]["recall"] == 1.0
-    assert len(shown["confidenceMetrics"]) >= 2
-    assert sum(sum(row["row"]) for row in shown["confusionMatrix"]["rows"]) == 16
-    assert sum(shown["confusionMatrix"]["rows"][1]["row"]) == 5
+def test_the_roc_curve_and_confusion_matrix_reach_the_dashboard(finished: FinishedRun) -> None:
+    roc = finished.metadata("evaluate", "roc")
+    assert roc["confidenceMetrics"][-1]["recall"] == 1.0
+    assert len(roc["confidenceMetrics"]) >= 2
+    assert sum(sum(row["row"]) for row in roc["confusionMatrix"]["rows"]) == 16
+    assert sum(roc["confusionMatrix"]["rows"][1]["row"]) == 5
 
 
-def test_mlflow_holds_one_finished_run_of_two_ranks(finished: Finished, mlflow_run: Any) -> None:
+def test_mlflow_has_one_finished_run_of_two_ranks(finished: FinishedRun, mlflow_run: Any) -> None:
     assert mlflow_run.info.status == "FINISHED"
     assert mlflow_run.data.params["global_batch"] == "4"
     assert "validation_dice" in mlflow_run.data.metrics
@@ -120,7 +120,7 @@ def test_mlflow_holds_one_finished_run_of_two_ranks(finished: Finished, mlflow_r
     assert model["mlflow"]["run_id"] == mlflow_run.info.run_id
 
 
-def test_the_registered_version_is_the_champion(finished: Finished) -> None:
+def test_the_registered_version_is_the_champion(finished: FinishedRun) -> None:
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{finished.folder.parent / 'mlflow.db'}"
@@ -129,7 +129,7 @@ def test_the_registered_version_is_the_champion(finished: Finished) -> None:
     assert {alias: int(version) for alias, version in registered.aliases.items()} == {"champion": 1}
 
 
-def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: Path) -> None:
+def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_class(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     result = run_local(tmp_path, *QUICK, "--class-id", "8,3")
@@ -159,20 +159,20 @@ def test_several_classes_end_in_one_table_and_a_registered_model_each(tmp_path: 
     ]
 
 
-def test_ctrl_c_before_the_first_step_is_one_line(
+def test_ctrl_c_before_the_first_step_prints_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_local_module, "check", interrupt)
+    monkeypatch.setattr(run_local_module, "check_local_run", interrupt)
     assert run_local_module.main([]) == 130
     assert capsys.readouterr().err == "tinyunet: interrupted\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> None:
+def test_a_wrong_argument_prints_one_line_and_creates_no_file(tmp_path: Path) -> None:
     result = run_local(tmp_path, "--preset", "slow")
     assert result.returncode == 2
     assert result.stdout == ""
@@ -182,15 +182,15 @@ def test_a_wrong_argument_leaves_one_line_and_nothing_behind(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_of_the_same_second_get_folders_of_their_own(
+def test_runs_of_the_same_second_have_different_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "strftime", lambda form: "20260101-120000")
-    made = [new_folder(tmp_path / "runs").name for _ in range(3)]
-    assert made == ["20260101-120000", "20260101-120000-2", "20260101-120000-3"]
+    names = [new_folder(tmp_path / "runs").name for _ in range(3)]
+    assert names == ["20260101-120000", "20260101-120000-2", "20260101-120000-3"]
 
 
-def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_step_contains_its_reason_and_log(tmp_path: Path) -> None:
     (tmp_path / "empty" / "Class1" / "Train").mkdir(parents=True)
     result = run_local(tmp_path, "--source", "empty")
     assert result.returncode == 2

@@ -1,4 +1,4 @@
-"""How a local run is stopped, and what the same command finds when it is started again."""
+"""Stopping a local run, and starting the same command again."""
 
 import json
 import os
@@ -39,18 +39,18 @@ def test_stopping_a_run_ends_all_its_processes(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    left = f"; go on with CLASS={','.join(map(str, range(1, 11)))}" if classes == "all" else ""
-    assert errors.decode().splitlines() == [f"tinyunet: stopped; every process of the run has ended{left}"]
+    hint = f"; continue with CLASS={','.join(map(str, range(1, 11)))}" if classes == "all" else ""
+    assert errors.decode().splitlines() == [f"tinyunet: stopped; every process of the run has ended{hint}"]
     (log,) = tmp_path.glob("runs/*/run.log")
-    assert log.read_text().count("Executing task") == 1, "no other class may begin"
+    assert log.read_text().count("Executing task") == 1, "no other class may start"
     assert [child for child in children if child.is_running()] == []
 
 
 @pytest.mark.parametrize(("number", "ranks"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
-def test_a_signal_to_the_whole_group_keeps_the_last_step(
+def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
     tmp_path: Path, number: signal.Signals, ranks: str
 ) -> None:
-    """As a supervisor sends it, without a terminal; make, which has it too, passes it on once more."""
+    """A supervisor sends the signal without a terminal, and make sends it a second time."""
     source = "synthetic://?train=24&test=16&size=64&seed=7"
     process = subprocess.Popen(
         command("--source", source, "--image-size", "64", "--steps", "250", "--ranks", ranks),
@@ -72,11 +72,11 @@ def test_a_signal_to_the_whole_group_keeps_the_last_step(
         "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
     ]
     assert [child for child in children if child.is_running()] == []
-    (kept,) = tmp_path.glob("runs/checkpoints/*/step-*.npz")
-    assert int(kept.stem.removeprefix("step-")) % 50, "not a periodic checkpoint"
+    (checkpoint,) = tmp_path.glob("runs/checkpoints/*/step-*.npz")
+    assert int(checkpoint.stem.removeprefix("step-")) % 50, "not a periodic checkpoint"
 
 
-def test_a_run_that_ended_after_its_training_does_not_train_again(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(*QUICK), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -87,31 +87,29 @@ def test_a_run_that_ended_after_its_training_does_not_train_again(tmp_path: Path
     assert errors.decode().splitlines() == [
         "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
     ]
-    (trained,) = tmp_path.glob("runs/*/tinyunet-*/train/model/model.json")
+    (first,) = tmp_path.glob("runs/*/tinyunet-*/train/model/model.json")
 
     result = run_local(tmp_path, *QUICK)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert "steps 6 to 6" in result.stdout
-    (again,) = (tmp_path / "runs" / "latest").glob("tinyunet-*/train/model/model.json")
-    assert again.resolve() != trained.resolve()
-    same = [json.loads(path.read_text()) for path in (trained, again)]
-    assert same[0]["weights_digest"] == same[1]["weights_digest"]
-    assert same[0]["mlflow"]["run_id"] == same[1]["mlflow"]["run_id"]
-    assert list(tmp_path.glob("runs/checkpoints/*/*")) == [], "a run that came to its end trains anew"
+    (second,) = (tmp_path / "runs" / "latest").glob("tinyunet-*/train/model/model.json")
+    assert second.resolve() != first.resolve()
+    models = [json.loads(path.read_text()) for path in (first, second)]
+    assert models[0]["weights_digest"] == models[1]["weights_digest"]
+    assert models[0]["mlflow"]["run_id"] == models[1]["mlflow"]["run_id"]
+    assert list(tmp_path.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
 
 
-def test_checkpoints_of_a_class_that_is_registered_are_deleted_those_of_others_stay(
-    tmp_path: Path, raw: Path
-) -> None:
+def test_only_the_checkpoints_of_registered_classes_are_deleted(tmp_path: Path, raw: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "Class1").symlink_to(raw)
     (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
     (tmp_path / "runs" / "checkpoints" / "another").mkdir(parents=True)
     result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
     assert result.returncode == 2
-    assert result.stderr.rstrip().endswith("; go on with CLASS=3")
-    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is done: "))
-    evaluation = Path(line.removeprefix("Class 1 is done: its evaluation is "))
+    assert result.stderr.rstrip().endswith("; continue with CLASS=3")
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is finished; "))
+    evaluation = Path(line.removeprefix("Class 1 is finished; its evaluation is in "))
     (report,) = tmp_path.glob("runs/*/report-class1.html")
     assert report.read_bytes() == (evaluation / "report.html").read_bytes()
     assert [path.name for path in (tmp_path / "runs" / "checkpoints").glob("*/")] == ["another"]

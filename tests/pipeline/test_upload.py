@@ -1,4 +1,4 @@
-"""Uploading: idempotent, in the right namespace, with every error in one line."""
+"""Uploads: idempotent, in the right namespace, with every error in one line."""
 
 import hashlib
 import subprocess
@@ -11,10 +11,10 @@ from fake_kfp import FakeKfp
 from pipeline import compile as compiling
 from pipeline import kubeflow, upload
 
-pytestmark = pytest.mark.usefixtures("stranger")
+pytestmark = pytest.mark.usefixtures("no_kubeflow")
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert upload.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tinyunet: error: ")
@@ -28,7 +28,7 @@ def test_the_version_is_named_after_the_content(kfp: FakeKfp, build: Path) -> No
     assert kfp.versions[1]["file"] == (build / "tinyunet-cpu.yaml").read_text()
 
 
-def test_uploading_twice_changes_nothing_and_says_so(
+def test_uploading_twice_changes_nothing_and_reports_it(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert upload.main(["--host", kfp.host]) == 0
@@ -39,7 +39,7 @@ def test_uploading_twice_changes_nothing_and_says_so(
     assert kfp.versions == before
 
 
-def test_another_content_becomes_another_version(
+def test_a_changed_pipeline_becomes_another_version(
     kfp: FakeKfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload.main(["--host", kfp.host])
@@ -50,24 +50,24 @@ def test_another_content_becomes_another_version(
     assert len({v["display_name"] for v in kfp.versions}) == 3
 
 
-def test_a_pipeline_that_someone_creates_meanwhile_is_used(kfp: FakeKfp) -> None:
+def test_a_pipeline_that_another_client_creates_meanwhile_is_used(kfp: FakeKfp) -> None:
     kfp.race = True
     assert upload.main(["--host", kfp.host]) == 0
     assert len(kfp.pipelines) == 1
     assert kfp.versions[-1]["pipeline_id"] == kfp.pipelines[0]["pipeline_id"]
 
 
-def test_a_version_that_exists_is_no_error_even_if_the_listing_missed_it(
+def test_a_version_that_another_client_uploads_meanwhile_is_no_error(
     kfp: FakeKfp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload.main(["--host", kfp.host])
-    real, calls = upload._find_version, []
+    find_version, calls = upload._find_version, []
 
-    def late(*arguments: object) -> str:
+    def find_late(*arguments: object) -> str:
         calls.append(arguments)
-        return "" if len(calls) == 1 else real(*arguments)
+        return "" if len(calls) == 1 else find_version(*arguments)
 
-    monkeypatch.setattr(upload, "_find_version", late)
+    monkeypatch.setattr(upload, "_find_version", find_late)
     assert upload.main(["--host", kfp.host]) == 0
     assert len(calls) == 2
 
@@ -80,31 +80,31 @@ def test_a_private_pipeline_is_found_in_its_namespace(kfp: FakeKfp) -> None:
     assert len(kfp.versions) == 4
 
 
-def test_the_namespace_that_kfp_keeps_is_used_where_none_is_given(kfp: FakeKfp, tmp_path: Path) -> None:
+def test_the_default_is_the_namespace_in_kfps_context_file(kfp: FakeKfp, tmp_path: Path) -> None:
     (tmp_path / "context.json").write_text('{"namespace": "anna"}')
     kfp.namespaces = ("anna",)
     assert upload.main(["--host", kfp.host]) == 0
     assert [p["namespace"] for p in kfp.pipelines] == ["anna"]
 
 
-def test_a_foreign_namespace_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_of_a_foreign_namespace_names_it(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.namespaces = ("anna",)
-    line = refused(capsys, "--host", kfp.host, "--namespace", "eve")
+    line = error_line(capsys, "--host", kfp.host, "--namespace", "eve")
     assert "403" in line
     assert "namespace eve" in line
 
 
-def test_a_namespace_on_a_single_user_server_is_explained(
+def test_the_error_of_a_namespace_on_a_single_user_server_names_the_option(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "NAMESPACE" in refused(capsys, "--host", kfp.host, "--namespace", "anna")
+    assert "NAMESPACE" in error_line(capsys, "--host", kfp.host, "--namespace", "anna")
 
 
 def test_the_token_is_sent(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kfp.token = "secret-token"
-    line = refused(capsys, "--host", kfp.host)
+    line = error_line(capsys, "--host", kfp.host)
     assert "401" in line
     assert "KFP_TOKEN" in line
     monkeypatch.setenv("KFP_TOKEN", "secret-token")
@@ -115,7 +115,7 @@ def test_the_session_cookie_is_sent(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kfp.cookie = "authservice_session=abc"
-    assert "KFP_COOKIES" in refused(capsys, "--host", kfp.host)
+    assert "KFP_COOKIES" in error_line(capsys, "--host", kfp.host)
     monkeypatch.setenv("KFP_COOKIES", "authservice_session=abc")
     assert upload.main(["--host", kfp.host]) == 0
 
@@ -136,30 +136,32 @@ def test_no_secret_is_printed(
 ) -> None:
     kfp.token = "right"
     monkeypatch.setenv("KFP_TOKEN", "wrong-but-secret")
-    assert "wrong-but-secret" not in refused(capsys, "--host", kfp.host)
+    assert "wrong-but-secret" not in error_line(capsys, "--host", kfp.host)
 
 
-def test_a_login_page_is_recognised(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_login_page_is_detected(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.page = True
-    assert "web page" in refused(capsys, "--host", kfp.host)
+    assert "web page" in error_line(capsys, "--host", kfp.host)
 
 
 @pytest.mark.parametrize("name", ["KFP_TOKEN", "KFP_COOKIES"])
-def test_no_credential_follows_a_redirect_to_another_host(
+def test_credentials_are_not_sent_to_the_host_of_a_redirect(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv(name, "credential")
     with FakeKfp().serving() as other:
         kfp.redirect = other.host.replace("127.0.0.1", "localhost") + "/dex/auth?state=secret"
-        line = refused(capsys, "--host", kfp.host)
+        line = error_line(capsys, "--host", kfp.host)
     assert "a redirect to http://localhost, not the API; set KFP_TOKEN or KFP_COOKIES" in line
     assert len(kfp.credentials) == 1
     assert other.log == []
 
 
-def test_a_redirect_on_the_same_host_is_a_login_too(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_redirect_on_the_same_host_is_reported_too(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
     kfp.redirect = "/dex/auth"
-    assert "a redirect to http://127.0.0.1, not the API" in refused(capsys, "--host", kfp.host)
+    assert "a redirect to http://127.0.0.1, not the API" in error_line(capsys, "--host", kfp.host)
 
 
 @pytest.fixture
@@ -169,13 +171,13 @@ def in_a_pod(kfp: FakeKfp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubeflow, "IN_CLUSTER", kfp.host)
 
 
-def test_the_api_of_a_pods_cluster_lies_in_kubeflows_namespace() -> None:
+def test_the_api_of_a_pods_cluster_is_in_the_namespace_kubeflow() -> None:
     assert kubeflow.IN_CLUSTER == "http://ml-pipeline.kubeflow:8888"
 
 
 @pytest.mark.usefixtures("in_a_pod")
-@pytest.mark.parametrize("token", ["", "mine"])
-def test_in_a_pod_no_host_is_needed_and_no_address_is_known(
+@pytest.mark.parametrize("token", ["", "pod-token"])
+def test_in_a_pod_no_host_is_needed_and_no_url_is_printed(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     kfp.token, kfp.namespaces = token, ("anna",)
@@ -186,44 +188,44 @@ def test_in_a_pod_no_host_is_needed_and_no_address_is_known(
     assert line.endswith("uploaded")
 
 
-def test_a_kubeconfigs_cluster_is_asked_in_kubeflows_namespace(
+def test_the_api_of_a_kubeconfigs_cluster_is_in_the_namespace_kubeflow(
     kfp: FakeKfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = {}
-    monkeypatch.setattr("kfp.Client", lambda **arguments: seen.update(arguments))
+    used = {}
+    monkeypatch.setattr("kfp.Client", lambda **arguments: used.update(arguments))
     (tmp_path / "none").touch()
     kubeflow.connect("", "anna")
-    assert (seen["host"], seen["namespace"]) == (None, "kubeflow")
+    assert (used["host"], used["namespace"]) == (None, "kubeflow")
 
 
 def test_a_token_without_a_host_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The SDK would send it to localhost."""
+    """The SDK would send the token to localhost."""
     (tmp_path / "none").touch()
-    monkeypatch.setenv("KFP_TOKEN", "mine")
-    assert "no host: KFP_TOKEN is set" in refused(capsys)
+    monkeypatch.setenv("KFP_TOKEN", "token")
+    assert "no host: KFP_TOKEN is set" in error_line(capsys)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"), [("missing", "No such file or directory"), ("other", "NO_CERTIFICATE_OR_CRL_FOUND")]
 )
-def test_a_ca_file_that_is_none_is_named(
+def test_the_error_of_an_invalid_ca_file_names_it(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     name: str, reason: str,
 ) -> None:  # fmt: skip
     (tmp_path / "other").write_text("no certificate")
     monkeypatch.setenv("KFP_CA_CERT", str(tmp_path / name))
-    line = refused(capsys, "--host", kfp.host)
+    line = error_line(capsys, "--host", kfp.host)
     assert f"KFP_CA_CERT is '{tmp_path / name}'" in line
     assert f"{reason}); expected a file of PEM certificates" in line
     assert kfp.log == []
 
 
-def test_only_a_ca_that_the_sdk_trusts_too_is_trusted(
-    stranger: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_cas_of_the_system_are_not_trusted(
+    no_kubeflow: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The SDK does not look at what the system trusts."""
+    """The SDK does not trust them either."""
     pem = tmp_path / "own.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=own",
@@ -235,15 +237,15 @@ def test_only_a_ca_that_the_sdk_trusts_too_is_trusted(
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, str(pem))
     with FakeKfp().serving(pem) as kfp:
-        line = refused(capsys, "--host", kfp.host)
+        line = error_line(capsys, "--host", kfp.host)
         assert f"{kfp.host} does not answer ([SSL: CERTIFICATE_VERIFY_FAILED]" in line
-        assert line.endswith("); name its CA's file in KFP_CA_CERT")
+        assert line.endswith("); set KFP_CA_CERT to its CA file")
         assert kfp.log == []
         monkeypatch.setenv("KFP_CA_CERT", str(pem))
         assert upload.main(["--host", kfp.host]) == 0
 
 
-def test_ctrl_c_is_one_line(
+def test_ctrl_c_prints_one_line(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -254,8 +256,10 @@ def test_ctrl_c_is_one_line(
     assert capsys.readouterr().err == "tinyunet: interrupted\n"
 
 
-def test_an_address_without_the_api_is_named(kfp: FakeKfp, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refused(capsys, "--host", f"{kfp.host}/elsewhere")
+def test_the_error_of_a_url_without_the_api_explains_the_path(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = error_line(capsys, "--host", f"{kfp.host}/elsewhere")
     assert "404" in line
     assert "/pipeline" in line
 
@@ -273,4 +277,4 @@ def test_an_address_without_the_api_is_named(kfp: FakeKfp, capsys: pytest.Captur
 def test_bad_input_is_one_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
-    assert expected in refused(capsys, *arguments)
+    assert expected in error_line(capsys, *arguments)

@@ -1,4 +1,4 @@
-"""The rules of the architecture that no tool checks: directions of imports, sizes, and no machine's path."""
+"""Rules of the architecture that no linter checks: the order of imports, sizes, and paths of one machine."""
 
 import ast
 import re
@@ -13,13 +13,13 @@ SOURCES = sorted(
     [*LIBRARY.rglob("*.py"), *(ROOT / "components").glob("*.py"), *(ROOT / "pipeline").glob("*.py")]
 )
 MODULE_LINES, BODY_LINES, COMPONENT_BODY_LINES = 250, 50, 10
-# A package imports only packages that stand before it here.
+# A package imports only packages that precede it in this list.
 ORDER = (
     "core", "storage", "mpijob", "tracking", "model", "data", "training", "launch", "evaluation", "serving",
     "registry", "studies", "bench", "devtools", "cli",
 )  # fmt: skip
 MODULES_PER_PACKAGE = 16
-# The only modules that import these packages; everything else calls them.
+# Only these modules import these packages; all other modules call them.
 OWNERS = {
     "horovod": {"tinyunet/training/distributed.py"},
     "minio": {"tinyunet/storage/s3.py"},
@@ -41,7 +41,7 @@ def name_of(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """Whole names of the modules that a piece of code imports, wherever in it."""
+    """Return the full names of all modules that a piece of code imports, also inside functions."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -51,13 +51,13 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def imported_at_once(tree: ast.Module) -> set[str]:
-    """Modules that are imported when this one is."""
-    found: set[str] = set()
+def imported_at_module_level(tree: ast.Module) -> set[str]:
+    """Return the names of the modules that are imported when this module is imported."""
+    names: set[str] = set()
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            found |= imported(node)
-    return found
+            names |= imported(node)
+    return names
 
 
 def tops(names: set[str]) -> set[str]:
@@ -65,7 +65,7 @@ def tops(names: set[str]) -> set[str]:
 
 
 def body_lines(function: ast.FunctionDef) -> int:
-    """A function's own lines, from the first statement after its docstring, without functions inside it."""
+    """Return the number of lines of a function's body, without its docstring and without inner functions."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     inner = sum(lines(node) for node in body if isinstance(node, ast.FunctionDef))
     return lines(function) - (body[0].lineno - function.lineno) - inner if body else 0
@@ -85,7 +85,7 @@ PIPELINE_TREES = {name: tree for name, tree in TREES.items() if name.startswith(
 COMPONENT_TREES = {name: tree for name, tree in TREES.items() if "/" not in name}
 
 
-def test_there_is_something_to_check() -> None:
+def test_the_checked_code_is_found() -> None:
     assert len(LIBRARY_TREES) > 20
     assert sorted(COMPONENT_TREES) == [
         f"{name}.py" for name in ("base", "compare", "convert", "evaluate", "ingest", "register", "train")
@@ -93,47 +93,51 @@ def test_there_is_something_to_check() -> None:
     assert "pipeline/pipeline.py" in PIPELINE_TREES
 
 
-def test_the_library_knows_neither_kfp_nor_the_pipeline() -> None:
+def test_the_library_imports_neither_kfp_nor_the_pipeline() -> None:
     wrong = {n: tops(imported(t)) & {"kfp", "pipeline", "components"} for n, t in LIBRARY_TREES.items()}
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
-def test_the_librarys_only_name_is_tinyunet() -> None:
+def test_the_library_is_imported_only_as_tinyunet() -> None:
     wrong = [n for n, t in TREES.items() if any(i.startswith("components.tinyunet") for i in imported(t))]
     assert wrong == []
 
 
-def test_components_import_only_kfp_before_they_run() -> None:
+def test_the_modules_of_components_import_only_kfp_and_the_standard_library() -> None:
     allowed = {"kfp", "components", "typing", "functools"}
-    assert {name: tops(imported_at_once(tree)) - allowed for name, tree in COMPONENT_TREES.items()} == {
-        name: set() for name in COMPONENT_TREES
-    }
+    assert {
+        name: tops(imported_at_module_level(tree)) - allowed for name, tree in COMPONENT_TREES.items()
+    } == {name: set() for name in COMPONENT_TREES}
 
 
-def test_the_pipeline_needs_no_machine_learning() -> None:
+def test_the_pipeline_imports_no_machine_learning_package() -> None:
     heavy = HEAVY | {"horovod", "minio", "numpy"}
     wrong = {name: tops(imported(tree)) & heavy for name, tree in PIPELINE_TREES.items()}
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
-def test_the_dag_and_its_compiler_do_without_the_library() -> None:
+def test_the_dag_and_its_compiler_do_not_import_the_library() -> None:
     """Compiling has to work where only kfp is installed."""
     for name in ("pipeline", "resources", "compile"):
         assert "tinyunet" not in tops(imported(PIPELINE_TREES[f"pipeline/{name}.py"]))
 
 
 def packages_imported(name: str) -> set[str]:
-    """Packages of the library that a module imports, wherever in it, its own not among them."""
+    """Return the library's packages that a module imports, also inside functions, without its own package."""
     names = imported(LIBRARY_TREES[name])
-    found = {n.split(".")[1] for n in names if n.startswith("tinyunet.")}
-    return (found & set(ORDER)) - {name.split("/")[1]}
+    packages = {n.split(".")[1] for n in names if n.startswith("tinyunet.")}
+    return (packages & set(ORDER)) - {name.split("/")[1]}
 
 
 def test_the_order_names_every_package_of_the_library() -> None:
     assert {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").is_file()} == set(ORDER)
 
 
-def test_a_package_imports_only_packages_before_it_in_the_order() -> None:
+def test_the_guide_for_contributors_shows_the_order() -> None:
+    assert "  ".join(ORDER) in (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+
+
+def test_a_package_imports_only_packages_that_precede_it_in_the_order() -> None:
     wrong = [
         f"{name} imports {other}"
         for name in LIBRARY_TREES
@@ -144,14 +148,14 @@ def test_a_package_imports_only_packages_before_it_in_the_order() -> None:
     assert sorted(wrong) == []
 
 
-def test_modules_outside_the_packages_are_the_package_itself_and_its_command_line() -> None:
+def test_the_only_modules_outside_the_packages_are_init_and_main() -> None:
     assert {name for name in LIBRARY_TREES if name.count("/") == 1} == {
         "tinyunet/__init__.py",
         "tinyunet/__main__.py",
     }
 
 
-def test_no_package_has_more_modules_than_a_reader_can_survey() -> None:
+def test_no_package_has_more_than_sixteen_modules() -> None:
     sizes = {
         p: sum(n.startswith(f"tinyunet/{p}/") and n.count("/") == 2 for n in LIBRARY_TREES) - 1 for p in ORDER
     }
@@ -172,7 +176,7 @@ def test_every_name_is_imported_from_the_module_that_defines_it() -> None:
 
 
 def defined(name: str) -> set[str]:
-    """Names that a module defines at its top level."""
+    """Return the names that a module defines."""
     found: set[str] = set()
     for node in ast.walk(LIBRARY_TREES[name]):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -183,16 +187,16 @@ def defined(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", sorted(OWNERS))
-def test_every_service_is_imported_by_its_owners_alone(package: str) -> None:
+def test_a_service_is_imported_only_by_its_owners(package: str) -> None:
     users = {name for name, tree in LIBRARY_TREES.items() if package in tops(imported(tree))}
     assert users <= OWNERS[package]
 
 
-def test_nothing_heavy_is_imported_outside_model_training_evaluation_and_bench() -> None:
+def test_only_numerical_packages_import_heavy_packages_at_module_level() -> None:
     owners = set[str]().union(*OWNERS.values())
     free = re.compile(r"tinyunet/(model|training|evaluation|serving|studies|bench)/")
     light = {n: t for n, t in LIBRARY_TREES.items() if n not in owners and not free.match(n)}
-    wrong = {name: tops(imported_at_once(tree)) & HEAVY for name, tree in light.items()}
+    wrong = {name: tops(imported_at_module_level(tree)) & HEAVY for name, tree in light.items()}
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
@@ -216,8 +220,8 @@ def test_half_of_all_function_bodies_have_eight_lines_or_fewer() -> None:
     assert sizes[len(sizes) // 2] <= 8
 
 
-def test_component_bodies_only_delegate() -> None:
-    """Statements after the imports; what is longer belongs in the library, where it can be tested."""
+def test_component_bodies_are_short() -> None:
+    """Only statements after the imports count. Longer code belongs in the library, where it can be tested."""
     sizes = {}
     for name, tree in COMPONENT_TREES.items():
         for function in functions(tree):
@@ -226,7 +230,7 @@ def test_component_bodies_only_delegate() -> None:
     assert {name: n for name, n in sizes.items() if n > COMPONENT_BODY_LINES} == {}
 
 
-def test_everything_public_has_a_docstring() -> None:
+def test_every_public_object_has_a_docstring() -> None:
     bare = [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
     bare += [
         f"{name}:{node.name}"
@@ -254,7 +258,7 @@ def _is_main_guard(node: ast.stmt) -> bool:
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:
-    """Home folders and workplaces do not exist elsewhere; the images' own user is no machine's."""
+    """Home folders and working folders do not exist on other machines; /home/mpiuser exists in the images."""
     machine = re.compile(r"/(root|work|Users)/|/home/(?!mpiuser)\w+/")
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True

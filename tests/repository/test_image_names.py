@@ -1,4 +1,4 @@
-"""Images have one name each, everywhere; those that tests build do not pile up."""
+"""Names of the images in builds, tasks and manifests, and the removal of old test images."""
 
 import importlib
 import os
@@ -16,45 +16,45 @@ ROOT = Path(__file__).parents[2]
 
 
 def built(*words: str, tag: str = "") -> list[str]:
-    """Names that docker/images.sh gives, as it prints them; the builder does nothing."""
-    said = subprocess.run(
+    """Return the image names that docker/images.sh prints; its builder is a program that does nothing."""
+    output = subprocess.run(
         [ROOT / "docker" / "images.sh", *words],
         env=os.environ | {"BUILDER": "true", "TAG": tag},
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    return [line.removeprefix("images: ") for line in said.splitlines()]
+    return [line.removeprefix("images: ") for line in output.splitlines()]
 
 
-def asked_for() -> set[str]:
-    """Names of our own images in the manifests."""
+def requested() -> set[str]:
+    """Return the names of our own images in the manifests."""
     texts = [path.read_text() for path in (ROOT / "k8s").rglob("*.yaml")]
     return {name for text in texts for name in re.findall(r"image: (\S*tinyunet/\S+)", text)}
 
 
-def test_tasks_and_manifests_ask_for_images_under_the_names_that_are_built() -> None:
+def test_tasks_and_manifests_request_only_images_that_are_built() -> None:
     assert EXAMPLE.image == IMAGE
-    assert IMAGE in asked_for()
-    assert asked_for() | {IMAGE, GPU_IMAGE} <= set(built())
+    assert IMAGE in requested()
+    assert requested() | {IMAGE, GPU_IMAGE} <= set(built())
 
 
-def test_a_registry_and_a_tag_give_every_build_names_of_its_own() -> None:
+def test_registry_and_tag_are_part_of_the_image_name() -> None:
     assert built("registry.example.org/", "mlflow", tag="7") == ["registry.example.org/tinyunet/mlflow:7"]
 
 
-def test_without_a_builder_one_line_says_what_to_install(tmp_path: Path) -> None:
+def test_without_a_builder_one_line_states_what_to_install(tmp_path: Path) -> None:
     for program in ("bash", "dirname", "head"):
         (tmp_path / program).symlink_to(shutil.which(program) or "")
     script = [ROOT / "docker" / "images.sh"]
     done = subprocess.run(script, env={"PATH": str(tmp_path)}, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "images: no docker, podman or buildah here; install one, or name it in BUILDER"
+        "images: no docker, podman or buildah found; install one of them, or set BUILDER to its path"
     ]
 
 
-def test_of_each_kind_of_archive_the_newest_two_are_kept(
+def test_the_newest_two_archives_of_each_kind_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "tests" / "cluster")

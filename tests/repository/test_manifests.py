@@ -1,4 +1,4 @@
-"""Where the manifests take their settings from, and what `deploy.sh` makes of them."""
+"""The settings, security and network rules of the manifests, and the objects that `deploy.sh` applies."""
 
 import os
 import subprocess
@@ -15,9 +15,9 @@ STORE = {"MLFLOW_ARTIFACTS_DESTINATION", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION"
 
 
 def settings(path: str) -> dict[str, Any]:
-    """The ConfigMap `tinyunet` of a file."""
-    found = yaml.safe_load_all((K8S / path).read_text())
-    (data,) = (one["data"] for one in found if one["metadata"]["name"] == "tinyunet")
+    """Return the data of the ConfigMap `tinyunet` in a file."""
+    maps = yaml.safe_load_all((K8S / path).read_text())
+    (data,) = (one["data"] for one in maps if one["metadata"]["name"] == "tinyunet")
     return data
 
 
@@ -29,18 +29,18 @@ def test_mlflow_reads_bucket_endpoint_and_region_from_the_settings() -> None:
     assert "s3://" not in text
 
 
-def test_the_settings_are_complete_and_production_says_anew_all_that_is_of_its_store() -> None:
+def test_the_settings_are_complete_and_production_replaces_those_of_the_object_store() -> None:
     assert settings("base/configmap.yaml").keys() == STORE | set(SETTINGS_KEYS)
     assert settings("overlays/production/endpoints.yaml").keys() == STORE
 
 
 def objects(kind: str) -> list[dict[str, Any]]:
-    """All objects of this kind in base and components."""
+    """Return all objects of this kind in base and components."""
     files = [*K8S.glob("base/*.yaml"), *K8S.glob("components/*/*.yaml")]
     return [one for file in files for one in yaml.safe_load_all(file.read_text()) if one["kind"] == kind]
 
 
-def test_the_namespace_takes_restricted_pods_only_and_every_service_is_one() -> None:
+def test_the_namespace_admits_restricted_pods_only_and_every_service_is_restricted() -> None:
     (namespace,) = objects("Namespace")
     levels = {k: v for k, v in namespace["metadata"]["labels"].items() if k.startswith("pod-security")}
     assert levels == {f"pod-security.kubernetes.io/{k}": "restricted" for k in ("enforce", "warn", "audit")}
@@ -59,17 +59,22 @@ def test_the_namespace_takes_restricted_pods_only_and_every_service_is_one() -> 
         ]
 
 
-def test_nothing_flows_but_what_a_policy_names() -> None:
+def test_all_traffic_is_denied_except_what_a_policy_names() -> None:
     policies = {one["metadata"]["name"]: one["spec"] for one in objects("NetworkPolicy")}
     assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    rules = [rule for one in policies.values() for way in ("ingress", "egress") for rule in one.get(way, [])]
+    rules = [
+        rule
+        for one in policies.values()
+        for direction in ("ingress", "egress")
+        for rule in one.get(direction, [])
+    ]
     peers = [peer for rule in rules for peer in rule.get("from", []) + rule.get("to", [])]
     assert all(selector["matchLabels"] for peer in peers for selector in peer.values())
     assert all(one["podSelector"] for name, one in policies.items() if name != "dns")
 
 
 @pytest.mark.parametrize("service", ["minio", "mlflow", "postgres"])
-def test_a_service_is_reached_by_those_named_on_its_own_port(service: str) -> None:
+def test_a_service_accepts_only_named_peers_and_only_on_its_own_port(service: str) -> None:
     (policy,) = (one["spec"] for one in objects("NetworkPolicy") if one["metadata"]["name"] == service)
     (ports,) = (one["spec"]["ports"] for one in objects("Service") if one["metadata"]["name"] == service)
     assert policy["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": service}}
@@ -78,14 +83,14 @@ def test_a_service_is_reached_by_those_named_on_its_own_port(service: str) -> No
     assert rule["ports"] == [{"protocol": "TCP", "port": port["port"]} for port in ports]
 
 
-def test_no_drain_of_a_node_ends_a_store_that_has_one_replica() -> None:
+def test_draining_a_node_does_not_evict_a_store_with_one_replica() -> None:
     budgets = {
         one["metadata"]["name"]: one["spec"]["maxUnavailable"] for one in objects("PodDisruptionBudget")
     }
     assert {one["metadata"]["name"]: 0 for one in objects("StatefulSet")}.items() <= budgets.items()
 
 
-def test_mlflow_answers_to_every_name_of_its_service() -> None:
+def test_mlflow_accepts_every_dns_name_of_its_service() -> None:
     (mlflow,) = objects("Deployment")
     (container,) = mlflow["spec"]["template"]["spec"]["containers"]
     (hosts,) = (one["value"] for one in container["env"] if one["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS")
@@ -95,15 +100,36 @@ def test_mlflow_answers_to_every_name_of_its_service() -> None:
     assert names[-1] in settings("base/configmap.yaml")["MLFLOW_TRACKING_URI"]
 
 
-# Writes down what it is asked; `there` is the image of the Job in the cluster, whose pods cannot change.
+def test_the_bucket_job_runs_its_script_for_the_buckets_of_the_settings() -> None:
+    (job,) = objects("Job")
+    kustomization = yaml.safe_load((K8S / "components/minio/kustomization.yaml").read_text())
+    (generated,) = kustomization["configMapGenerator"]
+    (file,) = generated["files"]
+    assert (K8S / "components/minio" / file).is_file()
+    pod = job["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (mount,) = container["volumeMounts"]
+    assert volume == {"name": mount["name"], "configMap": {"name": generated["name"]}}
+    python, script, *buckets = container["command"]
+    assert (python, script) == ("python3", f"{mount['mountPath']}/{file}")
+    root = next(one for one in objects("ConfigMap") if one["metadata"]["name"] == "kfp-launcher")
+    uris = [
+        settings("base/configmap.yaml")["MLFLOW_ARTIFACTS_DESTINATION"],
+        root["data"]["defaultPipelineRoot"],
+    ]
+    assert {uri.split("/")[2] for uri in uris} <= set(buckets)
+
+
+# A fake kubectl that records its calls. The file `running` has the image of the cluster's Job, whose pod
+# template is immutable: a dry run with another image fails.
 KUBECTL = """\
 #!/bin/sh
 cd "$(dirname "$0")"
 case "$*" in
   kustomize*) printf 'image: tinyunet/mlflow:0.1.0\\nimage: docker.io/library/postgres:17\\n' ;;
-  "apply --dry-run=server -f -") grep -qx "image: $(cat there)" || exit 1 ;;
-  "apply -f -") echo apply >>asked; cat >applied ;;
-  *"delete job"*) echo "$*" >>asked ;;
+  "apply --dry-run=server -f -") grep -qx "image: $(cat running)" || exit 1 ;;
+  "apply -f -") echo apply >>calls; cat >applied ;;
+  *"delete job"*) echo "$*" >>calls ;;
 esac
 """
 
@@ -122,9 +148,9 @@ def test_a_job_of_another_image_is_deleted_before_the_new_one_is_applied(
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(KUBECTL)
     kubectl.chmod(0o755)
-    (tmp_path / "there").write_text("tinyunet/mlflow:0.1.0")
-    nothing = {"KUBECTL": str(kubectl), "REGISTRY": "", "TAG": ""}
-    subprocess.run([K8S / "deploy.sh", "local"], env=os.environ | nothing | settings, check=True)
+    (tmp_path / "running").write_text("tinyunet/mlflow:0.1.0")
+    defaults = {"KUBECTL": str(kubectl), "REGISTRY": "", "TAG": ""}
+    subprocess.run([K8S / "deploy.sh", "local"], env=os.environ | defaults | settings, check=True)
     assert (tmp_path / "applied").read_text() == f"image: {image}\nimage: docker.io/library/postgres:17\n"
-    gone = ["-n tinyunet delete job minio-buckets --ignore-not-found"]
-    assert (tmp_path / "asked").read_text().splitlines() == [*(gone if deleted else []), "apply"]
+    deletion = ["-n tinyunet delete job minio-buckets --ignore-not-found"]
+    assert (tmp_path / "calls").read_text().splitlines() == [*(deletion if deleted else []), "apply"]

@@ -1,4 +1,4 @@
-"""What `.ci/setup --browser` asks for; here nothing but the programs of its first lines is on the PATH."""
+"""The browser check of `.ci/setup --browser`; the PATH has only the programs that its first lines need."""
 
 import shutil
 import subprocess
@@ -24,14 +24,14 @@ def programs(tmp_path: Path) -> Path:
 
 
 def setup(programs: Path) -> list[str]:
-    """Lines that setup itself writes, until it misses a program."""
+    """Return the lines that setup itself writes until it fails for a missing program."""
     command, environment = [ROOT / ".ci/setup", "--browser"], {"PATH": str(programs), "HOME": str(programs)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode
     return [line for line in done.stderr.splitlines() if line.startswith("setup: ")]
 
 
-def test_where_chromium_is_a_snap_only_one_line_says_what_to_install(programs: Path) -> None:
+def test_on_ubuntu_one_line_states_which_browser_to_install(programs: Path) -> None:
     stub(programs / "grep")  # finds Ubuntu in /etc/os-release
     (line,) = setup(programs)
     assert line.startswith("setup: none of chromium chromium-browser google-chrome found")
@@ -39,7 +39,7 @@ def test_where_chromium_is_a_snap_only_one_line_says_what_to_install(programs: P
 
 
 @pytest.mark.parametrize("name", doctor.BROWSERS)
-def test_a_browser_is_enough_for_setup_and_for_the_tests_alike(
+def test_setup_and_tests_accept_the_same_browsers(
     programs: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub(programs / "grep")

@@ -1,4 +1,4 @@
-"""Every test here talks to the session's real MinIO and MLflow server."""
+"""The tests of this folder use the session's real MinIO and MLflow servers."""
 
 import secrets
 from pathlib import Path
@@ -24,6 +24,6 @@ def prefix() -> str:
 
 
 def upload(folder: Path, uri: str) -> None:
-    """Put every file under a folder below a prefix."""
+    """Upload every file of a folder and of its subfolders below a prefix."""
     for path in filter(Path.is_file, folder.rglob("*")):
         s3.push(path, f"{uri}/{path.relative_to(folder).as_posix()}")

@@ -12,7 +12,7 @@ from tinyunet.data.ingest import ingest
 
 @pytest.fixture
 def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
-    """A prefix of Class1, Class1.zip (again in `zips`), and a file of another class."""
+    """A prefix with Class1, Class1.zip (also in `zips`), and one file of another class."""
     for name in ("Train", "Test"):
         shutil.copytree(raw / name, tmp_path / "up" / "Class1" / name)
     (tmp_path / "up" / "Class2" / "Train").mkdir(parents=True)
@@ -27,7 +27,7 @@ def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("below", ["", "/", "/Class1", "/Class1.zip", "/zips"])
-def test_every_way_to_name_a_class_on_s3_gives_the_same_dataset(
+def test_every_form_of_an_s3_uri_gives_the_same_dataset(
     raw: Path, bucket: str, tmp_path: Path, below: str
 ) -> None:
     manifest = ingest(bucket + below, tmp_path / "out", class_id=1)
@@ -47,7 +47,7 @@ def test_every_way_to_name_a_class_on_s3_gives_the_same_dataset(
         ("", 2, "Train/0001.PNG|Labels.txt"),
     ],
 )
-def test_a_class_that_is_not_there_or_not_whole_leaves_nothing(
+def test_a_missing_or_incomplete_class_is_refused_and_writes_nothing(
     bucket: str, tmp_path: Path, below: str, class_id: int, message: str
 ) -> None:
     before = set(tmp_path.iterdir())

@@ -38,9 +38,9 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stranger(registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The registered model as if trained without this server; its own run lies in another experiment."""
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"strangers of {tmp_path.name}")
+def untracked(registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The registered model as if trained without this server; `register` uses another experiment for it."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"untracked models of {tmp_path.name}")
     model = tmp_path / "model"
     shutil.copytree(registered.model, model)
     summary = read_json(model / "model.json") | {"mlflow": None}
@@ -48,8 +48,10 @@ def stranger(registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     return model
 
 
-def judged(registered: Registered, folder: Path, *, dice: float, ap: float, digest: str = "d" * 64) -> Path:
-    """The evaluation of the registered model, with other scores."""
+def with_scores(
+    registered: Registered, folder: Path, *, dice: float, ap: float, digest: str = "d" * 64
+) -> Path:
+    """Write a copy of the registered model's evaluation with other scores, and return its folder."""
     metrics = read_json(registered.evaluation / "metrics.json")
     metrics["test"] |= {"dice_defective": dice, "image_ap": ap}
     metrics["data"]["test_digest"] = digest
@@ -60,7 +62,7 @@ def judged(registered: Registered, folder: Path, *, dice: float, ap: float, dige
     return out
 
 
-def test_a_version_is_described_tagged_and_champion(
+def test_a_first_version_has_description_tags_and_the_alias_champion(
     client: mlflow.MlflowClient, registered: Registered
 ) -> None:
     result = registered.result
@@ -77,7 +79,7 @@ def test_a_version_is_described_tagged_and_champion(
     assert version.description == card[:5000]
 
 
-def test_a_served_model_takes_grey_levels_and_gives_named_outputs(registered: Registered) -> None:
+def test_a_served_model_takes_grey_levels_and_returns_named_outputs(registered: Registered) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, at import
         import mlflow.pyfunc
@@ -87,64 +89,65 @@ def test_a_served_model_takes_grey_levels_and_gives_named_outputs(registered: Re
     assert {o.name for o in outputs} == {"probability", "mask", "score", "defective"}
     example = served.input_example
     assert example.shape == (1, 64, 64, 1)
-    got = served.predict(example)
-    assert got["mask"].shape == (1, 64, 64, 1)
-    assert got["score"].shape == (1,)
-    assert set(np.unique(got["mask"])) <= {0, 1}
+    outputs = served.predict(example)
+    assert outputs["mask"].shape == (1, 64, 64, 1)
+    assert outputs["score"].shape == (1,)
+    assert set(np.unique(outputs["mask"])) <= {0, 1}
     assert served.predict(np.full((2, 96, 80, 1), 128, np.uint8))["probability"].shape == (2, 96, 80, 1)
 
 
-def test_a_model_judged_over_eight_poses_is_served_so(
-    registered: Registered, stranger: Path, records: Path, tmp_path: Path
+def test_a_model_evaluated_over_eight_poses_is_served_with_eight_poses(
+    registered: Registered, untracked: Path, records: Path, tmp_path: Path
 ) -> None:
-    judged = evaluate(stranger, records, tmp_path / "eight", EvalConfig(test_time_poses=8, overlays=0))
-    served = load_serving(register(stranger, tmp_path / "eight", name="eight poses")["uri"])
+    options = EvalConfig(test_time_poses=8, overlays=0)
+    evaluation = evaluate(untracked, records, tmp_path / "eight", options)
+    served = load_serving(register(untracked, tmp_path / "eight", name="eight poses")["uri"])
     images = load_split(records, "test", 64).images[..., None]
-    scores = [image["score"] for image in judged["images"]]
+    scores = [image["score"] for image in evaluation["images"]]
     np.testing.assert_allclose(served.predict_on_batch(images)["score"], scores, atol=1e-4)
     metadata = yaml.safe_load((download_model("models:/eight poses@champion") / "MLmodel").read_text())
     assert metadata["metadata"]["test_time_poses"] == 8
 
 
-def test_run_and_model_say_what_they_are_and_a_persons_words_stay(
+def test_run_and_model_have_descriptions_and_a_users_text_is_not_replaced(
     client: mlflow.MlflowClient, registered: Registered
 ) -> None:
-    about = client.get_registered_model("tinyunet-dagm-class1").description
-    assert about.startswith("Finds and outlines surface defects on the texture of DAGM2007 class 1.")
+    description = client.get_registered_model("tinyunet-dagm-class1").description
+    assert description.startswith("Finds and outlines surface defects on the texture of DAGM2007 class 1.")
     run_id, note = registered.result["run_id"], "mlflow.note.content"
-    ours = client.get_run(run_id).data.tags[note]
-    assert ours.startswith(
+    text = client.get_run(run_id).data.tags[note]
+    assert text.startswith(
         f"Test: {headline(read_json(registered.evaluation / 'metrics.json'))}\n\nNot comparable with NVIDIA's"
     )
-    assert f"{registered.result['evaluation']}/report.html" in ours
+    assert f"{registered.result['evaluation']}/report.html" in text
     client.set_tag(run_id, note, "for line 3")
     register(registered.model, registered.evaluation)
     assert client.get_run(run_id).data.tags[note] == "for line 3"
-    client.set_tag(run_id, note, "Test: of old")
+    client.set_tag(run_id, note, "Test: of an older version")
     register(registered.model, registered.evaluation)
-    assert client.get_run(run_id).data.tags[note] == ours
+    assert client.get_run(run_id).data.tags[note] == text
 
 
-def test_registering_again_gives_the_same_version(
+def test_registering_again_returns_the_same_version(
     client: mlflow.MlflowClient, registered: Registered
 ) -> None:
     experiment = client.get_run(registered.result["run_id"]).info.experiment_id
     before = [m.model_id for m in client.search_logged_models([experiment])]
-    again = register(registered.model, registered.evaluation)
-    assert again["version"] == registered.result["version"]
-    assert again["champion"] is True
-    assert again["reason"] == "version 1 is the champion already"
+    second = register(registered.model, registered.evaluation)
+    assert second["version"] == registered.result["version"]
+    assert second["champion"] is True
+    assert second["reason"] == "version 1 is the champion already"
     assert len(client.search_model_versions("name = 'tinyunet-dagm-class1'")) == 1
     assert [m.model_id for m in client.search_logged_models([experiment])] == before
 
 
-def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+def test_the_alias_moves_only_to_a_better_model_on_the_same_test_images(
+    client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
     def challenge(weights: str = "", **scores: Any) -> dict[str, Any]:
-        summary = read_json(stranger / "model.json") | {"weights_digest": weights or secrets.token_hex(32)}
-        (stranger / "model.json").write_text(json.dumps(summary))
-        return register(stranger, judged(registered, tmp_path, **scores), name="contest")
+        summary = read_json(untracked / "model.json") | {"weights_digest": weights or secrets.token_hex(32)}
+        (untracked / "model.json").write_text(json.dumps(summary))
+        return register(untracked, with_scores(registered, tmp_path, **scores), name="contest")
 
     def champion() -> int:
         return int(client.get_model_version_by_alias("contest", "champion").version)
@@ -153,33 +156,33 @@ def test_the_alias_moves_to_the_better_model_on_the_same_test_images_only(
     worse = challenge(dice=0.79, ap=1.00)
     assert (worse["version"], worse["champion"], champion()) == ("2", False, 1)
     assert "Dice is not higher" in worse["reason"]
-    blind = challenge(dice=0.90, ap=0.97)
-    assert (blind["version"], blind["champion"], champion()) == ("3", False, 1)
-    assert "AP is lower by more than 0.01" in blind["reason"]
-    elsewhere = challenge(dice=0.95, ap=1.00, digest="e" * 64)
-    assert (elsewhere["version"], elsewhere["champion"], champion()) == ("4", False, 1)
-    assert "judged on other test images" in elsewhere["reason"]
+    lower_ap = challenge(dice=0.90, ap=0.97)
+    assert (lower_ap["version"], lower_ap["champion"], champion()) == ("3", False, 1)
+    assert "AP is lower by more than 0.01" in lower_ap["reason"]
+    other_images = challenge(dice=0.95, ap=1.00, digest="e" * 64)
+    assert (other_images["version"], other_images["champion"], champion()) == ("4", False, 1)
+    assert "judged on other test images" in other_images["reason"]
     better = challenge(dice=0.81, ap=0.985, weights="a" * 64)
     assert (better["version"], better["champion"], champion()) == ("5", True, 5)
     assert "test Dice 0.8100 against 0.8000, image AP 0.9850 against 0.9900" in better["reason"]
-    for result in (worse, blind, elsewhere, better):
+    for result in (worse, lower_ap, other_images, better):
         version = client.get_model_version("contest", result["version"])
         assert version.tags["tinyunet.champion_reason"] == result["reason"]
     assert client.get_run(better["run_id"]).data.tags["tinyunet.champion_reason"] == better["reason"]
-    again = challenge(dice=0.5, ap=0.5, digest="e" * 64, weights="a" * 64)
-    assert (again["version"], again["champion"], champion()) == ("6", True, 6)
-    elsewhere = challenge(dice=0.95, ap=1.00, digest="e" * 64)
-    assert (elsewhere["version"], elsewhere["champion"], champion()) == ("4", True, 4), "compared at last"
+    same_weights = challenge(dice=0.5, ap=0.5, digest="e" * 64, weights="a" * 64)
+    assert (same_weights["version"], same_weights["champion"], champion()) == ("6", True, 6)
+    other_images = challenge(dice=0.95, ap=1.00, digest="e" * 64)
+    assert (other_images["version"], other_images["champion"], champion()) == ("4", True, 4)
 
 
-def test_a_model_trained_without_this_server_gets_one_run_of_its_own(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+def test_a_model_trained_without_this_server_gets_one_new_run(
+    client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
-    evaluation = judged(registered, tmp_path, dice=0.5, ap=0.5)
-    first = register(stranger, evaluation, name="stranger")
+    evaluation = with_scores(registered, tmp_path, dice=0.5, ap=0.5)
+    first = register(untracked, evaluation, name="untracked")
     assert first["run_id"] != registered.result["run_id"]
-    again = register(stranger, evaluation, name="stranger")
-    assert again == first | {"reason": "version 1 is the champion already"}
+    second = register(untracked, evaluation, name="untracked")
+    assert second == first | {"reason": "version 1 is the champion already"}
     run = client.get_run(first["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["steps"] == "12"
@@ -196,7 +199,7 @@ def test_an_evaluation_of_another_model_is_refused(registered: Registered, tmp_p
         register(model, registered.evaluation)
 
 
-def test_a_downloaded_model_is_kept(registered: Registered, cache: Path) -> None:
+def test_a_downloaded_model_is_cached(registered: Registered, cache: Path) -> None:
     folder = download_model("models:/tinyunet-dagm-class1@champion")
     assert (folder / "data" / "model.keras").is_file()
     assert [p.name for p in (cache / "models").iterdir()] == [folder.name]
@@ -206,85 +209,85 @@ def test_a_downloaded_model_is_kept(registered: Registered, cache: Path) -> None
     assert (folder / "MLmodel").stat().st_ctime_ns == before
 
 
-def test_a_registered_model_is_judged_and_registered_again_from_the_registry_alone(
-    registered: Registered, stranger: Path, records: Path, cache: Path, tmp_path: Path
+def test_a_registered_model_can_be_evaluated_and_registered_from_its_uri(
+    registered: Registered, untracked: Path, records: Path, cache: Path, tmp_path: Path
 ) -> None:
-    first = register(stranger, registered.evaluation, name="fetched")
-    uri, again = "models:/fetched@champion", tmp_path / "again"
-    for _ in range(2):  # the second time from the cache
+    first = register(untracked, registered.evaluation, name="fetched")
+    uri, evaluation = "models:/fetched@champion", tmp_path / "evaluation"
+    for _ in range(2):  # the second call reads the cache
         folder = download_model_folder(uri)
-    assert (folder / "model.keras").read_bytes() == (stranger / "model.keras").read_bytes()
+    assert (folder / "model.keras").read_bytes() == (untracked / "model.keras").read_bytes()
     summary = read_json(folder / "model.json")
-    assert summary == read_json(stranger / "model.json")
+    assert summary == read_json(untracked / "model.json")
     for command in (
-        ["evaluate", uri, str(records), "--out", str(again)],
-        ["register", f"runs:/{first['run_id']}", str(again), "--name", "fetched"],
+        ["evaluate", uri, str(records), "--out", str(evaluation)],
+        ["register", f"runs:/{first['run_id']}", str(evaluation), "--name", "fetched"],
     ):
         arguments = parse(command)
         arguments.run(arguments)
     before = read_json(registered.evaluation / "metrics.json")
-    assert read_json(again / "metrics.json")["test"] == before["test"]
-    kept = f"{first['run_id']}-{summary['weights_digest'][:12]}"
-    assert [p.name for p in (cache / "trainings").iterdir()] == [kept]
+    assert read_json(evaluation / "metrics.json")["test"] == before["test"]
+    cached = f"{first['run_id']}-{summary['weights_digest'][:12]}"
+    assert [p.name for p in (cache / "trainings").iterdir()] == [cached]
 
 
-def test_a_version_keeps_its_own_training_when_its_run_is_trained_anew(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+def test_a_version_refers_to_its_own_training_after_its_run_is_trained_again(
+    client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
-    first = register(stranger, judged(registered, tmp_path, dice=0.7, ap=0.9), name="anew")
-    before = read_json(stranger / "model.json")
-    (stranger / "model.json").write_text(json.dumps(before | {"weights_digest": "f" * 64}))
+    first = register(untracked, with_scores(registered, tmp_path, dice=0.7, ap=0.9), name="retrained")
+    before = read_json(untracked / "model.json")
+    (untracked / "model.json").write_text(json.dumps(before | {"weights_digest": "f" * 64}))
     client.set_tag(first["run_id"], "weights_digest", "f" * 64)  # as a second training does
-    second = register(stranger, judged(registered, tmp_path, dice=0.8, ap=0.9), name="anew")
+    second = register(untracked, with_scores(registered, tmp_path, dice=0.8, ap=0.9), name="retrained")
     assert second["run_id"] == first["run_id"]
-    logged = [client.get_model_version("anew", one["version"]).source for one in (first, second)]
-    assert all(source.startswith("models:/m-") for source in logged)
-    for uri in (first["uri"], logged[0]):
+    sources = [client.get_model_version("retrained", r["version"]).source for r in (first, second)]
+    assert all(source.startswith("models:/m-") for source in sources)
+    for uri in (first["uri"], sources[0]):
         assert read_json(download_model_folder(uri) / "model.json") == before
-    for uri in (second["uri"], logged[1], f"runs:/{first['run_id']}"):
+    for uri in (second["uri"], sources[1], f"runs:/{first['run_id']}"):
         assert read_json(download_model_folder(uri) / "model.json")["weights_digest"] == "f" * 64
 
 
-def test_a_version_from_before_weights_were_known_learns_them(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+def test_registering_again_adds_a_missing_digest_of_the_weights_to_a_version(
+    client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
-    evaluation = judged(registered, tmp_path, dice=0.7, ap=0.9)
-    version = register(stranger, evaluation, name="older")["version"]
+    evaluation = with_scores(registered, tmp_path, dice=0.7, ap=0.9)
+    version = register(untracked, evaluation, name="older")["version"]
     client.delete_model_version_tag("older", version, "weights_digest")
     with pytest.raises(UserError, match="register it again"):
         download_model_folder("models:/older@champion")
-    assert register(stranger, evaluation, name="older")["version"] == version
+    assert register(untracked, evaluation, name="older")["version"] == version
     assert download_model_folder("models:/older@champion").is_dir()
 
 
-def test_an_evaluation_on_other_test_images_leaves_the_runs_own_scores(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+def test_an_evaluation_on_other_test_images_does_not_change_the_scores_of_the_run(
+    client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
     scores = {"d": 0.7, "e": 0.2}
     results = [
-        register(stranger, judged(registered, tmp_path, dice=dice, ap=0.9, digest=letter * 64))
+        register(untracked, with_scores(registered, tmp_path, dice=dice, ap=0.9, digest=letter * 64))
         for letter, dice in scores.items()
     ]
     run = client.get_run(results[0]["run_id"])
     assert run.data.metrics["test_dice_defective"] == 0.7
     assert run.data.tags["test_digest"] == "d" * 64
-    assert kept(client, results, tmp_path) == [0.7, 0.2]
+    assert stored_dice(client, results, tmp_path) == [0.7, 0.2]
 
 
-def test_a_second_judgement_on_the_same_test_images_leaves_the_first_ones_report(
-    client: mlflow.MlflowClient, registered: Registered, stranger: Path, tmp_path: Path
+def test_a_second_evaluation_on_the_same_test_images_keeps_the_first_report(
+    client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
     results = [
-        register(stranger, judged(registered, tmp_path, dice=dice, ap=0.9), name="judged twice")
+        register(untracked, with_scores(registered, tmp_path, dice=dice, ap=0.9), name="evaluated twice")
         for dice in (0.7, 0.8)
     ]
     assert [result["version"] for result in results] == ["1", "2"]
     assert client.get_run(results[0]["run_id"]).data.metrics["test_dice_defective"] == 0.8
-    assert kept(client, results, tmp_path) == [0.7, 0.8]
+    assert stored_dice(client, results, tmp_path) == [0.7, 0.8]
 
 
-def kept(client: mlflow.MlflowClient, results: list[dict[str, Any]], folder: Path) -> list[float]:
-    """Dice of the evaluations that the run of these registrations has kept."""
+def stored_dice(client: mlflow.MlflowClient, results: list[dict[str, Any]], folder: Path) -> list[float]:
+    """Return the Dice of the evaluations that the runs of these registrations store."""
     return [
         read_json(
             Path(client.download_artifacts(r["run_id"], f"{r['evaluation']}/metrics.json", str(folder)))
@@ -294,18 +297,18 @@ def kept(client: mlflow.MlflowClient, results: list[dict[str, Any]], folder: Pat
 
 
 def test_a_model_folder_without_a_digest_of_its_weights_is_refused(
-    registered: Registered, stranger: Path
+    registered: Registered, untracked: Path
 ) -> None:
-    summary = read_json(stranger / "model.json")
+    summary = read_json(untracked / "model.json")
     del summary["weights_digest"]
-    (stranger / "model.json").write_text(json.dumps(summary))
+    (untracked / "model.json").write_text(json.dumps(summary))
     with pytest.raises(UserError, match=r"weights_digest is None; expected a digest in .*train it again"):
-        register(stranger, registered.evaluation)
+        register(untracked, registered.evaluation)
 
 
-def test_a_run_that_keeps_no_model_folder_is_named(client: mlflow.MlflowClient) -> None:
+def test_a_run_without_a_model_folder_is_named(client: mlflow.MlflowClient) -> None:
     run = client.create_run("0").info.run_id
-    with pytest.raises(UserError, match=f"its run {run} keeps no training/history.csv; expected a model"):
+    with pytest.raises(UserError, match=f"its run {run} has no training/history.csv; expected a model"):
         download_model_folder(f"runs:/{run}")
 
 
@@ -319,7 +322,7 @@ def test_a_run_that_keeps_no_model_folder_is_named(client: mlflow.MlflowClient) 
         ("https://host/model", "is not a model; expected models:/NAME@champion"),
     ],
 )
-def test_an_absent_model_is_named_in_one_line(
+def test_a_missing_model_is_named_in_one_line(
     registered: Registered, uri: str, words: str, cache: Path
 ) -> None:
     with pytest.raises(UserError) as caught:
@@ -330,6 +333,6 @@ def test_an_absent_model_is_named_in_one_line(
 
 
 @pytest.mark.parametrize("uri", ["models:/nobody@champion", "models:/nobody/1"])
-def test_a_model_that_is_not_registered_is_told_with_what_was_expected(uri: str) -> None:
+def test_an_unregistered_model_is_refused_with_the_expectation(uri: str) -> None:
     with pytest.raises(UserError, match=r"nobody.* not found; expected a registered model or a run"):
         download_model(uri)

@@ -1,4 +1,4 @@
-"""`tinyunet reproduce`: a run of the MLflow server, trained again and compared."""
+"""`tinyunet reproduce`: the training of a run on the MLflow server is repeated and compared."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_id(trained: Path, records: Path) -> str:
-    """A deterministic run on the server, trained once for this file."""
+    """Id of a deterministic run on the server, which is trained once for this file."""
     if not (trained / "model").exists():
         settings = [part for s in SETTINGS for part in ("--set", s)]
         result = tinyunet(
@@ -40,42 +40,42 @@ def run_id(trained: Path, records: Path) -> str:
 
 
 def test_a_deterministic_run_is_reproduced_bit_for_bit(run_id: str, records: Path, tmp_path: Path) -> None:
-    result = tinyunet(tmp_path, "reproduce", run_id, records, "--out", "again")
+    result = tinyunet(tmp_path, "reproduce", run_id, records, "--out", "second")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "the weights are identical, bit for bit"
-    again = json.loads((tmp_path / "again" / "model.json").read_text())
-    assert again["mlflow"]["run_id"] != run_id, "a run of its own"
-    assert again["train"] == configuration(read_run(run_id)).to_dict()
-    assert (again["seed"], again["train"]["learning_rate"]) == (5, 0.002)
+    second = json.loads((tmp_path / "second" / "model.json").read_text())
+    assert second["mlflow"]["run_id"] != run_id, "the second training has its own run"
+    assert second["train"] == configuration(read_run(run_id)).to_dict()
+    assert (second["seed"], second["train"]["learning_rate"]) == (5, 0.002)
 
 
-def test_other_weights_are_a_broken_promise_only_where_they_had_to_be_equal(run_id: str) -> None:
-    then = read_run(run_id)
-    now = replace(then, tags={**then.tags, "weights_digest": "0" * 64})
-    free = replace(then, params={**then.params, "deterministic": "False"})
-    old = replace(then, tags={"data_digest": "0"})
-    assert compare(then, then, same_code=True).identical
-    assert compare(old, now, same_code=True).identical is None
-    assert compare(then, now, same_code=True).expected
-    assert not compare(then, now, same_code=True).identical
-    assert not compare(then, now, same_code=False).expected
-    assert not compare(free, now, same_code=True).expected
-    assert compare(then, now, same_code=True).scores["loss"][0] == then.metrics["loss"]
+def test_different_weights_are_unexpected_only_for_deterministic_runs_of_the_same_code(run_id: str) -> None:
+    first = read_run(run_id)
+    second = replace(first, tags={**first.tags, "weights_digest": "0" * 64})
+    not_deterministic = replace(first, params={**first.params, "deterministic": "False"})
+    without_digest = replace(first, tags={"data_digest": "0"})
+    assert compare(first, first, same_code=True).identical
+    assert compare(without_digest, second, same_code=True).identical is None
+    assert compare(first, second, same_code=True).expected
+    assert not compare(first, second, same_code=True).identical
+    assert not compare(first, second, same_code=False).expected
+    assert not compare(not_deterministic, second, same_code=True).expected
+    assert compare(first, second, same_code=True).scores["loss"][0] == first.metrics["loss"]
 
 
 def test_other_records_are_refused(run_id: str, raw: Path, tmp_path: Path) -> None:
     convert(raw, tmp_path / "others", DataConfig(shards=1))
-    with pytest.raises(UserError, match=r"others has digest .*; bring the same records"):
-        reproduce(run_id, tmp_path / "others", str(tmp_path / "again"))
-    assert not (tmp_path / "again").exists()
+    with pytest.raises(UserError, match=r"others has digest .*; use the same records"):
+        reproduce(run_id, tmp_path / "others", str(tmp_path / "second"))
+    assert not (tmp_path / "second").exists()
 
 
 def test_the_folder_of_a_finished_model_is_refused(run_id: str, trained: Path, records: Path) -> None:
-    with pytest.raises(UserError, match="holds a model already"):
+    with pytest.raises(UserError, match="already holds a model"):
         reproduce(run_id, records, str(trained / "model"))
 
 
-def test_an_unknown_run_is_one_line(records: Path, tmp_path: Path) -> None:
+def test_an_unknown_run_is_reported_in_one_line(records: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="0123456789abcdef") as caught:
-        reproduce("0123456789abcdef", records, str(tmp_path / "again"))
+        reproduce("0123456789abcdef", records, str(tmp_path / "second"))
     assert "\n" not in str(caught.value)

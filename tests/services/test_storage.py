@@ -1,4 +1,4 @@
-"""Objects on a real MinIO: round trips, parallel prefixes, and every way to be refused."""
+"""Objects on a real MinIO: round trips, parallel transfers, and the message of every refusal."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ import pytest
 from tests.services.conftest import upload
 from tinyunet.core.errors import UserError
 from tinyunet.devtools import services
-from tinyunet.devtools.processes import Service, ensure, free_port, running, terminate
+from tinyunet.devtools.processes import Service, ensure_running, free_port, running_process, terminate
 from tinyunet.storage import s3
 
 
@@ -28,24 +28,24 @@ def make_tree(root: Path, count: int) -> dict[str, bytes]:
 
 
 def failure(call: Callable[[], object]) -> str:
-    """Run what must fail; give its message, which is one line, after at most 15 s."""
-    began = time.monotonic()
+    """Return the message of a call that must fail: one line, after at most 15 s."""
+    start = time.monotonic()
     with pytest.raises(UserError) as caught:
         call()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - start < 15
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_file_comes_back_with_the_same_bytes(prefix: str, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_with_the_uploaded_bytes(prefix: str, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\x00\xff" * 5000)
     s3.push(tmp_path / "a.bin", f"{prefix}/b.bin")
-    got = s3.fetch(f"{prefix}/b.bin", tmp_path / "c.bin")
-    assert got == tmp_path / "c.bin"
-    assert got.read_bytes() == b"\x00\xff" * 5000
+    downloaded = s3.fetch(f"{prefix}/b.bin", tmp_path / "c.bin")
+    assert downloaded == tmp_path / "c.bin"
+    assert downloaded.read_bytes() == b"\x00\xff" * 5000
 
 
-def test_a_folder_comes_back_whole_and_several_objects_travel_at_a_time(prefix: str, tmp_path: Path) -> None:
+def test_a_folder_is_downloaded_completely_with_parallel_transfers(prefix: str, tmp_path: Path) -> None:
     expected = make_tree(tmp_path / "there", 60)
     upload(tmp_path / "there", prefix)
     assert s3.list_objects(prefix) == sorted(f"{prefix}/{name}" for name in expected)
@@ -57,15 +57,15 @@ def test_a_folder_comes_back_whole_and_several_objects_travel_at_a_time(prefix: 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    got = s3.fetch(prefix, tmp_path / "back")
+    downloaded = s3.fetch(prefix, tmp_path / "back")
     done.set()
     watcher.join()
-    assert tree(got) == expected
+    assert tree(downloaded) == expected
     assert len(workers) == 8
     assert sorted(p.name for p in tmp_path.iterdir()) == ["back", "there"]
 
 
-def test_a_prefix_is_a_folder_not_a_beginning_of_names(prefix: str, tmp_path: Path) -> None:
+def test_a_prefix_matches_a_folder_and_not_the_start_of_other_names(prefix: str, tmp_path: Path) -> None:
     s3.write_bytes(f"{prefix}/ab/x", b"1")
     s3.write_bytes(f"{prefix}/abc/y", b"2")
     assert s3.list_objects(f"{prefix}/ab") == [f"{prefix}/ab/x"]
@@ -84,7 +84,7 @@ def test_bytes_are_written_read_replaced_and_removed(prefix: str) -> None:
     assert not s3.exists(uri)
 
 
-def test_the_endpoint_tells_its_buckets() -> None:
+def test_list_buckets_returns_the_buckets_of_the_endpoint() -> None:
     assert s3.list_buckets() == ["mlflow", "tinyunet"]
 
 
@@ -97,18 +97,18 @@ def test_the_endpoint_tells_its_buckets() -> None:
         ("s3://Bad_Bucket/key", "expected s3://bucket/key"),
     ],
 )
-def test_what_is_not_there_is_named_and_leaves_nothing(uri: str, words: str, tmp_path: Path) -> None:
+def test_a_missing_object_is_named_and_nothing_is_written(uri: str, words: str, tmp_path: Path) -> None:
     message = failure(lambda: s3.fetch(uri, tmp_path / "x"))
     assert uri in message
     assert words in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_an_absent_object_says_so(prefix: str) -> None:
+def test_reading_a_missing_object_is_refused(prefix: str) -> None:
     assert "no object of that name" in failure(lambda: s3.read_bytes(f"{prefix}/none"))
 
 
-def test_uploading_an_absent_file_says_so(prefix: str, tmp_path: Path) -> None:
+def test_uploading_a_missing_file_is_refused(prefix: str, tmp_path: Path) -> None:
     assert "No such file" in failure(lambda: s3.push(tmp_path / "none", f"{prefix}/x"))
 
 
@@ -116,7 +116,7 @@ def test_uploading_an_absent_file_says_so(prefix: str, tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "AWS_SECRET_ACCESS_KEY does not fit"),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "does not know this AWS_ACCESS_KEY_ID"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "AWS_ACCESS_KEY_ID is unknown to the endpoint"),
         ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY not set"),
         (
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
@@ -144,28 +144,30 @@ def test_wrong_settings_are_named_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_kind_of_server_is_recognised(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_not_an_s3_server_is_recognised(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("S3_ENDPOINT_URL", os.environ["MLFLOW_TRACKING_URI"])
     assert "not an answer of an S3 server" in failure(lambda: s3.list_objects(prefix))
 
 
 @pytest.fixture
 def european(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A second MinIO, which accepts signatures for eu-central-1 only."""
+    """A second MinIO server, which accepts signatures for eu-central-1 only."""
     port, folder = free_port(), tmp_path / "europe"
     folder.mkdir()
     url = f"http://127.0.0.1:{port}"
     region = services._minio_env(os.environ) | {"MINIO_SITE_REGION": "eu-central-1"}
     command = services._minio_command(folder, port)
-    ensure(folder, Service("minio", url, "/minio/health/ready", 30), lambda: command, region)
+    ensure_running(folder, Service("minio", url, "/minio/health/ready", 30), lambda: command, region)
     monkeypatch.setenv("S3_ENDPOINT_URL", url)
     yield
-    if process := running(folder, "minio"):
+    if process := running_process(folder, "minio"):
         terminate(process)
 
 
 @pytest.mark.usefixtures("european")
-def test_a_store_of_another_region_is_used_where_it_is_named(
+def test_a_store_in_another_region_needs_the_name_of_its_region(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -181,7 +183,7 @@ def test_a_store_of_another_region_is_used_where_it_is_named(
         assert message.endswith("set AWS_DEFAULT_REGION to the store's")
 
 
-def test_an_empty_region_is_none(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_region_means_the_default_region(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "")
     s3.write_bytes(f"{prefix}/x", b"1")
     assert s3._client()._base_url.region == "us-east-1"

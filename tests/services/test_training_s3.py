@@ -1,4 +1,4 @@
-"""Training with everything on a real MinIO: records in, checkpoints and model out, killed and resumed."""
+"""Training with records, checkpoints and model on a real MinIO, also with a kill and a resumption."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.conftest import upload
-from tests.services.gate import Gate
+from tests.services.proxy import Proxy
 from tinyunet.core.errors import UserError
 from tinyunet.storage import s3
 from tinyunet.training.distributed import World
@@ -47,14 +47,14 @@ def digest(out: str) -> str:
     return str(json.loads(s3.read_bytes(f"{out}/model.json"))["weights_digest"])
 
 
-def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
+def test_a_killed_training_resumes_from_s3_to_the_same_weights(
     remote_records: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
-    whole, out = f"{prefix}/whole", f"{prefix}/model"
-    result = run(command(remote_records, whole), tmp_path)
+    uninterrupted, out = f"{prefix}/uninterrupted", f"{prefix}/model"
+    result = run(command(remote_records, uninterrupted), tmp_path)
     assert result.returncode == 0, result.stderr
     process = subprocess.Popen(
         command(remote_records, out),
@@ -64,36 +64,36 @@ def test_a_killed_training_resumes_from_s3_and_leaves_the_model_there(
     process.kill()
     process.communicate(timeout=60)
     assert not s3.exists(f"{out}/model.json")
-    again = run(command(remote_records, out), tmp_path)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "steps 0 to" not in again.stdout, "it must resume, not start over"
-    assert digest(out) == digest(whole)
+    resumed = run(command(remote_records, out), tmp_path)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "steps 0 to" not in resumed.stdout, "the training must resume, not start over"
+    assert digest(out) == digest(uninterrupted)
     assert {Path(key).name for key in s3.list_objects(out)} == {
         "model.keras",
         "model.json",
         "history.csv",
     }
     assert s3.list_objects(f"{out}.checkpoints") == [], "the model replaces its checkpoints"
-    assert list(scratch.glob("*records*")) == [], "what was fetched goes with the training"
+    assert list(scratch.glob("*records*")) == [], "the local copy of the records is removed"
 
 
-def test_a_store_that_goes_away_costs_checkpoints_but_not_the_training(
+def test_an_outage_of_the_store_loses_checkpoints_but_not_the_training(
     remote_records: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, out = Gate(os.environ["S3_ENDPOINT_URL"]), f"{prefix}/model"
+    proxy, out = Proxy(os.environ["S3_ENDPOINT_URL"]), f"{prefix}/model"
     process = subprocess.Popen(
         command(remote_records, out),
-        env={**os.environ, "S3_ENDPOINT_URL": gate.url},
+        env={**os.environ, "S3_ENDPOINT_URL": proxy.url},
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     wait_for(f"{out}.checkpoints/step-00000003.npz", process)
-    gate.shut()
+    proxy.stop()
     assert process.stdout
-    said = list(takewhile(lambda line: "trying again for 3600 s" not in line, process.stdout))
-    assert any("warning: no checkpoint of step " in line for line in said), said
-    gate.reopen()
+    lines = list(takewhile(lambda line: "trying again for 3600 s" not in line, process.stdout))
+    assert any("warning: no checkpoint of step " in line for line in lines), lines
+    proxy.resume()
     rest, _ = process.communicate(timeout=120)
-    gate.close()
+    proxy.close()
     assert process.returncode == 0, rest
     assert digest(out)
     assert s3.list_objects(f"{out}.checkpoints") == []
@@ -107,22 +107,22 @@ def test_only_the_splits_of_a_training_are_fetched(
         assert folder.parent == tmp_path
         names = {path.name.split("-")[0] for path in folder.glob("*.tfrecord")}
     assert names == {"train", "validation"}
-    assert list(tmp_path.iterdir()) == [], "what was fetched goes with the training"
+    assert list(tmp_path.iterdir()) == [], "the local copy is removed"
 
 
-def test_a_changed_shard_is_refused_with_its_name_and_nothing_stays(
+def test_a_changed_shard_is_refused_with_its_name_and_its_copy_is_removed(
     records: Path, remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shard = sorted(records.glob("train*.tfrecord"))[0]
     s3.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
-    here = local_records(remote_records, World(), class_id=1, run_key="changed")
-    with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"), here:
-        pytest.fail("the records were taken")
+    copy = local_records(remote_records, World(), class_id=1, run_key="changed")
+    with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"), copy:
+        pytest.fail("the records were accepted")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_records_are_one_line_and_exit_code_2(prefix: str, tmp_path: Path) -> None:
+def test_missing_records_are_reported_in_one_line_and_exit_with_2(prefix: str, tmp_path: Path) -> None:
     result = run(command(f"{prefix}/nothing", f"{prefix}/model"), tmp_path)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
@@ -132,7 +132,7 @@ def test_missing_records_are_one_line_and_exit_code_2(prefix: str, tmp_path: Pat
 @pytest.mark.parametrize("text", [b"no JSON", b"[1]", b"{}"])
 def test_a_model_that_is_none_of_ours_is_refused_and_stays(prefix: str, text: bytes) -> None:
     s3.write_bytes(f"{prefix}/model/model.json", text)
-    with pytest.raises(UserError, match=f"{prefix}/model holds no whole model of tinyunet"):
+    with pytest.raises(UserError, match=f"{prefix}/model holds no complete model of tinyunet"):
         finished_model(f"{prefix}/model")
     assert s3.read_bytes(f"{prefix}/model/model.json") == text
 

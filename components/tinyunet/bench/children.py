@@ -20,9 +20,10 @@ from PIL import Image
 
 from tinyunet.bench.compute import predict_case, random_split, train_case
 from tinyunet.bench.config import BenchConfig
-from tinyunet.bench.documents import Document, PeakMemory
+from tinyunet.bench.documents import PeakMemory
 from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.core.config import DataConfig
+from tinyunet.core.documents.base import Part
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert
@@ -31,7 +32,7 @@ from tinyunet.model.unet import build_unet
 
 IMAGES = "synthetic://?train=24&test=16"  # 512×512 as in DAGM2007; the records take 12 MB
 TERMINATE_TIMEOUT_S = 15.0  # between SIGTERM and SIGKILL
-D = TypeVar("D", bound=Document)
+P = TypeVar("P", bound=Part)
 
 
 def convert_cases(scratch: Path) -> dict[str, Case]:
@@ -49,7 +50,7 @@ def convert_cases(scratch: Path) -> dict[str, Case]:
             start = time.perf_counter()
             manifest = convert(raw, records, DataConfig())
             duration += time.perf_counter() - start
-            written += sum(s["bytes"] for split in manifest["splits"].values() for s in split["shards"])
+            written += sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)
             shutil.rmtree(records)
         return {Key("convert", "convert", "mb_per_s"): [written / 1e6 / duration]}
 
@@ -101,7 +102,7 @@ def child_command(module: str, config: BenchConfig, *arguments: str) -> list[str
     ]  # fmt: skip
 
 
-def read_document(command: Sequence[str], kind: type[D]) -> D:
+def read_document(command: Sequence[str], kind: type[P]) -> P:
     """Run a program and read the document in the last line that it prints."""
     return kind.model_validate_json(run_program(command).strip().splitlines()[-1])
 

@@ -1,15 +1,9 @@
 """Documents that the measuring processes of `tinyunet bench` print as one line of JSON."""
 
-from pydantic import BaseModel, ConfigDict
+from tinyunet.core.documents.base import Part
 
 
-class Document(BaseModel):
-    """Base class: the fields cannot be changed, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StepTimes(Document):
+class StepTimes(Part):
     """Training steps of `bench.kernels`.
 
     Attributes:
@@ -19,7 +13,7 @@ class StepTimes(Document):
     step_ms: list[float]
 
 
-class PeakMemory(Document):
+class PeakMemory(Part):
     """Memory of a process of `bench.children`.
 
     Attributes:
@@ -29,7 +23,7 @@ class PeakMemory(Document):
     peak_mib: float
 
 
-class RankTimes(Document):
+class RankTimes(Part):
     """Training loop of `bench.ranks`; times are seconds per step.
 
     Attributes:

@@ -6,20 +6,21 @@ it. `tinyunet bench` measures the machine at hand.
 
 - A step with b images per GPU takes `LAUNCH_S` + b · `IMAGE_S` seconds. This is the line through two figures
   of NVIDIA DeepLearningExamples, UNet_Industrial, on A100 with AMP: 255.26 img/s on one GPU (16 images per
-  GPU), and 691.19 img/s on 4 GPUs (4 images per GPU). With 2 images per GPU their step takes 24.0 ms, which is
-  slower than this line: a GPU needs enough images. In this model the global batch grows with the number of
-  GPUs; its learning rate and number of steps must then be chosen again.
-- An allreduce of M bytes over n members of a link (α seconds per message, β bytes/s) takes the shorter time of
-  a ring, 2·(n - 1)·(α + M / (n·β)) (Thakur, Rabenseifner, Gropp 2005, "Optimization of Collective
-  Communication Operations in MPICH"), and of a double binary tree, 2·log2(n)·α + 2·M / β (Sanders, Speck,
-  Träff 2009, "Two-tree algorithms for full bandwidth broadcast, reduction and scan"). NCCL implements both.
+  GPU), and 691.19 img/s on 4 GPUs (4 images per GPU). With 2 images per GPU their step takes 24.0 ms, more
+  than on this line: a GPU needs enough images. In this model the global batch grows with the number of GPUs;
+  its learning rate and number of steps must then be chosen again.
+- An allreduce of M bytes over n members of a link (α seconds per message, β bytes/s) takes the shorter of two
+  times: that of a ring, 2·(n - 1)·(α + M / (n·β)) (Thakur, Rabenseifner, Gropp 2005, "Optimization of
+  Collective Communication Operations in MPICH"), and that of a double binary tree, 2·log2(n)·α + 2·M / β
+  (Sanders, Speck, Träff 2009, "Two-tree algorithms for full bandwidth broadcast, reduction and scan"). NCCL
+  implements both.
 - Nodes of 8 GPUs sum over NVLink first, then over one network card per node, and then distribute the result
   over NVLink.
 - A step has two allreduces: 32 bytes of loss terms in the middle of the step, and the gradients, which this
   model treats as one message after the backward pass. In practice all but the last 0.1 MB are sent during the
-  backward pass (`World.sum_all`). With respect to the network the table is therefore a lower bound. It does
-  not include Horovod's coordination (a cycle of up to 1 ms for each allreduce, HOROVOD_CYCLE_TIME) and the
-  time that ranks wait for a slower rank.
+  backward pass (`World.sum_all`). With respect to the network, the efficiency is therefore a lower bound. The
+  model does not include Horovod's coordination (a cycle of up to 1 ms for each allreduce,
+  HOROVOD_CYCLE_TIME), nor the time that ranks wait for a slower rank.
 """
 
 import math
@@ -81,7 +82,8 @@ def rows() -> Iterator[tuple[int, float, float, float]]:
 
 def table() -> Iterator[str]:
     """Yield the lines of the table."""
-    yield f"{BATCH} images per GPU, step of {1000 * (LAUNCH_S + BATCH * IMAGE_S):.1f} ms without communication"
+    step_ms = 1000 * (LAUNCH_S + BATCH * IMAGE_S)
+    yield f"{BATCH} images per GPU, step of {step_ms:.1f} ms without communication"
     yield "  GPUs  compression   allreduce   efficiency    images/s"
     for gpus, width, seconds, efficiency in rows():
         rate = gpus * BATCH / (LAUNCH_S + BATCH * IMAGE_S) * efficiency

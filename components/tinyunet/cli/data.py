@@ -45,11 +45,11 @@ def _add_convert(commands: "Commands") -> None:
 
 def _convert(arguments: Namespace) -> None:
     import_tensorflow()
-    from tinyunet.data.ingest import read_raw
+    from tinyunet.core.documents.raw import RawManifest
     from tinyunet.data.tfrecord import convert
 
-    config = DataConfig(class_id=read_raw(arguments.raw)["class_id"])
+    config = DataConfig(class_id=RawManifest.read(arguments.raw).class_id)
     manifest = convert(arguments.raw, arguments.out, config.replace(parse_settings(arguments.set)))
-    for name, split in manifest["splits"].items():
-        print(f"{name}: {split['images']} images, {split['defective']} defective")
-    print(f"{arguments.out}: digest {manifest['digest'][:12]}")
+    for name, split in manifest.splits.items():
+        print(f"{name}: {split.images} images, {split.defective} defective")
+    print(f"{arguments.out}: digest {manifest.digest[:12]}")

@@ -33,11 +33,11 @@ def _evaluate(arguments: Namespace) -> None:
     from tinyunet.evaluation.evaluate import evaluate
 
     config = EvalConfig().replace(parse_settings(arguments.set))
-    metrics = evaluate(_model_folder(arguments.model), arguments.records, arguments.out, config)
-    test = metrics["test"]
+    evaluation = evaluate(_model_folder(arguments.model), arguments.records, arguments.out, config)
     for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
-        print(f"{name:16} {'not defined' if test[name] is None else format(test[name], '.4f')}")
-    print(f"{arguments.out / 'report.html'}: {metrics['comparability']}")
+        score = getattr(evaluation.test, name)
+        print(f"{name:16} {'not defined' if score is None else format(score, '.4f')}")
+    print(f"{arguments.out / 'report.html'}: {evaluation.comparability}")
 
 
 def _model_folder(model: str) -> Path:
@@ -62,7 +62,7 @@ def _compare(arguments: Namespace) -> None:
     from tinyunet.evaluation.comparison import compare, table
 
     out = arguments.out
-    print("\n".join(table(compare(arguments.evaluations, out, reports=True))))
+    print("\n".join(table(compare(arguments.evaluations, out, reports=True).rows)))
     print(f"{out / 'comparison.html'}: at all of NVIDIA's thresholds, with links to the classes' reports")
 
 
@@ -80,7 +80,7 @@ def _register(arguments: Namespace) -> None:
     from tinyunet.registry.register import register
 
     result = register(_model_folder(arguments.model), arguments.evaluation, name=arguments.name)
-    print(f"{result['name']} version {result['version']}: {result['reason']}")
+    print(f"{result.name} version {result.version}: {result.reason}")
 
 
 def _add_predict(commands: "Commands") -> None:

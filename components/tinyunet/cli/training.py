@@ -12,8 +12,8 @@ from tinyunet.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from tinyunet.cli.options import Commands
-    from tinyunet.launch.launch import Launch
     from tinyunet.launch.local_ranks import TrainingFailed
+    from tinyunet.training.run import TrainingRun
 
 # Settings that are also options of their own.
 SHORT_OPTIONS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")
@@ -27,9 +27,9 @@ def add_commands(commands: "Commands") -> None:
 
 def print_failure(failure: "TrainingFailed") -> int:
     """Print why a training failed, unless its ranks have printed it; return the exit code."""
-    if not failure.said:
+    if not failure.reported:
         print(f"tinyunet: {failure}", file=sys.stderr, flush=True)
-    return failure.code
+    return failure.exit_code
 
 
 def _add_train(commands: "Commands") -> None:
@@ -54,39 +54,45 @@ def _add_train(commands: "Commands") -> None:
 
 
 def _train(arguments: Namespace) -> int:
-    from tinyunet.launch.launch import check_shares, launch_local
+    from tinyunet.launch.launch import launch_local
     from tinyunet.launch.local_ranks import TrainingFailed
     from tinyunet.training.distributed import launched_size
+    from tinyunet.training.run import check_shares
 
-    launch = _launch(arguments)
-    check_shares(launch.config, launch.ranks)
-    if launch.ranks > 1 and launched_size() == 1:
+    run = training_run(arguments)
+    check_shares(run.config, run.ranks)
+    if run.ranks > 1 and launched_size() == 1:
         try:
-            launch_local(launch)
+            launch_local(run)
         except TrainingFailed as failure:
             return print_failure(failure)
         return 0
     import_tensorflow()
     from tinyunet.launch.rank import run_rank
 
-    return run_rank(launch)
+    return run_rank(run)
 
 
-def _launch(arguments: Namespace) -> "Launch":
-    from tinyunet.launch.launch import Launch, default_run_key
+def training_run(arguments: Namespace) -> "TrainingRun":
+    """Return the training that the arguments of `tinyunet train` describe.
+
+    Raises:
+        UserError: for an unknown preset or key, or a value that does not fit.
+    """
+    from tinyunet.training.run import TrainingRun
 
     options = {name: getattr(arguments, name) for name in SHORT_OPTIONS}
     changes = {name: value for name, value in options.items() if value is not None}
     deterministic = {"deterministic": True} if arguments.deterministic else {}
-    return Launch(
+    return TrainingRun(
         records=arguments.records,
         out=arguments.out,
         config=modify_preset(arguments.preset, changes | deterministic | parse_settings(arguments.set)),
-        run_key=arguments.run_key or default_run_key(arguments.out),
+        run_key=arguments.run_key,
         ranks=arguments.ranks,
         class_id=arguments.class_id,
-        checkpoints=arguments.checkpoints or f"{arguments.out.rstrip('/')}.checkpoints",
-        keep=arguments.keep_checkpoints,
+        checkpoints=arguments.checkpoints,
+        keep_checkpoints=arguments.keep_checkpoints,
     )
 
 

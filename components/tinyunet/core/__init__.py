@@ -1,1 +1,1 @@
-"""What every package shares: errors, configuration, documents, files, console output."""
+"""Shared by all packages: errors, configuration, documents, files, console output, retries and locks."""

@@ -1,4 +1,4 @@
-"""Progress of long loops: a bar on a terminal, a line every five seconds elsewhere."""
+"""Messages and the progress of long loops on stderr, and loops over threads."""
 
 import os
 import sys
@@ -12,14 +12,24 @@ T = TypeVar("T")
 INTERVAL_S = 5.0
 
 
+def say(message: str) -> None:
+    """Print a message on stderr at once."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use; the machine may have more."""
+    return len(os.sched_getaffinity(0))
+
+
 def track(items: Iterable[T], description: str, *, total: int, unit: str = "images") -> Iterator[T]:
-    """Pass items through and show on stderr how far the loop is.
+    """Yield items and show the progress on stderr: a bar on a terminal, a line every five seconds elsewhere.
 
     Args:
-        items: What the loop runs over.
-        description: What is being done, such as `checking`.
+        items: The items of the loop.
+        description: The work that is done, such as `checking`.
         total: Number of items.
-        unit: What an item is.
+        unit: Plural of the items' name.
 
     Yields:
         The items, unchanged.
@@ -30,36 +40,37 @@ def track(items: Iterable[T], description: str, *, total: int, unit: str = "imag
 
         yield from bar(items, description, total, console=Console(stderr=True), transient=True)
     else:
-        yield from _lines(items, description, total, unit)
+        yield from _track_in_lines(items, description, total, unit)
 
 
-def cores() -> int:
-    """Give the number of cores that this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0))
+def _track_in_lines(items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
+    start = last_line = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last_line >= INTERVAL_S:
+            last_line, rate = now, done / (now - start)
+            remaining = (total - done) / rate
+            say(f"{description}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {remaining:.0f} s left")
 
 
 def parallel_map(function: Callable[[T], R], items: Sequence[T], description: str) -> list[R]:
-    """Call `function` on every item in one thread per core, with progress; the first failure ends it all."""
+    """Call `function` on every item in one thread per core, with progress on stderr.
+
+    Args:
+        function: What is called; it should release Python's global lock for most of its time.
+        items: Its arguments.
+        description: The work that is done, such as `checking`.
+
+    Returns:
+        The results, in the order of the items.
+
+    Raises:
+        Exception: the first exception of `function`; items that have not been started are cancelled.
+    """
     with ThreadPoolExecutor(cores()) as pool:
         try:
             return list(track(pool.map(function, items), description, total=len(items)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _lines(items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
-    start = shown = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - shown >= INTERVAL_S:
-            shown, rate = now, done / (now - start)
-            left = (total - done) / rate
-            line = f"{description}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
-
-
-def say(message: str) -> None:
-    """Tell the user one thing, on stderr."""
-    print(message, file=sys.stderr, flush=True)

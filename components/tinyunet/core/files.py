@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and what a file system refuses, in one line."""
+"""Files and folders that are written completely or not at all, and file system errors in one line."""
 
 import json
 import os
@@ -13,7 +13,10 @@ from tinyunet.core.errors import UserError
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Give a sibling path `<name>.part` to write to; it becomes `target` at the end, or is removed."""
+    """Yield the path `<name>.part` beside `target`, for a file or a folder.
+
+    At the end it is renamed to `target`. After an error it is deleted.
+    """
     part = target.with_name(target.name + ".part")
     _delete(part)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +29,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_errors(out: Path) -> Iterator[None]:
-    """Turn a refusal of the file system into one line: where, why, and while making what.
+    """Turn an error of the file system into one line: the path, the reason, and the output `out`.
 
     Raises:
         UserError: instead of OSError.
@@ -34,20 +37,22 @@ def file_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where, why = error.filename or out, error.strerror or str(error)[:200]
-        raise UserError(f"{where}: {why} while making {out}; mend that, then run it again") from error
+        path, reason = error.filename or out, error.strerror or str(error)[:200]
+        raise UserError(
+            f"{path}: {reason} while making {out}; correct this and run the command again"
+        ) from error
 
 
 @contextmanager
 def atomic_folder(out: Path, *, marker: str) -> Iterator[Path]:
-    """Give a folder to fill; on leaving it takes the place of `out`, on an error it is removed.
+    """Yield an empty folder that replaces `out` at the end; after an error it is deleted.
 
     Args:
-        out: Where the folder will stand; missing, empty, or an older result, which is replaced.
-        marker: The file by which an older result is known.
+        out: The folder to write. It may be absent, empty, or an older result, which is replaced.
+        marker: Name of a file that every result of this kind contains.
 
     Raises:
-        UserError: if `out` holds something else, or the file system refuses (no right, no space).
+        UserError: if `out` contains something else, or the file system reports an error.
     """
     out = out.resolve()
     with file_errors(out):
@@ -64,13 +69,13 @@ def atomic_folder(out: Path, *, marker: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside `out` to work in; it is gone afterwards unless it was renamed to `out`.
+    """Yield an empty folder beside `out`; it is deleted at the end unless the caller renamed it to `out`.
 
     Raises:
-        UserError: if the file system refuses (no space, no right).
+        UserError: if the file system reports an error, such as a full disk.
     """
     part = out.absolute().with_name(out.absolute().name + ".part")
-    made = [folder for folder in part.parents if not folder.exists()]
+    new_parents = [folder for folder in part.parents if not folder.exists()]
     try:
         with file_errors(out):
             shutil.rmtree(part, ignore_errors=True)
@@ -78,21 +83,21 @@ def scratch_folder(out: Path) -> Iterator[Path]:
             yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        for folder in made:
-            with suppress(OSError):  # not empty: the output is in it
+        for folder in new_parents:
+            with suppress(OSError):  # the folder is not empty: it contains the output
                 folder.rmdir()
 
 
 def require_space(target: Path, size: int) -> None:
-    """Refuse a transfer that does not fit.
+    """Check that `size` bytes fit on the file system of `target`.
 
     Raises:
-        UserError: if the file system of `target` has less than `size` bytes free.
+        UserError: if fewer bytes are free.
     """
     folder = next(p for p in (target, *target.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise UserError(f"{target} needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; make room")
+        raise UserError(f"{target} needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free some space")
 
 
 def _delete(path: Path) -> None:
@@ -106,20 +111,20 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        UserError: if the file is missing or not a JSON object.
+        UserError: if the file is missing or does not contain a JSON object.
     """
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; expected a JSON file there") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}); make it anew") from error
+        raise UserError(f"{path} is not JSON ({error}); create it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds {type(value).__name__}; expected a JSON object")
     return value
 
 
 def cache_folder() -> Path:
-    """Give the folder of what is made once: TINYUNET_CACHE, or tinyunet in XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder of cached files: TINYUNET_CACHE, or tinyunet in XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TINYUNET_CACHE") or Path(root) / "tinyunet")

@@ -1,4 +1,4 @@
-"""Remove what may be secret from text."""
+"""Remove credentials from text."""
 
 import re
 
@@ -9,5 +9,5 @@ _SECRET_QUERY = re.compile(
 
 
 def redact(text: str) -> str:
-    """Replace passwords, tokens and signatures in URIs by ***."""
+    """Replace user names, passwords, tokens and signatures in URIs by ***."""
     return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))

@@ -1,42 +1,46 @@
-"""Waiting for a server that is away."""
+"""Retry calls to a server that does not answer."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tinyunet.core.console import say
 from tinyunet.core.errors import Unreachable, UserError
 
 T = TypeVar("T")
-OUTAGE_S, RETRY_S = 300.0, 1.0
+TIMEOUT_S, RETRY_S = 300.0, 1.0
 
 
 def retry_while_unreachable(
     call: Callable[[], T],
     *,
     server: str = "the API server",
-    forgiving: bool = False,
-    seconds: float = OUTAGE_S,
+    also_refusals: bool = False,
+    timeout_s: float = TIMEOUT_S,
 ) -> T:
-    """Call again while a server is away.
+    """Call a function again until its server answers.
 
     Args:
-        call: What to do.
-        server: Who is called.
-        forgiving: Take a refusal for an outage too: a starting API server does not yet know its roles.
-        seconds: Longest outage.
+        call: The function.
+        server: Name of the server in error messages.
+        also_refusals: Retry after every UserError, not only after Unreachable. A Kubernetes API server that
+            is starting refuses requests because it has not loaded its roles yet.
+        timeout_s: Seconds until the function gives up.
+
+    Returns:
+        The result of `call`.
 
     Raises:
-        Unreachable: after that.
+        Unreachable: if the server does not answer for `timeout_s` seconds.
     """
-    start, passing, said = time.monotonic(), UserError if forgiving else Unreachable, False
+    start, retried, reported = time.monotonic(), UserError if also_refusals else Unreachable, False
     while True:
         try:
             return call()
-        except passing as error:
-            if time.monotonic() - start > seconds:
-                raise Unreachable(f"no answer from {server} for {seconds:.0f} s: {error}") from error
-            if not said:
-                said = True
-                print(f"{error}; trying again for {seconds:.0f} s", file=sys.stderr, flush=True)
+        except retried as error:
+            if time.monotonic() - start > timeout_s:
+                raise Unreachable(f"no answer from {server} for {timeout_s:.0f} s: {error}") from error
+            if not reported:
+                reported = True
+                say(f"{error}; trying again for {timeout_s:.0f} s")
             time.sleep(RETRY_S)

@@ -1,4 +1,4 @@
-"""Import TensorFlow without its start-up lines, which no setting turns off and every rank repeats."""
+"""Import TensorFlow without the lines that it prints at its start, which no setting turns off."""
 
 import os
 from collections.abc import Iterator
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow with this process's standard error closed; an exception still gets through."""
+    """Import TensorFlow while this process's standard error is discarded; exceptions are still raised."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _no_standard_error():
+    with _discard_standard_error():
         import tensorflow  # noqa: F401
 
 
 @contextmanager
-def _no_standard_error() -> Iterator[None]:
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _discard_standard_error() -> Iterator[None]:
+    original, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
         os.close(null)

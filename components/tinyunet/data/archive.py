@@ -1,4 +1,4 @@
-"""One class out of a .zip of DAGM2007; what could do harm is refused before anything is written."""
+"""Extraction of one class from a .zip of DAGM2007; a dangerous archive is refused before it is unpacked."""
 
 import re
 import shutil
@@ -12,8 +12,8 @@ from tinyunet.core.console import track
 from tinyunet.core.errors import UserError
 from tinyunet.data.dagm import FOLDERS, require_class
 
-MAX_BYTES = 32 * 2**30  # the ten classes take 5 GiB
-MAX_RATIO = 100  # PNG files hardly shrink
+MAX_BYTES = 32 * 2**30  # the ten classes need 5 GiB
+MAX_RATIO = 100  # PNG files are compressed already
 MAX_MEMBERS = 100_000
 
 Members = dict[PurePosixPath, zipfile.ZipInfo]
@@ -22,17 +22,17 @@ Members = dict[PurePosixPath, zipfile.ZipInfo]
 def unpack(path: Path, part: Path, class_id: int, *, name: str | None = None, nested: bool = True) -> None:
     """Extract Train and Test of one class into `part`.
 
-    The class may lie anywhere in the archive: as `ClassN/Train/…`, bare `Train/…`, or in a `ClassN.zip`.
+    The class may be anywhere in the archive: as `ClassN/Train/…`, as `Train/…`, or in a `ClassN.zip`.
 
     Args:
         path: The archive.
         part: Folder to extract into.
         class_id: 1 to 10.
-        name: What to call the archive in messages.
-        nested: Whether to look into a `ClassN.zip` inside.
+        name: Name of the archive in messages.
+        nested: Whether a `ClassN.zip` inside the archive is searched.
 
     Raises:
-        UserError: if it is no zip, damaged, encrypted, too large or dangerous, lacks the class or is another.
+        UserError: if it is not a zip, is damaged, encrypted, too large or dangerous, or lacks the class.
     """
     name = name or str(path)
     try:
@@ -55,18 +55,19 @@ def unpack(path: Path, part: Path, class_id: int, *, name: str | None = None, ne
 
 
 def check(archive: zipfile.ZipFile, name: str, size: int) -> Members:
-    """Look at every entry of an archive before any is read.
+    """Check every entry of an archive before any of them is read.
 
     Args:
         archive: Opened archive.
-        name: What to call it.
-        size: Its bytes.
+        name: Name of the archive in messages.
+        size: Size of the archive in bytes.
 
     Returns:
-        Its files by path.
+        The files of the archive by path.
 
     Raises:
-        UserError: for paths that lead out of the folder, links, encryption, doubles, or sizes of a bomb.
+        UserError: for a path outside the folder, a link, an encrypted or repeated entry, or a size that
+            points to a decompression bomb.
     """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
@@ -86,7 +87,7 @@ def check(archive: zipfile.ZipFile, name: str, size: int) -> Members:
 
 
 def _refuse(info: zipfile.ZipInfo, name: str) -> None:
-    # orig_filename: zipfile itself cuts names at NUL and turns the system's separators into "/".
+    # `filename` is no longer the stored name: zipfile cuts it at NUL and replaces the system's separators.
     raw = info.orig_filename
     reason = None
     if raw.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", raw):
@@ -102,7 +103,7 @@ def _refuse(info: zipfile.ZipInfo, name: str) -> None:
 
 
 def _prefix(members: Members, class_id: int) -> PurePosixPath | None:
-    """Find the folder of the class: the shallowest `ClassN`, else one not named after a class."""
+    """Return the folder of the class: the topmost `ClassN`, or else a folder not named after a class."""
     folders = {
         PurePosixPath(*member.parts[:depth])
         for member in members

@@ -1,6 +1,6 @@
-"""Poses, reflected shifts and photometric changes of one image: views and strip copies, no gathers.
+"""Augmentation of one image: poses, reflected shifts and photometric changes, as views and copies of strips.
 
-Rotations and zooms are only drawn here, as transforms; the training step applies them on its device.
+Rotations and zooms are only drawn here, as transforms. The training step applies them on its device.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ Array = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Draws:
-    """The random choices for one global batch of B images.
+    """The random augmentation of one global batch of B images.
 
     Attributes:
-        flips: bool [B], mirror left and right, before the rotation.
-        turns: int [B], quarter turns counter-clockwise.
+        flips: bool [B], whether an image is mirrored left to right, before the rotation.
+        turns: int [B], number of quarter turns, counter-clockwise.
         shifts: int [B, 2], pixels down and to the right, at most half the side.
         gain: float32 [B], factor of the grey level.
-        bias: float32 [B], grey levels added after that.
+        bias: float32 [B], grey levels that are added after the multiplication.
         warps: float32 [B, 8], rotation and zoom, see `warps`.
     """
 
@@ -35,18 +35,19 @@ class Draws:
 
 
 def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, std: float) -> Draws:
-    """Draw the changes of one global batch.
+    """Draw the augmentation of one global batch.
 
-    `dihedral` is one of all 8 poses; `published` mirrors half the images and turns by 0, 90 or 180 degrees,
-    which reaches 6 of them (NVIDIA DeepLearningExamples, UNet_Industrial). Contrast changes about `mean`,
-    brightness in units of `std`: grey · gain + bias. Angles are uniform, and so are logarithms of zooms.
+    `dihedral` draws one of all 8 poses. `published` mirrors half of the images and rotates by 0, 90 or 180
+    degrees, which makes 6 poses (NVIDIA DeepLearningExamples, UNet_Industrial). The contrast changes around
+    `mean` and the brightness in units of `std`: grey · gain + bias. Angles and logarithms of zoom factors are
+    distributed uniformly.
 
     Args:
-        rng: Of this step.
+        rng: Random numbers of this step.
         config: `global_batch`, `poses`, `max_shift`, `photometric`, `max_rotation` and `max_zoom` are used.
         size: Side of the images in pixels.
         mean: Mean grey level of the split.
-        std: Its standard deviation.
+        std: Standard deviation of the grey levels of the split.
     """
     count = config.global_batch
     reach = min(int(config.max_shift * size), (size - 1) // 2)
@@ -62,16 +63,16 @@ def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, 
 
 
 def warps(angles: NDArray[np.float64], zooms: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-    """Give transforms that turn and enlarge an image about its centre.
+    """Return transforms that rotate and enlarge an image about its centre.
 
     Args:
         angles: float64 [B], radians, counter-clockwise.
-        zooms: float64 [B], factor of the size of what is seen.
+        zooms: float64 [B], factor by which the content is enlarged.
         size: Side of the images in pixels.
 
     Returns:
-        float32 [B, 8], rows (a0, a1, a2, b0, b1, b2, 0, 0): the pixel (x, y) comes from
-        (a0·x + a1·y + a2, b0·x + b1·y + b2), as tf.raw_ops.ImageProjectiveTransformV3 takes them.
+        float32 [B, 8], rows (a0, a1, a2, b0, b1, b2, 0, 0): the output pixel (x, y) is the input at
+        (a0·x + a1·y + a2, b0·x + b1·y + b2), as tf.raw_ops.ImageProjectiveTransformV3 defines them.
     """
     cos, sin, centre = np.cos(angles) / zooms, np.sin(angles) / zooms, (size - 1) / 2
     right, down = centre * (1 - cos + sin), centre * (1 - sin - cos)
@@ -80,18 +81,18 @@ def warps(angles: NDArray[np.float64], zooms: NDArray[np.float64], size: int) ->
 
 
 def pose(image: Array, *, flip: bool, turns: int) -> Array:
-    """Give a mirrored and turned view of [S, S]; nothing is copied."""
+    """Return a mirrored and rotated view of [S, S]; nothing is copied."""
     return np.rot90(image[:, ::-1] if flip else image, turns)
 
 
 def shift_into(out: Array, image: Array, down: int, right: int) -> None:
-    """Write `image`, moved and reflected at its border (the border pixel is not repeated), to `out`.
+    """Write `image`, shifted and reflected at its border (the border pixel is not repeated), to `out`.
 
     Args:
         out: uint8 [S, S], contiguous.
         image: uint8 [S, S], any view.
-        down: Pixels, less than S / 2 either way.
-        right: Likewise.
+        down: Shift in pixels, less than S / 2 in both directions.
+        right: Shift in pixels, less than S / 2 in both directions.
     """
     if down < 0 or right < 0:
         y, x = (-1 if down < 0 else 1), (-1 if right < 0 else 1)

@@ -36,8 +36,8 @@ class Sample:
         split: `train` or `test`.
         name: File name without extension, such as `0576`.
         image_path: 8-bit grey PNG.
-        mask_path: Its label (0 and 255), None where the image is defect-free.
-        defective: Whether it shows a defect.
+        mask_path: PNG of the label (0 and 255); None where the image is defect-free.
+        defective: Whether the image shows a defect.
     """
 
     split: str
@@ -59,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a file; `file` is its path inside the class folder."""
+    """A fault of a file; `file` is its path inside the class folder."""
 
     file: str
     message: str
@@ -69,13 +69,13 @@ class Problem:
 
 
 def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
-    """Read Labels.txt tolerantly: byte order mark, CRLF, blank lines, header line, trailing tabs.
+    """Read Labels.txt; a byte order mark, CRLF, blank lines, a header line and trailing tabs are accepted.
 
     Args:
-        text: Tab-separated rows `number, 0|1, image, 0, mask|0`; a first line of a single field is a header.
+        text: Tab-separated rows `number, 0|1, image, 0, mask|0`. A first line with one field is a header.
 
     Returns:
-        The rows, and for every malformed line its number and what is wrong with it.
+        The rows, and the number and the fault of every malformed line.
     """
     rows: list[Row] = []
     errors: list[tuple[int, str]] = []
@@ -93,7 +93,7 @@ def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
 
 
 def format_labels(samples: Iterable[Sample]) -> str:
-    """Write Labels.txt as the official archives do: header `1`, trailing tab on defect-free rows, CRLF."""
+    """Return Labels.txt as in the official archives: header `1`, trailing tab on defect-free rows, CRLF."""
     lines = ["1"]
     for sample in samples:
         mask = sample.mask_path.name if sample.mask_path else "0\t"
@@ -102,14 +102,14 @@ def format_labels(samples: Iterable[Sample]) -> str:
 
 
 def require_class(place: str, class_id: int) -> None:
-    """Refuse a folder, an archive or a URL that is named after another class.
+    """Raise an error for a folder, an archive or a URL that is named after another class.
 
     Args:
         place: Such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
         class_id: 1 to 10.
 
     Raises:
-        UserError: naming both classes.
+        UserError: with both classes.
     """
     named = re.search(r"(?i)(?:^|[/!])Class(\d+)(?:\.zip(?:/.*)?)?$", place)
     if named and int(named[1]) in CLASSES and int(named[1]) != class_id:
@@ -120,14 +120,14 @@ def require_class(place: str, class_id: int) -> None:
 
 
 def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
-    """Match the files of one split with its Labels.txt.
+    """Compare the files of one split with its Labels.txt.
 
     Args:
         folder: The class folder.
         split: `train` or `test`.
 
     Returns:
-        Samples in order of name, as far as they are whole, and everything that does not match.
+        The samples without faults in order of name, and every fault.
     """
     base = folder / FOLDERS[split]
     where = f"{base.name}/Label/Labels.txt"
@@ -153,7 +153,7 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
 
 
 def read_class(folder: Path) -> list[Sample]:
-    """List the samples of a class folder, Train first, in order of name.
+    """Return the samples of a class folder, Train first, in order of name.
 
     Raises:
         UserError: if files and Labels.txt do not match.
@@ -169,7 +169,7 @@ def read_class(folder: Path) -> list[Sample]:
 
 
 def summary(where: str, problems: Sequence[Problem]) -> str:
-    """Say in one line what is wrong: how many problems, and the first three."""
+    """Return one line with the number of problems and the first three of them."""
     shown = "; ".join(str(problem) for problem in problems[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -177,7 +177,7 @@ def summary(where: str, problems: Sequence[Problem]) -> str:
 
 
 def _pngs(folder: Path) -> dict[str, Path]:
-    """List PNG files by lower-case name; hidden files and other kinds (Thumbs.db) are no data."""
+    """Return the PNG files by lower-case name; hidden and other files (Thumbs.db) are not data."""
     if not folder.is_dir():
         return {}
     files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png" and path.is_file())

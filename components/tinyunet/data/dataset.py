@@ -1,28 +1,28 @@
-"""Records in memory, resized, and the batches of a training run."""
+"""Records in memory at the size of the model, and the batches of a training."""
 
 import math
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.console import cores
+from tinyunet.core.documents.records import RecordsManifest, Shard
 from tinyunet.core.errors import UserError
 from tinyunet.data.augment import draw, pose, shift_into
 from tinyunet.data.prefetch import prefetch
 from tinyunet.data.resize import area_average
 from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, order
-from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse, read_manifest
+from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse
 
 Array = NDArray[np.uint8]
 
 MASK_LEVEL = 128
-"""Coverage (0 to 255) from which a pixel of a resized mask counts as defective: half of it."""
+"""Coverage (0 to 255) from which a pixel of a resized mask counts as defective: one half."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Split:
     Attributes:
         name: `train`, `validation` or `test`.
         images: uint8 [N, S, S], grey levels.
-        masks: uint8 [N, S, S], share of a pixel that is defect, times 255; `masks >= 128` is the hard label.
+        masks: uint8 [N, S, S], defective fraction of a pixel, times 255; `masks >= 128` is the binary label.
         defective: bool [N].
-        names: N names, such as `0576`.
+        names: Names of the N images, such as `0576`.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one rank at one step.
+    """The b images of one rank in one step.
 
     Attributes:
-        images: uint8 [b, S, S]; the network sees `images * gain + bias`, in grey levels.
+        images: uint8 [b, S, S]; the input of the network is `images * gain + bias`, in grey levels.
         masks: uint8 [b, S, S], coverage times 255.
         gain: float32 [b].
         bias: float32 [b], grey levels.
-        warps: float32 [b, 8], the transforms (`augment.warps`) that images and masks are yet to undergo.
-        names: b names of images.
+        warps: float32 [b, 8], transforms (`augment.warps`) that the training step applies to both.
+        names: Names of the b images.
     """
 
     images: NDArray[np.uint8]
@@ -69,23 +69,23 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
     """Read a split and resize it by area average.
 
     Args:
-        records: What `convert` made.
+        records: Folder that `convert` wrote.
         split: `train`, `validation` or `test`.
         image_size: Side in pixels, at most that of the stored images.
-        verify: Also compare every shard with its SHA-256.
+        verify: Whether the SHA-256 of every shard is checked as well.
 
     Raises:
-        UserError: if a shard is missing, damaged or not the one of the manifest, or if the size does not fit.
+        UserError: if a shard is missing, damaged or differs from the manifest, or if the size does not fit.
     """
-    manifest = read_manifest(records)
+    manifest = RecordsManifest.read(records)
     if split not in SPLITS:
         raise UserError(f"split is {split!r}; expected one of: {', '.join(SPLITS)}")
-    stored = manifest["image_shape"]
+    stored = manifest.image_shape
     if not 1 <= image_size <= min(stored):
         raise UserError(
             f"image_size is {image_size}, the records hold {stored[1]}×{stored[0]}; choose at most that"
         )
-    shards = manifest["splits"][split]["shards"]
+    shards = manifest.splits[split].shards
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(lambda shard: check_shard(records, shard, verify=verify), shards))
         items = [record for shard in shards for record in _read_shard(records, shard, image_size, pool)]
@@ -99,7 +99,7 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
 
 
 def statistics(split: Split) -> tuple[float, float]:
-    """Give mean and standard deviation of all pixels of a split, in grey levels."""
+    """Return mean and standard deviation of all pixels of a split, in grey levels."""
     counts = sum(np.bincount(image.ravel(), minlength=256) for image in split.images)
     levels, share = np.arange(256), counts / np.sum(counts)
     mean = float(share @ levels)
@@ -107,21 +107,21 @@ def statistics(split: Split) -> tuple[float, float]:
 
 
 def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_size: int) -> Iterator[Batch]:
-    """Give the batches of steps `start` to `config.steps`, for one rank.
+    """Yield the batches of the steps `start` to `config.steps` for one rank.
 
-    Defective and defect-free images are two endless streams, each with a fresh permutation per epoch. A
-    global batch takes `clean_fraction` of its images from the second, spread evenly, and rank r takes the
-    r-th of `world_size` contiguous slices. Close the iterator to end its thread early.
+    Defective and defect-free images form two endless streams, each with a new permutation per epoch. The
+    fraction `clean_fraction` of a global batch comes from the second stream, at evenly spread positions. Rank
+    r receives the r-th of `world_size` contiguous slices. Closing the iterator ends its thread.
 
     Args:
         split: Images in memory.
         config: Seed, sizes and augmentation.
-        start: First step, from 0.
-        rank: 0 to world_size - 1.
-        world_size: Divides `config.global_batch`.
+        start: First step, counted from 0.
+        rank: This rank, 0 to world_size - 1.
+        world_size: Number of ranks; a divisor of `config.global_batch`.
 
     Raises:
-        UserError: if the sizes do not divide, or the split lacks a kind of image that the batches need.
+        UserError: if the global batch cannot be divided, or the split lacks defective or clean images.
     """
     _check(split, config, world_size)
     make = _Maker(split, config, rank, world_size)
@@ -129,7 +129,7 @@ def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_s
 
 
 class _Maker:
-    """Makes the batch of a step for one rank."""
+    """Creates the batch of a step for one rank."""
 
     def __init__(self, split: Split, config: TrainConfig, rank: int, world_size: int) -> None:
         self._split, self._config = split, config
@@ -145,7 +145,7 @@ class _Maker:
         drawn = draw(generator(self._config.seed, AUGMENT, step), self._config, size, *self._statistics)
         indices = self._indices(step)[mine]
         images = np.empty((len(indices), size, size), np.uint8)
-        masks = np.zeros_like(images)  # and so they stay where there is no defect
+        masks = np.zeros_like(images)  # images without a defect keep this
         changes = zip(indices, drawn.flips[mine], drawn.turns[mine], drawn.shifts[mine], strict=True)
         for slot, (index, flip, turns, (down, right)) in enumerate(changes):
             shift_into(images[slot], pose(split.images[index], flip=flip, turns=turns), down, right)
@@ -155,7 +155,7 @@ class _Maker:
         return Batch(images, masks, drawn.gain[mine], drawn.bias[mine], drawn.warps[mine], names)
 
     def _indices(self, step: int) -> NDArray[np.int64]:
-        """Give the images of the global batch, int64 [B]."""
+        """Return the indices of the images in the global batch, int64 [B]."""
         indices = np.empty(len(self._clean), np.int64)
         for stream, slots in ((DEFECTIVE, ~self._clean), (CLEAN, self._clean)):
             count = int(slots.sum())
@@ -177,20 +177,20 @@ def _check(split: Split, config: TrainConfig, world_size: int) -> None:
         )
 
 
-def _read_shard(records: Path, shard: dict[str, Any], size: int, pool: Executor) -> list[Record]:
-    """Read one shard; TensorFlow is called from this thread alone, as its dispatch is not safe in several."""
+def _read_shard(records: Path, shard: Shard, size: int, pool: Executor) -> list[Record]:
+    """Read one shard; TensorFlow is called from one thread only, because its dispatch is not thread-safe."""
     import tensorflow as tf
 
-    path = records / shard["file"]
+    path = records / shard.file
     dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20)
     try:
         items = list(pool.map(lambda item: _shrink(parse(item), size), dataset.as_numpy_iterator()))
     except (tf.errors.DataLossError, ValueError, tf.errors.InvalidArgumentError) as error:
         text = " ".join(str(error).split())[:120]
         raise UserError(f"{path} is damaged ({text}); remove the folder and convert again") from error
-    if len(items) != shard["images"]:
+    if len(items) != shard.images:
         raise UserError(
-            f"{path} holds {len(items)} images, not {shard['images']}; remove the folder and convert again"
+            f"{path} holds {len(items)} images, not {shard.images}; remove the folder and convert again"
         )
     return items
 

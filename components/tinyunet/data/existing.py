@@ -1,24 +1,30 @@
-"""Whether a step has written its output already."""
+"""Whether a folder holds the output of a step already."""
 
 from pathlib import Path
 
+from tinyunet.core.documents.raw import RawManifest
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json
 
 
-def already_holds(out: Path, digest: str) -> bool:
-    """Tell whether `out` holds the output of that digest already.
+def already_holds(out: Path, kind: type[RawManifest | RecordsManifest], digest: str) -> bool:
+    """Return whether `out` holds the output with this digest.
+
+    Args:
+        out: Folder that a step is about to write; it may be missing or empty.
+        kind: Type of the folder's manifest.
+        digest: Digest of the new output.
 
     Raises:
         UserError: if it holds anything else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if not (out / "manifest.json").is_file():
+    if not (out / kind.FILE).is_file():
         raise UserError(f"{out} exists and is no output of this command; remove it or choose another")
-    held = read_json(out / "manifest.json").get("digest")
+    held = kind.read(out).digest
     if held != digest:
         raise UserError(
-            f"{out} holds other content ({str(held)[:12]}, not {digest[:12]}); remove it or choose another"
+            f"{out} holds other content ({held[:12]}, not {digest[:12]}); remove it or choose another"
         )
     return True

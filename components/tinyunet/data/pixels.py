@@ -1,4 +1,4 @@
-"""The two files of one sample, opened and checked."""
+"""Decoding and checking of the image and the mask of one sample."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.dagm import Problem, Sample
 
 MAX_SIDE = 8192
-GENERATED = ("Software", "TinyUNet synthetic")  # the text in every PNG of a generated image
+GENERATED = ("Software", "TinyUNet synthetic")  # text chunk in every PNG of a generated image
 CAMERA_FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 _MODES = {"1": "1-bit black and white", "P": "palette", "I;16": "16-bit grey", "F": "grey in floating point"}
@@ -21,17 +21,17 @@ _MODES = {"1": "1-bit black and white", "P": "palette", "I;16": "16-bit grey", "
 
 @dataclass(frozen=True)
 class Checked:
-    """One sample whose files were opened.
+    """The result of decoding the files of one sample.
 
     Attributes:
         sample: The sample.
-        shape: (height, width) of the image, None where it cannot be read.
-        image_sha256: Of the image file.
-        mask_sha256: Of the mask file, None without one.
-        pixels_sha256: Of the decoded image, to find copies.
-        mask_pixels: Pixels of the mask that are 255.
-        synthetic: Whether the image file says that it was generated.
-        problems: What is wrong with the two files.
+        shape: (height, width) of the image; None if it cannot be decoded.
+        image_sha256: SHA-256 of the image file.
+        mask_sha256: SHA-256 of the mask file; None without a mask.
+        pixels_sha256: SHA-256 of the decoded image, to find copies.
+        mask_pixels: Number of pixels of the mask that are 255.
+        synthetic: Whether the image file is marked as generated.
+        problems: Faults of the two files.
     """
 
     sample: Sample
@@ -45,7 +45,7 @@ class Checked:
 
 
 def check_sample(sample: Sample, folder: Path) -> Checked:
-    """Open the files of one sample."""
+    """Decode and check the files of one sample."""
     data, image, problems = _load(sample.image_path, folder)
     mask_sha256, mask_pixels = None, 0
     if sample.mask_path:
@@ -61,13 +61,13 @@ def check_sample(sample: Sample, folder: Path) -> Checked:
 
 
 def read_grey(data: bytes) -> NDArray[np.uint8]:
-    """Decode an 8-bit grey PNG, as a dataset holds them.
+    """Decode an 8-bit grey PNG, the format of the dataset.
 
     Returns:
         uint8 [height, width].
 
     Raises:
-        UserError: for any other kind of file; the message continues the file's name.
+        UserError: for any other kind of file. The message continues a sentence that begins with its name.
     """
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         raise UserError("is no PNG" if data else "is empty, expected a PNG")
@@ -79,7 +79,7 @@ def read_grey(data: bytes) -> NDArray[np.uint8]:
 
 
 def read_picture(data: bytes) -> NDArray[np.uint8]:
-    """Decode an 8-bit grey image in any of CAMERA_FORMATS, turned as it says; as `read_grey` otherwise."""
+    """Decode an 8-bit grey image in one of CAMERA_FORMATS and apply its EXIF rotation; see `read_grey`."""
     if not data or data[:4] == b"\x89PNG":
         return read_grey(data)
     return _decode(data, *CAMERA_FORMATS)
@@ -100,7 +100,13 @@ def _decode(data: bytes, *formats: str) -> NDArray[np.uint8]:
         raise UserError(f"is none of {', '.join(formats)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"claims more pixels than {MAX_SIDE}×{MAX_SIDE}") from error
-    except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:  # of Pillow, on bad bytes
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        OverflowError,
+    ) as error:  # raised by Pillow for damaged files
         raise UserError(f"is truncated or damaged ({' '.join(str(error).split())})") from error
 
 
@@ -134,5 +140,5 @@ def _mask_problems(
 
 
 def size_text(shape: Sequence[int]) -> str:
-    """Give (height, width) as people write it."""
+    """Return (height, width) as text, in the usual order width×height."""
     return f"{shape[1]}×{shape[0]}"

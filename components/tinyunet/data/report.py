@@ -1,4 +1,4 @@
-"""The validation report as one HTML page that needs nothing else."""
+"""The validation report as one HTML page without external files."""
 
 import base64
 import io
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyunet.core.documents.raw import RawManifest
 from tinyunet.data.dagm import OFFICIAL_COUNTS, SPLITS
 from tinyunet.data.pixels import Checked, read_grey
 from tinyunet.data.validate import Report
@@ -16,12 +17,12 @@ THUMBNAIL = 160
 BINS = 12
 
 
-def render(report: Report, manifest: dict[str, Any]) -> str:
-    """Give the page: counts, histogram of mask areas, pictures of a few images with their masks, problems.
+def render(report: Report, manifest: RawManifest) -> str:
+    """Return the page: counts, histogram of mask areas, a few images with their masks, problems.
 
     Args:
-        report: Of the dataset; the files of its samples are read for the pictures.
-        manifest: Of the dataset: source, digest.
+        report: Validation report; the files of its samples are read for the pictures.
+        manifest: Manifest of the same dataset.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -46,7 +47,7 @@ def render(report: Report, manifest: dict[str, Any]) -> str:
 
 
 def bars(shares: Sequence[float]) -> list[dict[str, float]]:
-    """Give the histogram of mask areas: `low` and `high` in percent of the image, `count`, `height` to 1."""
+    """Return the bins of mask areas: `low` and `high` in percent of the image, `count`, `height` 0 to 1."""
     if not shares:
         return []
     counts, edges = np.histogram(shares, bins=BINS, range=(0, max(shares)))
@@ -57,7 +58,7 @@ def bars(shares: Sequence[float]) -> list[dict[str, float]]:
 
 
 def _chosen(checked: Sequence[Checked]) -> list[Checked]:
-    """Take three defective images and one defect-free one of each split."""
+    """Return three defective images and one defect-free image of each split."""
     chosen = []
     for split in SPLITS:
         for flag, count in ((True, 3), (False, 1)):
@@ -77,7 +78,7 @@ def _picture(item: Checked) -> dict[str, Any]:
 
 
 def _thumbnail(path: Path) -> str:
-    """Give a small PNG as a data URI."""
+    """Return a small PNG as a data URI."""
     from PIL import Image
 
     picture = Image.fromarray(read_grey(path.read_bytes())).resize(

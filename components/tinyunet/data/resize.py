@@ -1,4 +1,4 @@
-"""Shrinking by area average, exact in whole numbers."""
+"""Downscaling by area average, exact in integer arithmetic."""
 
 import math
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 def area_average(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Shrink a square image: each pixel is the mean over its area in the source, rounded half up.
+    """Return a smaller square image: each pixel is the mean over its area in the source, rounded half up.
 
-    Source pixels that an output pixel covers in part count in part.
+    A source pixel that is covered in part has the weight of that part.
 
     Args:
         image: uint8 [N, N].
@@ -17,6 +17,11 @@ def area_average(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
     Returns:
         uint8 [size, size].
+
+    The four pixels of every 2×2 block are averaged; 0.5 is rounded up:
+
+    >>> area_average(np.array([[0, 2, 8, 8], [4, 6, 8, 8], [1, 1, 0, 1], [1, 1, 0, 1]], np.uint8), 2).tolist()
+    [[3, 8], [1, 1]]
     """
     if image.shape == (size, size):
         return image
@@ -27,7 +32,7 @@ def area_average(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _sum_rows(image: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Sum [N, M] to [size, M] in whole units: a row has size / gcd of them, a sum has N / gcd."""
+    """Sum [N, M] to [size, M] in integer units: a row has size / gcd of them, a sum has N / gcd."""
     divisor = math.gcd(len(image), size)
     whole, part = np.divmod(np.arange(size + 1) * (len(image) // divisor), size // divisor)
     below = np.concatenate([np.zeros_like(image[:1]), np.cumsum(image, axis=0)])

@@ -1,4 +1,4 @@
-"""Which image stands where in which batch: functions of seed and position alone."""
+"""The order of the images in the batches, as a function of seed and position only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +7,14 @@ DEFECTIVE, CLEAN, AUGMENT = 0, 1, 2  # streams of random numbers
 
 
 def clean_slots(count: int, fraction: float) -> NDArray[np.bool_]:
-    """Tell which positions of a global batch hold defect-free images: evenly spread, and never all."""
+    """Return which positions of a global batch hold clean images, bool [B]: evenly spread, never all."""
     clean = min(int(count * fraction + 0.5), count - 1)
     ends = (np.arange(count + 1) * clean) // count
     return np.diff(ends) > 0
 
 
 def order(pool: NDArray[np.int64], seed: int, stream: int, first: int, count: int) -> list[int]:
-    """Give positions first to first + count of the endless stream over `pool`, one permutation per epoch."""
+    """Return items first to first + count - 1 of the endless stream over `pool`, permuted once per epoch."""
     chosen: list[int] = []
     for position in range(first, first + count):
         epoch, index = divmod(position, len(pool))
@@ -25,5 +25,5 @@ def order(pool: NDArray[np.int64], seed: int, stream: int, first: int, count: in
 
 
 def generator(seed: int, stream: int, index: int) -> np.random.Generator:
-    """Give the random numbers that belong to one seed, one stream and one epoch or step of it."""
+    """Return the random generator of one seed, one stream, and one epoch or step of the stream."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, stream, index])))

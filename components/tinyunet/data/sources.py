@@ -1,4 +1,4 @@
-"""Where a class comes from: a folder, an archive, S3, https or the generator."""
+"""The sources of a class: a folder, an archive, S3, https, or the generator of synthetic images."""
 
 import re
 import shutil
@@ -14,16 +14,16 @@ KINDS = "a folder, a .zip, s3://bucket/prefix, https://… or synthetic://"
 
 
 def stage(source: str, part: Path, class_id: int) -> None:
-    """Put Train and Test of one class into `part`, unchecked.
+    """Copy Train and Test of one class into `part`, without checking them.
 
     Raises:
-        UserError: if there is no such source, or the class is not in it.
+        UserError: if there is no such source, or it does not hold the class.
     """
     scheme = check_scheme(source)
     if not scheme:
         _stage_place(find_local(Path(source), class_id), part, class_id)
     elif scheme == "synthetic":
-        from tinyunet.data.synthetic import generate, parse_source
+        from tinyunet.data.synthetic.generator import generate, parse_source
 
         generate(part, class_id, parse_source(source))
     else:
@@ -31,24 +31,24 @@ def stage(source: str, part: Path, class_id: int) -> None:
 
 
 def check_scheme(source: str) -> str:
-    """Give the scheme of a source; empty is a path.
+    """Return the scheme of a source; empty for a path.
 
     Raises:
-        UserError: if there is no such scheme, or the generator has no such options.
+        UserError: for an unknown scheme, or unknown options of synthetic images.
     """
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     scheme = found[1] if found else ""
     if scheme not in ("", "synthetic", "s3", "https", "http"):
         raise UserError(f"{redact(source)} is a {scheme} URL; expected {KINDS}")
     if scheme == "synthetic":
-        from tinyunet.data.synthetic import parse_source
+        from tinyunet.data.synthetic.generator import parse_source
 
         parse_source(source)
     return scheme
 
 
 def without_credentials(source: str) -> str:
-    """Give a source without what may be secret: user, password and query of a URL."""
+    """Return a source without the parts of a URL that may be secret: user, password and query."""
     if not source.startswith(("http://", "https://", "s3://")):
         return source
     parts = urlsplit(source)
@@ -56,10 +56,10 @@ def without_credentials(source: str) -> str:
 
 
 def find_local(path: Path, class_id: int) -> Path:
-    """Find the folder or archive of a class at a path on this machine.
+    """Return the folder or archive of a class at a path on this machine.
 
     Raises:
-        UserError: if there is nothing there, or no such class in it.
+        UserError: if the path does not exist or does not hold the class.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {KINDS}")
@@ -78,10 +78,12 @@ def _stage_place(place: Path, part: Path, class_id: int) -> None:
 
 
 def find_class(root: Path, class_id: int) -> Path:
-    """Find ClassN or ClassN.zip in a folder, else Train or Test, else the former one folder down.
+    """Return ClassN or ClassN.zip in a folder, else the folder itself, else ClassN one level below.
+
+    The folder itself is the result if it holds Train or Test.
 
     Raises:
-        UserError: if there is none, or more than one.
+        UserError: if none or several are found.
     """
     name = f"Class{class_id}"
     for place in (root / name, root / f"{name}.zip"):
@@ -103,7 +105,7 @@ def find_class(root: Path, class_id: int) -> Path:
 
 
 def _holds(place: Path) -> bool:
-    """Tell whether a place is an archive, or a folder with Train or Test."""
+    """Return whether a path is an archive, or a folder with Train or Test."""
     archive = place.suffix == ".zip" and place.is_file()
     return archive or any((place / folder).is_dir() for folder in FOLDERS.values())
 
@@ -134,7 +136,7 @@ def _stage_remote(source: str, part: Path, class_id: int) -> None:
 
 
 def _find_on_s3(source: str, class_id: int) -> str:
-    """Find the class on S3: the prefix ClassN/, the object ClassN.zip, or the source itself."""
+    """Return the URI of the class on S3: the prefix ClassN/, the object ClassN.zip, or the source itself."""
     from tinyunet.storage import s3
 
     root = source.rstrip("/")

@@ -1,4 +1,4 @@
-"""Which images of Train are held out for validation."""
+"""The choice of the validation images from Train."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -7,19 +7,19 @@ from tinyunet.core.errors import UserError
 
 
 def validation_names(names: Iterable[str], *, fraction: float, fold: int, stratum: str) -> frozenset[str]:
-    """Choose the held-out images of one stratum.
+    """Return the held-out images of one stratum.
 
-    Images are ranked by the SHA-256 of their name, and fold k is the k-th block of ⌊fraction · n⌋ images (at
-    least one) in that ranking: membership depends on nothing else, and folds do not overlap.
+    Images are sorted by the SHA-256 of their name, and fold k is the k-th block of ⌊fraction · n⌋ images (at
+    least one). The choice depends on nothing else, and folds do not overlap.
 
     Args:
-        names: Names of the stratum, each once.
+        names: Names of the images of the stratum, without repetition.
         fraction: Part to hold out, 0 to 0.5.
-        fold: Which block, from 0.
-        stratum: What these images are, for the message.
+        fold: Number of the block, counted from 0.
+        stratum: Name of the stratum, for the error message.
 
     Raises:
-        UserError: if the stratum is too small to have such a block and still something to train on.
+        UserError: if the stratum is too small for this block and at least one training image.
     """
     ranked = sorted(names, key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
     count = max(1, int(len(ranked) * fraction + 1e-9))
@@ -33,11 +33,11 @@ def validation_names(names: Iterable[str], *, fraction: float, fold: int, stratu
 
 
 def copies_of(names: Iterable[str], pixels: Mapping[str, str]) -> dict[str, set[str]]:
-    """Group names whose images are the same, under the first of them: they stand on one side of a split.
+    """Return groups of names whose images are equal, under the first name; a split must not separate them.
 
     Args:
         names: Names of a stratum.
-        pixels: SHA-256 of the pixels, by name; an image of which it is not known is its own group.
+        pixels: SHA-256 of the pixels by name. An image without one forms its own group.
     """
     first: dict[str, str] = {}
     groups: dict[str, set[str]] = {}

@@ -1,8 +1,7 @@
-"""Convert an ingested class to sharded TFRecords with a manifest; the same input gives the same bytes."""
+"""Conversion of an ingested class to sharded TFRecords with a manifest; equal input gives equal bytes."""
 
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +12,25 @@ from numpy.typing import NDArray
 
 from tinyunet.core.config import DataConfig
 from tinyunet.core.console import say, track
+from tinyunet.core.documents.raw import RawManifest
+from tinyunet.core.documents.records import RecordsManifest, RecordsSplit, Shard
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json, scratch_folder
+from tinyunet.core.files import scratch_folder
 from tinyunet.data.dagm import Sample, read_class
 from tinyunet.data.existing import already_holds
-from tinyunet.data.ingest import read_raw
 from tinyunet.data.pixels import read_grey
 from tinyunet.data.splits import copies_of, validation_names
 
-SCHEMA_VERSION = 1
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image as it is stored.
+    """One stored image.
 
     Attributes:
-        name: Its name, such as `0576`.
+        name: Name of the image, such as `0576`.
         image: uint8 [height, width], grey levels.
         mask: uint8 [height, width], 0 and 255.
         defective: Whether it shows a defect.
@@ -43,30 +42,30 @@ class Record:
     defective: bool
 
 
-def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
+def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
     """Write train, validation and test shards of an ingested class.
 
     Args:
-        raw: What `ingest` made.
-        out: Folder that gets `{split}-NNNNN-of-NNNNN.tfrecord` and manifest.json. When it already holds these
+        raw: Folder that `ingest` wrote.
+        out: Folder for `{split}-NNNNN-of-NNNNN.tfrecord` and manifest.json. If it already holds these
             records, nothing is done.
-        config: `class_id`, `validation_fraction`, `fold` and `shards` are used.
+        config: Class, validation split and number of shards.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: if `raw` is not an ingested dataset, is another class or has changed, if a stratum is too
-            small to split, or if `out` holds something else.
+        UserError: if `raw` is not an ingested dataset, holds another class or has changed; if a stratum is
+            too small to split; or if `out` holds other files.
     """
-    dataset = read_raw(raw)
-    held = dataset["class_id"]
+    dataset = RawManifest.read(raw)
+    held = dataset.class_id
     if held != config.class_id:
         raise UserError(f"{raw} holds class {held}, but class_id is {config.class_id}; give class_id={held}")
-    hashes = {(f["split"], f["name"]): (f["image_sha256"], f["mask_sha256"]) for f in dataset["files"]}
-    import tensorflow  # noqa: F401  takes seconds: here it does not count as progress
+    hashes = {(file.split, file.name): (file.image_sha256, file.mask_sha256) for file in dataset.files}
+    import tensorflow  # noqa: F401  before the progress begins: it takes seconds
 
-    pixels = {f["name"]: f.get("pixels_sha256", "") for f in dataset["files"] if f["split"] == "train"}
+    pixels = {file.name: file.pixels_sha256 for file in dataset.files if file.split == "train"}
     groups = _groups(read_class(raw), config, pixels)
     with scratch_folder(out) as part:
         splits = {}
@@ -77,55 +76,38 @@ def convert(raw: Path, out: Path, config: DataConfig) -> dict[str, Any]:
                 part, split, (_read(s, hashes) for s in records), len(samples), shards
             )
         manifest = _manifest(dataset, config, splits)
-        if already_holds(out, manifest["digest"]):
-            for split in manifest["splits"].values():
-                for shard in split["shards"]:
+        if already_holds(out, RecordsManifest, manifest.digest):
+            for written in manifest.splits.values():
+                for shard in written.shards:
                     check_shard(out, shard, verify=True)
-            say(f"{out} already holds these records ({manifest['digest'][:12]}), nothing to do")
-            return read_manifest(out)
-        (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+            say(f"{out} already holds these records ({manifest.digest[:12]}), nothing to do")
+            return RecordsManifest.read(out)
+        manifest.write(part)
         part.rename(out)
     return manifest
 
 
-def read_manifest(records: Path) -> dict[str, Any]:
-    """Read the manifest of a folder of records.
+def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
+    """Check that a shard exists and has the size of the manifest, and with `verify` also its SHA-256.
 
     Raises:
-        UserError: if there is none, or it has another schema.
+        UserError: with the name of the file.
     """
-    if not (records / "manifest.json").is_file():
-        raise UserError(f"{records} holds no manifest.json; expected what `tinyunet convert` makes")
-    manifest = read_json(records / "manifest.json")
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION or "validation" not in manifest.get("splits", {}):
-        raise UserError(
-            f"{records} has a manifest of schema {version}, not of records ({SCHEMA_VERSION}); convert again"
-        )
-    return manifest
-
-
-def check_shard(records: Path, shard: dict[str, Any], *, verify: bool) -> None:
-    """Compare a shard with its entry in the manifest: there, of that size, and with `verify` of that SHA-256.
-
-    Raises:
-        UserError: naming the file.
-    """
-    path = records / shard["file"]
+    path = records / shard.file
     if not path.is_file():
         raise UserError(f"{path} is missing, but in manifest.json; remove the folder and convert again")
     size = path.stat().st_size
-    if size != shard["bytes"]:
-        raise UserError(f"{path} has {size} bytes, not {shard['bytes']}; remove the folder and convert again")
-    if verify and hashlib.sha256(path.read_bytes()).hexdigest() != shard["sha256"]:
+    if size != shard.bytes:
+        raise UserError(f"{path} has {size} bytes, not {shard.bytes}; remove the folder and convert again")
+    if verify and hashlib.sha256(path.read_bytes()).hexdigest() != shard.sha256:
         raise UserError(f"{path} has changed (its SHA-256 differs); remove the folder and convert again")
 
 
 def serialize(record: Record) -> bytes:
-    """Give a tf.train.Example: raw image bytes, mask as packed bits, name, label, height, width."""
+    """Return a tf.train.Example: raw image bytes, mask as packed bits, name, label, height, width."""
     import tensorflow as tf
 
-    def data(value: bytes) -> Any:  # noqa: ANN401  TensorFlow carries no types
+    def data(value: bytes) -> Any:  # noqa: ANN401  TensorFlow has no types
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
     def number(value: int) -> Any:  # noqa: ANN401
@@ -144,10 +126,10 @@ def serialize(record: Record) -> bytes:
 
 
 def parse(serialized: bytes) -> Record:
-    """Read what `serialize` gave.
+    """Return the record that `serialize` encoded.
 
     Raises:
-        ValueError: if bytes are missing or do not fit the shape.
+        ValueError: if a field is missing or does not fit the shape.
     """
     import tensorflow as tf
 
@@ -181,7 +163,7 @@ def _groups(samples: list[Sample], config: DataConfig, pixels: dict[str, str]) -
 
 
 def _read(sample: Sample, hashes: dict[tuple[str, str], tuple[str, str | None]]) -> Record:
-    """Read a sample and hold its files against the hashes of the manifest."""
+    """Read a sample and check its files against the hashes of the manifest."""
     image_sha256, mask_sha256 = hashes.get((sample.split, sample.name), ("", ""))
     image = _decode(sample.image_path, image_sha256)
     mask = _decode(sample.mask_path, mask_sha256) if sample.mask_path else np.zeros_like(image)
@@ -197,7 +179,7 @@ def _decode(path: Path, sha256: str | None) -> Array:
 
 def _write_split(
     folder: Path, split: str, records: Iterable[Record], count: int, shards: int
-) -> dict[str, Any]:
+) -> RecordsSplit:
     """Write one split as shards of nearly equal counts, in order of name."""
     digest, defective, described = hashlib.sha256(), 0, []
     stream = iter(records)
@@ -206,8 +188,8 @@ def _write_split(
         size = (index + 1) * count // shards - index * count // shards
         defective += _write_shard(path, list(itertools.islice(stream, size)), digest.update)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        described.append({"file": path.name, "images": size, "bytes": path.stat().st_size, "sha256": sha256})
-    return {"images": count, "defective": defective, "digest": digest.hexdigest(), "shards": described}
+        described.append(Shard(file=path.name, images=size, bytes=path.stat().st_size, sha256=sha256))
+    return RecordsSplit(images=count, defective=defective, digest=digest.hexdigest(), shards=tuple(described))
 
 
 def _write_shard(path: Path, records: list[Record], update: Callable[[bytes], None]) -> int:
@@ -220,14 +202,17 @@ def _write_shard(path: Path, records: list[Record], update: Callable[[bytes], No
     return sum(record.defective for record in records)
 
 
-def _manifest(dataset: dict[str, Any], config: DataConfig, splits: dict[str, Any]) -> dict[str, Any]:
-    shards = [f"{s['file']} {s['sha256']}\n" for split in splits.values() for s in split["shards"]]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        **{key: dataset[key] for key in ("class_id", "source", "complete", "synthetic", "image_shape")},
-        "source_digest": dataset["digest"],
-        "digest": hashlib.sha256("".join(shards).encode()).hexdigest(),
-        "validation_fraction": config.validation_fraction,
-        "fold": config.fold,
-        "splits": splits,
-    }
+def _manifest(dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit]) -> RecordsManifest:
+    shards = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
+    return RecordsManifest(
+        class_id=dataset.class_id,
+        source=dataset.source,
+        complete=dataset.complete,
+        synthetic=dataset.synthetic,
+        image_shape=dataset.image_shape,
+        source_digest=dataset.digest,
+        digest=hashlib.sha256("".join(shards).encode()).hexdigest(),
+        validation_fraction=config.validation_fraction,
+        fold=config.fold,
+        splits=splits,
+    )

@@ -1,29 +1,30 @@
-"""Validation of one class before anything is converted: every file is opened, every problem is collected."""
+"""Validation of one class before its conversion: every file is decoded, every problem is reported."""
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinyunet.core.console import parallel_map
+from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.data.dagm import FOLDERS, OFFICIAL_COUNTS, OFFICIAL_SIZE, SPLITS, Problem, Sample, scan_split
 from tinyunet.data.pixels import Checked, check_sample, size_text
 
 
 @dataclass(frozen=True)
 class Report:
-    """What validation found.
+    """The result of a validation.
 
     Attributes:
         class_id: 1 to 10.
-        complete: Whether the official counts and size hold in both splits, with real images.
+        complete: Whether both splits have the official counts and size, and no image is synthetic.
         synthetic: Whether any of the images was generated.
-        shape: (height, width) of the images, (0, 0) if there are none.
+        shape: (height, width) of the images; (0, 0) without images.
         checked: All samples, Train first, in order of name.
-        problems: Everything that is wrong; empty for a good dataset.
-        warnings: What is odd, but no reason to refuse the data: images that repeat another of their split.
-        ignored: Files that are no part of the layout, such as Thumbs.db.
+        problems: All faults; empty for a valid dataset.
+        warnings: Images that repeat another image of their split. They do not make the dataset invalid.
+        ignored: Files that do not belong to the layout, such as Thumbs.db.
     """
 
     class_id: int
@@ -35,19 +36,19 @@ class Report:
     warnings: tuple[Problem, ...]
     ignored: tuple[str, ...]
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Count images and defective images of each split."""
+    def counts(self) -> dict[str, SplitCounts]:
+        """Return the numbers of images and of defective images of each split."""
         return count(self.checked)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain values, for report.json."""
+        """Return the report as plain values, for report.json."""
         return {
             "schema_version": 1,
             "class_id": self.class_id,
             "valid": not self.problems,
             "complete": self.complete,
             "image_shape": list(self.shape),
-            "splits": self.counts(),
+            "splits": {split: found.model_dump() for split, found in self.counts().items()},
             "official": {
                 s: dict(zip(("images", "defective"), OFFICIAL_COUNTS[self.class_id][s], strict=True))
                 for s in SPLITS
@@ -60,15 +61,14 @@ class Report:
 
 
 def validate(folder: Path, class_id: int) -> Report:
-    """Check a class folder: pairs, sizes, dtypes, mask values, counts, duplicates.
+    """Check a class folder: pairs, sizes, data types, mask values, counts, duplicates.
 
     Args:
-        folder: Holds Train and Test.
+        folder: Folder with Train and Test.
         class_id: 1 to 10.
 
     Returns:
-        The report; it has problems where the data are bad. Generated data never count as
-        the official dataset.
+        The report, with all problems. Synthetic images never count as the official dataset.
     """
     samples: list[Sample] = []
     problems: list[Problem] = []
@@ -95,12 +95,12 @@ def validate(folder: Path, class_id: int) -> Report:
     )
 
 
-def count(checked: Iterable[Checked]) -> dict[str, dict[str, int]]:
-    """Count images and defective images of each split."""
+def count(checked: Iterable[Checked]) -> dict[str, SplitCounts]:
+    """Return the numbers of images and of defective images of each split."""
     flags: dict[str, list[bool]] = {split: [] for split in SPLITS}
     for item in checked:
         flags[item.sample.split].append(item.sample.defective)
-    return {split: {"images": len(found), "defective": sum(found)} for split, found in flags.items()}
+    return {split: SplitCounts(images=len(found), defective=sum(found)) for split, found in flags.items()}
 
 
 def _common_shape(checked: Iterable[Checked]) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def _where(item: Checked) -> str:
 
 
 def _duplicates(checked: Iterable[Checked]) -> tuple[list[Problem], list[Problem]]:
-    """Find images with the pixels of an earlier one: in its own split, and in the other (a leak)."""
+    """Return images with the pixels of an earlier one: of the same split, and of the other split (a leak)."""
     first: dict[str, Checked] = {}
     within: list[Problem] = []
     across: list[Problem] = []
@@ -142,7 +142,7 @@ def _duplicates(checked: Iterable[Checked]) -> tuple[list[Problem], list[Problem
 
 
 def count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
-    """Look for empty splits, and hold a split of the official size against the official facts."""
+    """Return empty splits, and splits of the official size that differ from the official class."""
     problems = []
     for split, folder in FOLDERS.items():
         items = [item for item in checked if item.sample.split == split]
@@ -162,13 +162,16 @@ def count_problems(checked: Sequence[Checked], class_id: int, *, official: bool)
     return problems
 
 
-def is_official(counts: dict[str, dict[str, int]], class_id: int) -> bool:
-    """Tell whether images and defective images are those of the official splits."""
-    return all(tuple(counts[split].values()) == OFFICIAL_COUNTS[class_id][split] for split in SPLITS)
+def is_official(counts: Mapping[str, SplitCounts], class_id: int) -> bool:
+    """Return whether the numbers of images and defective images are the official ones."""
+    return all(
+        (counts[split].images, counts[split].defective) == OFFICIAL_COUNTS[class_id][split]
+        for split in SPLITS
+    )
 
 
 def _ignored(folder: Path) -> list[str]:
-    """Name what lies in the class folder and is neither a PNG nor a list of labels."""
+    """Return the files of the class folder that are neither a PNG nor a list of labels."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     known = {p for p in files if p.name == "Labels.txt" or (p.suffix.lower() == ".png" and p.name[0] != ".")}
     return [str(path.relative_to(folder)) for path in files if path not in known]

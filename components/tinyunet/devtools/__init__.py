@@ -1,1 +1,1 @@
-"""Tools for this machine: checks of the installation, local services."""
+"""Tools for a developer's machine: checks of the installation, and local services."""

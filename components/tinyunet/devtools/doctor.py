@@ -1,4 +1,4 @@
-"""What `tinyunet doctor` looks at: is everything here, reachable and set as it should be?"""
+"""Checks of `tinyunet doctor`: installed programs, free resources, settings and reachable servers."""
 
 import os
 import platform
@@ -13,19 +13,19 @@ from tinyunet.core.files import cache_folder
 from tinyunet.devtools.reachability import Check, credentials, store, tracking
 
 GB = 1e9
-MIN_DISK_GB, MIN_MEMORY_GB = 5.0, 3.0  # a run of one class with its records, model, report and MLflow store
-PROBE_S = 8.0
+MIN_DISK_GB, MIN_MEMORY_GB = 5.0, 3.0  # needed by a run of one class, with its records, model and report
+PROBE_TIMEOUT_S = 8.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # .ci/setup reads this line
-LOAD_S = 120.0  # TensorFlow alone takes 5 s on idle cores
+LOAD_TIMEOUT_S = 120.0  # importing TensorFlow alone takes 5 s on idle cores
 _REINSTALL = "install from requirements.lock"
 _LOAD = """
 import tensorflow as tf
-from tinyunet.training.distributed import resolve_precision
+from tinyunet.model.precision import resolve_precision
 print(len(tf.config.list_physical_devices("GPU")), resolve_precision("auto"), flush=True)
 import horovod.tensorflow as hvd
 print(hvd.mpi_built(), hvd.gloo_built())
 """
-KNOWN = {
+KNOWN_VARIABLES = {
     "TINYUNET_ALLOW_HTTP",
     "TINYUNET_CACHE",
     "TINYUNET_GIT_REVISION",
@@ -39,26 +39,25 @@ Finished = subprocess.CompletedProcess[str]
 
 
 def run() -> list[Check]:
-    """Look at everything, once; nothing is changed."""
-    loaded = _call([sys.executable, "-c", _LOAD], timeout=LOAD_S)
+    """Run all checks once; they change nothing."""
+    loaded = _call([sys.executable, "-c", _LOAD], timeout=LOAD_TIMEOUT_S)
     checks = (launcher, disk, memory, settings, tracking, credentials, store, kubernetes, chromium)
     return [python(), tensorflow(), devices(loaded), horovod(loaded), *(check() for check in checks)]
 
 
 def python() -> Check:
-    """Look at the Python version."""
-    found = platform.python_version()
+    """Check the Python version."""
+    current = platform.python_version()
     if (3, 11) <= sys.version_info[:2] < (3, 13):
-        return Check("Python", "ok", f"{found} at {sys.executable}")
+        return Check("Python", "ok", f"{current} at {sys.executable}")
     return Check(
-        "Python", "fail", f"{found}; expected 3.11 or 3.12", "make the environment with one of these"
+        "Python", "fail", f"{current}; expected 3.11 or 3.12", "make the environment with one of these"
     )
 
 
 def tensorflow() -> Check:
-    """Look for TensorFlow and Keras, by their metadata."""
-    found = {name: _version(name) for name in ("tensorflow-cpu", "tensorflow", "keras")}
-    tf, keras = found["tensorflow"] or found["tensorflow-cpu"], found["keras"]
+    """Check that TensorFlow and Keras are installed, from their package metadata."""
+    tf, keras = _version("tensorflow") or _version("tensorflow-cpu"), _version("keras")
     if not tf or not keras:
         missing = "TensorFlow" if not tf else "Keras"
         return Check("TensorFlow", "fail", f"{missing} is not installed", _REINSTALL)
@@ -66,7 +65,7 @@ def tensorflow() -> Check:
 
 
 def devices(loaded: "Finished | None") -> Check:
-    """Report GPUs and the CPU's best precision, from a process that loaded TensorFlow."""
+    """Report the GPUs and the precision that `auto` selects, from a process that loaded TensorFlow."""
     lines = loaded.stdout.splitlines() if loaded else []
     if not lines:
         return Check("devices", "fail", f"TensorFlow does not load: {_last_line(loaded)}", _REINSTALL)
@@ -76,20 +75,20 @@ def devices(loaded: "Finished | None") -> Check:
 
 def horovod(loaded: "Finished | None") -> Check:
     """Report how Horovod was built, from a process that loaded it."""
-    found, lines = _version("horovod"), loaded.stdout.splitlines() if loaded else []
+    installed, lines = _version("horovod"), loaded.stdout.splitlines() if loaded else []
     remedy = "build it for this TensorFlow (docker/horovod.sh)"
-    if not found:
+    if not installed:
         return Check("Horovod", "warn", "not installed: training runs on one rank", remedy)
     if len(lines) < 2:
-        return Check("Horovod", "warn", f"{found} does not load: {_last_line(loaded)}", remedy)
+        return Check("Horovod", "warn", f"{installed} does not load: {_last_line(loaded)}", remedy)
     mpi, gloo = (word == "True" for word in lines[1].split())
     if not mpi:
-        return Check("Horovod", "warn", f"{found} has no MPI", remedy)
-    return Check("Horovod", "ok", f"{found}, built with MPI{' and Gloo' if gloo else ''}")
+        return Check("Horovod", "warn", f"{installed} has no MPI", remedy)
+    return Check("Horovod", "ok", f"{installed}, built with MPI{' and Gloo' if gloo else ''}")
 
 
 def launcher() -> Check:
-    """Look for mpirun."""
+    """Check that mpirun is installed."""
     path = shutil.which("mpirun")
     if not path:
         remedy = "install Open MPI (Debian: apt-get install openmpi-bin)"
@@ -99,57 +98,57 @@ def launcher() -> Check:
 
 
 def disk() -> Check:
-    """Look at the free space here and in the cache folder."""
+    """Check the free space of the working directory and of the cache folder."""
     cache = cache_folder()
-    places = [Path.cwd(), next(p for p in (cache, *cache.absolute().parents) if p.exists())]
-    free = {place: shutil.disk_usage(place).free / GB for place in places}
-    place = min(free, key=lambda p: free[p])
-    detail = f"{free[place]:.0f} GB free at {place}"
-    if free[place] < MIN_DISK_GB:
+    folders = [Path.cwd(), next(p for p in (cache, *cache.absolute().parents) if p.exists())]
+    free = {path: shutil.disk_usage(path).free / GB for path in folders}
+    folder = min(free, key=lambda path: free[path])
+    detail = f"{free[folder]:.0f} GB free at {folder}"
+    if free[folder] < MIN_DISK_GB:
         return Check("disk", "warn", detail, f"free {MIN_DISK_GB:.0f} GB there")
     return Check("disk", "ok", detail)
 
 
 def memory() -> Check:
-    """Look at the available memory."""
+    """Check the available memory."""
     import psutil
 
     free = psutil.virtual_memory().available / GB
     if free < MIN_MEMORY_GB:
         remedy = "end other programs, or use a smaller image_size or global_batch"
-        return Check("memory", "warn", f"{free:.1f} GB available, {MIN_MEMORY_GB:.0f} GB wanted", remedy)
+        return Check("memory", "warn", f"{free:.1f} GB available, {MIN_MEMORY_GB:.0f} GB needed", remedy)
     return Check("memory", "ok", f"{free:.1f} GB available")
 
 
 def settings() -> Check:
-    """Look for TINYUNET_… variables that nothing reads: most likely typing errors."""
-    unknown = sorted(name for name in os.environ if name.startswith("TINYUNET_") and name not in KNOWN)
-    if unknown:
-        remedy = f"unset or correct them; known: {', '.join(sorted(KNOWN))}"
+    """Check for TINYUNET_… variables that no program reads; they are probably typing errors."""
+    ours = {name for name in os.environ if name.startswith("TINYUNET_")}
+    if unknown := sorted(ours - KNOWN_VARIABLES):
+        remedy = f"unset or correct them; known: {', '.join(sorted(KNOWN_VARIABLES))}"
         return Check("settings", "warn", f"unknown variables {', '.join(unknown)}", remedy)
     return Check("settings", "ok", "no unknown TINYUNET_… variable")
 
 
 def kubernetes() -> Check:
-    """Ask kubectl for the server; a cluster is optional."""
+    """Check that a cluster answers to kubectl, if kubectl is installed; a cluster is optional."""
     if not shutil.which("kubectl"):
-        return Check("Kubernetes", "ok", "no kubectl: not used from here")
+        return Check("Kubernetes", "ok", "kubectl is not installed; only commands for a cluster need it")
     result = _call(["kubectl", "version", "--request-timeout=5s"])
     if result is None or result.returncode:
-        detail = f"kubectl is here, no cluster answers: {_last_line(result)}"
+        detail = f"kubectl is installed, but no cluster answers: {_last_line(result)}"
         return Check("Kubernetes", "warn", detail, "needed for a cluster only; check KUBECONFIG")
     return Check("Kubernetes", "ok", result.stdout.strip().splitlines()[-1])
 
 
 def chromium() -> Check:
-    """Look for Chromium, which only the browser tests need."""
+    """Check that Chromium is installed; only the browser tests need it."""
     if path := browser():
         return Check("Chromium", "ok", f"{path} (browser tests)")
     return Check("Chromium", "warn", "not found: only the browser tests need it", "apt-get install chromium")
 
 
 def browser() -> str | None:
-    """Give the path of a Chromium or Chrome, if one is here."""
+    """Return the path of Chromium or Chrome; None if neither is installed."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
@@ -160,8 +159,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _call(command: list[str], timeout: float = PROBE_S) -> "Finished | None":
-    """Run a program; None where it does not start or end in time."""
+def _call(command: list[str], timeout: float = PROBE_TIMEOUT_S) -> "Finished | None":
+    """Run a program; return None if it does not start or does not end within the timeout."""
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False)

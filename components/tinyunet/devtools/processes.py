@@ -1,6 +1,5 @@
-"""Background processes: started once, found again by pid file, stopped with their descendants."""
+"""Background processes that are started once, found by their pid file and stopped with their descendants."""
 
-import json
 import os
 import socket
 import subprocess
@@ -13,30 +12,38 @@ from pathlib import Path
 import psutil
 import requests
 
+from tinyunet.core.documents.base import Part
 from tinyunet.core.errors import UserError
 
 HOST = "127.0.0.1"
-STOP_S = 15.0
+STOP_TIMEOUT_S = 15.0
+
+
+class ProcessRecord(Part):
+    """Content of a pid file: the process id, and the creation time of the process in seconds (Unix)."""
+
+    pid: int
+    created: float
 
 
 @dataclass(frozen=True)
 class Service:
-    """One server: what to run, how to see that it is healthy, and how long its start may take.
+    """One server, the check of its health, and the timeout of its start.
 
     Attributes:
-        name: minio or mlflow; also the stem of its pid and log files.
-        url: Where clients reach it.
-        health: Path that answers 200 once it is ready.
-        patience_s: Seconds until a start counts as failed.
+        name: `minio` or `mlflow`; also the stem of its pid file and log file.
+        url: Address for clients.
+        health: Path that answers with status 200 when the server is ready.
+        start_timeout_s: Seconds after which a start counts as failed.
     """
 
     name: str
     url: str
     health: str
-    patience_s: float
+    start_timeout_s: float
 
     def healthy(self) -> bool:
-        """Whether it answers now."""
+        """Return whether the server is ready now."""
         try:
             return requests.get(self.url + self.health, timeout=5).ok
         except requests.RequestException:
@@ -44,29 +51,31 @@ class Service:
 
 
 def free_port() -> int:
-    """Give a TCP port of this machine that nothing listens on."""
+    """Return a TCP port of this machine on which no process listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def ensure(folder: Path, service: Service, command: Callable[[], list[str]], env: Mapping[str, str]) -> None:
-    """Start a service unless it runs already, and wait until it is healthy.
+def ensure_running(
+    folder: Path, service: Service, command: Callable[[], list[str]], env: Mapping[str, str]
+) -> None:
+    """Start a service unless it already runs, and wait until it is healthy.
 
     Args:
-        folder: Keeps `<name>.pid` and `<name>.log`; the process works there.
-        service: What to wait for.
-        command: Gives the command line; called only for a start.
-        env: Added to this process's environment.
+        folder: Folder of `<name>.pid` and `<name>.log`, and the working directory of the process.
+        service: The service to wait for.
+        command: Returns the command line; called only if the service must be started.
+        env: Variables that are added to the environment of this process.
 
     Raises:
-        UserError: if its port is taken, or it ends or stays silent; it does not run then.
+        UserError: if its port is taken, the process ends, or it is not healthy within the timeout. In these
+            cases the service does not run.
     """
-    process = running(folder, service.name) or _launch(folder, service, command, env)
-    began = time.monotonic()
+    process = running_process(folder, service.name) or _start(folder, service, command, env)
+    deadline = time.monotonic() + service.start_timeout_s
     while not service.healthy():
-        alive = running(folder, service.name)
-        if alive is None or time.monotonic() - began > service.patience_s:
+        if running_process(folder, service.name) is None or time.monotonic() > deadline:
             terminate(process)
             log = folder / f"{service.name}.log"
             last = (log.read_text(errors="replace").strip().splitlines() or ["(empty log)"])[-1]
@@ -74,24 +83,24 @@ def ensure(folder: Path, service: Service, command: Callable[[], list[str]], env
         time.sleep(0.2)
 
 
-def _launch(
+def _start(
     folder: Path, service: Service, command: Callable[[], list[str]], env: Mapping[str, str]
 ) -> psutil.Process:
-    _require_free(service)
+    _require_free_port(service)
     arguments = command()
     with (folder / f"{service.name}.log").open("ab") as output:
         child = subprocess.Popen(
             arguments, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             cwd=folder, start_new_session=True,
         )  # fmt: skip
-    child.returncode = 0  # it outlives this object: from here on it is known by pid and time of creation
+    child.returncode = 0  # so that Popen does not warn about a running child: it outlives this program
     process = psutil.Process(child.pid)
-    note = {"pid": process.pid, "created": process.create_time()}
-    (folder / f"{service.name}.pid").write_text(json.dumps(note))
+    record = ProcessRecord(pid=process.pid, created=process.create_time())
+    (folder / f"{service.name}.pid").write_text(record.model_dump_json())
     return process
 
 
-def _require_free(service: Service) -> None:
+def _require_free_port(service: Service) -> None:
     port = int(service.url.rsplit(":", 1)[1])
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,24 +111,24 @@ def _require_free(service: Service) -> None:
             raise UserError(f"port {port} for {service.name} is taken; set {name} to a free one") from error
 
 
-def running(folder: Path, name: str) -> psutil.Process | None:
-    """Give the process of a pid file, if it is still the one that was started."""
+def running_process(folder: Path, name: str) -> psutil.Process | None:
+    """Return the process that a pid file names; None if it ended, or if another process has its pid now."""
     path = folder / f"{name}.pid"
     try:
-        note = json.loads(path.read_text())
-        process = psutil.Process(note["pid"])
-        same = process.create_time() == note["created"] and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        record = ProcessRecord.model_validate_json(path.read_text())
+        process = psutil.Process(record.pid)
+        same = process.create_time() == record.created and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, psutil.NoSuchProcess):
         return None
     return process if same else None
 
 
 def terminate(process: psutil.Process) -> None:
-    """Stop a process and its descendants: SIGTERM, then SIGKILL for what is left after 15 s."""
+    """Stop a process and its descendants: send SIGTERM, and SIGKILL to those that still run after 15 s."""
     with suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
+        processes = [process, *process.children(recursive=True)]
         for signal in ("terminate", "kill"):
-            for member in family:
+            for member in processes:
                 with suppress(psutil.NoSuchProcess):
                     getattr(member, signal)()
-            _, family = psutil.wait_procs(family, timeout=STOP_S)
+            _, processes = psutil.wait_procs(processes, timeout=STOP_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Whether MLflow and S3 answer with the present settings: the half of `tinyunet doctor` that asks others."""
+"""Checks of `tinyunet doctor` that contact servers: do MLflow and S3 answer with the current settings?"""
 
 import os
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.redaction import redact
 from tinyunet.tracking.client import silence_mlflow
 
-PROBE_S = 8.0
+PROBE_TIMEOUT_S = 8.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding.
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
-        status: `ok`; `warn` where only some uses are hindered; `fail` where none will work.
-        detail: What was found.
-        remedy: What to do about it; empty for `ok`.
+        name: What was checked.
+        status: `ok`; `warn` if only some commands are affected; `fail` if all commands are affected.
+        detail: What the check found.
+        remedy: What the user can do; empty for `ok`.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Check:
 
 
 def tracking() -> Check:
-    """Ask the MLflow server for its version; a local database needs no asking."""
+    """Check that the MLflow server answers, and compare versions; a local database needs no server."""
     from tinyunet.tracking.uri import tracking_uri
 
     try:
@@ -45,29 +45,29 @@ def tracking() -> Check:
 
 def _server(uri: str, client: str) -> Check:
     shown = redact(uri)
-    which = f"MLFLOW_TRACKING_URI is {shown}, which"
+    start = f"MLFLOW_TRACKING_URI is {shown}, which"
     try:
-        answer = _ask(uri, "/version")
+        response = _get(uri, "/version")
     except Unreachable as error:
-        detail = f"{which} does not answer ({error})"
+        detail = f"{start} does not answer ({error})"
         return Check("MLflow", "fail", detail, "start it (make services), or unset MLFLOW_TRACKING_URI")
-    if answer.status_code == 403 and "Host" in answer.text:
-        detail = f"{which} refuses this host name (403, its guard against DNS rebinding)"
+    if response.status_code == 403 and "Host" in response.text:
+        detail = f"{start} refuses this host name (403, its protection against DNS rebinding)"
         return Check("MLflow", "fail", detail, "start the server with --allowed-hosts NAME,NAME:*")
-    if not answer.ok or len(answer.text) > 30:
-        detail = f"{which} answers {answer.status_code} to /version: no MLflow server, or access is denied"
+    if not response.ok or len(response.text) > 30:
+        detail = f"{start} answers {response.status_code} to /version: no MLflow server, or access is denied"
         return Check("MLflow", "fail", detail, "correct MLFLOW_TRACKING_URI or MLFLOW_TRACKING_USERNAME")
-    both = f"{answer.text} at {shown}, client {client}"
-    if answer.text.split(".")[0] != client.split(".")[0]:
-        return Check("MLflow", "warn", both, "use the same major version on both sides")
-    return Check("MLflow", "ok", both)
+    versions = f"{response.text} at {shown}, client {client}"
+    if response.text.split(".")[0] != client.split(".")[0]:
+        return Check("MLflow", "warn", versions, "use the same major version on both sides")
+    return Check("MLflow", "ok", versions)
 
 
-def _ask(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
-    """Get a path of an MLflow server once, with the credentials and TLS settings that its client would use.
+def _get(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
+    """Request a path of an MLflow server once, with the credentials and TLS settings of MLflow's client.
 
     Raises:
-        Unreachable: naming the failure, if there is no answer.
+        Unreachable: if there is no answer; the message names the kind of failure.
     """
     silence_mlflow()
     from mlflow.exceptions import MlflowException
@@ -76,13 +76,15 @@ def _ask(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
 
     try:
         access = get_default_host_creds(uri)
-        return http_request(access, path, "GET", timeout=PROBE_S, max_retries=0, raise_on_status=False)
+        return http_request(
+            access, path, "GET", timeout=PROBE_TIMEOUT_S, max_retries=0, raise_on_status=False
+        )
     except MlflowException as error:
         raise Unreachable(type(error.__context__ or error).__name__) from error
 
 
 def credentials() -> Check:
-    """Look whether the S3 credentials are set, or half set; their values are not shown."""
+    """Check that both or none of the S3 credentials are set; the result does not contain their values."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     missing = [name for name in names if not os.environ.get(name)]
     if not missing:
@@ -96,7 +98,7 @@ def credentials() -> Check:
 
 
 def store() -> Check:
-    """List the buckets of the S3 endpoint."""
+    """Check that the S3 endpoint answers, by listing its buckets."""
     from tinyunet.storage import s3
 
     endpoint = os.environ.get("S3_ENDPOINT_URL")

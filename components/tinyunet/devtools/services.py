@@ -1,8 +1,8 @@
-"""Local services as real processes: MinIO, and an MLflow server that keeps its artifacts there.
+"""Local services as real processes: MinIO, and an MLflow server that stores its artifacts in MinIO.
 
-`tinyunet services {start,stop}` keeps everything under runs/services: the data, the
-logs, the pid files and `env`, a file to source with the addresses and random credentials (mode 0600).
-Ports: TINYUNET_MLFLOW_PORT (5000), TINYUNET_MINIO_PORT (9000). Everything listens on 127.0.0.1 only.
+`tinyunet services {start,stop}` stores everything in runs/services: the data, the logs, the pid files, and
+`env`, which a shell can source. `env` holds the addresses and random credentials (mode 0600). The ports are
+TINYUNET_MLFLOW_PORT (5000) and TINYUNET_MINIO_PORT (9000). All servers listen on 127.0.0.1 only.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, cache_folder
-from tinyunet.devtools.processes import HOST, Service, ensure, free_port, running, terminate
+from tinyunet.devtools.processes import HOST, Service, ensure_running, free_port, running_process, terminate
 from tinyunet.storage import s3
 
 FOLDER = Path("runs/services")
@@ -24,36 +24,36 @@ BUCKETS = ("mlflow", "tinyunet")
 
 
 def start(folder: Path = FOLDER, *, mlflow_port: int = 5000, minio_port: int = 9000) -> dict[str, str]:
-    """Start what does not run yet, and wait until both are healthy.
+    """Start the services that do not run yet, and wait until both are healthy.
 
     Args:
-        folder: Where data, logs, pids and `env` are kept.
+        folder: Folder of data, logs, pid files and `env`.
         mlflow_port: Port of MLflow's server and UI.
         minio_port: Port of MinIO's S3 API.
 
     Returns:
-        The environment that makes TinyUNet use them.
+        The environment variables that make TinyUNet use the services.
 
     Raises:
-        UserError: if a port is taken, MinIO cannot be built or a service does not come up.
+        UserError: if a port is taken, MinIO cannot be built or a service does not start.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     env = _environment(folder, mlflow_port, minio_port)
     minio, mlflow = _services(env)
-    ensure(folder, minio, lambda: _minio_command(folder, minio_port), _minio_env(env))
-    with _applied(env):
+    ensure_running(folder, minio, lambda: _minio_command(folder, minio_port), _minio_env(env))
+    with _environment_set(env):
         for bucket in BUCKETS:
             s3.make_bucket(bucket)
-    ensure(folder, mlflow, lambda: _mlflow_command(folder, mlflow_port), _mlflow_env(env))
+    ensure_running(folder, mlflow, lambda: _mlflow_command(folder, mlflow_port), _mlflow_env(env))
     return env
 
 
 def stop(folder: Path = FOLDER) -> list[str]:
-    """Stop the services that `start` started in this folder; give their names."""
+    """Stop the services that `start` started in this folder, and return their names."""
     stopped = []
     for name in ("mlflow", "minio"):
-        if process := running(folder, name):
+        if process := running_process(folder, name):
             terminate(process)
             stopped.append(name)
         (folder / f"{name}.pid").unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def stop(folder: Path = FOLDER) -> list[str]:
 
 @contextmanager
 def local_services(folder: Path) -> Iterator[dict[str, str]]:
-    """Run both services on free ports for the length of a block; give their environment."""
+    """Run both services on free ports inside a `with` block, and yield their environment variables."""
     try:
         yield start(folder, mlflow_port=free_port(), minio_port=free_port())
     finally:
@@ -70,7 +70,7 @@ def local_services(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def read_env(folder: Path = FOLDER) -> dict[str, str]:
-    """Read the `env` file of a folder; empty where there is none."""
+    """Read the `env` file of a folder; return an empty dictionary if there is none."""
     path = folder / "env"
     lines = path.read_text().splitlines() if path.is_file() else []
     pairs = [line.removeprefix("export ").partition("=") for line in lines]
@@ -87,22 +87,22 @@ def _services(env: Mapping[str, str]) -> list[Service]:
 
 
 def _environment(folder: Path, mlflow_port: int, minio_port: int) -> dict[str, str]:
-    """Keep the credentials of an earlier start, or make new ones; write the file to source."""
-    known = read_env(folder)
+    """Write `env` with the credentials of an earlier start, or with new ones, and return its variables."""
+    previous = read_env(folder)
     env = {
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{mlflow_port}",
         "S3_ENDPOINT_URL": f"http://{HOST}:{minio_port}",
-        "AWS_ACCESS_KEY_ID": known.get("AWS_ACCESS_KEY_ID", f"local-{secrets.token_hex(6)}"),
-        "AWS_SECRET_ACCESS_KEY": known.get("AWS_SECRET_ACCESS_KEY", secrets.token_urlsafe(24)),
+        "AWS_ACCESS_KEY_ID": previous.get("AWS_ACCESS_KEY_ID", f"local-{secrets.token_hex(6)}"),
+        "AWS_SECRET_ACCESS_KEY": previous.get("AWS_SECRET_ACCESS_KEY", secrets.token_urlsafe(24)),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    for old, new in zip(_services(known), _services(env), strict=False):
-        if old.url != new.url and running(folder, old.name):
+    for old, new in zip(_services(previous), _services(env), strict=False):
+        if old.url != new.url and running_process(folder, old.name):
             raise UserError(
                 f"{old.name} runs at {old.url}, not at {new.url}; stop it first (make services-stop)"
             )
     private = os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600
-    with atomic_path(folder / "env") as part, os.fdopen(os.open(part, *private), "w") as file:
+    with atomic_path(folder / "env") as temporary, os.fdopen(os.open(temporary, *private), "w") as file:
         file.writelines(f"export {name}={value}\n" for name, value in env.items())
     return env
 
@@ -117,15 +117,13 @@ def _minio_binary() -> str:
         binary = os.environ.get("MINIO_BIN") or shutil.which("minio")
         if not binary:
             raise UserError(
-                "no MinIO server here; set MINIO_BIN to one, or run from a clone of the repository"
+                "no MinIO server found; set MINIO_BIN to one, or run from a clone of the repository"
             )
         return binary
     command = ["sh", str(script), sys.executable, str(cache_folder())]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
-        raise UserError(
-            "MinIO is missing and could not be built (reason above); set MINIO_BIN to a MinIO server"
-        )
+        raise UserError("MinIO is missing and could not be built; set MINIO_BIN to a MinIO server")
     return result.stdout.strip()
 
 
@@ -148,7 +146,7 @@ def _mlflow_command(folder: Path, port: int) -> list[str]:
 
 
 def _mlflow_env(env: Mapping[str, str]) -> dict[str, str]:
-    """What the server needs beyond the clients' environment; it must not inherit their tracking URI."""
+    """Return the server's own variables; it must not inherit the tracking URI of its clients."""
     return {
         **{name: value for name, value in env.items() if name.startswith("AWS_")},
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
@@ -161,7 +159,7 @@ def _mlflow_env(env: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _applied(env: Mapping[str, str]) -> Iterator[None]:
+def _environment_set(env: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in env}
     os.environ.update(env)
     try:

@@ -1,1 +1,1 @@
-"""Scores, pictures, reports and exported models."""
+"""The evaluation of trained models: thresholds, scores, curves, pictures and reports."""

@@ -1,4 +1,4 @@
-"""Curves of an evaluation: their points, and their drawings as PNG and as SVG for a page."""
+"""The curves of an evaluation: their points, and drawings of them as PNG and as SVG for a page."""
 
 import csv
 import io
@@ -13,14 +13,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tinyunet.evaluation.inference import Judged
+from tinyunet.core.documents.evaluation import (
+    ConfusionCounts,
+    Curves,
+    DiceCurve,
+    PrCurve,
+    RocCurve,
+    Scores,
+)
+from tinyunet.evaluation.inference import SplitResult
 from tinyunet.model.metrics import LEVELS, dice_curve, iou_curve
 
 History = Mapping[str, Sequence[tuple[float, float]]]
 
-POINTS = 200  # most points of a stored curve
-BLUE, ORANGE = "#2f7ed8", "#e08a00"  # told apart by colour-blind readers, on light and on dark ground
-INK, GRID = "#010203", "#010204"  # stand-ins in the SVG, replaced by the page's own text colour
+MAX_POINTS = 200
+BLUE, ORANGE = "#2f7ed8", "#e08a00"  # colour-blind readers distinguish them, on light and on dark ground
+INK, GRID = "#010203", "#010204"  # placeholders: in the SVG they become the text colour of the page
 TITLES = {
     "pr": "Precision and recall of images",
     "roc": "Receiver operating characteristic of images",
@@ -29,17 +37,21 @@ TITLES = {
 }
 
 
-def curve_points(judged: Judged) -> dict[str, dict[str, list[float]]]:
-    """Give the points of the PR, ROC and Dice-vs-threshold curves, at most POINTS each.
+def curve_points(result: SplitResult) -> Curves:
+    """Compute the points of the PR, ROC and Dice-vs-threshold curves, at most MAX_POINTS each.
 
-    Curves that the images do not define (no defective or no clean one) have no points. Thresholds of PR and
-    ROC are logits; the point where nothing is flagged has the largest score plus one.
+    A curve that the images do not define (no defective or no clean image) has no points. The thresholds of PR
+    and ROC are logits. The point where no image is flagged has the largest score plus one as threshold.
     """
-    return {"pr": _pr(judged), "roc": _roc(judged), "dice_vs_threshold": _dice(judged)}
+    return Curves(pr=_pr_curve(result), roc=_roc_curve(result), dice_vs_threshold=_dice_curve(result))
 
 
 def read_history(path: Path) -> History:
-    """Read a training's history.csv: for every column its (step, value) pairs; none if there is no file."""
+    """Read a training's history.csv.
+
+    Returns:
+        The (step, value) pairs of every column; empty if there is no file.
+    """
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
@@ -48,42 +60,39 @@ def read_history(path: Path) -> History:
     return {name: [(float(row["step"]), float(row[name])) for row in rows if row[name]] for name in names}
 
 
-def draw(
-    curves: Mapping[str, Mapping[str, Sequence[float]]],
-    history: History,
-    *,
-    threshold: float,
-    operating_point: Mapping[str, Any],
-) -> dict[str, Figure]:
+def draw(curves: Curves, history: History, *, threshold: float, scores: Scores) -> dict[str, Figure]:
     """Draw every curve that has points.
 
     Args:
         curves: From `curve_points`.
         history: From `read_history`.
         threshold: Pixel threshold, marked on the Dice curve.
-        operating_point: `tpr`, `tnr` and `image` counts at the image threshold, marked on PR and ROC.
+        scores: Scores at the image threshold, marked on PR and ROC.
+
+    Returns:
+        The figures by the name of the curve, as in `TITLES`.
     """
     figures = {}
-    if curves["pr"]["recall"]:
-        figures["pr"] = _draw_pr(curves["pr"], operating_point["image"])
-    if curves["roc"]["fpr"]:
-        figures["roc"] = _draw_roc(curves["roc"], operating_point)
-    if curves["dice_vs_threshold"]["threshold"]:
-        figures["dice_vs_threshold"] = _draw_dice(curves["dice_vs_threshold"], threshold)
+    if curves.pr.recall:
+        figures["pr"] = _draw_pr(curves.pr, scores.image)
+    if curves.roc.fpr and scores.tpr is not None and scores.tnr is not None:
+        figures["roc"] = _draw_roc(curves.roc, tpr=scores.tpr, tnr=scores.tnr)
+    if curves.dice_vs_threshold.threshold:
+        figures["dice_vs_threshold"] = _draw_dice(curves.dice_vs_threshold, threshold)
     if history.get("loss"):
         figures["history"] = _draw_history(history)
     return figures
 
 
 def save_png(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Write every figure as `folder/<name>.png` on white."""
+    """Write every figure as `folder/<name>.png` on a white ground."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white", metadata={"Software": None})
 
 
 def to_svg(name: str, figure: Figure) -> str:
-    """Render a figure as an SVG element that takes the page's text colour and shares no id with another."""
+    """Render a figure as an SVG element in the text colour of the page; its ids begin with `name`."""
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
@@ -95,39 +104,44 @@ def to_svg(name: str, figure: Figure) -> str:
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{TITLES[name]}" ', svg, count=1)
 
 
-def _pr(judged: Judged) -> dict[str, list[float]]:
+def _pr_curve(result: SplitResult) -> PrCurve:
     from sklearn.metrics import precision_recall_curve
 
-    if not judged.split.defective.any():
-        return {"precision": [], "recall": [], "threshold": []}
-    precision, recall, threshold = precision_recall_curve(judged.split.defective, judged.scores)
-    ends = np.append(threshold, judged.scores.max() + 1)
-    return _thin(precision=precision, recall=recall, threshold=ends)
+    if not result.split.defective.any():
+        return PrCurve(precision=(), recall=(), threshold=())
+    precision, recall, threshold = precision_recall_curve(result.split.defective, result.scores)
+    threshold = np.append(threshold, result.scores.max() + 1)
+    return PrCurve(**_subsample(precision=precision, recall=recall, threshold=threshold))
 
 
-def _roc(judged: Judged) -> dict[str, list[float]]:
+def _roc_curve(result: SplitResult) -> RocCurve:
     from sklearn.metrics import roc_curve
 
-    if judged.split.defective.all() or not judged.split.defective.any():
-        return {"fpr": [], "tpr": [], "threshold": []}
-    fpr, tpr, threshold = roc_curve(judged.split.defective, judged.scores)
-    threshold[0] = judged.scores.max() + 1  # infinite, which JSON does not know
-    return _thin(fpr=fpr, tpr=tpr, threshold=threshold)
+    if result.split.defective.all() or not result.split.defective.any():
+        return RocCurve(fpr=(), tpr=(), threshold=())
+    fpr, tpr, threshold = roc_curve(result.split.defective, result.scores)
+    threshold[0] = result.scores.max() + 1  # scikit-learn returns infinity, which JSON cannot express
+    return RocCurve(**_subsample(fpr=fpr, tpr=tpr, threshold=threshold))
 
 
-def _dice(judged: Judged) -> dict[str, list[float]]:
-    if not judged.split.defective.any():
-        return {"threshold": [], "dice": [], "iou": []}
-    counts = judged.counts.select(judged.split.defective)
-    inner = slice(1, LEVELS)
+def _dice_curve(result: SplitResult) -> DiceCurve:
+    if not result.split.defective.any():
+        return DiceCurve(threshold=(), dice=(), iou=())
+    counts = result.counts.select(result.split.defective)
+    inner = slice(1, LEVELS)  # without the thresholds 0 and 1
     thresholds = np.arange(LEVELS + 1) / LEVELS
-    return _thin(threshold=thresholds[inner], dice=dice_curve(counts)[inner], iou=iou_curve(counts)[inner])
+    return DiceCurve(
+        **_subsample(
+            threshold=thresholds[inner], dice=dice_curve(counts)[inner], iou=iou_curve(counts)[inner]
+        )
+    )
 
 
-def _thin(**columns: NDArray[Any]) -> dict[str, list[float]]:
+def _subsample(**columns: NDArray[Any]) -> dict[str, tuple[float, ...]]:
+    """Return at most MAX_POINTS evenly spaced rows of columns of one length, with the first and the last."""
     length = len(next(iter(columns.values())))
-    keep = np.unique(np.linspace(0, length - 1, min(length, POINTS)).round().astype(int))
-    return {name: [float(v) for v in values[keep]] for name, values in columns.items()}
+    rows = np.unique(np.linspace(0, length - 1, min(length, MAX_POINTS)).round().astype(int))
+    return {name: tuple(float(v) for v in values[rows]) for name, values in columns.items()}
 
 
 def _axes(x: str, y: str, *, unit: bool = True) -> tuple[Figure, Axes]:
@@ -143,34 +157,34 @@ def _axes(x: str, y: str, *, unit: bool = True) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes, place: Literal["lower left", "lower right", "best"] = "lower left") -> None:
-    axes.legend(frameon=False, labelcolor=INK, loc=place)
+def _legend(axes: Axes, location: Literal["lower left", "lower right", "best"] = "lower left") -> None:
+    axes.legend(frameon=False, labelcolor=INK, loc=location)
 
 
-def _draw_pr(curve: Mapping[str, Sequence[float]], image: Mapping[str, int]) -> Figure:
+def _draw_pr(curve: PrCurve, image: ConfusionCounts) -> Figure:
     figure, axes = _axes("recall", "precision")
-    # From recall 1 down: a step holds the precision of its upper end, so that the area below is the AP.
-    axes.step(curve["recall"], curve["precision"], where="post", color=BLUE, linewidth=2, label="images")
-    flagged, bad = image["tp"] + image["fp"], image["tp"] + image["fn"]
+    # Recall falls from 1 to 0. Each step has the precision of its right end: the area below is the AP.
+    axes.step(curve.recall, curve.precision, where="post", color=BLUE, linewidth=2, label="images")
+    flagged, defective = image.tp + image.fp, image.tp + image.fn
     if flagged:
-        axes.plot(image["tp"] / bad, image["tp"] / flagged, "o", color=ORANGE, label="chosen threshold")
+        axes.plot(image.tp / defective, image.tp / flagged, "o", color=ORANGE, label="chosen threshold")
     _legend(axes)
     return figure
 
 
-def _draw_roc(curve: Mapping[str, Sequence[float]], point: Mapping[str, Any]) -> Figure:
+def _draw_roc(curve: RocCurve, *, tpr: float, tnr: float) -> Figure:
     figure, axes = _axes("false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], "--", color=GRID, linewidth=1)
-    axes.plot(curve["fpr"], curve["tpr"], color=BLUE, linewidth=2, label="images")
-    axes.plot(1 - point["tnr"], point["tpr"], "o", color=ORANGE, label="chosen threshold")
+    axes.plot(curve.fpr, curve.tpr, color=BLUE, linewidth=2, label="images")
+    axes.plot(1 - tnr, tpr, "o", color=ORANGE, label="chosen threshold")
     _legend(axes, "lower right")
     return figure
 
 
-def _draw_dice(curve: Mapping[str, Sequence[float]], threshold: float) -> Figure:
+def _draw_dice(curve: DiceCurve, threshold: float) -> Figure:
     figure, axes = _axes("pixel threshold (probability)", "mean over defective images")
-    axes.plot(curve["threshold"], curve["dice"], color=BLUE, linewidth=2, label="Dice")
-    axes.plot(curve["threshold"], curve["iou"], color=ORANGE, linewidth=2, linestyle="--", label="IoU")
+    axes.plot(curve.threshold, curve.dice, color=BLUE, linewidth=2, label="Dice")
+    axes.plot(curve.threshold, curve.iou, color=ORANGE, linewidth=2, linestyle="--", label="IoU")
     axes.axvline(threshold, color=INK, linewidth=1, linestyle=":", label=f"chosen, {threshold:g}")
     _legend(axes, "best")
     return figure
@@ -183,5 +197,6 @@ def _draw_history(history: History) -> Figure:
         points = zip(*history["validation_dice"], strict=True)
         axes.plot(*points, "o-", color=ORANGE, markersize=4, label="validation Dice")
     axes.set_ylim(bottom=0)
-    figure.legend(frameon=False, labelcolor=INK, loc="outside upper left", ncols=2)  # spikes fill the plot
+    # Above the plot, because spikes of the loss may fill it.
+    figure.legend(frameon=False, labelcolor=INK, loc="outside upper left", ncols=2)
     return figure

@@ -1,4 +1,4 @@
-"""Logits of whole splits: in batches, over several poses, with progress, in constant memory."""
+"""Inference on a whole split: in batches, averaged over poses, with progress, in constant memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from tinyunet.model.unet import forward_function
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model says about a split.
+class SplitResult:
+    """Counts and scores of a model on a split, before a threshold is chosen.
 
     Attributes:
         split: The images and labels.
@@ -33,7 +33,7 @@ class Judged:
 
 
 class Predictor:
-    """Logits of grey images, averaged over the poses that the configuration asks for."""
+    """Computes the logits of grey images, averaged over the poses of the configuration."""
 
     def __init__(self, model: keras.Model, config: EvalConfig) -> None:
         self._forward = forward_function(model)
@@ -57,27 +57,31 @@ class Predictor:
         return self._forward(grey[..., 0])
 
     def each(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """Yield the logits of image after image, float32 [S, S], while predicting batch by batch."""
+        """Yield the logits of every image, float32 [S, S]; a batch is predicted when it is needed."""
         for start in range(0, len(images), self._batch_size):
             yield from self.logits(images[start : start + self._batch_size])
 
 
-def judge(predictor: Predictor, split: Split, config: EvalConfig) -> Judged:
-    """Predict a split and keep counts and scores, not the maps.
+def evaluate_split(predictor: Predictor, split: Split, config: EvalConfig) -> SplitResult:
+    """Predict all images of a split and compute their pixel counts and image scores.
+
+    The logits of an image are discarded after use.
 
     Raises:
         UserError: if a logit is not finite.
     """
     counts, scores = [], []
-    maps = track(predictor.each(split.images), f"judging {split.name}", total=len(split.images))
+    maps = track(predictor.each(split.images), f"evaluating {split.name}", total=len(split.images))
     for name, mask, logits in zip(split.names, split.masks, maps, strict=True):
         if not np.isfinite(logits).all():
-            raise UserError(f"the model's logits on {name} are not finite; expected numbers: train it again")
+            raise UserError(
+                f"the model's logits on {name} are not finite; expected numbers: train the model again"
+            )
         counts.append(metrics.count(logits, mask >= MASK_LEVEL))
         scores.append(metrics.image_score(logits[None], config.image_score))
-    return Judged(split, metrics.Counts.stack(counts), np.concatenate(scores))
+    return SplitResult(split, metrics.Counts.stack(counts), np.concatenate(scores))
 
 
-def probabilities(predictor: Predictor, split: Split, chosen: Sequence[int]) -> list[metrics.Floats]:
-    """Predict a few images again, for drawing: float64 [S, S] each."""
-    return [metrics.sigmoid(logits) for logits in predictor.each(split.images[list(chosen)])]
+def probabilities(predictor: Predictor, split: Split, indices: Sequence[int]) -> list[metrics.Floats]:
+    """Predict some images of a split again, for pictures: float64 [S, S] each."""
+    return [metrics.sigmoid(logits) for logits in predictor.each(split.images[list(indices)])]

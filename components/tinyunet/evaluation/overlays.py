@@ -1,4 +1,4 @@
-"""Pictures of predictions: image, label, probability, and where the two masks agree and differ."""
+"""Pictures of predictions: image, label, probability, and a comparison of prediction and label."""
 
 import base64
 import io
@@ -6,22 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tinyunet.core.documents.evaluation import ImageResult
 from tinyunet.model.metrics import Floats
 
 Rgb = tuple[int, int, int]
 
-# Okabe & Ito's palette, which colour-blind readers tell apart.
-HIT: Rgb = (86, 180, 233)  # sky blue: found (tp)
-FALSE: Rgb = (230, 159, 0)  # orange: predicted, not in the label (fp)
+# Okabe & Ito's palette, whose colours colour-blind readers can distinguish.
+HIT: Rgb = (86, 180, 233)  # sky blue: in the label and predicted (tp)
+FALSE_ALARM: Rgb = (230, 159, 0)  # orange: predicted, not in the label (fp)
 MISSED: Rgb = (204, 121, 167)  # purple: in the label, not predicted (fn)
-LEGEND = (("found", HIT), ("false alarm", FALSE), ("missed", MISSED))
+LEGEND = (("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISSED))
 TITLES = ("image", "label", "probability", "comparison")
 TILE, GAP, HEADER = 256, 4, 26
 WIDTH = len(TITLES) * (TILE + GAP) - GAP
@@ -30,12 +30,12 @@ OPACITY = 0.55
 
 @dataclass(frozen=True)
 class Panel:
-    """A drawn test image.
+    """The picture of a test image.
 
     Attributes:
-        name: The image's name, as its maker chose it.
-        file: File name of its PNG.
-        caption: What is to be seen, in words.
+        name: Name of the image in the dataset.
+        file: File name of the PNG.
+        caption: Description of the result, in words.
         picture: The four tiles in a row.
     """
 
@@ -51,33 +51,37 @@ class Panel:
         return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def choose(images: Sequence[dict[str, Any]], threshold: float, count: int) -> tuple[list[int], list[int]]:
-    """Pick the worst and the best test images, at most `count` of each and none twice.
+def choose(images: Sequence[ImageResult], threshold: float, count: int) -> tuple[list[int], list[int]]:
+    """Choose the worst and the best test images, at most `count` of each; no image is in both lists.
 
-    Worst: wrong at image level (farthest from the threshold first), then defective ones by rising Dice, up to
-    half of these. Best: the other defective ones by falling Dice, then clean ones by rising score.
+    The worst images are those with a wrong verdict, farthest from the threshold first, then defective ones by
+    rising Dice; at most half of all these. The best images are the other defective ones by falling Dice, then
+    clean ones by rising score.
 
     Args:
-        images: The rows of metrics.json: `defective`, `score`, `dice`.
+        images: All test images.
         threshold: Image threshold (logit).
-        count: How many of each.
+        count: Largest number of images of each list.
+
+    Returns:
+        Indices of the worst and of the best images.
     """
     order = sorted(range(len(images)), key=lambda i: _badness(images[i], threshold), reverse=True)
-    notable = [i for i in order if images[i]["defective"] or _wrong(images[i], threshold)]
-    worst = notable[: min(count, (len(notable) + 1) // 2)]
-    rest = [i for i in reversed(order) if i not in worst]
-    best = [i for i in rest if images[i]["defective"]] + [i for i in rest if not images[i]["defective"]]
+    candidates = [i for i in order if images[i].defective or _is_wrong(images[i], threshold)]
+    worst = candidates[: min(count, (len(candidates) + 1) // 2)]
+    others = [i for i in reversed(order) if i not in worst]
+    best = [i for i in others if images[i].defective] + [i for i in others if not images[i].defective]
     return worst, best[:count]
 
 
-def compare(
+def draw_comparison(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], predicted: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """Colour an image by hits, false alarms and misses: uint8 [S, S] and bool [S, S] to uint8 [S, S, 3]."""
+    """Colour hits, false alarms and misses on an image: uint8 [S, S] and bool [S, S] to uint8 [S, S, 3]."""
     canvas = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
     for region, colour in (
         (label & predicted, HIT),
-        (predicted & ~label, FALSE),
+        (predicted & ~label, FALSE_ALARM),
         (label & ~predicted, MISSED),
     ):
         canvas[region] = (1 - OPACITY) * canvas[region] + OPACITY * np.array(colour, np.float32)
@@ -87,16 +91,16 @@ def compare(
 
 def highlight(grey: NDArray[np.uint8], predicted: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Colour a predicted mask on an image without a label: uint8 [H, W, 3]."""
-    return compare(grey, predicted, predicted)
+    return draw_comparison(grey, predicted, predicted)
 
 
-def panel(
+def draw_panel(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], probability: Floats, threshold: float
 ) -> Image.Image:
     """Draw image, label, probability and comparison of one image side by side."""
     heat = mpl.colormaps["cividis"](probability, bytes=True)[..., :3]
     mask = np.where(label, np.uint8(255), np.uint8(0))
-    tiles = (grey, mask, heat, compare(grey, label, probability > threshold))
+    tiles = (grey, mask, heat, draw_comparison(grey, label, probability > threshold))
     strip = Image.new("RGB", (WIDTH, TILE), "grey")
     for i, tile in enumerate(tiles):
         resample = Image.Resampling.BOX if len(tile) > TILE else Image.Resampling.NEAREST
@@ -106,38 +110,38 @@ def panel(
 
 
 def file_name(rank: int, group: str, name: str) -> str:
-    """Make a safe, sortable file name: names of images are not ours and may hold anything."""
+    """Return a safe, sortable file name; the name of an image comes from the user and may be any text."""
     return f"{group}-{rank:02d}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)[:80]}.png"
 
 
-def caption(row: dict[str, Any], threshold: float) -> str:
-    """Describe one test image in words."""
-    verdict = "flagged" if row["score"] > threshold else "passed"
-    truth = "defective" if row["defective"] else "clean"
-    dice = f"Dice {row['dice']:.3f}, " if row["dice"] is not None else ""
-    return f"{dice}{truth} and {verdict}, score {row['score']:.2f}"
+def caption(image: ImageResult, threshold: float) -> str:
+    """Describe the result of one test image in words."""
+    verdict = "flagged" if image.score > threshold else "passed"
+    truth = "defective" if image.defective else "clean"
+    dice = f"Dice {image.dice:.3f}, " if image.dice is not None else ""
+    return f"{dice}{truth} and {verdict}, score {image.score:.2f}"
 
 
 def save(panels: Sequence[Panel], folder: Path) -> None:
-    """Write the panels as PNG files, with titles and legend above."""
+    """Write the panels as PNG files, with titles and a legend above the tiles."""
     folder.mkdir(parents=True, exist_ok=True)
-    for item in panels:
-        _with_header(item.picture).save(folder / item.file)
+    for panel in panels:
+        _with_header(panel.picture).save(folder / panel.file)
 
 
-def _wrong(row: dict[str, Any], threshold: float) -> bool:
-    return bool((row["score"] > threshold) != row["defective"])
+def _is_wrong(image: ImageResult, threshold: float) -> bool:
+    return (image.score > threshold) != image.defective
 
 
-def _badness(row: dict[str, Any], threshold: float) -> tuple[int, float]:
-    """Sort key: wrong images, then defective, then clean ones; within these by margin, Dice and score."""
-    if _wrong(row, threshold):
-        return 2, abs(row["score"] - threshold)
-    return (1, 1 - row["dice"]) if row["defective"] else (0, row["score"])
+def _badness(image: ImageResult, threshold: float) -> tuple[int, float]:
+    """Return a sort key: wrong verdicts (by margin), then defective images (by Dice), then clean ones."""
+    if _is_wrong(image, threshold):
+        return 2, abs(image.score - threshold)
+    return (0, image.score) if image.dice is None else (1, 1 - image.dice)
 
 
 def _edge(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark the pixels of a region that touch its outside."""
+    """Return the pixels of a region that have a neighbour outside it."""
     padded = np.pad(region, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.asarray(region & ~inner)

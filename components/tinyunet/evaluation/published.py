@@ -1,13 +1,12 @@
-"""NVIDIA's published scores per DAGM2007 class, and when ours may stand beside them.
+"""NVIDIA's published scores of every DAGM2007 class, and whether our scores may be compared with them.
 
 Source: README of NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, March 2019 to mid 2020
-(container 19.03-py3, DGX-1 V100, 2,500 iterations). Each number is a mean over several runs; spread and count
-are not given.
+(container 19.03-py3, DGX-1 V100, 2,500 iterations). Each number is a mean over several runs; the README does
+not state how many, nor their spread.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
+from tinyunet.core.documents.evaluation import Published, PublishedScores
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
 
 Row = tuple[float, float, float]  # "IoU" (a Dice over all images), TPR %, TNR %
@@ -39,45 +38,54 @@ AMP: dict[int, tuple[Row, Row, Row, Row]] = {
 }
 
 
-def published(class_id: int) -> dict[str, Any]:
-    """Give NVIDIA's scores of one class by threshold; rates as fractions.
+def published(class_id: int) -> Published:
+    """Return NVIDIA's scores of one class by threshold; rates are fractions.
 
-    `dice_defective` is implied, not published: a clean image scores 1 or about 0, so with p the defective
-    part of the test images, Dice = ("IoU" - (1 - p)·TNR) / p, within 0.004 by the rounding of the table.
+    NVIDIA did not publish `dice_defective`. It is computed from the other scores, because a clean image has a
+    score of either 1 or about 0: Dice = ("IoU" - (1 - p)·TNR) / p, where p is the fraction of defective test
+    images. The error is at most 0.004, because the numbers of the table are rounded.
     """
+    return Published(
+        class_id=class_id,
+        thresholds=THRESHOLDS,
+        float32=_published_scores(class_id, FLOAT32[class_id]),
+        amp=_published_scores(class_id, AMP[class_id]),
+    )
+
+
+def _published_scores(class_id: int, rows: tuple[Row, Row, Row, Row]) -> PublishedScores:
     images, defective = OFFICIAL_COUNTS[class_id]["test"]
-    part = defective / images
-    result: dict[str, Any] = {"class": class_id, "thresholds": list(THRESHOLDS)}
-    for precision, table in (("float32", FLOAT32), ("amp", AMP)):
-        rows = table[class_id]
-        result[precision] = {
-            "iou": [iou for iou, _, _ in rows],
-            "tpr": [tpr / 100 for _, tpr, _ in rows],
-            "tnr": [tnr / 100 for _, _, tnr in rows],
-            "dice_defective": [(iou - (1 - part) * tnr / 100) / part for iou, _, tnr in rows],
-        }
-    return result
+    fraction = defective / images
+    return PublishedScores(
+        iou=tuple(iou for iou, _, _ in rows),
+        tpr=tuple(tpr / 100 for _, tpr, _ in rows),
+        tnr=tuple(tnr / 100 for _, _, tnr in rows),
+        dice_defective=tuple((iou - (1 - fraction) * tnr / 100) / fraction for iou, _, tnr in rows),
+    )
 
 
 def comparability(
-    data: Mapping[str, Any], *, image_size: int, trained_on: str | None, poses: int
+    data: RecordsManifest, *, image_size: int, trained_on: str | None, poses: int
 ) -> tuple[bool, str]:
-    """Say whether our scores may be compared with NVIDIA's, why not, and what still differs.
+    """Decide whether our scores may be compared with NVIDIA's.
 
     Args:
-        data: Records manifest: `class_id`, `complete`, `synthetic`, `source_digest`, `validation_fraction`.
+        data: Manifest of the records that the model was evaluated on.
         image_size: Side in pixels at which the masks were compared.
         trained_on: `source_digest` of the model's own training data.
-        poses: Over which ours was judged.
+        poses: Number of poses whose logits were averaged.
+
+    Returns:
+        The decision, and a sentence with the reasons against it, or with the differences that remain.
     """
     reasons = []
-    if data["synthetic"]:
+    if data.synthetic:
         reasons.append("the images are synthetic")
-    elif not data["complete"]:
+    elif not data.complete:
         reasons.append(
             "the images are not the complete official split of this class but a part or a re-split of it"
         )
-    if trained_on != data["source_digest"]:
+    if trained_on != data.source_digest:
         reasons.append("the model was trained on another dataset, which may hold these test images")
     if image_size != OFFICIAL_SIZE:
         size = f"{OFFICIAL_SIZE}×{OFFICIAL_SIZE}"
@@ -86,8 +94,8 @@ def comparability(
         return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
     over = f", judged over {poses} poses" if poses > 1 else ""
     return True, (
-        f"Comparable with NVIDIA's published numbers for class {data['class_id']}: the data are the complete "
+        f"Comparable with NVIDIA's published numbers for class {data.class_id}: the data are the complete "
         f"official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means over several "
-        f"runs on all of Train, ours come from one run that left {data['validation_fraction']:.0%} of it for "
+        f"runs on all of Train, ours come from one run that left {data.validation_fraction:.0%} of it for "
         f"validation{over}."
     )

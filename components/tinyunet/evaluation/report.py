@@ -1,27 +1,24 @@
-"""The evaluation as a page for people (report.html) and as a model card (model_card.md)."""
+"""The evaluation as an HTML page (report.html) and as a model card (model_card.md)."""
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
-from statistics import fmean
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from tinyunet.core.documents.evaluation import ConfusionCounts, Evaluation
+from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.presets import find_preset
 from tinyunet.evaluation import curves, overlays
+from tinyunet.evaluation.rendering import render
 from tinyunet.model.metrics import NVIDIA_THRESHOLDS
 
-UNDEFINED = "–"
 SCORE_NAMES = {
     "max": "largest logit",
     "top100": "mean of the 100 largest logits",
     "smoothed": "largest mean of 5×5 logits",
 }
 
-# (key, name, what it measures)
+# (key, name, what the score measures)
 SCORES = (
     ("dice_defective", "Dice, defective images", "2·TP / (2·TP + FP + FN) of each image, averaged"),
     ("iou_defective", "IoU, defective images", "TP / (TP + FP + FN) of each image, averaged"),
@@ -31,176 +28,168 @@ SCORES = (
     ("tpr", "True positive rate, images", "defective images that are flagged"),
     ("tnr", "True negative rate, images", "clean images that pass"),
 )
+PUBLISHED_NAMES = {
+    "dice_defective": "Dice, defective images (NVIDIA: implied)",
+    "tpr": "TPR",
+    "tnr": "TNR",
+}
+PUBLISHED_THRESHOLDS = (0.75, 0.99)
+
+
+@dataclass(frozen=True)
+class NvidiaIouRow:
+    """NVIDIA's "IoU" at one threshold.
+
+    Attributes:
+        threshold: Pixel threshold, a probability.
+        ours: The score of this model.
+        floor: The score of a model that predicts nothing.
+        above: Position of our score in the range from the floor (0) to 1 (1); None if the floor is 1.
+        float32: NVIDIA's score, trained in float32; None where it is not comparable or not published.
+        amp: NVIDIA's score, trained in mixed precision; None as above.
+    """
+
+    threshold: float
+    ours: float
+    floor: float
+    above: float | None
+    float32: float | None
+    amp: float | None
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One score of this model, and NVIDIA's at each of `PUBLISHED_THRESHOLDS`."""
+
+    name: str
+    ours: float | None
+    float32: tuple[float, ...]
+    amp: tuple[float, ...]
 
 
 def render_report(
-    result: Mapping[str, Any],
+    evaluation: Evaluation,
     svgs: Mapping[str, str],
     groups: Mapping[str, Sequence[overlays.Panel]],
 ) -> str:
-    """Render report.html: one page that needs no other file and no network.
+    """Render report.html, a page that needs no other file and no network.
 
     Args:
-        result: The content of metrics.json.
-        svgs: Our own SVG elements by curve name; the only text that is not escaped.
+        evaluation: The content of metrics.json.
+        svgs: SVG elements by the name of the curve, from `curves.to_svg`. Only these are not escaped.
         groups: Panels of the `worst` and the `best` test images.
     """
     drawn = [{"title": curves.TITLES[name], "svg": Markup(svg)} for name, svg in svgs.items()]  # noqa: S704
-    return render("report.html", **_view(result), curves=drawn, groups=groups)
+    return render("report.html", **_template_values(evaluation), curves=drawn, groups=groups)
 
 
-def render_card(result: Mapping[str, Any]) -> str:
+def render_card(evaluation: Evaluation) -> str:
     """Render model_card.md."""
-    return render("model_card.md", **_view(result))
+    return render("model_card.md", **_template_values(evaluation))
 
 
-def render(template: str, **content: object) -> str:
-    """Fill one of the templates beside this file; text is escaped in HTML."""
-    return _environment().get_template(template).render(**content)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Format a score; a dash where no image defines it."""
-    return UNDEFINED if value is None else f"{value:.{digits}f}"
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Average; None where one is missing, or there is none."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return fmean(known) if known and len(known) == len(found) else None
-
-
-def percent(value: float | None) -> str:
-    """Format a rate; a dash where no image defines it."""
-    return UNDEFINED if value is None else f"{100 * value:.1f} %"
-
-
-def count(value: int) -> str:
-    """Format a count with thin spaces between thousands."""
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def code(text: str) -> str:
-    """Make a text safe inside Markdown code."""
-    return " ".join(text.replace("`", "'").split())
-
-
-def nvidia_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give one row per threshold: ours, the floor, our part of the way from it to 1, and NVIDIA's."""
-    floor, theirs = result["test"]["nvidia_iou_floor"], result["nvidia_published"]
+def nvidia_rows(evaluation: Evaluation) -> list[NvidiaIouRow]:
+    """Return NVIDIA's "IoU" of this model, and NVIDIA's own where comparable, one row per threshold."""
+    floor, published = evaluation.test.nvidia_iou_floor, evaluation.nvidia_published
     rows = []
     for threshold in NVIDIA_THRESHOLDS:
-        ours = result["test"]["nvidia_iou"][str(threshold)]
-        row = {"threshold": threshold, "ours": ours, "floor": floor, "float32": None, "amp": None}
-        row["above"] = (ours - floor) / (1 - floor) if floor < 1 else None
-        if theirs and threshold in theirs["thresholds"]:
-            at = theirs["thresholds"].index(threshold)
-            row |= {precision: theirs[precision]["iou"][at] for precision in ("float32", "amp")}
-        rows.append(row)
+        ours = evaluation.test.nvidia_iou[str(threshold)]
+        above = (ours - floor) / (1 - floor) if floor < 1 else None
+        float32, amp = None, None
+        if published and threshold in published.thresholds:
+            index = published.thresholds.index(threshold)
+            float32, amp = published.float32.iou[index], published.amp.iou[index]
+        rows.append(NvidiaIouRow(threshold, ours, floor, above, float32, amp))
     return rows
 
 
-def comparison(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give Dice, TPR and TNR beside NVIDIA's at 0.75 and 0.99; empty where not comparable."""
-    theirs = result["nvidia_published"]
-    if not theirs:
+def comparison(evaluation: Evaluation) -> list[ComparisonRow]:
+    """Return Dice, TPR and TNR of this model and of NVIDIA; empty where they are not comparable."""
+    published = evaluation.nvidia_published
+    if not published:
         return []
-    at = [theirs["thresholds"].index(threshold) for threshold in (0.75, 0.99)]
-    names = {"dice_defective": "Dice, defective images (NVIDIA: implied)", "tpr": "TPR", "tnr": "TNR"}
+    indices = [published.thresholds.index(threshold) for threshold in PUBLISHED_THRESHOLDS]
     return [
-        {
-            "name": name,
-            "ours": result["test"][key],
-            "float32": [theirs["float32"][key][i] for i in at],
-            "amp": [theirs["amp"][key][i] for i in at],
-        }
-        for key, name in names.items()
+        ComparisonRow(
+            name,
+            getattr(evaluation.test, key),
+            tuple(getattr(published.float32, key)[i] for i in indices),
+            tuple(getattr(published.amp, key)[i] for i in indices),
+        )
+        for key, name in PUBLISHED_NAMES.items()
     ]
 
 
-def _view(result: Mapping[str, Any]) -> dict[str, Any]:
+def _template_values(evaluation: Evaluation) -> dict[str, object]:
+    """Return the variables of both templates; `r` is the evaluation."""
     order = sorted(
-        result["images"], key=lambda row: (not row["defective"], row["dice"] or 0.0, -row["score"])
+        evaluation.images, key=lambda image: (not image.defective, image.dice or 0.0, -image.score)
     )
     return {
-        "r": result,
+        "r": evaluation,
         "scores": SCORES,
-        "flagged": _rates(result["test"]["image"]),
-        "nvidia": nvidia_rows(result),
-        "comparison": comparison(result),
+        "rate_counts": _rate_counts(evaluation.test.image),
+        "nvidia": nvidia_rows(evaluation),
+        "comparison": comparison(evaluation),
         "images": order,
         "legend": overlays.LEGEND,
-        "facts": _facts(result),
-        "settings": _settings(result["model"]),
-        "score_name": SCORE_NAMES[result["image_score"]],
+        "provenance": _provenance(evaluation),
+        "settings": _settings(evaluation.model),
+        "score_name": SCORE_NAMES[evaluation.image_score],
     }
 
 
-def _rates(image: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Give both rates of images as counts: right ones, and all of that kind."""
+def _rate_counts(image: ConfusionCounts) -> dict[str, tuple[int, int]]:
+    """Return the numerator and the denominator of both rates of images."""
     return {
-        "tpr": (image["tp"], image["tp"] + image["fn"]),
-        "tnr": (image["tn"], image["tn"] + image["fp"]),
+        "tpr": (image.tp, image.tp + image.fn),
+        "tnr": (image.tn, image.tn + image.fp),
     }
 
 
-def _settings(model: Mapping[str, Any]) -> list[str]:
-    """Give the `key=value` settings that make the training out of its preset, in the precision it had."""
-    train = model["train"]
-    base = find_preset(train["preset"]).to_dict()
-    train = {**train, "precision": model.get("precision", train["precision"])}
-    return [f"{key}={value}" for key, value in train.items() if value != base.get(key)]
+def _settings(model: ModelDocument) -> list[str]:
+    """Return the options, as `key=value`, in which the training differs from its preset.
+
+    The precision is the one that was used, where the configuration said `auto`.
+    """
+    preset = find_preset(model.train.preset).to_dict()
+    used = model.train.to_dict() | {"precision": model.precision}
+    return [f"{key}={value}" for key, value in used.items() if value != preset.get(key)]
 
 
-def _facts(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give configuration and provenance as tables: title → name → value."""
-    model, data = result["model"], result["data"]
-    plain = ("preset", "steps", "seed", "precision", "world_size", "parameters", "image_size")
-    origin = {"git_revision": "git revision", "lock_digest": "lock digest", "sha256": "model.keras SHA-256"}
+def _provenance(evaluation: Evaluation) -> dict[str, dict[str, object]]:
+    """Return configuration and provenance as tables: title → name → value."""
+    model, data = evaluation.model, evaluation.data
     return {
         "Model": {
-            **{key.replace("_", " "): model[key] for key in plain if key in model},
-            **{name: model.get(key) for key, name in origin.items()},
-            "MLflow run": (model.get("mlflow") or {}).get("run_id"),
+            "preset": model.preset,
+            "steps": model.steps,
+            "seed": model.seed,
+            "precision": model.precision,
+            "world size": model.world_size,
+            "parameters": model.parameters,
+            "image size": model.image_size,
+            "git revision": model.git_revision,
+            "lock digest": model.lock_digest,
+            "model.keras SHA-256": model.sha256,
+            "MLflow run": model.mlflow.run_id if model.mlflow else None,
         },
         "Data": {
-            "source": data["source"],
-            "DAGM2007 class": data["class_id"],
+            "source": data.source,
+            "DAGM2007 class": data.class_id,
             **{
-                f"{name} images": f"{s['images']}, {s['defective']} defective"
-                for name, s in data["splits"].items()
+                f"{name} images": f"{split.images}, {split.defective} defective"
+                for name, split in data.splits.items()
             },
-            "validation": f"{data['validation_fraction']:g} of Train, fold {data['fold']}",
-            "records digest": data["digest"],
-            "source digest": data["source_digest"],
-            "test digest": data["test_digest"],
+            "validation": f"{data.validation_fraction:g} of Train, fold {data.fold}",
+            "records digest": data.digest,
+            "source digest": data.source_digest,
+            "test digest": data.test_digest,
         },
         "Evaluation": {
-            "test-time poses": result["test_time_poses"],
-            "evaluated at": result["evaluated_at"],
-            **result["versions"],
+            "test-time poses": evaluation.test_time_poses,
+            "evaluated at": evaluation.evaluated_at,
+            **evaluation.versions,
         },
-        "Training configuration": model["train"],
+        "Training configuration": model.train.to_dict(),
     }
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(["html"]),  # names of images are not ours
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "mean": mean,
-        "number": number,
-        "percent": percent,
-        "count": count,
-        "code": code,
-        "quote": shlex.quote,
-    }
-    return environment

@@ -1,9 +1,7 @@
-"""The content of metrics.json: both thresholds from validation, scores of both splits, provenance."""
+"""The content of metrics.json: thresholds from validation, scores of both splits, and provenance."""
 
 import platform
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,91 +9,96 @@ import tensorflow as tf
 
 import tinyunet
 from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.evaluation import (
+    EvaluatedData,
+    EvaluatedModel,
+    Evaluation,
+    ImageResult,
+    Scores,
+)
+from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.raw import SplitCounts
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.evaluation import curves
-from tinyunet.evaluation.inference import Judged
+from tinyunet.evaluation.inference import SplitResult
 from tinyunet.evaluation.published import comparability, published
 from tinyunet.evaluation.thresholds import image_threshold, pixel_threshold
 from tinyunet.model import metrics
 
-SCHEMA_VERSION = 1
-
 
 def summarize(
-    identity: Mapping[str, Any],
-    manifest: Mapping[str, Any],
+    model: EvaluatedModel,
+    manifest: RecordsManifest,
     config: EvalConfig,
     *,
-    validation: Judged,
-    test: Judged,
-) -> dict[str, Any]:
-    """Put together the content of metrics.json: both thresholds from validation, scores on both splits."""
+    validation: SplitResult,
+    test: SplitResult,
+) -> Evaluation:
+    """Choose both thresholds on validation, score both splits at them, and describe model and data."""
     pixel = pixel_threshold(validation.counts, validation.split.defective)
     image = image_threshold(validation.scores, validation.split.defective, pixel.value)
-    trained_on = identity["data"].get("source_digest")
     comparable, sentence = comparability(
         manifest,
-        image_size=identity["image_size"],
-        trained_on=trained_on,
+        image_size=model.image_size,
+        trained_on=model.data.source_digest,
         poses=config.test_time_poses,
     )
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": dict(identity),
-        "data": _data(manifest),
-        "image_size": identity["image_size"],
-        "test_time_poses": config.test_time_poses,
-        "image_score": config.image_score,
-        "threshold": pixel.value,
-        "threshold_source": "validation",
-        "threshold_reason": pixel.reason,
-        "image_threshold_reason": image.reason,
-        "test": _scores(test, pixel.value, image.value),
-        "validation": _scores(validation, pixel.value, image.value),
-        "nvidia_published": published(manifest["class_id"]) if comparable else None,
-        "comparable": comparable,
-        "comparability": sentence,
-        "notes": _notes(identity, manifest, test),
-        "curves": curves.curve_points(test),
-        "images": _images(test, pixel.value),
-        "versions": _versions(),
-        "evaluated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _scores(judged: Judged, pixel: float, image: float) -> dict[str, Any]:
-    defective = judged.split.defective
-    return {
-        **metrics.pixel_scores(judged.counts, defective, pixel),
-        **metrics.image_scores(judged.scores, defective, image),
-    }
-
-
-def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    splits = manifest["splits"]
-    keys = (
-        "digest",
-        "source",
-        "source_digest",
-        "complete",
-        "synthetic",
-        "class_id",
-        "validation_fraction",
-        "fold",
+    return Evaluation(
+        model=model,
+        data=_describe_data(manifest),
+        image_size=model.image_size,
+        test_time_poses=config.test_time_poses,
+        image_score=config.image_score,
+        threshold=pixel.value,
+        threshold_source="validation",
+        threshold_reason=pixel.reason,
+        image_threshold_reason=image.reason,
+        test=_scores(test, pixel.value, image.value),
+        validation=_scores(validation, pixel.value, image.value),
+        nvidia_published=published(manifest.class_id) if comparable else None,
+        comparable=comparable,
+        comparability=sentence,
+        notes=_notes(model, manifest, test),
+        curves=curves.curve_points(test),
+        images=_image_results(test, pixel.value),
+        versions=_versions(),
+        evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return {
-        **{key: manifest[key] for key in keys},
-        "shards": max(len(split["shards"]) for split in splits.values()),
-        "test_digest": splits["test"]["digest"],
-        "validation_digest": splits["validation"]["digest"],
-        "images": splits["test"]["images"],
-        "defective": splits["test"]["defective"],
-        "splits": {name: {k: split[k] for k in ("images", "defective")} for name, split in splits.items()},
-    }
 
 
-def _notes(identity: Mapping[str, Any], manifest: Mapping[str, Any], test: Judged) -> list[str]:
+def _scores(result: SplitResult, pixel_threshold: float, image_threshold: float) -> Scores:
+    defective = result.split.defective
+    pixels = metrics.pixel_scores(result.counts, defective, pixel_threshold)
+    images = metrics.image_scores(result.scores, defective, image_threshold)
+    return Scores(**dict(pixels), **dict(images))
+
+
+def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
+    splits = manifest.splits
+    return EvaluatedData(
+        digest=manifest.digest,
+        source=manifest.source,
+        source_digest=manifest.source_digest,
+        complete=manifest.complete,
+        synthetic=manifest.synthetic,
+        class_id=manifest.class_id,
+        validation_fraction=manifest.validation_fraction,
+        fold=manifest.fold,
+        shards=max(len(split.shards) for split in splits.values()),
+        test_digest=splits["test"].digest,
+        validation_digest=splits["validation"].digest,
+        images=splits["test"].images,
+        defective=splits["test"].defective,
+        splits={
+            name: SplitCounts(images=split.images, defective=split.defective)
+            for name, split in splits.items()
+        },
+    )
+
+
+def _notes(model: ModelDocument, manifest: RecordsManifest, test: SplitResult) -> tuple[str, ...]:
     notes = []
-    if identity["data"]["digest"] != manifest["digest"]:
+    if model.data.digest != manifest.digest:
         notes.append(
             "The model was trained on other records than these: "
             "whether it has seen some of the test images is unknown."
@@ -106,24 +109,24 @@ def _notes(identity: Mapping[str, Any], manifest: Mapping[str, Any], test: Judge
             f"The label of {vanished} defective test image{'s' if vanished > 1 else ''} vanishes at this "
             "size; Dice is then 1 where nothing is predicted and 0 elsewhere."
         )
-    return notes
+    return tuple(notes)
 
 
-def _images(test: Judged, threshold: float) -> list[dict[str, Any]]:
+def _image_results(test: SplitResult, threshold: float) -> tuple[ImageResult, ...]:
     pixels = test.counts.at(threshold)
     dice = metrics.dice(pixels.tp, pixels.fp, pixels.fn)
-    return [
-        {
-            "name": name,
-            "defective": bool(defective),
-            "score": float(test.scores[i]),
-            "dice": float(dice[i]) if defective else None,
-            "tp": int(pixels.tp[i]),
-            "fp": int(pixels.fp[i]),
-            "fn": int(pixels.fn[i]),
-        }
+    return tuple(
+        ImageResult(
+            name=name,
+            defective=bool(defective),
+            score=float(test.scores[i]),
+            dice=float(dice[i]) if defective else None,
+            tp=int(pixels.tp[i]),
+            fp=int(pixels.fp[i]),
+            fn=int(pixels.fn[i]),
+        )
         for i, (name, defective) in enumerate(zip(test.split.names, test.split.defective, strict=True))
-    ]
+    )
 
 
 def _versions() -> dict[str, str]:

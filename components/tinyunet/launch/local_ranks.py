@@ -1,4 +1,4 @@
-"""Processes of a training on this machine: mpirun's command, their signals and their end."""
+"""The processes of a training on this machine: the mpirun command, signals and exit codes."""
 
 import ctypes
 import os
@@ -9,54 +9,61 @@ from collections.abc import Sequence
 from types import FrameType
 
 from tinyunet.core.errors import UserError
-from tinyunet.training.stopping import STOP_RANKS, is_echo
+from tinyunet.training.stopping import STOP_SIGNAL, is_duplicate
 
-BAD_INPUT = 2  # exit code of `tinyunet` for what the user can mend
+BAD_INPUT = UserError.exit_code
 
 
-class TrainingFailed(Exception):  # noqa: N818  reads as the sentence that it prints
-    """The ranks ended without a model; the message says how, `code` is their exit code.
+class TrainingFailed(Exception):  # noqa: N818  the message is a complete sentence
+    """The ranks ended without a model.
 
-    `said` is whether they have told all: what they refuse, or that they stop as they were asked to.
+    Attributes:
+        exit_code: Exit code of the ranks.
+        reported: Whether the ranks have already printed the reason.
     """
 
-    def __init__(self, message: str, code: int = 1, *, said: bool = False) -> None:
+    def __init__(self, message: str, exit_code: int = 1, *, reported: bool = False) -> None:
         super().__init__(message)
-        self.code, self.said = code, said
+        self.exit_code, self.reported = exit_code, reported
 
 
 def mpirun(ranks: int) -> list[str]:
-    """Give the mpirun command for ranks on this host.
+    """Return the mpirun command for several ranks on this machine.
 
-    A rank that waits yields its core: the others compute on the same ones. Root needs Open MPI's consent.
-    Of a rank that fails `run` tells; mpirun's own paragraphs would bury what the rank said.
+    The ranks share all cores, so a waiting rank yields its core to the others. As root, Open MPI requires an
+    additional option. `--quiet` suppresses mpirun's report of a failed rank, which would hide the error of
+    the rank; `run_ranks` reports the failure in one line.
     """
-    consent = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     shared = ["--oversubscribe", "--bind-to", "none", "--map-by", "slot", "--mca", "mpi_yield_when_idle", "1"]
-    return ["mpirun", "--quiet", *consent, "-np", str(ranks), *shared]
+    return ["mpirun", "--quiet", *as_root, "-np", str(ranks), *shared]
 
 
-def run(command: Sequence[str]) -> None:
-    """Run one rank, or mpirun with all of them, to its end; signals reach them as a request to stop.
+def run_ranks(command: Sequence[str]) -> None:
+    """Run one rank, or mpirun with all ranks, and wait for the end; forward signals as a request to stop.
+
+    Args:
+        command: Command of the rank, or `mpirun` and its arguments.
 
     Raises:
         UserError: if mpirun is not installed.
-        TrainingFailed: with their exit code, or 128 + the number of the signal.
+        TrainingFailed: with the exit code of the ranks, or 128 + the number of the signal.
     """
     try:
-        # Its own session: a terminal's Ctrl-C then reaches the ranks once, through `forward`.
-        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)
+        # In its own session, Ctrl-C of a terminal reaches the ranks only once, through `forward`.
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_stop_with_parent)
     except FileNotFoundError as error:
         raise UserError(
             f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
         ) from error
 
-    asked: list[tuple[int, float]] = []
+    forwarded: list[tuple[int, float]] = []  # number and time of each signal
 
     def forward(number: int, frame: FrameType | None) -> None:
-        if not asked or not is_echo(asked[0][1]):
-            process.send_signal(number if asked or command[0] != "mpirun" else STOP_RANKS)
-            asked.append((number, time.monotonic()))
+        if not forwarded or not is_duplicate(forwarded[0][1]):
+            first_to_mpirun = command[0] == "mpirun" and not forwarded
+            process.send_signal(STOP_SIGNAL if first_to_mpirun else number)
+            forwarded.append((number, time.monotonic()))
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -64,24 +71,25 @@ def run(command: Sequence[str]) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if code and asked:
-        raise TrainingFailed("training was stopped; the same command resumes", 128 + asked[0][0], said=True)
+    if code and forwarded:
+        message = "training was stopped; the same command resumes"
+        raise TrainingFailed(message, 128 + forwarded[0][0], reported=True)
     if code:
         raise _failure(code)
 
 
 def _failure(code: int) -> TrainingFailed:
-    """Say how the ranks ended, with their exit code as a shell gives it; a signal leaves no last words."""
+    """Return the error for an exit code of the ranks; a rank that a signal ended has printed no reason."""
     number = -code if code < 0 else code - 128
     if number in set(signal.Signals):
-        memory = ", as Linux does when memory is out" if number == signal.SIGKILL else ""
+        memory = ", as Linux does when memory is exhausted" if number == signal.SIGKILL else ""
         return TrainingFailed(
             f"training ended: {signal.Signals(number).name} ended a rank{memory}", 128 + number
         )
     message = f"training ended with exit code {code}; its last lines are above"
-    return TrainingFailed(message, code, said=code == BAD_INPUT)
+    return TrainingFailed(message, code, reported=code == BAD_INPUT)
 
 
-def _end_with_parent() -> None:
-    """Let Linux stop the ranks if the process that started them is killed (prctl PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, STOP_RANKS)
+def _stop_with_parent() -> None:
+    """Make Linux send the stop signal to this process when its parent ends (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, STOP_SIGNAL)

@@ -1,34 +1,30 @@
-"""What one process of a training does: join the ranks, get the records, train, leave together."""
+"""One process of a training: it joins the other ranks, prepares the records, trains, and ends with them."""
 
 import signal
 import sys
+from dataclasses import replace
 
-from tinyunet.launch.launch import Launch, check_shares
 from tinyunet.training.distributed import init
 from tinyunet.training.inputs import local_records
-from tinyunet.training.stopping import STOP_RANKS, Stopped
+from tinyunet.training.run import TrainingRun, check_shares
+from tinyunet.training.stopping import STOP_SIGNAL, Stopped
 
 
-def run_rank(launch: Launch) -> int:
-    """Run this process's share of a training; give the exit code, equal on every rank."""
+def run_rank(run: TrainingRun) -> int:
+    """Execute this process's part of a training; return the exit code, which is equal on all ranks."""
     from tinyunet.tracking.tracker import NullTracker, Tracker
     from tinyunet.training.loop import train
-    from tinyunet.training.run import Job
 
-    signal.signal(STOP_RANKS, signal.default_int_handler)  # before the first step there is nothing to keep
-    world = init(deterministic=launch.config.deterministic)
-    check_shares(launch.config, world.size)
-    made = local_records(launch.records, world, class_id=launch.class_id, run_key=launch.run_key)
-    with made as records:
-        job = Job(
-            records, launch.out, launch.checkpoints, launch.config, world, launch.run_key, keep=launch.keep
-        )
-        code = 0
+    signal.signal(STOP_SIGNAL, signal.default_int_handler)  # before the first step there is no state to save
+    world = init(deterministic=run.config.deterministic)
+    check_shares(run.config, world.size)
+    with local_records(run.records, world, class_id=run.class_id, run_key=run.run_key) as records:
+        exit_code = 0
         try:
-            train(job, Tracker() if world.is_chief else NullTracker())
+            train(replace(run, records=str(records)), world, Tracker() if world.is_chief else NullTracker())
         except Stopped as stopped:
             if world.is_chief:
                 print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)
-            code = stopped.exit_code
-        world.shutdown()  # all ranks have come this far: none reads its records any more
-    return code
+            exit_code = stopped.exit_code
+        world.shutdown()  # after this no rank reads the records
+    return exit_code

@@ -1,7 +1,8 @@
-"""Two layers of TinyUNet in a form that computes less: the same functions of the same weights.
+"""Two layers of TinyUNet that compute the same functions of the same weights with fewer operations.
 
-Both take the place of two plain layers and hold the weights of the second, a `Conv2D`, in its shapes and
-order. So weights go from one form to the other unchanged, and a model file keeps the plain one.
+Each replaces two plain layers and has the weights of the second one, a `Conv2D`, in the same shapes and
+order. Weights can therefore be copied between the two forms without conversion. Model files contain the plain
+form.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from keras import ops
 
 
 class _Convolution(keras.layers.Layer):  # type: ignore[misc]
-    """Kernel, bias and ReLU of a `Conv2D` with "same" padding; taps are summed in float32, then cast."""
+    """Kernel, bias and ReLU of a `Conv2D` with "same" padding; sums of taps are float32, then cast."""
 
     def __init__(self, filters: int, size: int, *, kernel_initializer: Any, **common: Any) -> None:  # noqa: ANN401
         super().__init__(**common)
@@ -32,12 +33,12 @@ class _Convolution(keras.layers.Layer):  # type: ignore[misc]
 
 
 class UpConv2D(_Convolution):
-    """`UpSampling2D(2)`, then a 2×2 `Conv2D` and ReLU, by 9 taps per 2×2 pixels instead of 16.
+    """`UpSampling2D(2)`, a 2×2 `Conv2D` and ReLU, computed with 9 taps per 2×2 pixels instead of 16.
 
-    Neighbours of an upsampled image are copies of one pixel, so their weights may be summed first: of the
-    four pixels that a small one becomes, one is a 1×1, two are 1×2 and 2×1, one is a 2×2 convolution.
-    From (B, S, S, C) to (B, 2S, 2S, filters). Source: W. Shi et al., CVPR 2016, arXiv:1609.05158 (the
-    reverse way: a convolution in the small image, then a shuffle of its channels).
+    Neighbouring pixels of an upsampled image are copies of one pixel, so their weights can be summed before
+    the convolution. Each input pixel becomes four output pixels: one by a 1×1 convolution, two by 1×2 and 2×1
+    convolutions, one by a 2×2 convolution. From (B, S, S, C) to (B, 2S, 2S, filters). Source: W. Shi et al.,
+    CVPR 2016, arXiv:1609.05158, which convolves the small image and then rearranges its channels.
     """
 
     def __init__(self, filters: int, *, kernel_initializer: Any, **common: Any) -> None:  # noqa: ANN401
@@ -48,7 +49,7 @@ class UpConv2D(_Convolution):
         self._add_weights(shape[-1] or 0)
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Convolve; (B, S, S, C) to (B, 2S, 2S, filters)."""
+        """Return the convolution: (B, S, S, C) to (B, 2S, 2S, filters)."""
         rows, columns = self.kernel, ops.sum(self.kernel, 1, keepdims=True)
         both = [
             ops.concatenate([self._phase(x, ops.sum(k, 0, keepdims=True)) for k in (columns, rows)], -1),
@@ -58,7 +59,7 @@ class UpConv2D(_Convolution):
         return ops.reshape(ops.concatenate(both, 2), (-1, 2 * height, 2 * width, self.filters))
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Give (B, 2S, 2S, filters)."""
+        """Return (B, 2S, 2S, filters)."""
         return (shape[0], *(n and 2 * n for n in shape[1:3]), self.filters)
 
     def _phase(self, x: keras.KerasTensor, kernel: keras.KerasTensor) -> keras.KerasTensor:
@@ -66,10 +67,10 @@ class UpConv2D(_Convolution):
 
 
 class JoinedConv2D(_Convolution):
-    """`Concatenate`, then a `Conv2D` and ReLU, without making the concatenation or cutting its gradient.
+    """`Concatenate`, a `Conv2D` and ReLU, computed without a concatenated copy of the inputs.
 
-    A convolution of joined channels is the sum of the convolutions of its parts, each with its slice of the
-    kernel. From (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters).
+    The convolution of concatenated channels equals the sum of the convolutions of both inputs, each with its
+    slice of the kernel. From (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters).
     """
 
     def build(self, shapes: list[tuple[int | None, ...]]) -> None:
@@ -78,11 +79,11 @@ class JoinedConv2D(_Convolution):
         self._add_weights(self._first + (shapes[1][-1] or 0))
 
     def call(self, parts: list[keras.KerasTensor]) -> keras.KerasTensor:
-        """Convolve; (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters)."""
+        """Return the convolution: (B, S, S, C1) and (B, S, S, C2) to (B, S, S, filters)."""
         kernels = self.kernel[:, :, : self._first], self.kernel[:, :, self._first :]
-        # In this order TensorFlow makes one kernel of the second convolution, bias, sum and ReLU (oneDNN).
+        # In this order oneDNN fuses the second convolution, bias, sum and ReLU into one kernel.
         return ops.relu(ops.add(self._convolve(parts[0], kernels[0]), self._biased(parts[1], kernels[1])))
 
     def compute_output_shape(self, shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        """Give (B, S, S, filters)."""
+        """Return (B, S, S, filters)."""
         return (*shapes[0][:3], self.filters)

@@ -1,8 +1,8 @@
-"""Losses as functions of sums over the global batch, so that no split over ranks changes a step.
+"""Losses as functions of sums over the global batch, so that the number of ranks does not change a step.
 
-Every loss here depends on a batch only through seven sums, which add up over images, micro-batches
-and ranks. A step sums them over all ranks first; the gradient of the loss with respect to the sums is
-then pulled back through each rank's own images. All reductions are float32.
+Every loss depends on a batch only through seven sums, which add up over images, micro-batches and ranks. A
+step first sums them over all ranks. Each rank then propagates the gradient of the loss with respect to the
+sums back through its own images. All reductions are float32.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ADAPTIVE_SWITCH = 0.3  # Dice loss below which the published loss leaves BCE (pu
 
 
 class Sums(NamedTuple):
-    """What a batch contributes, each a float32 scalar.
+    """The sums over a batch, each a float32 scalar.
 
     Attributes:
         pt: Σ p·t over pixels.
@@ -37,7 +37,7 @@ class Sums(NamedTuple):
 
 
 def batch_sums(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Sum over a batch what every loss needs.
+    """Compute the sums of a batch that every loss needs.
 
     Args:
         logits: (B, S, S, 1) float32.
@@ -58,28 +58,28 @@ def batch_sums(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def dice_loss(sums: Sums) -> tf.Tensor:
-    """1 - (2·Σp·t + 1) / (Σp + Σt + 1), pooled over the global batch (Sørensen-Dice)."""
+    """Return 1 - (2·Σp·t + 1) / (Σp + Σt + 1), pooled over the global batch (Sørensen-Dice)."""
     return 1.0 - (2.0 * sums.pt + SMOOTHING) / (sums.p + sums.t + SMOOTHING)
 
 
 def bce_loss(sums: Sums) -> tf.Tensor:
-    """Mean binary cross-entropy per pixel, in nats."""
+    """Return the mean binary cross-entropy per pixel, in nats."""
     return sums.bce / sums.pixels
 
 
 def adaptive(sums: Sums) -> tf.Tensor:
-    """The published loss: the Dice loss where it is below 0.3, otherwise BCE."""
+    """Return the published loss: the Dice loss where it is below 0.3, otherwise BCE."""
     dice = dice_loss(sums)
     return tf.where(dice < ADAPTIVE_SWITCH, dice, bce_loss(sums))
 
 
 def dice_bce(sums: Sums) -> tf.Tensor:
-    """Dice loss + BCE."""
+    """Return Dice loss + BCE."""
     return dice_loss(sums) + bce_loss(sums)
 
 
 def image_dice_bce(sums: Sums) -> tf.Tensor:
-    """1 - mean soft Dice of the images that have a defect, + BCE over all pixels of all images."""
+    """Return 1 - the mean soft Dice of the defective images + BCE over all pixels of all images."""
     return 1.0 - sums.image_dice / tf.maximum(sums.defective, 1.0) + bce_loss(sums)
 
 
@@ -91,7 +91,7 @@ LOSSES: dict[str, Callable[[Sums], tf.Tensor]] = {
 
 
 def value_and_weights(name: str, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Give a loss at the global sums and its gradient with respect to them, (7,) float32."""
+    """Return a loss at the global sums, and its gradient with respect to them, (7,) float32."""
     with tf.GradientTape() as tape:
         tape.watch(sums)
         value = LOSSES[name](Sums(*tf.unstack(sums)))

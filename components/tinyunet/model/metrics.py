@@ -1,7 +1,7 @@
 """Scores of predicted masks and of images, from summed counts, in plain NumPy.
 
-Every pixel score is a function of the counts tp, fp, fn, tn. `count` takes them for one image at all 1,001
-thresholds k/1000 in one pass (a cumulative histogram), so a curve over thresholds costs as much as one point.
+Every pixel score is a function of the counts tp, fp, fn, tn. `count` computes them for one image at all 1,001
+thresholds k/1000 in one pass (a cumulative histogram): a curve over thresholds costs as much as one point.
 """
 
 from collections.abc import Iterable
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from tinyunet.core.documents.evaluation import Bootstrap, ConfusionCounts, ImageScores, PixelScores
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 LEVELS = 1000
-"""Thresholds are k / LEVELS; all of NVIDIA's are among them."""
+"""Thresholds are k / LEVELS; this includes all thresholds that NVIDIA uses."""
 NVIDIA_THRESHOLDS = (0.05, 0.125, 0.25, 0.5, 0.75, 0.85, 0.95, 0.99)
 NVIDIA_EPSILON = 1e-5
 TOP_PIXELS, SMOOTHING_SIDE = 100, 5
@@ -32,7 +34,7 @@ class Confusion:
     tn: Ints
 
     def total(self) -> dict[str, int]:
-        """Sum over the images."""
+        """Return the sums over the images."""
         return {name: int(getattr(self, name).sum()) for name in ("tp", "fp", "fn", "tn")}
 
 
@@ -42,7 +44,7 @@ class Counts:
 
     Attributes:
         tp: int64 [N, LEVELS + 1], defective pixels whose probability exceeds the threshold.
-        fp: int64 [N, LEVELS + 1], the same of clean pixels.
+        fp: int64 [N, LEVELS + 1], clean pixels whose probability exceeds the threshold.
         positives: int64 [N], defective pixels by the label.
         pixels: int64 [N], all pixels.
     """
@@ -54,25 +56,29 @@ class Counts:
 
     @classmethod
     def stack(cls, images: Iterable["Counts"]) -> "Counts":
-        """Join the counts of several groups of images."""
+        """Return the counts of several groups of images as one."""
         groups = list(images)
         fields = ("tp", "fp", "positives", "pixels")
         return cls(*(np.concatenate([getattr(group, name) for group in groups]) for name in fields))
 
     def at(self, threshold: float) -> Confusion:
-        """Give the counts where "defective" is a probability above `threshold`, a multiple of 1 / LEVELS."""
+        """Return the counts for pixels with a probability above `threshold`, a multiple of 1 / LEVELS."""
         level = round(threshold * LEVELS)
         tp, fp = self.tp[:, level], self.fp[:, level]
         fn = self.positives - tp
         return Confusion(tp, fp, fn, self.pixels - tp - fp - fn)
 
     def select(self, images: NDArray[np.bool_]) -> "Counts":
-        """Give the counts of a subset of the images."""
+        """Return the counts of a subset of the images."""
         return Counts(self.tp[images], self.fp[images], self.positives[images], self.pixels[images])
 
 
 def sigmoid(logits: ArrayLike) -> Floats:
-    """Turn logits into probabilities, float64, without overflow."""
+    """Return the probabilities of logits, float64, without overflow.
+
+    >>> [float(p) for p in sigmoid([0.0, 1000.0, -1000.0])]
+    [0.5, 1.0, 0.0]
+    """
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, np.float64))))
 
 
@@ -82,6 +88,12 @@ def count(logits: ArrayLike, label: ArrayLike) -> Counts:
     Args:
         logits: Any shape.
         label: bool, the same shape; true is defective.
+
+    Four pixels with the probabilities 0.5, 0.88, 0.12 and 0.5; the first two are defective:
+
+    >>> at = count([0.0, 2.0, -2.0, 0.0], [True, True, False, False]).at(0.3)
+    >>> at.total()
+    {'tp': 2, 'fp': 1, 'fn': 0, 'tn': 1}
     """
     truth = np.asarray(label, bool).ravel()
     # p > k/LEVELS exactly where ceil(p·LEVELS) > k
@@ -92,19 +104,33 @@ def count(logits: ArrayLike, label: ArrayLike) -> Counts:
 
 
 def dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
-    """Dice = 2 tp / (2 tp + fp + fn), float64; 1 where label and prediction are both empty."""
+    """Return Dice = 2 tp / (2 tp + fp + fn), float64; 1 where label and prediction are both empty.
+
+    >>> float(dice(tp=3, fp=1, fn=1))  # 6 / 8
+    0.75
+    """
     return _ratio(2 * np.asarray(tp), 2 * np.asarray(tp) + np.asarray(fp) + np.asarray(fn))
 
 
 def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
-    """Intersection over union = tp / (tp + fp + fn), float64; 1 where both are empty."""
+    """Return intersection over union = tp / (tp + fp + fn), float64; 1 where both are empty.
+
+    >>> float(iou(tp=3, fp=1, fn=1))  # 3 / 5
+    0.6
+    """
     return _ratio(np.asarray(tp), np.asarray(tp) + np.asarray(fp) + np.asarray(fn))
 
 
 def nvidia_iou(counts: Counts, threshold: float) -> float:
-    """Mean over all images of (2·|A∩B| + ε) / (|A| + |B| + ε): a Dice, though NVIDIA calls it IoU.
+    """Return the mean over all images of (2·|A∩B| + ε) / (|A| + |B| + ε): a Dice, which NVIDIA calls IoU.
 
     Source: NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, `IoU_THS_x`, ε = 1e-5.
+
+    A defective image with Dice 2·1 / (1 + 2) = 0.667 and a clean image without a false alarm, which counts 1:
+
+    >>> counts = Counts.stack([count([5.0, 5.0], [True, False]), count([-5.0, -5.0], [False, False])])
+    >>> round(nvidia_iou(counts, 0.5), 3)  # (0.667 + 1) / 2
+    0.833
     """
     pixels = counts.at(threshold)
     predicted = pixels.tp + pixels.fp
@@ -113,17 +139,17 @@ def nvidia_iou(counts: Counts, threshold: float) -> float:
 
 
 def nvidia_iou_floor(counts: Counts) -> float:
-    """What `nvidia_iou` gives to a model that predicts nothing on these images."""
+    """Return `nvidia_iou` of a model that predicts nothing: about the fraction of clean images."""
     return float((NVIDIA_EPSILON / (counts.positives + NVIDIA_EPSILON)).mean())
 
 
 def image_score(logits: NDArray[Any], kind: str) -> Floats:
-    """Score images by their logits: probabilities saturate, and ties at 1 spoil every ranking.
+    """Return image-level scores from logits; probabilities saturate at 1, and equal scores spoil a ranking.
 
     Args:
         logits: float [N, S, S] or [N, S, S, 1].
-        kind: `max`, the largest logit; `top100`, the mean of the 100 largest; or `smoothed`, the largest
-            mean of 5×5 neighbours.
+        kind: `max`, the largest logit; `top100`, the mean of the 100 largest logits; or `smoothed`, the
+            largest mean of 5×5 neighbouring logits.
 
     Returns:
         float64 [N].
@@ -139,60 +165,60 @@ def image_score(logits: NDArray[Any], kind: str) -> Floats:
 
 
 def dice_curve(counts: Counts) -> Floats:
-    """Give the mean Dice over the images at every threshold, float64 [LEVELS + 1]."""
+    """Return the mean Dice over the images at every threshold, float64 [LEVELS + 1]."""
     return np.asarray(dice(counts.tp, counts.fp, counts.positives[:, None] - counts.tp).mean(axis=0))
 
 
 def iou_curve(counts: Counts) -> Floats:
-    """Give the mean IoU over the images at every threshold, float64 [LEVELS + 1]."""
+    """Return the mean IoU over the images at every threshold, float64 [LEVELS + 1]."""
     return np.asarray(iou(counts.tp, counts.fp, counts.positives[:, None] - counts.tp).mean(axis=0))
 
 
-def bootstrap(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> list[float] | None:
-    """Give the 5 % and 95 % quantiles of the mean when the images are drawn anew; None of no image."""
+def bootstrap(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> tuple[float, float] | None:
+    """Return the 5 % and 95 % quantiles of the mean over resampled images; None without images."""
     sample = np.asarray(values, np.float64)
     if not sample.size:
         return None
     picks = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
     low, high = np.quantile(sample[picks].mean(axis=1), (0.05, 0.95))
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
-def pixel_scores(counts: Counts, defective: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
-    """Score the masks at one threshold; values that no image defines are None."""
+def pixel_scores(counts: Counts, defective: NDArray[np.bool_], threshold: float) -> PixelScores:
+    """Compute the scores of masks at one threshold; a score that the images do not define is None."""
     pixels, found = counts.at(threshold), counts.select(defective).at(threshold)
     per_image = dice(found.tp, found.fp, found.fn)
-    total = pixels.total()
-    return {
-        "dice_defective": _mean(per_image),
-        "iou_defective": _mean(iou(found.tp, found.fp, found.fn)),
-        "pooled_iou": float(iou(total["tp"], total["fp"], total["fn"])),
-        "pixel": total,
-        "nvidia_iou": {str(t): nvidia_iou(counts, t) for t in NVIDIA_THRESHOLDS},
-        "nvidia_iou_floor": nvidia_iou_floor(counts),
-        "bootstrap": {"dice_defective": bootstrap(per_image)},
-    }
+    total = ConfusionCounts(**pixels.total())
+    return PixelScores(
+        dice_defective=_mean(per_image),
+        iou_defective=_mean(iou(found.tp, found.fp, found.fn)),
+        pooled_iou=float(iou(total.tp, total.fp, total.fn)),
+        pixel=total,
+        nvidia_iou={str(t): nvidia_iou(counts, t) for t in NVIDIA_THRESHOLDS},
+        nvidia_iou_floor=nvidia_iou_floor(counts),
+        bootstrap=Bootstrap(dice_defective=bootstrap(per_image)),
+    )
 
 
-def image_scores(scores: Floats, defective: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
-    """Score the images: "defective" is a score above `threshold`; values that no image defines are None."""
+def image_scores(scores: Floats, defective: NDArray[np.bool_], threshold: float) -> ImageScores:
+    """Compute the scores of images, flagged above `threshold`; undefined scores are None."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     flagged = scores > threshold
     both = bool(defective.any() and not defective.all())
-    return {
-        "image_ap": float(average_precision_score(defective, scores)) if defective.any() else None,
-        "image_auroc": float(roc_auc_score(defective, scores)) if both else None,
-        "tpr": _mean(flagged[defective]),
-        "tnr": _mean(~flagged[~defective]),
-        "image_threshold": threshold,
-        "image": {
-            "tp": int((flagged & defective).sum()),
-            "fp": int((flagged & ~defective).sum()),
-            "fn": int((~flagged & defective).sum()),
-            "tn": int((~flagged & ~defective).sum()),
-        },
-    }
+    return ImageScores(
+        image_ap=float(average_precision_score(defective, scores)) if defective.any() else None,
+        image_auroc=float(roc_auc_score(defective, scores)) if both else None,
+        tpr=_mean(flagged[defective]),
+        tnr=_mean(~flagged[~defective]),
+        image_threshold=threshold,
+        image=ConfusionCounts(
+            tp=int((flagged & defective).sum()),
+            fp=int((flagged & ~defective).sum()),
+            fn=int((~flagged & defective).sum()),
+            tn=int((~flagged & ~defective).sum()),
+        ),
+    )
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:

@@ -1,36 +1,38 @@
-"""Logits averaged over the dihedral poses of an image: in the evaluation and in the served model alike."""
+"""Logits averaged over the dihedral poses of an image, for the evaluation and for the served model."""
 
 from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
-Tensor = Any  # of Keras' backend, symbolic in a functional model, or NumPy's
+Tensor = Any  # a tensor of Keras' backend, a symbolic tensor of a functional model, or a NumPy array
 
 
 def average_logits(network: Callable[[Tensor], Tensor], grey: Tensor, poses: int) -> Tensor:
-    """Average the logits over the first `poses` poses, one call of the network after the other.
+    """Return the logits averaged over the first `poses` poses; the network is called once per pose.
 
     Args:
-        network: From grey levels float32 (B, S, S, 1) to logits float32 (B, S, S, 1).
-        grey: Its input.
+        network: Maps grey levels float32 (B, S, S, 1) to logits float32 (B, S, S, 1).
+        grey: Input of the network.
         poses: 1 to 8.
     """
     total = network(grey)
     for pose in range(1, poses):
-        after = ops.add(grey, ops.multiply(total, 0.0))  # waits for the pose before: the memory of one
+        after = ops.add(
+            grey, ops.multiply(total, 0.0)
+        )  # depends on the previous pose, so that only one pose is in memory
         total = ops.add(total, from_pose(network(to_pose(after, pose)), pose))
     return ops.divide(total, float(poses)) if poses > 1 else total
 
 
 def to_pose(images: Tensor, pose: int) -> Tensor:
-    """Bring square images (B, S, S, …) into one of eight poses: mirrored by bits 1 and 2, transposed by 4."""
+    """Return square images (B, S, S, …) in one of eight poses: bits 1 and 2 mirror them, bit 4 transposes."""
     mirrored = _mirror(images, pose)
     return ops.swapaxes(mirrored, 1, 2) if pose & 4 else mirrored
 
 
 def from_pose(images: Tensor, pose: int) -> Tensor:
-    """Undo `turn`."""
+    """Return the images in their original pose: the inverse of `to_pose`."""
     return _mirror(ops.swapaxes(images, 1, 2) if pose & 4 else images, pose)
 
 

@@ -1,13 +1,13 @@
-"""Which dtype policy suits this machine."""
+"""The dtype policy that suits this machine."""
 
 from pathlib import Path
 
 
 def resolve_precision(precision: str) -> str:
-    """Turn `auto` into the fastest safe dtype policy of this machine.
+    """Return the dtype policy that `precision` stands for; `auto` is the fastest safe one of this machine.
 
-    A GPU of compute capability ≥ 7.0 (tensor cores) takes mixed_float16; a CPU with bfloat16
-    instructions (AVX512-BF16, AMX) takes mixed_bfloat16; everything else float32.
+    That is mixed_float16 on a GPU of compute capability ≥ 7.0 (tensor cores), mixed_bfloat16 on a CPU with
+    bfloat16 instructions (AVX512-BF16, AMX), and float32 elsewhere.
     """
     import tensorflow as tf
 
@@ -21,7 +21,7 @@ def resolve_precision(precision: str) -> str:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware."""
+    """Return whether the CPU multiplies bfloat16 in hardware."""
     return _cpu_has("avx512_bf16", "amx_bf16")
 
 
@@ -32,9 +32,9 @@ def _cpu_has(*flags: str) -> bool:
 
 
 def is_emulated(precision: str) -> bool:
-    """Whether a mixed precision costs more than float32: on a CPU without the instructions for it.
+    """Return whether a mixed precision is slower than float32, as on a CPU without instructions for it.
 
-    Measured at 64×64 on a CPU with AVX2 only: mixed_bfloat16 7 times and mixed_float16 4 times slower.
+    Measured at 64×64 on a CPU with AVX2 only: mixed_bfloat16 is 7 times slower, mixed_float16 4 times.
     """
     import tensorflow as tf
 

@@ -34,17 +34,17 @@ def build_unet(
     """Build TinyUNet with He-uniform kernels and zero biases.
 
     Args:
-        image_size: Side in pixels, a multiple of 16; None takes any such size.
+        image_size: Side in pixels, a multiple of 16; None accepts any such size.
         seed: Seed of the initial weights.
-        precision: Keras dtype policy of the hidden layers; input scaling and logits are float32.
+        precision: Keras dtype policy of the hidden layers. Input scaling and logits are always float32.
         scale: Factor on the grey level.
         offset: Added after scaling.
-        plain: Of Keras' own layers only, as published: for files, and for whoever lacks this package.
-            Otherwise with those of `model.layers`, which compute the same from the same weights, on a
-            CPU in less time.
+        plain: Use only Keras' own layers, as published. Files are written so, because they can be loaded
+            without this package. Otherwise the layers of `model.layers` are used: they compute the same
+            from the same weights, and are faster on a CPU.
 
     Returns:
-        A model from grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
+        A model that maps grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
     """
     block = _Blocks(seed, keras.DTypePolicy(precision), plain=plain)
     inputs = keras.Input((image_size, image_size, 1), name="grey")
@@ -65,11 +65,11 @@ def build_unet(
 
 
 def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = False) -> keras.Model:
-    """Give the same TinyUNet with the same weights in another form, or under another dtype policy.
+    """Return the same TinyUNet with the same weights in another form, or with another dtype policy.
 
     Args:
-        model: Made by `build_unet`, or read from a file.
-        precision: Dtype policy; None is the model's own.
+        model: A model made by `build_unet` or read from a file.
+        precision: Dtype policy; None keeps the model's own.
         plain: See `build_unet`.
     """
     normalize = model.get_layer("normalize")
@@ -85,7 +85,7 @@ def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = F
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """Give the same model of Keras' own layers with the same weights, every layer in float32."""
+    """Return a model of Keras' own layers with the same weights and every layer in float32."""
     text = json.dumps(keras.saving.serialize_keras_object(model))
     for policy in MIXED:
         text = text.replace(f'"{policy}"', '"float32"')
@@ -98,7 +98,7 @@ Forward = Callable[[tf.Tensor], tf.Tensor]
 
 
 def forward_function(model: keras.Model) -> Forward:
-    """Compile a model's forward pass: grey images (B, S, S) uint8 to logits (B, S, S, 1) float32."""
+    """Return the compiled forward pass: grey images (B, S, S) uint8 to logits (B, S, S, 1) float32."""
 
     def forward(grey: tf.Tensor) -> tf.Tensor:
         return model(tf.cast(grey, tf.float32)[..., None], training=False)
@@ -107,7 +107,7 @@ def forward_function(model: keras.Model) -> Forward:
 
 
 class _Blocks:
-    """Layer factory: names, seeds, the dtype policy and the form in one place."""
+    """Creates layers with their names, seeds, dtype policy and form."""
 
     def __init__(self, seed: int, policy: keras.DTypePolicy, *, plain: bool) -> None:
         self.policy = policy
@@ -137,7 +137,7 @@ class _Blocks:
     def double(
         self, x: keras.KerasTensor | tuple[keras.KerasTensor, ...], filters: tuple[int, int], name: str
     ) -> keras.KerasTensor:
-        """Convolve twice; a pair of images is joined by its channels first."""
+        """Return two convolutions of `x`; the channels of a pair are concatenated first."""
         x = (
             self._join(x, filters[0], name)
             if isinstance(x, tuple)
@@ -146,7 +146,7 @@ class _Blocks:
         return self.conv(x, filters[1], 3, f"{name}_conv2")
 
     def up(self, x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-        """Double the side, then convolve."""
+        """Return `x` with twice the side, then convolved."""
         if self._plain:
             x = layers.UpSampling2D(2, dtype=self.policy, name=f"{name}_up")(x)
             return self.conv(x, filters, 2, f"{name}_up_conv")

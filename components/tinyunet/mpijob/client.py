@@ -203,7 +203,7 @@ class Cluster:
 
 
 class _RefusedError(Exception):
-    """A request that the API server answered with an error other than an outage."""
+    """An error answer of the API server that does not mean an outage."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

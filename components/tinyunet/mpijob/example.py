@@ -1,4 +1,4 @@
-"""The job of k8s/mpijob.yaml, which `tinyunet mpijob` prints."""
+"""The example job in k8s/mpijob.yaml; `tinyunet mpijob` prints this file."""
 
 import json
 from dataclasses import replace
@@ -6,13 +6,14 @@ from dataclasses import replace
 from tinyunet.mpijob.spec import Json, MPIJobSpec, WorkerPods, build
 
 _HEADER = """\
-# Distributed TinyUNet training in mixed precision on synthetic images: needs the MPI Operator and this image.
+# This job trains TinyUNet on synthetic images with two ranks. It needs the MPI Operator and the image below.
 #   kubectl apply -f k8s/mpijob.yaml
-# Your own data: put a records folder, s3://bucket/prefix, in the place of synthetic://…
-# Your own MLflow: put http://server:5000 in the place of sqlite:… (the Launcher's), a file lost with its pod.
-# Made by `make mpijob`, which takes REGISTRY and TAG; the rest is changed in tinyunet.mpijob.example.
+# To train on your own data, replace synthetic://… by the location of a records folder, s3://bucket/prefix.
+# To use your own MLflow server, replace sqlite:… in the Launcher's env by http://server:5000. The SQLite file
+# is deleted with its pod.
+# `make mpijob REGISTRY=… TAG=…` generates this file. Change anything else in tinyunet/mpijob/example.py.
 """
-# Every rank makes the same synthetic data, so nothing but the image is needed.
+# Every rank generates the same synthetic data; the job therefore needs no storage.
 EXAMPLE = MPIJobSpec(
     name="tinyunet",
     image="tinyunet/trainer-cpu:0.1.0",
@@ -27,14 +28,17 @@ EXAMPLE = MPIJobSpec(
 
 
 def example(registry: str = "", tag: str = "") -> Json:
-    """Give the job of k8s/mpijob.yaml, without shared parts (YAML would write them as anchors)."""
+    """Return the example job for an image of this registry and tag.
+
+    No two parts of the result are the same object, since YAML would write them as anchors.
+    """
     name, version = EXAMPLE.image.split(":")
     image = f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
     return dict(json.loads(json.dumps(build(replace(EXAMPLE, image=image)))))
 
 
 def manifest(registry: str = "", tag: str = "") -> str:
-    """Return the text of k8s/mpijob.yaml, for an image of this registry and tag."""
+    """Return the text of k8s/mpijob.yaml for an image of this registry and tag."""
     import yaml
 
     class Readable(yaml.SafeDumper):

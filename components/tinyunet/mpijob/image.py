@@ -17,6 +17,6 @@ def task_image() -> str:
         return image
     if not pod:
         raise UserError(
-            "TINYUNET_IMAGE is not set, and this is not the pod of a pipeline task; set it to the trainer image"
+            "TINYUNET_IMAGE is not set, and no pipeline task runs here; set it to the trainer image"
         )
     return Cluster().image(pod)

@@ -1,4 +1,4 @@
-"""Run an MPIJob to its end: create or find it, follow it, stream its log, say why it failed, clean up."""
+"""Execution of an MPIJob: create or adopt it, follow it, stream its log, report a failure, clean up."""
 
 import os
 import signal
@@ -14,21 +14,25 @@ from tinyunet.mpijob.client import Cluster
 from tinyunet.mpijob.pods import condition
 from tinyunet.mpijob.spec import DIGEST_ANNOTATION, Json, MPIJobSpec, build
 from tinyunet.mpijob.status import JobFailed, Outcome
-from tinyunet.mpijob.watch import Watcher, gone
+from tinyunet.mpijob.watch import Watcher, delete_and_wait
 
 Log = Callable[[str], None]
 _TERMINATED = 128 + signal.SIGTERM
 
 
 def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
-    """Run the job to success; a running job of the same name and work is followed, not started twice.
+    """Run the job until it succeeds.
 
-    The launcher's log goes to `log`. A job that loses a pod to the cluster is started again, `spec.restarts`
-    times; SIGTERM deletes the job.
+    An existing job of the same name and specification is followed, not started a second time. If the cluster
+    removes a pod, the job is started again, at most `spec.restarts` times. SIGTERM deletes the job.
+
+    Args:
+        spec: The job.
+        log: Function that receives each line of the launcher's log, and the messages of this function.
 
     Raises:
-        UserError: no cluster, no CRD, no permission, or a job that cannot start.
-        JobFailed: with the launcher's exit code and its last lines.
+        UserError: if the cluster, the CRD or a permission is missing, or the job cannot start.
+        JobFailed: if the job fails; with the launcher's exit code and the last lines of its log.
     """
     with _sigterm_raises():
         run_manifest(
@@ -42,7 +46,7 @@ def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
 
 @contextmanager
 def exit_with_job_code() -> Iterator[None]:
-    """End this process with the exit code of a job that failed in the block, its message on stderr."""
+    """Exit with the job's exit code if the block raises JobFailed; print the error to stderr."""
     try:
         yield
     except JobFailed as error:
@@ -53,7 +57,7 @@ def exit_with_job_code() -> Iterator[None]:
 def run_manifest(
     cluster: Cluster, manifest: Json, *, pending_seconds: float, restarts: int = 0, log: Log = print
 ) -> None:
-    """Run an MPIJob that is given as JSON; see `run_mpijob`."""
+    """Run an MPIJob that is given as Kubernetes JSON; see `run_mpijob`."""
     name = manifest["metadata"]["name"]
     title = f"MPIJob {cluster.namespace}/{name}"
     for left in reversed(range(restarts + 1)):
@@ -69,10 +73,10 @@ def run_manifest(
             log(f"{title} succeeded")
             return
         if end.lost:
-            gone(cluster, name)
+            delete_and_wait(cluster, name)
         if not (end.lost and left):
             raise JobFailed(_report(title, end, watcher), exit_code=end.exit_code)
-        log(f"{title} {end.reason}; starting it again, from its last checkpoint ({left} restarts left)")
+        log(f"{title} {end.reason}; starting it again from its last checkpoint ({left} restarts left)")
 
 
 def _follow_or_delete(cluster: Cluster, name: str, watcher: Watcher) -> Outcome:
@@ -80,43 +84,49 @@ def _follow_or_delete(cluster: Cluster, name: str, watcher: Watcher) -> Outcome:
         return watcher.follow()
     except (JobFailed, Unreachable):
         raise
-    except BaseException:  # SIGTERM, Ctrl-C, or a job that cannot start: nothing stays behind
+    except BaseException:  # SIGTERM, Ctrl-C, or a job that cannot start: delete the job
         with suppress(UserError):
             cluster.delete(name, seconds=1)
         raise
 
 
 def _ensure(cluster: Cluster, manifest: Json) -> str:
-    """Create the job, or find it: the same work, and not a failed try. Returns what was done."""
+    """Create the job, or adopt an existing one of the same specification that did not fail.
+
+    A job that failed, and a job of another specification that succeeded, are replaced.
+
+    Returns:
+        What was done, for the log.
+    """
     name, owners = manifest["metadata"]["name"], _owners()
     owned = manifest | {"metadata": manifest["metadata"] | ({"ownerReferences": owners} if owners else {})}
     while retry_while_unreachable(lambda: cluster.create(owned)) is None:
-        found = retry_while_unreachable(lambda: cluster.job(name))
-        if found is None:
+        existing = retry_while_unreachable(lambda: cluster.job(name))
+        if existing is None:
             continue
-        same = _digest(found) == _digest(manifest)
-        finished = found["metadata"].get("deletionTimestamp") or condition(found, "Failed")
-        if same and not finished:
-            _adopt(cluster, found, owners)
-            return "is there already: following it"
-        if not finished and not condition(found, "Succeeded"):
+        same = _digest(existing) == _digest(manifest)
+        failed = existing["metadata"].get("deletionTimestamp") or condition(existing, "Failed")
+        if same and not failed:
+            _adopt(cluster, existing, owners)
+            return "already exists; following it"
+        if not failed and not condition(existing, "Succeeded"):
             raise JobFailed(
                 "a job of this name runs with another specification; wait for it, use another run key, or "
                 f"delete it: kubectl -n {cluster.namespace} delete mpijob {name}"
             )
-        gone(cluster, name)
+        delete_and_wait(cluster, name)
     return "created"
 
 
-def _adopt(cluster: Cluster, found: Json, owners: list[Json]) -> None:
-    present = found["metadata"].get("ownerReferences") or []
-    known = {one.get("uid") for one in present}
-    if missing := [one for one in owners if one["uid"] not in known]:
-        retry_while_unreachable(lambda: cluster.own(found["metadata"]["name"], [*present, *missing]))
+def _adopt(cluster: Cluster, job: Json, owners: list[Json]) -> None:
+    present = job["metadata"].get("ownerReferences") or []
+    uids = {one.get("uid") for one in present}
+    if missing := [one for one in owners if one["uid"] not in uids]:
+        retry_while_unreachable(lambda: cluster.set_owners(job["metadata"]["name"], [*present, *missing]))
 
 
 def _owners() -> list[Json]:
-    """Give the pod that runs this task, as Kubeflow Pipelines names it."""
+    """Return the reference to the pod of this pipeline task, if Kubeflow Pipelines names it."""
     name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}] if name and uid else []
 
@@ -133,7 +143,7 @@ def _report(title: str, end: Outcome, watcher: Watcher) -> str:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Make SIGTERM an exception; only the main thread may, elsewhere nothing changes."""
+    """Raise SystemExit in the block on SIGTERM; do nothing outside the main thread."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(_TERMINATED)
@@ -141,8 +151,8 @@ def _sigterm_raises() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -1,4 +1,4 @@
-"""What a distributed run asks of a cluster, typed and checked, and the Kubernetes MPIJob made from it."""
+"""The typed and checked specification of a distributed run, and the MPIJob manifest built from it."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ Json = dict[str, Any]
 GROUP, VERSION = "kubeflow.org", "v2beta1"
 RUN_LABEL = "tinyunet/run"
 DIGEST_ANNOTATION = "tinyunet/spec-digest"
-HOME = "/home/mpiuser"  # of the images' user; the operator mounts the SSH key below it
+HOME = "/home/mpiuser"  # home of the images' user; the operator mounts the SSH key below it
 USER_ID = 1000
-SSH_PORT = 2222  # what an unprivileged sshd may bind
+SSH_PORT = 2222  # an unprivileged sshd cannot bind port 22
 
-# sshd gives its sessions a bare environment: the image's search paths and identity are handed on, and what
-# tells a pod from other machines.
+# The sessions of sshd do not inherit its environment. SetEnv passes on the image's search paths and revision,
+# and KUBERNETES_SERVICE_HOST, by which a program detects that it runs in a pod.
 _SSHD = """\
 for name in PATH LD_LIBRARY_PATH OPAL_PREFIX TINYUNET_GIT_REVISION TINYUNET_LOCK_DIGEST \\
   KUBERNETES_SERVICE_HOST; do
@@ -28,40 +28,40 @@ done
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
 """
 _MPIRUN = (
-    *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the writable place
-    # TCP between pods; openib only warns without a fabric
+    *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the only writable folder
+    # TCP between pods; openib only prints warnings on nodes without InfiniBand
     *("--mca", "pml", "ob1", "--mca", "btl", "^openib"),
-    *("--mca", "oob_tcp_keepalive_time", "20"),  # a node that vanishes is noticed in under a minute
+    *("--mca", "oob_tcp_keepalive_time", "20"),  # a lost node is detected within a minute
     *("--mca", "oob_tcp_keepalive_intvl", "5", "--mca", "oob_tcp_keepalive_probes", "4"),
 )
-_SAFE: Json = {
+_POD_SECURITY: Json = {
     "runAsNonRoot": True,
     "runAsUser": USER_ID,
     "runAsGroup": USER_ID,
     "fsGroup": USER_ID,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-_LOCKED: Json = {
+_CONTAINER_SECURITY: Json = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-# Every rank writes only below /tmp; what it exports goes through mpirun -x, never onto a command line.
-_SCRATCH_ENV = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
+# Ranks write below /tmp only. `mpirun -x NAME` exports variables by name: no value is on a command line.
+_DEFAULT_ENV = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPods:
-    """What Kubernetes adds to the workers: the fields of `dsl.TaskConfig`, in Kubernetes' own JSON.
+    """Settings of the worker pods: the fields of KFP's `dsl.TaskConfig`, as Kubernetes JSON.
 
     Attributes:
-        resources: `{"limits": …, "requests": …}`; merged over CPU and memory defaults.
-        env: Variables of every rank, `value` or `valueFrom`; the launcher holds and exports them too.
-        tolerations: For tainted nodes, such as GPU nodes.
+        resources: `{"limits": …, "requests": …}`; a value replaces the default for CPU or memory.
+        env: Environment variables of every rank, with `value` or `valueFrom`; the launcher has them too.
+        tolerations: Tolerations for tainted nodes, such as GPU nodes.
         node_selector: Labels that a node must have.
         affinity: Pod or node affinity.
         volumes: Volumes of the worker pods.
-        volume_mounts: Where the workers' container sees them.
+        volume_mounts: Mount points of the volumes in the workers' container.
     """
 
     resources: Mapping[str, Any] = field(default_factory=dict)
@@ -73,30 +73,34 @@ class WorkerPods:
     volume_mounts: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
-    def of_task(cls, task_config: object | None) -> "WorkerPods":
-        """Take over what was set on a KFP task: a `dsl.TaskConfig`, whose unset fields are None."""
+    def from_task_config(cls, task_config: object | None) -> "WorkerPods":
+        """Return the settings of a KFP task.
+
+        Args:
+            task_config: A `dsl.TaskConfig`, whose unset fields are None; None has no settings.
+        """
         names = [one.name for one in fields(cls)]
-        given = {name: getattr(task_config, name, None) for name in names}
-        return cls(**{name: value for name, value in given.items() if value})
+        values = {name: getattr(task_config, name, None) for name in names}
+        return cls(**{name: value for name, value in values.items() if value})
 
 
 @dataclass(frozen=True, kw_only=True)
 class MPIJobSpec:
-    """One MPIJob and how long its watcher is patient.
+    """One MPIJob, and the time limits for it.
 
     Attributes:
-        name: Of the job, DNS-1035; `job_name` makes one from a run key.
+        name: Name of the job, DNS-1035; `job_name` returns one for a run key.
         image: Container image of launcher and workers (sshd, Open MPI, tinyunet).
-        command: What every rank runs; `mpirun` and its options are put before it.
-        run_key: The run that this job belongs to: a retry of the same run finds the job by it.
-        namespace: Kubernetes namespace; empty is the one that the caller runs in.
-        workers: Worker pods.
+        command: Command of every rank; `build` puts `mpirun` and its options before it.
+        run_key: Key of the run that this job belongs to; a retry of the run finds the job by this key.
+        namespace: Kubernetes namespace; empty is the caller's own namespace.
+        workers: Number of worker pods.
         slots_per_worker: Ranks in each worker pod (GPUs per node).
-        pods: What Kubernetes adds to the workers.
+        pods: Settings of the worker pods.
         queue: Kueue LocalQueue that admits the job; empty is none.
-        deadline_seconds: Longest run of the launcher, after which the cluster itself ends the job.
+        deadline_seconds: Longest duration of the launcher; the cluster then ends the job.
         pending_seconds: Longest wait for pods that cannot be scheduled, pulled or created.
-        restarts: How often a job that lost a pod to the cluster (not to its own error) is started again.
+        restarts: Number of restarts of a job whose pod the cluster removed (not of one that failed itself).
         shm: Size of the memory-backed /dev/shm of a worker.
     """
 
@@ -129,7 +133,7 @@ class MPIJobSpec:
 
 
 def job_name(run_key: str) -> str:
-    """Give the job of a run: always the same name, valid in DNS, short enough for 1,000 workers."""
+    """Return the job name of a run: deterministic, valid in DNS, short enough for 1,000 workers."""
     slug = re.sub(r"[^a-z0-9]+", "-", run_key.lower()).strip("-")
     if slug != run_key or len(slug) > 40:
         slug = f"{slug[:24].rstrip('-')}-{hashlib.sha256(run_key.encode()).hexdigest()[:10]}".lstrip("-")
@@ -137,7 +141,10 @@ def job_name(run_key: str) -> str:
 
 
 def build(spec: MPIJobSpec) -> Json:
-    """Give the MPIJob as plain JSON, with a digest of itself to tell whether a found job is the same work."""
+    """Return the MPIJob as Kubernetes JSON; an annotation has the digest of its `spec`.
+
+    Two jobs of the same digest do the same work: the digest decides whether a retry adopts an existing job.
+    """
     body: Json = {
         "slotsPerWorker": spec.slots_per_worker,
         "launcherCreationPolicy": "WaitForWorkersReady",
@@ -170,9 +177,8 @@ def _labels(spec: MPIJobSpec) -> Json:
 
 
 def _environment(spec: MPIJobSpec) -> list[Json]:
-    given = {str(entry["name"]): dict(entry) for entry in spec.pods.env}
-    scratch = {name: {"name": name, "value": value} for name, value in _SCRATCH_ENV.items()}
-    return list((scratch | given).values())
+    defaults = {name: {"name": name, "value": value} for name, value in _DEFAULT_ENV.items()}
+    return list((defaults | {str(entry["name"]): dict(entry) for entry in spec.pods.env}).values())
 
 
 def _launcher(spec: MPIJobSpec) -> Json:
@@ -215,12 +221,13 @@ def _worker(spec: MPIJobSpec) -> Json:
     return template
 
 
-def _resources(given: Mapping[str, Any]) -> Json:
-    limits = {"memory": "4Gi"} | dict(given.get("limits") or {})
-    requests = {"cpu": "500m", "memory": "1Gi"} | dict(given.get("requests") or {})
-    for name in set(limits) & {"cpu", "memory"}:  # a request above its own limit is refused
-        if name in (given.get("limits") or {}) and name not in (given.get("requests") or {}):
-            requests[name] = limits[name]
+def _resources(resources: Mapping[str, Any]) -> Json:
+    given_limits, given_requests = resources.get("limits") or {}, resources.get("requests") or {}
+    limits = {"memory": "4Gi"} | dict(given_limits)
+    requests = {"cpu": "500m", "memory": "1Gi"} | dict(given_requests)
+    for name in ("cpu", "memory"):
+        if name in given_limits and name not in given_requests:
+            requests[name] = limits[name]  # Kubernetes refuses a default request above the given limit
     return {"requests": requests, "limits": limits}
 
 
@@ -229,14 +236,14 @@ def _template(spec: MPIJobSpec, container: Json, volumes: list[Json]) -> Json:
         "image": spec.image,
         "imagePullPolicy": "IfNotPresent",
         "env": _environment(spec),
-        "securityContext": dict(_LOCKED),
+        "securityContext": dict(_CONTAINER_SECURITY),
     }
     return {
         "metadata": {"labels": {**_labels(spec), "sidecar.istio.io/inject": "false"}},  # sidecars break SSH
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": dict(_SAFE),
+            "securityContext": dict(_POD_SECURITY),
             "containers": [common | container],
             "volumes": volumes,
         },

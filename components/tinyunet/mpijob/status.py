@@ -1,29 +1,31 @@
-"""What an MPIJob's status, pods and events mean: pure functions of the Kubernetes JSON.
+"""Interpretation of an MPIJob's status, pods and events: pure functions of the Kubernetes JSON.
 
-An MPIJob's conditions alone do not tell: an invalid job gets none at all, an evicted one is `Failed`
-while it runs, and the exit code stands only in the launcher pod. So the three are read together.
+The conditions of an MPIJob are not sufficient. An invalid job has no condition at all, an evicted job is
+`Failed` while it still runs, and only the launcher pod has the exit code. The functions of this module
+therefore read all three.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tinyunet.core.errors import CommandError
 from tinyunet.mpijob.pods import (
     condition,
     exit_code_of,
     is_about,
+    is_disrupted,
     launcher_pod,
     message,
     name_of,
     phase,
-    taken_away,
-    terminated,
+    terminated_state,
 )
 from tinyunet.mpijob.spec import Json
 
-_LOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
-_KILLED = 128 + 9  # of a rank, by signal 9
-_NEVER_STARTS = {"InvalidImageName", "ErrImageNeverPull"}
-_STARTS_NOT = _NEVER_STARTS | {
+_LOST_HOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
+_KILLED = 128 + 9  # exit code of a rank that signal 9 ended
+_FINAL_START_ERRORS = {"InvalidImageName", "ErrImageNeverPull"}
+_START_ERRORS = _FINAL_START_ERRORS | {
     "ErrImagePull",
     "ImagePullBackOff",
     "CreateContainerConfigError",
@@ -32,11 +34,11 @@ _STARTS_NOT = _NEVER_STARTS | {
 }
 
 
-class JobFailed(Exception):  # noqa: N818  reads as the sentence it is
-    """A job that ended badly.
+class JobFailed(CommandError):  # noqa: N818
+    """A job that failed or was deleted.
 
     Attributes:
-        exit_code: Of the launcher; 1 where it has none.
+        exit_code: Exit code of the launcher; 1 if it has none.
     """
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
@@ -46,11 +48,11 @@ class JobFailed(Exception):  # noqa: N818  reads as the sentence it is
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at the cluster.
+    """The Kubernetes objects of one job at one time.
 
     Attributes:
         job: The MPIJob.
-        pods: Pods of the job, launcher and workers.
+        pods: Pods of the job: launcher and workers.
         events: Events about the job, its pods and its launcher's Job.
     """
 
@@ -64,9 +66,9 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        reason: One sentence; empty after success.
-        exit_code: Of the launcher; 1 where it has none.
-        lost: The cluster took a pod away; the same job may succeed when it is started again.
+        reason: One clause without a subject, such as "launcher exited 3"; empty after success.
+        exit_code: Exit code of the launcher; 1 if it failed and has none.
+        lost: Whether the cluster removed a pod; the same job may succeed when it is started again.
     """
 
     reason: str = ""
@@ -79,9 +81,9 @@ class Obstacle:
     """Why a job does not start.
 
     Attributes:
-        text: What stands in the way, with Kubernetes' own words.
-        final: Waiting cannot help.
-        counted: Waiting is bounded by `pending_seconds` (a queue's wait is not).
+        text: The reason, with the message of Kubernetes.
+        final: Whether waiting cannot help.
+        counted: Whether the wait counts towards `pending_seconds` (the wait in a queue does not).
     """
 
     text: str
@@ -89,81 +91,87 @@ class Obstacle:
     counted: bool = True
 
 
-def outcome(seen: Snapshot, *, tail: Iterable[str] = (), lost: Sequence[str] = ()) -> Outcome | None:
-    """Tell how the job ended, or None while it has not.
+def outcome(snapshot: Snapshot, *, tail: Iterable[str] = (), lost: Sequence[str] = ()) -> Outcome | None:
+    """Return how the job ended, or None if it has not ended.
 
     Args:
-        seen: The look.
+        snapshot: The job's objects.
         tail: Last lines of the launcher's log.
-        lost: Workers that were seen to go away while the job ran.
+        lost: Names of the worker pods that disappeared while the job ran.
     """
-    status = seen.job.get("status") or {}
+    status = snapshot.job.get("status") or {}
     finished = bool(status.get("completionTime"))
-    if finished and condition(seen.job, "Succeeded"):
+    if finished and condition(snapshot.job, "Succeeded"):
         return Outcome()
-    failed = condition(seen.job, "Failed")
-    if failed is None or (not finished and (failed.get("reason") != "MPIJobEvicted" or _launcher_runs(seen))):
+    failed = condition(snapshot.job, "Failed")
+    if failed is None:
         return None
-    return _failure(seen, failed, "\n".join(tail), lost)
+    evicted = failed.get("reason") == "MPIJobEvicted" and not _launcher_runs(snapshot)
+    return _failure(snapshot, failed, "\n".join(tail), lost) if finished or evicted else None
 
 
-def obstacle(seen: Snapshot) -> Obstacle | None:
-    """Tell what keeps the job from running, or None when nothing does."""
-    if _launcher_runs(seen) or condition(seen.job, "Running"):
+def obstacle(snapshot: Snapshot) -> Obstacle | None:
+    """Return what prevents the job from running, or None if nothing does."""
+    if _launcher_runs(snapshot) or condition(snapshot.job, "Running"):
         return None
-    invalid = [event for event in seen.events if event.get("reason") == "ValidationError"]
+    invalid = [event for event in snapshot.events if event.get("reason") == "ValidationError"]
     if invalid:
         return Obstacle(text=f"the MPI Operator refuses the job: {message(invalid[-1])}", final=True)
-    if condition(seen.job, "Suspended"):
+    if condition(snapshot.job, "Suspended"):
         return Obstacle(text="suspended; a queue has to admit the job", counted=False)
-    found = [problem for pod in seen.pods if (problem := _pod_obstacle(pod, seen.events))]
-    if found:
-        return min(found, key=lambda one: not one.final)
-    if refused := _refused_pods(seen):
+    problems = [found for pod in snapshot.pods if (found := _pod_obstacle(pod, snapshot.events))]
+    if problems:
+        return min(problems, key=lambda one: not one.final)
+    if refused := _refused_pods(snapshot):
         return refused
-    if condition(seen.job, "Created") is None:
-        return Obstacle(text="the MPI Operator has not taken up the job; is it running? (v0.8.2, v2beta1)")
+    if condition(snapshot.job, "Created") is None:
+        text = "the MPI Operator has not processed the job; check that it runs (v0.8.2, v2beta1)"
+        return Obstacle(text=text)
     return None
 
 
-def _launcher_runs(seen: Snapshot) -> bool:
-    pod = launcher_pod(seen.pods)
+def _launcher_runs(snapshot: Snapshot) -> bool:
+    pod = launcher_pod(snapshot.pods)
     return pod is not None and phase(pod) == "Running"
 
 
-def _failure(seen: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Outcome:
-    reason, pod = str(failed.get("reason", "")), launcher_pod(seen.pods)
+def _failure(snapshot: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Outcome:
+    reason, pod = str(failed.get("reason", "")), launcher_pod(snapshot.pods)
     code = exit_code_of(pod) if pod else None
     if "DeadlineExceeded" in reason:
-        limit = seen.job.get("spec", {}).get("runPolicy", {}).get("activeDeadlineSeconds")
+        limit = snapshot.job.get("spec", {}).get("runPolicy", {}).get("activeDeadlineSeconds")
         return Outcome(reason=f"exceeded its deadline of {limit} s", exit_code=code or 1)
-    for one in seen.pods:
-        if terminated(one).get("reason") == "OOMKilled":
+    for one in snapshot.pods:
+        if terminated_state(one).get("reason") == "OOMKilled":
             return Outcome(reason=_out_of_memory(one), exit_code=code or 137)
-    taken = sorted({*lost, *(name_of(one) for one in seen.pods if taken_away(one))})
-    if taken or reason == "MPIJobEvicted":
-        what = f"({', '.join(taken)} evicted or deleted)" if taken else f"({failed.get('message')})"
-        return Outcome(reason=f"lost a pod {what}", exit_code=code or 1, lost=True)
+    removed = sorted({*lost, *(name_of(one) for one in snapshot.pods if is_disrupted(one))})
+    if removed or reason == "MPIJobEvicted":
+        which = f"({', '.join(removed)} evicted or deleted)" if removed else f"({failed.get('message')})"
+        return Outcome(reason=f"lost a pod {which}", exit_code=code or 1, lost=True)
     if pod is None or code is None:
         return Outcome(reason="lost its launcher pod", exit_code=1, lost=True)
-    if any(line in tail for line in _LOST_LINES):
+    if any(line in tail for line in _LOST_HOST_LINES):
         return Outcome(reason=f"lost a worker pod (launcher exited {code})", exit_code=code, lost=True)
     if code == _KILLED:
-        text = f"launcher exited {code}: a rank was killed (signal 9), most likely OOMKilled: {_limit(seen)}"
-        return Outcome(reason=text, exit_code=code)
+        cause = "a rank was killed (signal 9), most likely OOMKilled"
+        return Outcome(reason=f"launcher exited {code}: {cause}: {_memory_advice(snapshot)}", exit_code=code)
     return Outcome(reason=f"launcher exited {code}", exit_code=code)
 
 
 def _out_of_memory(pod: Json) -> str:
-    limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "none")
+    limit = _memory_limit(pod["spec"]["containers"][0])
     return f"{name_of(pod)} was OOMKilled at its memory limit of {limit}; raise it or lower the global batch"
 
 
-def _limit(seen: Snapshot) -> str:
-    worker = seen.job.get("spec", {}).get("mpiReplicaSpecs", {}).get("Worker", {})
+def _memory_advice(snapshot: Snapshot) -> str:
+    worker = snapshot.job.get("spec", {}).get("mpiReplicaSpecs", {}).get("Worker", {})
     containers = worker.get("template", {}).get("spec", {}).get("containers") or [{}]
-    limit = containers[0].get("resources", {}).get("limits", {}).get("memory", "none")
+    limit = _memory_limit(containers[0])
     return f"raise the workers' memory limit of {limit} or lower the global batch"
+
+
+def _memory_limit(container: Json) -> str:
+    return str(container.get("resources", {}).get("limits", {}).get("memory", "none"))
 
 
 def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
@@ -179,22 +187,23 @@ def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
     for one in status.get("containerStatuses") or []:
         waiting = (one.get("state") or {}).get("waiting") or {}
         reason = waiting.get("reason")
-        if reason in _STARTS_NOT:
+        if reason in _START_ERRORS:
             text = f"{name_of(pod)} cannot start ({reason}): {message(waiting) or one.get('image')}"
-            return Obstacle(text=text, final=reason in _NEVER_STARTS)
+            return Obstacle(text=text, final=reason in _FINAL_START_ERRORS)
     *_, last = ({}, *(event for event in events if is_about(event, pod)))
-    warned = last.get("type") == "Warning"  # and no progress since
-    return Obstacle(text=f"{name_of(pod)} cannot start: {message(last)}") if warned else None
+    if last.get("type") != "Warning":  # a later event of another type shows progress
+        return None
+    return Obstacle(text=f"{name_of(pod)} cannot start: {message(last)}")
 
 
-def _refused_pods(seen: Snapshot) -> Obstacle | None:
-    wanted = seen.job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
-    if len(seen.pods) > wanted:
+def _refused_pods(snapshot: Snapshot) -> Obstacle | None:
+    workers = snapshot.job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
+    if len(snapshot.pods) > workers:  # all pods exist: the workers and the launcher
         return None
     refused = [
         event
-        for event in seen.events
+        for event in snapshot.events
         if event.get("type") == "Warning" and "created failed" in message(event)
     ]
-    refused += [event for event in seen.events if event.get("reason") == "FailedCreate"]
+    refused += [event for event in snapshot.events if event.get("reason") == "FailedCreate"]
     return Obstacle(text=f"the cluster refuses a pod: {message(refused[-1])}") if refused else None

@@ -22,14 +22,14 @@ class Watcher:
     """Follows one job by name.
 
     Attributes:
-        log: The launcher's log; its tail is evidence of the reason for a failure.
+        log: The launcher's log; the report of a failure quotes its last lines.
     """
 
     def __init__(
         self, cluster: Cluster, name: str, *, pending_seconds: float, log: Callable[[str], None]
     ) -> None:
         self.log = LogFollower(cluster, log)
-        self._cluster, self._name, self._log = cluster, name, log
+        self._cluster, self._name, self._print = cluster, name, log
         self._pending_seconds = pending_seconds
         self._waiting: tuple[str, float] | None = None  # the obstacle that was logged, start of the wait
         self._worker_uids: dict[str, str] = {}
@@ -83,7 +83,7 @@ class Watcher:
         logged, since = self._waiting or ("", time.monotonic())
         waited = time.monotonic() - since
         if problem.text != logged and (waited > _POLL_S or not problem.counted):
-            self._log(f"MPIJob {self._name} waits: {problem.text}")
+            self._print(f"MPIJob {self._name} waits: {problem.text}")
             logged = problem.text
         self._waiting = (logged, since if problem.counted else time.monotonic())
         if waited > self._pending_seconds:

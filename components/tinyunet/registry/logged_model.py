@@ -34,7 +34,7 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
 
     from tinyunet.serving.operating_point import OperatingPoint
     from tinyunet.serving.serving_model import serving_model
-    from tinyunet.training.model_folder import load_model
+    from tinyunet.training.keras_file import load_model
 
     size, use = metrics["image_size"], OperatingPoint.of(metrics)
     serving = serving_model(load_model(model / "model.keras"), image_size=size, **asdict(use))

@@ -25,7 +25,7 @@ from tinyunet.core.console import say, track
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder
 from tinyunet.data.dataset import MASK_LEVEL, Split, load_split
-from tinyunet.data.tfrecord import read_manifest
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.evaluation.evaluate import check_class, read_model
 from tinyunet.model.metrics import dice
 from tinyunet.model.unet import in_float32
@@ -64,7 +64,7 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> dict[st
             f"{', '.join(missing)} not installed; needed to export: pip install 'tinyunet[export]'"
         )
     if records is not None and (Path(model) / "model.json").is_file():
-        check_class(Path(model), read_model(Path(model)), records, read_manifest(records))
+        check_class(Path(model), read_model(Path(model)), records, RecordsManifest.read(records))
     with tf.device("CPU"):  # where ONNX runs as well: the same arithmetic, comparable speeds
         return _export(in_float32(load_serving(model, plain=True)), out, records)
 

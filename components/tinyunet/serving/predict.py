@@ -23,7 +23,7 @@ from tinyunet.evaluation.overlays import highlight
 from tinyunet.model.unet import rebuild
 from tinyunet.serving.operating_point import find_operating_point
 from tinyunet.serving.serving_model import OUTPUTS, serving_model
-from tinyunet.training.model_folder import for_this_machine, load_model
+from tinyunet.training.keras_file import for_this_machine, load_model
 
 MLFLOW = ("models:/", "runs:/")
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")  # of CAMERA_FORMATS

@@ -1,1 +1,1 @@
-"""Objects on S3, and downloads by https."""
+"""Objects on S3, and downloads over HTTPS."""

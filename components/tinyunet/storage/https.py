@@ -1,4 +1,4 @@
-"""Download of one file by https, with resume, retries and a check of its size."""
+"""Download one file over HTTPS: an interrupted download continues, and the size is checked."""
 
 import ipaddress
 import os
@@ -14,35 +14,36 @@ from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.redaction import redact
 from tinyunet.storage.transfer import Transfer
 
-TIMEOUT_S = (5.0, 30.0)  # connect, silence while reading
+TIMEOUT_S = (5.0, 30.0)  # to connect, and between two packets
 ATTEMPTS = 4
-CHUNK = 1 << 16  # what a broken connection loses at most
+CHUNK = 1 << 16  # bytes; an interrupted connection loses less than one chunk
 
 
 def download(url: str, dest: Path) -> Path:
     """Download a file.
 
     Args:
-        url: https URL; http is taken from this machine only, or with TINYUNET_ALLOW_HTTP=1.
+        url: An https URL. A http URL is accepted for this machine, or for any with TINYUNET_ALLOW_HTTP=1.
         dest: File to write.
 
     Returns:
         `dest`.
 
     Raises:
-        UserError: if it cannot be reached or is not what the server announced; nothing half-written stays.
+        UserError: if the server cannot be reached or sends another number of bytes than it announced. No
+            incomplete file remains.
     """
     _require_secure(url)
     with atomic_path(dest) as part, requests.Session() as session:
-        session.mount("http://", _Http())
-        _attempts(session, url, part)
+        session.mount("http://", _SecureHttpAdapter())
+        _download_with_retries(session, url, part)
     return dest
 
 
-def _attempts(session: requests.Session, url: str, part: Path) -> None:
+def _download_with_retries(session: requests.Session, url: str, part: Path) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _transfer(session, url, part)
+            return _download_rest(session, url, part)
         except requests.HTTPError as error:
             status = error.response.status_code
             if status < 500 and status not in (408, 416, 429):
@@ -61,19 +62,20 @@ def _attempts(session: requests.Session, url: str, part: Path) -> None:
     raise UserError(f"{redact(url)} cannot be downloaded ({reason}); check the URL and the network")
 
 
-def _transfer(session: requests.Session, url: str, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+def _download_rest(session: requests.Session, url: str, part: Path) -> None:
+    """Download the bytes that `part` does not contain yet."""
+    offset = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         response.raise_for_status()
         if etag := response.headers.get("ETag"):
-            session.headers["If-Range"] = etag  # a file that has changed comes whole
-        have = have if response.status_code == 206 else 0
+            session.headers["If-Range"] = etag  # the server sends the whole file if it has changed
+        offset = offset if response.status_code == 206 else 0
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else 0
-        require_space(part, total - have)
-        with Transfer(f"download {url}", total) as transfer, part.open("ab" if have else "wb") as file:
-            transfer.advance(have)
+        total = offset + int(length) if length else 0
+        require_space(part, total - offset)
+        with Transfer(f"download {url}", total) as transfer, part.open("ab" if offset else "wb") as file:
+            transfer.advance(offset)
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 transfer.advance(len(chunk))
@@ -81,16 +83,16 @@ def _transfer(session: requests.Session, url: str, part: Path) -> None:
         raise requests.ConnectionError(f"got {part.stat().st_size} of {total} bytes")
 
 
-class _Http(requests.adapters.HTTPAdapter):
-    """Refuses http to other machines, also where a redirect leads there."""
+class _SecureHttpAdapter(requests.adapters.HTTPAdapter):
+    """Refuses plain HTTP to other machines, also after a redirect."""
 
-    def send(  # requests' own many arguments, passed on
+    def send(
         self,
         request: requests.PreparedRequest,
-        *args: Any,  # noqa: ANN401
+        *args: Any,  # noqa: ANN401  the arguments of requests, passed on
         **kwargs: Any,  # noqa: ANN401
     ) -> requests.Response:
-        """Send a request that `_require_secure` lets pass."""
+        """Check the URL of a request and send it."""
         _require_secure(request.url or "")
         return super().send(request, *args, **kwargs)
 
@@ -113,6 +115,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """Name what lies at the bottom of requests' nested exceptions, in a few words."""
+    """Return the innermost reason of the nested exceptions of requests, at most 160 characters."""
     text = str(getattr(error.args[0], "reason", error) if error.args else error)
     return redact(" ".join(text.rsplit(": ", 1)[-1].split()))[:160]

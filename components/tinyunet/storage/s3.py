@@ -1,8 +1,9 @@
-"""Objects on S3 (any endpoint: MinIO, AWS) and downloads by https: the only import of minio.
+"""Objects on S3 (any endpoint, such as MinIO or AWS). This is the only module that imports minio.
 
-Environment, read when a call needs it: `S3_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-`AWS_SESSION_TOKEN`, `AWS_REGION` or `AWS_DEFAULT_REGION` (default us-east-1), `TINYUNET_ALLOW_HTTP`.
-Files appear whole or not at all, and every failure ends in one `UserError` within a bounded time.
+Every call reads its settings from the environment: `S3_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, and `AWS_REGION` or `AWS_DEFAULT_REGION` (default us-east-1).
+Files are written completely or not at all. Every call ends within a bounded time; every error is a
+`UserError`.
 """
 
 import io
@@ -23,38 +24,38 @@ from tinyunet.storage.https import download
 from tinyunet.storage.transfer import THREADS, Transfer, run_concurrently, safe_target, split_uri
 
 CONNECT_S, READ_S, RETRIES, BUSY = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
-_MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
-_REMEDY = {
+_MISSING_CODES = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
+_REASONS = {
     "NoSuchBucket": "no bucket of that name; create it or correct the name",
-    "AccessDenied": "access denied; AWS_ACCESS_KEY_ID needs the right to do this",
-    "InvalidAccessKeyId": "the endpoint does not know this AWS_ACCESS_KEY_ID; correct it",
+    "AccessDenied": "access denied; AWS_ACCESS_KEY_ID needs the permission to do this",
+    "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is unknown to the endpoint; correct it",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID; correct it",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-} | dict.fromkeys(_MISSING, "no object of that name; correct it")
+} | dict.fromkeys(_MISSING_CODES, "no object of that name; correct it")
 
 
 def is_remote(location: str) -> bool:
-    """Whether a location is an object-store URI."""
+    """Return whether a location is an S3 URI."""
     return location.startswith("s3://")
 
 
 def fetch(uri: str, dest: Path) -> Path:
-    """Download an object, everything under a prefix, or a file by https.
+    """Download an object, all objects under a prefix, or a file over HTTPS.
 
     Args:
-        uri: s3://bucket/key, s3://bucket/prefix or https://host/file (http only from this machine).
-        dest: The file to write or, of a prefix, the folder to make.
+        uri: s3://bucket/key, s3://bucket/prefix or https://host/file (see `https.download`).
+        dest: The file to write or, for a prefix, the folder to create.
 
     Returns:
         `dest`.
 
     Raises:
-        UserError: if it cannot be reached, found or read; nothing half-written stays.
+        UserError: if the server or the object cannot be reached, found or read. No incomplete file remains.
     """
     if uri.startswith(("https://", "http://")):
         return download(uri, dest)
     bucket, key = split_uri(uri)
-    with _explained(uri):
+    with _one_line_errors(uri):
         if key and not key.endswith("/") and (size := _size(bucket, key)) is not None:
             _fetch_object(bucket, key, size, dest)
         else:
@@ -66,10 +67,10 @@ def push(path: Path, uri: str) -> None:
     """Upload a file.
 
     Raises:
-        UserError: if the path is missing or the endpoint refuses.
+        UserError: if the file is missing or the endpoint refuses it.
     """
     bucket, key = split_uri(uri)
-    with _explained(uri):
+    with _one_line_errors(uri):
         size = path.stat().st_size
         with Transfer(f"upload {uri}", size) as transfer:
             _client().fput_object(bucket, key, str(path), num_parallel_uploads=1)
@@ -77,51 +78,51 @@ def push(path: Path, uri: str) -> None:
 
 
 def exists(uri: str) -> bool:
-    """Whether an object of exactly this name exists."""
+    """Return whether an object with exactly this name exists."""
     bucket, key = split_uri(uri)
-    with _explained(uri):
+    with _one_line_errors(uri):
         return _size(bucket, key) is not None
 
 
 def list_objects(uri: str) -> list[str]:
-    """List the URIs of all objects under a prefix (taken as a folder), sorted."""
+    """Return the sorted URIs of all objects under a prefix, which is treated as a folder."""
     bucket, key = split_uri(uri)
-    with _explained(uri):
+    with _one_line_errors(uri):
         return [f"s3://{bucket}/{name}" for name, _ in _listing(bucket, key)]
 
 
 def read_bytes(uri: str) -> bytes:
-    """Read an object whole."""
+    """Read a whole object."""
     bucket, key = split_uri(uri)
-    with _explained(uri), closing(_client().get_object(bucket, key)) as response:
+    with _one_line_errors(uri), closing(_client().get_object(bucket, key)) as response:
         return bytes(response.read())
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write an object whole; readers see the old one or the new one."""
+    """Write an object atomically: a reader gets the old or the new content."""
     bucket, key = split_uri(uri)
-    with _explained(uri):
+    with _one_line_errors(uri):
         _client().put_object(bucket, key, io.BytesIO(data), len(data))
 
 
 def remove(uri: str) -> None:
-    """Delete an object; it may be gone already."""
+    """Delete an object, if it exists."""
     bucket, key = split_uri(uri)
-    with _explained(uri):
+    with _one_line_errors(uri):
         _client().remove_object(bucket, key)
 
 
 def make_bucket(name: str) -> None:
-    """Make a bucket; it may be there already."""
-    with _explained(f"s3://{name}"):
+    """Create a bucket, unless it exists."""
+    with _one_line_errors(f"s3://{name}"):
         client = _client()
         if not client.bucket_exists(name):
             client.make_bucket(name)
 
 
 def list_buckets() -> list[str]:
-    """Give the names of the endpoint's buckets, as proof that it answers and takes the credentials."""
-    with _explained("the endpoint"):
+    """Return the names of the endpoint's buckets."""
+    with _one_line_errors("the endpoint"):
         return [bucket.name for bucket in _client().list_buckets()]
 
 
@@ -144,27 +145,28 @@ def _client() -> Minio:
         region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         http_client=urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
-            maxsize=THREADS,  # a connection for each
+            maxsize=THREADS,  # one connection per thread
             retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=BUSY),
         ),
     )
 
 
 def _size(bucket: str, key: str) -> int | None:
-    """Give the size of an object in bytes, None if there is none of that name."""
+    """Return the size of an object in bytes, or None if it does not exist."""
     try:
         return _client().stat_object(bucket, key).size or 0
     except S3Error as error:
-        if error.code == "AccessDenied":  # the answer to HEAD has no body; the one to GET tells the reason
+        if error.code == "AccessDenied":  # the answer to HEAD has no body; the answer to GET has the reason
             _client().get_object(bucket, key).close()
-        if error.code not in _MISSING:
+        if error.code not in _MISSING_CODES:
             raise
         return None
 
 
 def _listing(bucket: str, key: str) -> list[tuple[str, int]]:
-    found = _client().list_objects(bucket, prefix=key and key.rstrip("/") + "/", recursive=True)
-    return sorted((str(o.object_name), o.size or 0) for o in found if not str(o.object_name).endswith("/"))
+    """Return name and size in bytes of all objects under a prefix, sorted by name."""
+    objects = _client().list_objects(bucket, prefix=key and key.rstrip("/") + "/", recursive=True)
+    return sorted((str(o.object_name), o.size or 0) for o in objects if not str(o.object_name).endswith("/"))
 
 
 def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> None:
@@ -196,23 +198,23 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
 
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
-    """Write an object to a file; a connection that breaks half-way is tried twice more."""
-    begun = path.with_name(f"{path.name}.{os.getpid()}.part.minio")  # minio leaves it where it fails
+    """Write an object to a file; retry twice if the connection is interrupted."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part.minio")  # minio does not delete it on error
     try:
-        for left in reversed(range(RETRIES + 1)):
+        for remaining in reversed(range(RETRIES + 1)):
             try:
-                client.fget_object(bucket, key, str(path), tmp_file_path=str(begun))
+                client.fget_object(bucket, key, str(path), tmp_file_path=str(temporary))
                 return
             except urllib3.exceptions.HTTPError:
-                if not left:
+                if not remaining:
                     raise
     finally:
-        begun.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    """Turn what minio and urllib3 raise into one line."""
+def _one_line_errors(uri: str) -> Iterator[None]:
+    """Turn the exceptions of minio and urllib3 into a UserError of one line."""
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
@@ -224,7 +226,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, S3Error):
         remedy = "; set AWS_DEFAULT_REGION to the store's" if "region" in str(error.message) else ""
-        return _REMEDY.get(str(error.code), f"{error.code}: {error.message}{remedy}")
+        return _REASONS.get(str(error.code), f"{error.code}: {error.message}{remedy}")
     if isinstance(error, MinioException):
         return f"not an answer of an S3 server ({text}); correct S3_ENDPOINT_URL"
     if isinstance(error, urllib3.exceptions.HTTPError):

@@ -1,4 +1,4 @@
-"""What every transfer needs: progress, safe names, redacted URIs, a cache."""
+"""Parts of every transfer: progress, threads, safe file names and S3 URIs."""
 
 import re
 import sys
@@ -14,52 +14,58 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
 
 THREADS = 8
-QUIET_S = 5.0  # a transfer shorter than this prints nothing; a longer one prints a line this often
+FIRST_LINE_S = 5.0  # a shorter transfer prints nothing; outside a terminal, also the time between two lines
+REDRAW_S = 0.5  # on a terminal
 Item = TypeVar("Item")
 
 
 class Transfer:
-    """Prints the progress of a transfer on stderr, from its fifth second on: a line, redrawn on a terminal.
+    """Prints the progress of a transfer on stderr: one line, redrawn, on a terminal, else several lines.
 
     Args:
-        title: What is transferred, e.g. "download s3://bucket/key".
-        total: Bytes in all; 0 where unknown.
+        title: What is transferred, such as "download s3://bucket/key".
+        total: Total number of bytes, or 0 if it is unknown.
     """
 
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total, self._done = redact(title), total, 0
-        self._start = self._shown = time.monotonic()
+        self._start = self._last_line = time.monotonic()
         self._lock = threading.Lock()
 
     def advance(self, size: int) -> None:
-        """Count `size` more bytes as done."""
+        """Add `size` bytes to those that are done."""
         with self._lock:
             self._done += size
-            now, tty = time.monotonic(), sys.stderr.isatty()
-            if now - self._shown >= (0.5 if tty and self._shown != self._start else QUIET_S):
-                self._shown = now
-                print(self._line(now), end="\r" if tty else "\n", file=sys.stderr, flush=True)
+            now, is_terminal = time.monotonic(), sys.stderr.isatty()
+            interval = REDRAW_S if is_terminal and self._last_line != self._start else FIRST_LINE_S
+            if now - self._last_line >= interval:
+                self._last_line = now
+                print(self._line(now), end="\r" if is_terminal else "\n", file=sys.stderr, flush=True)
 
     def _line(self, now: float) -> str:
         rate = max(self._done / (now - self._start), 1.0)
-        left = f", ETA {max(self._total - self._done, 0) / rate:.0f} s" if self._total else ""
-        of = f"/{self._total / 1e6:.1f}" if self._total else ""
-        return f"{self._title}: {self._done / 1e6:.1f}{of} MB, {rate / 1e6:.1f} MB/s{left}"
+        eta = f", ETA {max(self._total - self._done, 0) / rate:.0f} s" if self._total else ""
+        total = f"/{self._total / 1e6:.1f}" if self._total else ""
+        return f"{self._title}: {self._done / 1e6:.1f}{total} MB, {rate / 1e6:.1f} MB/s{eta}"
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the transfer itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the redrawn line, if one was drawn."""
-        if self._shown != self._start and sys.stderr.isatty():
+        """End the redrawn line, if one was printed."""
+        if self._last_line != self._start and sys.stderr.isatty():
             print(file=sys.stderr)
 
 
 def run_concurrently(function: Callable[[Item], None], items: Iterable[Item]) -> None:
-    """Call `function` on every item in eight threads; the first failure ends it all."""
+    """Call `function` on every item in eight threads.
+
+    Raises:
+        Exception: the first exception of `function`; items that have not been started are cancelled.
+    """
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
@@ -71,10 +77,10 @@ def run_concurrently(function: Callable[[Item], None], items: Iterable[Item]) ->
 
 
 def safe_target(folder: Path, name: str) -> Path:
-    """Give the path of `name` inside `folder`.
+    """Return the path of `name` inside `folder`.
 
     Raises:
-        UserError: if the name would lead elsewhere ('..', absolute, backslash, NUL).
+        UserError: if the path would be outside the folder ('..', an absolute path, a backslash, NUL).
     """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
@@ -85,10 +91,10 @@ def safe_target(folder: Path, name: str) -> Path:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Give bucket and key of s3://bucket/key; the key may be empty.
+    """Return bucket and key of s3://bucket/key; the key may be empty.
 
     Raises:
-        UserError: if it is no such URI, or has '.' or '..' in its key.
+        UserError: if the text is not such a URI, or its key contains '.' or '..' as a component.
     """
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,62})(?:/(.*))?", uri, re.DOTALL)
     if not match:

@@ -1,8 +1,8 @@
-"""What each choice of the `fast` preset is worth, on validation folds: `make ablation DATA=…`.
+"""Ablation: the effect of each choice of the `fast` preset, on validation folds (`make ablation DATA=…`).
 
-One row is the preset with one change, or its own models judged in another way. Row r, seed s trains on fold s
-of Train and is scored on the part held out there; Test is never opened. A run that is there already is not
-trained again, so an interrupted table goes on where it was.
+A row of the table is the preset with one change, or the preset's models evaluated with another option. The
+training of a row with seed s uses fold s of Train and is scored on the held-out part of this fold. The Test
+split is never read. Trained models are reused, so that an interrupted ablation can be continued.
 """
 
 import csv
@@ -12,23 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.documents.base import Options, Part
+from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.files import atomic_path
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.core.tensorflow_import import import_tensorflow
 from tinyunet.data.ingest import ingest
-from tinyunet.launch.launch import Launch, launch_local
+from tinyunet.launch.launch import launch_local
+from tinyunet.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Values = Mapping[str, Any]
 BASE = "fast, as it is"
-ROWS: dict[str, Values] = {
+ROWS: dict[str, Options] = {
     BASE: {},
     "rotations and zooms": {"max_rotation": 45.0, "max_zoom": 0.15},
     "published loss": {"loss": "adaptive"},
@@ -43,7 +45,7 @@ ROWS: dict[str, Values] = {
     "no changes of contrast and brightness": {"photometric": 0.0},
     "published poses": {"poses": "published"},
 }
-JUDGED: dict[str, Values] = {  # the preset's own models, judged in another way
+EVALUATIONS: dict[str, Options] = {  # the models of the unchanged preset, evaluated with another option
     "judged over 8 poses": {"test_time_poses": 8},
     "image score: mean of the 100 largest logits": {"image_score": "top100"},
     "image score: largest mean of 5×5 logits": {"image_score": "smoothed"},
@@ -53,17 +55,33 @@ SCORES = {"dice": "Dice of defective images, validation", "ap": "image AP, valid
 COLORS = {BASE: "#1f77b4", PUBLISHED: "#d95f02"}
 
 
-@dataclass(frozen=True)
-class Study:
-    """One ablation.
+class Row(Part):
+    """Scores of one row, with one value per seed.
 
     Attributes:
-        folder: Where everything is written.
+        changes: The options that differ from the preset.
+        dice: Mean Dice of the defective validation images at the end of each training.
+        ap: Image-level average precision on validation at the end of each training.
+        curves: For each training, the history of its validated steps; empty for a row without trainings.
+    """
+
+    changes: Options
+    dice: list[float]
+    ap: list[float]
+    curves: list[list[dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings of one ablation.
+
+    Attributes:
+        folder: Output folder.
         image_size: Side of the images in pixels.
-        seeds: Seeds, and folds, of every row.
-        published: Seeds of the published recipe; ten times the steps each, so perhaps fewer.
-        steps: Steps of the preset's rows.
-        changes: The rows besides the preset itself.
+        seeds: Number of seeds, and of folds, of every row.
+        published: Number of seeds of the published recipe; each takes ten times the steps.
+        steps: Steps of all trainings except the published recipe.
+        changes: Names of the rows besides the unchanged preset.
     """
 
     folder: Path
@@ -74,31 +92,32 @@ class Study:
     changes: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, int]]:
-        """Give every row and its seeds; the two that the figure shows first."""
+        """Return every row with its number of seeds; the two rows of the figure come first."""
         published = [(PUBLISHED, self.published)] if self.published else []
         return [(BASE, self.seeds), *published, *((row, self.seeds) for row in self.changes)]
 
     def configuration(self, row: str, seed: int) -> TrainConfig:
-        """Give the training of a row."""
+        """Return the training configuration of a row."""
         fast = FAST.replace({"steps": self.steps})
         base, changes = (NVIDIA, {}) if row == PUBLISHED else (fast, ROWS[row])
-        every = {"validate_every": base.steps // 10, "image_size": self.image_size, "seed": seed}
-        return base.replace({**every, **changes})
+        common = {"validate_every": base.steps // 10, "image_size": self.image_size, "seed": seed}
+        return base.replace({**common, **changes})
 
     def model(self, row: str, seed: int) -> Path:
-        """Train a row's model, if it is not there; give its folder."""
+        """Return the folder of a row's model; train the model if the folder does not exist."""
         config = self.configuration(row, seed)
         out = self.folder / "models" / f"{config.digest()}-fold{seed}"
         if not (out / "model.json").is_file():
             records = str(self.folder / f"records{seed}")
-            launch_local(Launch(records=records, out=str(out), config=config, run_key=out.name))
+            launch_local(TrainingRun(records=records, out=str(out), config=config, run_key=out.name))
         return out
 
 
 def prepare(source: str, class_id: int, study: Study) -> None:
-    """Ingest the class once, and convert it once per fold."""
+    """Ingest the class once, and convert it once for each fold."""
     import_tensorflow()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # every model has its own graph: no retracing
+    # TensorFlow would warn about retracing; here each model needs a graph of its own.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from tinyunet.data.tfrecord import convert
 
     ingest(source, study.folder / "raw", class_id=class_id)
@@ -108,9 +127,9 @@ def prepare(source: str, class_id: int, study: Study) -> None:
 
 
 def history(model: Path) -> list[dict[str, float]]:
-    """Give the validated steps of a training, with `seconds` since its start."""
+    """Read the validated steps of a training; `seconds` is the time since its start."""
     seconds, rows = 0.0, []
-    batch = json.loads((model / "model.json").read_text())["train"]["global_batch"]
+    batch = ModelDocument.read(model).train.global_batch
     with (model / "history.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             seconds += batch / max(float(row["images_per_s"]), 1e-9)
@@ -119,95 +138,100 @@ def history(model: Path) -> list[dict[str, float]]:
     return rows
 
 
-def measure(study: Study) -> dict[str, Any]:
-    """Train every row with every seed; give its scores, seed by seed, at the end of the schedule."""
-    result: dict[str, Any] = {}
-    for row, seeds in study.rows():  # a row is whole before the next one begins
-        curves = [history(study.model(row, seed)) for seed in range(seeds)]
-        ends = {name: [curve[-1][f"validation_{name}"] for curve in curves] for name in SCORES}
-        result[row] = {"changes": dict(ROWS.get(row, {"preset": "nvidia"})), **ends, "curves": curves}
-        print(line(row, result), flush=True)
-    for row, changes in JUDGED.items():
-        places = [(study.model(BASE, seed), study.folder / f"records{seed}") for seed in range(study.seeds)]
-        judged = [rejudge(model, records, changes) for model, records in places]
-        ends = {name: [scores[name] for scores in judged] for name in SCORES}
-        result[row] = {"changes": dict(changes), **ends, "curves": []}
-        print(line(row, result), flush=True)
-    return result
+def measure(study: Study) -> dict[str, Row]:
+    """Train every row with every seed, one row after another, and return the scores of all rows."""
+    rows: dict[str, Row] = {}
+    for name, seeds in study.rows():
+        curves = [history(study.model(name, seed)) for seed in range(seeds)]
+        dice, ap = ([curve[-1][f"validation_{score}"] for curve in curves] for score in SCORES)
+        rows[name] = Row(changes=ROWS.get(name, {"preset": "nvidia"}), dice=dice, ap=ap, curves=curves)
+        print(line(name, rows), flush=True)
+    for name, changes in EVALUATIONS.items():
+        scores = [
+            evaluate_again(study.model(BASE, seed), study.folder / f"records{seed}", changes)
+            for seed in range(study.seeds)
+        ]
+        dice, ap = ([score[column] for score in scores] for column in (0, 1))
+        rows[name] = Row(changes=changes, dice=dice, ap=ap, curves=[])
+        print(line(name, rows), flush=True)
+    return rows
 
 
-def rejudge(model: Path, records: Path, changes: Values) -> dict[str, float]:
-    """Score a finished model on its validation fold: Dice at a probability of 0.5, and image AP."""
+def evaluate_again(model: Path, records: Path, changes: Options) -> tuple[float, float]:
+    """Compute Dice (at a probability of 0.5) and image AP of a finished model on its validation fold."""
     from tinyunet.data.dataset import load_split
-    from tinyunet.evaluation.inference import Predictor, judge
+    from tinyunet.evaluation.inference import Predictor, evaluate_split
     from tinyunet.model.metrics import image_scores, pixel_scores
     from tinyunet.model.unet import rebuild
-    from tinyunet.training.model_folder import for_this_machine, load_model
+    from tinyunet.training.keras_file import for_this_machine, load_model
 
-    config = EvalConfig().replace(dict(changes))
+    config = EvalConfig().replace(changes)
     network = rebuild(for_this_machine(load_model(model / "model.keras")))
     split = load_split(records, "validation", network.input_shape[1])
-    found = judge(Predictor(network, config), split, config)
-    return {
-        "dice": pixel_scores(found.counts, split.defective, 0.5)["dice_defective"],
-        "ap": image_scores(found.scores, split.defective, 0.0)["image_ap"],
-    }
+    result = evaluate_split(Predictor(network, config), split, config)
+    return (
+        pixel_scores(result.counts, split.defective, 0.5).dice_defective or 0.0,
+        image_scores(result.scores, split.defective, 0.0).image_ap or 0.0,
+    )
 
 
-def line(row: str, result: Mapping[str, Any]) -> str:
-    """Give a row of the Markdown table: mean ± deviation, and the mean difference to the base per seed."""
-    scores, base = result[row], result.get(BASE, result[row])
-    gain = mean(a - b for a, b in zip(scores["dice"], base["dice"], strict=False))  # of the same seeds
-    change = ", ".join(f"`{k}={v}`" for k, v in scores["changes"].items())
-    return f"| {row} | {change} | {_spread(scores['dice'])} | {gain:+.3f} | {_spread(scores['ap'])} |"
+def line(name: str, rows: Mapping[str, Row]) -> str:
+    """Format a row as Markdown: mean ± standard deviation, and mean difference to the unchanged preset."""
+    row, base = rows[name], rows.get(BASE, rows[name])
+    difference = mean(a - b for a, b in zip(row.dice, base.dice, strict=False))  # pairs have the same seed
+    change = ", ".join(f"`{k}={v}`" for k, v in row.changes.items())
+    return f"| {name} | {change} | {_spread(row.dice)} | {difference:+.3f} | {_spread(row.ap)} |"
 
 
 def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Give the whole table as Markdown."""
+def table(rows: Mapping[str, Row]) -> str:
+    """Format the table of all rows as Markdown."""
     head = "| | change | Dice, defective | difference | image AP |\n|---|---|---|---|---|"
-    return "\n".join([head, *(line(row, result) for row in result)])
+    return "\n".join([head, *(line(name, rows) for name in rows)])
 
 
-def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Draw Dice and image AP of the preset and of the published recipe against seconds, mean and range.
+def draw(rows: Mapping[str, Row], path: Path) -> None:
+    """Draw mean and range of Dice and image AP over time, for the preset and the published recipe.
 
-    A step costs the same in every row, so all are drawn at the pace of the run that was disturbed least.
+    A step costs the same time in every row. The time axis therefore uses the time per step of the fastest
+    training, which other programs disturbed least.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    curves = {row: result[row]["curves"] for row in COLORS.keys() & result.keys()}
-    pace = min(curve[-1]["seconds"] / curve[-1]["step"] for row in curves.values() for curve in row)
+    curves = {name: rows[name].curves for name in COLORS.keys() & rows.keys()}
+    step_s = min(curve[-1]["seconds"] / curve[-1]["step"] for row in curves.values() for curve in row)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(SCORES)), SCORES.items(), strict=True):
         for row in sorted(curves):
-            _curve(axes, row, curves[row], f"validation_{name}", pace)
-        axes.set(xscale="log", ylim=(0, 1.03), xlabel=f"seconds of training, {pace:.2f} a step", ylabel=label)
+            _curve(axes, row, curves[row], f"validation_{name}", step_s)
+        axes.set(xscale="log", ylim=(0, 1.03), ylabel=label)
+        axes.set(xlabel=f"seconds of training, {step_s:.2f} a step")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False, loc="upper left")
-    with atomic_path(path) as part, mpl.rc_context({"svg.hashsalt": "ablation", "svg.fonttype": "none"}):
-        figure.savefig(part, format="svg", metadata={"Date": None})
+    reproducible = mpl.rc_context({"svg.hashsalt": "ablation", "svg.fonttype": "none"})
+    with atomic_path(path) as temporary, reproducible:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def _curve(
-    axes: "Axes", row: str, curves: Sequence[Sequence[Mapping[str, float]]], column: str, pace: float
+    axes: "Axes", row: str, curves: Sequence[Sequence[Mapping[str, float]]], column: str, step_s: float
 ) -> None:
-    seconds = pace * np.array([point["step"] for point in curves[0]])
+    seconds = step_s * np.array([point["step"] for point in curves[0]])
     scores = np.array([[point[column] for point in curve] for curve in curves])
     axes.fill_between(seconds, scores.min(0), scores.max(0), color=COLORS[row], alpha=0.18, linewidth=0)
     axes.plot(seconds, scores.mean(0), "o-", color=COLORS[row], markersize=3, label=row)
 
 
 def run_study(study: Study, source: str, class_id: int) -> None:
-    """Measure the rows of a study; write ablation.json, ablation.md and learning.svg into its folder.
+    """Measure the rows of a study, and write ablation.json, ablation.md and learning.svg into its folder.
 
     Args:
-        study: What to train.
+        study: The settings.
         source: Folder or .zip of DAGM2007, or synthetic://.
         class_id: DAGM2007 class, 1 to 10.
 
@@ -215,11 +239,12 @@ def run_study(study: Study, source: str, class_id: int) -> None:
         UserError: if the configuration or the source is not valid.
         TrainingFailed: if a training ends without a model.
     """
-    study.configuration(BASE, 0)  # raises for a bad size or number of steps before the work begins
+    study.configuration(BASE, 0)  # raises for a wrong size or number of steps before the work begins
     prepare(source, class_id, study)
-    result = measure(study)
-    with atomic_path(study.folder / "ablation.json") as part:
-        part.write_text(json.dumps(result, indent=1) + "\n")
-    with atomic_path(study.folder / "ablation.md") as part:
-        part.write_text(table(result) + "\n")
-    draw(result, study.folder / "learning.svg")
+    rows = measure(study)
+    with atomic_path(study.folder / "ablation.json") as temporary:
+        content = {name: row.model_dump() for name, row in rows.items()}
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    with atomic_path(study.folder / "ablation.md") as temporary:
+        temporary.write_text(table(rows) + "\n")
+    draw(rows, study.folder / "learning.svg")

@@ -1,32 +1,33 @@
-"""Run a training of MLflow again, from what MLflow keeps of it, and compare."""
+"""Repetition of the training of an MLflow run, and comparison of the two results."""
 
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinyunet.core.config import TrainConfig
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import find_preset
-from tinyunet.data.tfrecord import read_manifest
-from tinyunet.launch.launch import Launch, default_run_key, launch_local
+from tinyunet.launch.launch import launch_local
 from tinyunet.tracking.client import RunRecord, read_run
-from tinyunet.training import model_folder
+from tinyunet.training.model_folder import finished_model
 from tinyunet.training.provenance import provenance
+from tinyunet.training.run import TrainingRun, default_run_key
 
 SCORES = ("loss", "validation_loss", "validation_dice", "validation_ap")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two trainings side by side.
+    """Comparison of two trainings.
 
     Attributes:
-        scores: Per score of the last step, the value of then and the one of now.
-        identical: Whether all weights are equal, bit for bit; None if the first run did not say its own.
-        expected: Whether they had to be: a deterministic run of the same code and dependencies.
+        scores: For each score of the last step, the value of the first and of the second training.
+        identical: Whether all weights are equal, bit for bit; None if the first run has no digest of its
+            weights.
+        expected: Whether the weights had to be equal: a deterministic run of the same code and dependencies.
     """
 
     scores: Mapping[str, tuple[float, float]]
@@ -34,45 +35,46 @@ class Comparison:
     expected: bool
 
     def lines(self) -> list[str]:
-        """Give the comparison as text."""
-        table = [f"{name:16} {then:.6f} then, {now:.6f} now" for name, (then, now) in self.scores.items()]
+        """Return the comparison as lines of text."""
+        table = [f"{name:16} {one:.6f} before, {two:.6f} now" for name, (one, two) in self.scores.items()]
         if self.identical:
             return [*table, "the weights are identical, bit for bit"]
         if self.identical is None:
             return [*table, "the weights cannot be compared: the run has no tag weights_digest"]
-        reason = (
-            "a deterministic run must give the same" if self.expected else "it did not have to be the same"
-        )
-        return [*table, f"the weights differ: {reason}"]
+        if self.expected:
+            return [*table, "the weights differ: a deterministic training must give identical weights"]
+        return [*table, "the weights differ: identical weights were not required"]
 
 
 def reproduce(run_id: str, records: Path, out: str) -> Comparison:
-    """Train again as an MLflow run says: same configuration, precision, world size and data.
+    """Repeat the training of an MLflow run with the same configuration, precision, world size and data.
 
     Args:
-        run_id: Of a finished training.
-        records: The same records, a local folder.
+        run_id: Id of the run of a finished training.
+        records: The records of that training, a local folder.
         out: Model folder of the second training.
 
     Raises:
-        UserError: if there is no such run, it did not finish, or the records are others.
+        UserError: if the run does not exist or did not finish, or if it used other records.
         TrainingFailed: if the second training ends without a model.
     """
-    if model_folder.finished_model(out) is not None:
-        raise UserError(f"{out} holds a model already; expected a new folder: choose another --out")
-    os.environ.pop("MLFLOW_RUN_ID", None)  # the second training is a run of its own
+    if finished_model(out) is not None:
+        raise UserError(f"{out} already holds a model; expected a new folder: choose another --out")
+    os.environ.pop("MLFLOW_RUN_ID", None)  # the second training creates its own run
     then = read_run(run_id)
-    digest = str(read_manifest(records)["digest"])
-    if digest != then.tags.get("data_digest"):
-        held = f"{records} has digest {digest[:12]}, run {run_id} was trained on"
-        raise UserError(f"{held} {then.tags.get('data_digest', '?')[:12]}; bring the same records")
+    digest, expected = RecordsManifest.read(records).digest, then.tags.get("data_digest", "?")
+    if digest != expected:
+        raise UserError(
+            f"{records} has digest {digest[:12]}, but run {run_id} was trained on {expected[:12]}; "
+            "use the same records"
+        )
     code = {name: (then.tags.get(name), value) for name, value in provenance().items()}
     for name, (before, value) in code.items():
         if before != value:
             print(f"tinyunet: warning: {name} was {before}, is {value}", file=sys.stderr, flush=True)
     config = configuration(then)
-    summary = launch_local(
-        Launch(
+    document = launch_local(
+        TrainingRun(
             records=str(records),
             out=out,
             config=config,
@@ -85,21 +87,22 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
     same_code = all(before == value for before, value in code.values()) and not (
         revision == "unknown" or revision.endswith("-dirty")
     )
-    return compare(then, read_run(summary["mlflow"]["run_id"]), same_code=same_code)
+    assert document.mlflow is not None, "rank 0 tracks every training"
+    return compare(then, read_run(document.mlflow.run_id), same_code=same_code)
 
 
 def configuration(run: RunRecord) -> TrainConfig:
-    """Read the configuration from a run's parameters; `precision` is the one that `auto` became."""
-    known = set(TrainConfig.model_fields)
-    return find_preset(run.params["preset"]).replace({k: v for k, v in run.params.items() if k in known})
+    """Return the configuration from a run's parameters, which hold the resolved `precision`."""
+    options = TrainConfig.model_fields.keys() & run.params.keys()
+    return find_preset(run.params["preset"]).replace({name: run.params[name] for name in options})
 
 
 def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
-    """Compare the last values of the curves, and the weights by their digests."""
-    both = then.metrics.keys() & now.metrics.keys()
-    digests: list[Any] = [run.tags.get("weights_digest") for run in (then, now)]
+    """Compare the final scores of two runs, and their weights by the digests."""
+    common = then.metrics.keys() & now.metrics.keys()
+    digests = [run.tags.get("weights_digest") for run in (then, now)]
     return Comparison(
-        scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in both},
+        scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in common},
         identical=None if None in digests else digests[0] == digests[1],
         expected=same_code and then.params["deterministic"] == "True",
     )

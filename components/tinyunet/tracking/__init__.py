@@ -1,1 +1,1 @@
-"""MLflow: its address, its client, runs and downloads."""
+"""MLflow: its address, its client, training runs and downloads."""

@@ -1,7 +1,7 @@
-"""The way to MLflow: a quiet client, errors in one line, and what runs share.
+"""The MLflow client, its errors in one line, and operations on runs.
 
-Environment, read when a call needs it: `MLFLOW_EXPERIMENT_NAME` (default: tinyunet), and what `mlflow_uri`
-reads.
+Every call reads its settings from the environment: `MLFLOW_EXPERIMENT_NAME` (default: tinyunet), and the
+variables that `tracking.uri` reads.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 RUN_KEY = "tinyunet.run_key"
 MAX_PARAMS, MAX_TEXT = 100, 5000  # MLflow's limits: parameters per request; characters of a value
-SHORT_TIMEOUT_S = 6  # to connect or to answer, twice, before a training has begun
-_QUIET = {
+SHORT_TIMEOUT_S = 6  # to connect or to answer; MLflow makes two attempts
+_SETTINGS = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -37,7 +37,7 @@ _QUIET = {
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What MLflow keeps of a finished training: parameters, tags, and the last value of every metric."""
+    """The MLflow record of a finished training: parameters, tags, and the last value of every metric."""
 
     params: dict[str, str]
     tags: dict[str, str]
@@ -45,10 +45,10 @@ class RunRecord:
 
 
 def read_run(run_id: str) -> RunRecord:
-    """Read a finished training.
+    """Read the record of a finished training.
 
     Raises:
-        UserError: if MLflow cannot be reached, has no such run, or the run is not a finished training.
+        UserError: if MLflow cannot be reached or has no such run, or the run is not a finished training.
     """
     with mlflow_errors(short_timeout=True):
         run = open_client(existing=True).get_run(run_id)
@@ -60,10 +60,10 @@ def read_run(run_id: str) -> RunRecord:
 
 
 def open_client(*, existing: bool = False) -> "MlflowClient":
-    """Give a client of the tracking store and registry, with MLflow's noise turned off.
+    """Return a client of the tracking store and of the registry.
 
     Args:
-        existing: For whoever looks something up: a database is not made.
+        existing: Raise an error if a database file does not exist, instead of creating it.
 
     Raises:
         UserError: if a database that should exist does not.
@@ -76,20 +76,20 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
     folder = database.parent if database else None
     if database and existing and not database.is_file():
         raise UserError(
-            f"MLflow's database {database} does not exist; expected that of the run or model: go to the "
+            f"MLflow's database {database} does not exist; expected that of the run or model: change to the "
             "folder where it was made, or set MLFLOW_TRACKING_URI"
         )
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    with _alone(folder):
+    with _database_lock(folder):
         return mlflow.MlflowClient(uri)
 
 
 @contextmanager
-def _alone(folder: Path | None) -> Iterator[None]:
-    """Let one process at a time open a database here: opening a new one makes its tables."""
+def _database_lock(folder: Path | None) -> Iterator[None]:
+    """Allow one process at a time to open a database in a folder, because MLflow then creates its tables."""
     if folder is None:
         yield
         return
@@ -99,10 +99,10 @@ def _alone(folder: Path | None) -> Iterator[None]:
 
 
 def silence_mlflow() -> None:
-    """Turn off MLflow's reports home, progress bars, retries for minutes and INFO lines."""
-    for name, value in _QUIET.items():
+    """Turn off MLflow's telemetry, progress bars, long retries and INFO lines."""
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    import mlflow  # sets the levels of these loggers when it is imported
+    import mlflow  # the import sets the levels of the loggers
 
     del mlflow
     for name in ("mlflow", "alembic"):
@@ -111,7 +111,14 @@ def silence_mlflow() -> None:
 
 @contextmanager
 def mlflow_errors(*, short_timeout: bool = False) -> Iterator[None]:
-    """Turn MLflow's errors into one line; `short_timeout` gives a silent server 12 s in all."""
+    """Turn MLflow's errors into one line.
+
+    Args:
+        short_timeout: Give up after 12 s if the server does not answer.
+
+    Raises:
+        UserError: instead of the exceptions of MLflow and of its HTTP and database libraries.
+    """
     silence_mlflow()
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -132,31 +139,35 @@ def mlflow_errors(*, short_timeout: bool = False) -> Iterator[None]:
 
 
 def experiment_id(client: "MlflowClient") -> str:
-    """Give the id of the runs' experiment, made if need be; a database keeps artifacts beside itself.
+    """Return the id of the experiment for our runs; create the experiment if it does not exist.
 
     Raises:
-        UserError: if it was deleted.
+        UserError: if the experiment was deleted.
     """
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "tinyunet"
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         _create_experiment(client, name)
-        found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage != "active":
+        experiment = client.get_experiment_by_name(name)
+    if experiment.lifecycle_stage != "active":
         raise UserError(
             f"the MLflow experiment {name!r} is deleted; restore it "
-            f"(mlflow experiments restore -x {found.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to another"
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to "
+            "another"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _create_experiment(client: "MlflowClient", name: str) -> None:
-    """Make an experiment, unless another process has done so meanwhile."""
+    """Create an experiment, unless another process has just created it.
+
+    The artifacts of a database are stored in a folder beside it.
+    """
     from mlflow.exceptions import MlflowException
 
     database = database_path(tracking_uri())
     location = (database.parent / "mlartifacts" / name).as_uri() if database else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows charts, not traces
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows charts instead of traces
     try:
         client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException as error:
@@ -165,7 +176,7 @@ def _create_experiment(client: "MlflowClient", name: str) -> None:
 
 
 def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | None:
-    """Give the id of the newest run with this tag `tinyunet.run_key`, or None."""
+    """Return the id of the newest run whose tag `tinyunet.run_key` is `run_key`, or None."""
     text = run_key.replace("'", "")
     runs = client.search_runs(
         [experiment], f"tags.`{RUN_KEY}` = '{text}'", order_by=["start_time DESC"], max_results=1
@@ -174,9 +185,9 @@ def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | Non
 
 
 def create_run(client: "MlflowClient", experiment: str, run_key: str, *, name: str, source: str) -> str:
-    """Open a run; `source` is the command that makes it."""
+    """Create a run and return its id; `source` is the command that creates it."""
     tags = {RUN_KEY: run_key, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
-    with suppress(OSError, KeyError):  # a container's user may have no name
+    with suppress(OSError, KeyError):  # the user of a container may have no name
         tags["mlflow.user"] = getpass.getuser()
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
@@ -185,15 +196,18 @@ def log_run_data(
     client: "MlflowClient",
     run_id: str,
     *,
-    params: Mapping[str, Any] | None = None,
-    tags: Mapping[str, Any] | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, object] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write parameters (those not there yet), tags and final metrics; URIs lose their credentials."""
+    """Write parameters, tags and final metrics to a run, without the credentials in URIs.
+
+    A parameter that the run already has is not changed.
+    """
     from mlflow.entities import Metric, Param, RunTag
 
-    known = client.get_run(run_id).data.params
-    new = [Param(k, redact(str(v))[:MAX_TEXT]) for k, v in flatten(params or {}).items() if k not in known]
+    present = client.get_run(run_id).data.params
+    new = [Param(k, redact(str(v))[:MAX_TEXT]) for k, v in flatten(params or {}).items() if k not in present]
     now = int(time.time() * 1000)
     client.log_batch(
         run_id,
@@ -205,14 +219,14 @@ def log_run_data(
 
 
 def log_path(client: "MlflowClient", run_id: str, path: Path, artifact_path: str | None) -> None:
-    """Upload a file, or a folder's content, into a folder of the run's artifacts."""
+    """Upload a file, or the content of a folder, into a folder of the run's artifacts."""
     log = client.log_artifacts if path.is_dir() else client.log_artifact
     log(run_id, str(path), artifact_path)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted keys."""
-    flat: dict[str, Any] = {}
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested mappings as one mapping with dotted keys."""
+    flat: dict[str, object] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
@@ -226,7 +240,7 @@ def _reason(error: BaseException) -> str:
         return "not authorized; set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
     if any(word in text for word in ("Max retries", "Connection", "timed out", "resolve")):
         return (
-            "no MLflow server answers there; start it (make services starts one on this machine), "
+            "no MLflow server answers at this address; start it (make services starts one on this machine), "
             "or correct the address"
         )
     if text.endswith("not found"):

@@ -1,4 +1,4 @@
-"""Served models in MLflow: logged with signature and example, found by any name, kept in the cache."""
+"""Download models and model folders from MLflow into the cache folder."""
 
 import tempfile
 from collections.abc import Callable
@@ -15,66 +15,66 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-WEIGHTS_DIGEST = "weights_digest"  # tag of a version, of a logged model and of a training run
-MODEL_FILES = ("model.json", "history.csv", "model.keras")  # a model folder
+WEIGHTS_DIGEST = "weights_digest"  # a tag of versions, logged models and training runs
+MODEL_FILES = ("model.json", "history.csv", "model.keras")  # of a model folder
 
 
 def training_artifact_path(digest: str) -> str:
-    """Give the folder of a run's artifacts that keeps the model folder of these weights."""
+    """Return the artifact path, in a training run, of the model folder with these weights."""
     return f"training/{digest[:12]}".rstrip("/")
 
 
 def download_model(uri: str) -> Path:
-    """Download a registered model, once: a version never changes, so it is kept in the cache folder.
+    """Download a registered model into the cache folder, unless it is there: a version never changes.
 
     Args:
         uri: models:/NAME@champion, models:/NAME/VERSION, models:/m-ID or runs:/RUN_ID.
 
     Returns:
-        Folder in MLflow's model format: MLmodel, and data/model.keras.
+        A folder in MLflow's model format, with the files MLmodel and data/model.keras.
 
     Raises:
         UserError: if there is no such model.
     """
     with mlflow_errors(short_timeout=True):
         client = open_client(existing=True)
-        model_id = _model_id(client, uri)
+        model_id = _find_logged_model(client, uri)
     folder = cache_folder() / "models" / model_id
     if not folder.is_dir():
-        _keep(folder, lambda part: _download(model_id, part))
+        _fill(folder, lambda part: _download_logged_model(model_id, part))
     return folder
 
 
 def download_model_folder(uri: str) -> Path:
-    """Download the folder that the training of a registered model wrote, once per run and weights.
+    """Download the model folder of a registered model into the cache folder, unless it is there.
 
     Args:
         uri: As for `download_model`.
 
     Returns:
-        A model folder, as `tinyunet train` writes it.
+        A model folder as `tinyunet train` writes it.
 
     Raises:
-        UserError: if there is no such model, or its run does not keep the folder of its weights.
+        UserError: if there is no such model, or its run has no model folder with the weights of the model.
     """
     with mlflow_errors(short_timeout=True):
         client = open_client(existing=True)
-        run_id, digest = _training(client, uri)
-        place = training_artifact_path(digest)
-        names = {Path(file.path).name for file in client.list_artifacts(run_id, place)}
+        run_id, digest = _find_training(client, uri)
+        path = training_artifact_path(digest)
+        names = {Path(file.path).name for file in client.list_artifacts(run_id, path)}
     if missing := sorted(set(MODEL_FILES) - names):
         raise UserError(
-            f"{uri}: its run {run_id} keeps no {place}/{missing[0]}; expected a model folder that was "
+            f"{uri}: its run {run_id} has no {path}/{missing[0]}; expected a model folder that was "
             "registered: register it again, or give the folder itself"
         )
     folder = cache_folder() / "trainings" / f"{run_id}-{digest[:12]}"
     if not folder.is_dir():
-        _keep(folder, lambda part: client.download_artifacts(run_id, place, part))
+        _fill(folder, lambda part: client.download_artifacts(run_id, path, part))
     return folder
 
 
-def _training(client: "MlflowClient", uri: str) -> tuple[str, str]:
-    """Resolve a model URI to the run of its training, and the digest of its weights, empty if not known."""
+def _find_training(client: "MlflowClient", uri: str) -> tuple[str, str]:
+    """Return the training run of a model URI, and the digest of the model's weights, empty if unknown."""
     scheme, _, rest = uri.partition(":/")
     name = rest.strip("/")
     if scheme == "runs":
@@ -83,12 +83,12 @@ def _training(client: "MlflowClient", uri: str) -> tuple[str, str]:
     if scheme == "models" and name.startswith("m-"):
         logged = client.get_logged_model(name)
         return str(logged.source_run_id), str(logged.tags.get(WEIGHTS_DIGEST, ""))
-    version = _version(client, uri)
+    version = _find_version(client, uri)
     return str(version.run_id), str(version.tags.get(WEIGHTS_DIGEST, ""))
 
 
-def _model_id(client: "MlflowClient", uri: str) -> str:
-    """Resolve a model URI to the id of a logged model."""
+def _find_logged_model(client: "MlflowClient", uri: str) -> str:
+    """Return the id of the logged model of a model URI."""
     scheme, _, rest = uri.partition(":/")
     rest = rest.strip("/")
     if scheme == "runs":
@@ -98,25 +98,25 @@ def _model_id(client: "MlflowClient", uri: str) -> str:
         return str(outputs[-1].model_id)
     if scheme == "models" and rest.startswith("m-"):
         return rest
-    found = _version(client, uri)
-    return str(found.model_id or found.source.rsplit("/", 1)[-1])
+    version = _find_version(client, uri)
+    return str(version.model_id or version.source.rsplit("/", 1)[-1])
 
 
-def _version(client: "MlflowClient", uri: str) -> "ModelVersion":
-    """Look up models:/NAME@ALIAS or models:/NAME/VERSION."""
+def _find_version(client: "MlflowClient", uri: str) -> "ModelVersion":
+    """Return the version of models:/NAME@ALIAS or models:/NAME/VERSION."""
     scheme, _, rest = uri.partition(":/")
     rest = rest.strip("/")
     if scheme != "models" or not rest:
         raise UserError(
             f"{uri!r} is not a model; expected models:/NAME@champion, models:/NAME/2 or runs:/RUN_ID"
         )
-    name, mark, which = rest.partition("@") if "@" in rest else rest.partition("/")
-    if mark == "@":
-        return client.get_model_version_by_alias(name, which)
-    return client.get_model_version(name, which)
+    if "@" in rest:
+        return client.get_model_version_by_alias(*rest.split("@", 1))
+    name, _, version = rest.partition("/")
+    return client.get_model_version(name, version)
 
 
-def _download(model_id: str, folder: str) -> str:
+def _download_logged_model(model_id: str, folder: str) -> str:
     import mlflow
 
     return str(
@@ -126,13 +126,16 @@ def _download(model_id: str, folder: str) -> str:
     )
 
 
-def _keep(folder: Path, fetch: Callable[[str], str]) -> None:
-    """Fetch into a scratch folder, then put it in its place, if no other process was faster."""
+def _fill(folder: Path, download: Callable[[str], str]) -> None:
+    """Download into a temporary folder and rename the result to `folder`.
+
+    If another process has created `folder` in the meantime, its result is used.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with mlflow_errors(), tempfile.TemporaryDirectory(dir=folder.parent) as part:
-        found = Path(fetch(part))
+        downloaded = Path(download(part))
         try:
-            found.rename(folder)
+            downloaded.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise

@@ -1,7 +1,7 @@
-"""Training runs in MLflow: one per training, opened by rank 0 and found again by its key.
+"""Training runs in MLflow: rank 0 creates one run per training; a resumed training continues its run.
 
-A server that cannot be reached ends a training before it starts; one that goes away later costs curves
-only. `register`, `download_model` and `download_model_folder` are the registry's half of the same border.
+If the server cannot be reached at the start, the training ends with an error. If it cannot be reached later,
+the training continues and only the curves of its run are incomplete.
 """
 
 import json
@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinyunet.core.config import FREE_KEYS
+from tinyunet.core.documents.model import MlflowReference
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import with_missing_options
 from tinyunet.core.redaction import redact
@@ -30,29 +32,30 @@ from tinyunet.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-
 FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
-MAX_BATCH, MAX_PENDING = 1000, 100_000  # metrics per request (MLflow's limit); kept while the server is away
-MAX_DIGEST = 36  # characters of a dataset's digest that MLflow takes
-FREE = FREE_KEYS | {"world_size"}  # parameters that may change on resume
+MAX_BATCH = 1000  # metrics per request, MLflow's limit
+MAX_PENDING = 100_000  # metrics in memory while the server cannot be reached
+MAX_DIGEST = 36  # MLflow's limit for the digest of a dataset, in characters
+CHANGEABLE = FREE_KEYS | {"world_size"}  # parameters that a resumed training may change
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 
 class NullTracker:
-    """Tracks nothing: for all ranks but the first."""
+    """Records nothing. All ranks except rank 0 use it."""
 
     def start(
         self,
         run_name: str,
         *,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         tags: Mapping[str, str],
-        dataset: Mapping[str, Any],
+        dataset: RecordsManifest,
         run_key: str,
     ) -> str:
-        """Do nothing; give an empty run id."""
+        """Return an empty run id."""
         return ""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -61,8 +64,8 @@ class NullTracker:
     def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Do nothing."""
 
-    def reference(self) -> dict[str, str] | None:
-        """Give None: there is no run."""
+    def reference(self) -> MlflowReference | None:
+        """Return None, because there is no run."""
         return None
 
     def tag(self, tags: Mapping[str, str]) -> None:
@@ -73,13 +76,13 @@ class NullTracker:
 
 
 class Tracker(NullTracker):
-    """One MLflow run: parameters, tags, datasets, step curves, system metrics."""
+    """Records one training in MLflow: parameters, tags, datasets, curves over the steps, system metrics."""
 
     def __init__(self) -> None:
         self._client: MlflowClient | None = None
         self._monitor: SystemMetricsMonitor | None = None
         self._run_id = ""
-        self._pending: list[Any] = []
+        self._pending: list[Metric] = []
         self._next_flush = 0.0
         self._warned = False
 
@@ -87,35 +90,37 @@ class Tracker(NullTracker):
         self,
         run_name: str,
         *,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         tags: Mapping[str, str],
-        dataset: Mapping[str, Any],
+        dataset: RecordsManifest,
         run_key: str,
     ) -> str:
-        """Open the run, or re-attach: to MLFLOW_RUN_ID if set, else to the run of the same key.
+        """Create the run, or continue the run of MLFLOW_RUN_ID or, without it, of an earlier training.
+
+        An earlier training's run is continued if it has the same key, parameters and data.
 
         Args:
             run_name: Name shown in the UI.
-            params: Parameters, may be nested; one that the run already has keeps its value.
+            params: Parameters, which may be nested; a parameter that the run already has is not changed.
             tags: Tags.
-            dataset: Manifest of the records; its splits become the run's datasets, with their digests.
-            run_key: Identity of the training: the tag `tinyunet.run_key`.
+            dataset: Manifest of the records; its splits become the run's datasets.
+            run_key: Identity of the training, the tag `tinyunet.run_key`.
 
         Returns:
             The run's id.
 
         Raises:
-            UserError: if the server cannot be reached or refuses, within 15 s.
+            UserError: within 15 s, if the server cannot be reached or refuses a request.
         """
         with mlflow_errors(short_timeout=True):
             self._client = client = open_client()
             tags = {
-                "data_digest": dataset["digest"],
-                "test_digest": dataset["splits"]["test"]["digest"],
-                "synthetic": str(dataset["synthetic"]),
+                "data_digest": dataset.digest,
+                "test_digest": dataset.splits["test"].digest,
+                "synthetic": str(dataset.synthetic),
                 **tags,
             }
-            self._run_id = _attach(client, run_key, params, tags) or create_run(
+            self._run_id = _find_resumable(client, run_key, params, tags) or create_run(
                 client, experiment_id(client), run_key, name=run_name, source="tinyunet train"
             )
             client.update_run(self._run_id, status="RUNNING")
@@ -125,7 +130,7 @@ class Tracker(NullTracker):
         return self._run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add points to the run's curves; they are sent in batches, and what is not finite is left out."""
+        """Add points to the run's curves, except values that are not finite; points are sent in batches."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -135,44 +140,46 @@ class Tracker(NullTracker):
             self._flush()
 
     def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Add the rows of a history, each with its `step`, to the curves."""
+        """Add the rows of a history to the curves; each row contains its `step`."""
         for row in rows:
             self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
 
-    def reference(self) -> dict[str, str] | None:
-        """Give tracking URI (without credentials) and run id; None before the start."""
-        return {"tracking_uri": redact(tracking_uri()), "run_id": self._run_id} if self._run_id else None
+    def reference(self) -> MlflowReference | None:
+        """Return the tracking URI, without credentials, and the run id; None before the start."""
+        if not self._run_id:
+            return None
+        return MlflowReference(tracking_uri=redact(tracking_uri()), run_id=self._run_id)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run."""
-        with self._forgiving(f"the run lacks {', '.join(tags)}"):
-            log_run_data(self._open(), self._run_id, tags=tags)
+        with self._warn_on_error(f"the run lacks {', '.join(tags)}"):
+            log_run_data(self._started_client(), self._run_id, tags=tags)
 
     def finish(self, status: str) -> None:
-        """Send what is pending and end the run: FINISHED, FAILED or KILLED."""
+        """Send the pending points and end the run with a status: FINISHED, FAILED or KILLED."""
         if not self._run_id:
             return
-        with self._forgiving("the last system metrics are missing"):
+        with self._warn_on_error("the last system metrics are missing"):
             _stop_monitor(self._monitor)
         self._flush()
-        with self._forgiving(f"the run does not say {status}"):
-            self._open().set_terminated(self._run_id, status)
+        with self._warn_on_error(f"the status of the run is not {status}"):
+            self._started_client().set_terminated(self._run_id, status)
 
-    def _open(self) -> "MlflowClient":
-        assert self._client is not None, "start() comes first"
+    def _started_client(self) -> "MlflowClient":
+        assert self._client is not None, "call start() first"
         return self._client
 
     def _flush(self) -> None:
         self._next_flush = time.monotonic() + RETRY_S
-        with self._forgiving("its curves will have gaps, history.csv has all points"):
+        with self._warn_on_error("its curves will have gaps, history.csv has all points"):
             while self._pending:
-                self._open().log_batch(self._run_id, metrics=self._pending[:MAX_BATCH])
+                self._started_client().log_batch(self._run_id, metrics=self._pending[:MAX_BATCH])
                 del self._pending[:MAX_BATCH]
             self._next_flush = time.monotonic() + FLUSH_S
 
     @contextmanager
-    def _forgiving(self, consequence: str) -> Iterator[None]:
-        """Warn, once, instead of failing: a training must not end because its log cannot be written."""
+    def _warn_on_error(self, consequence: str) -> Iterator[None]:
+        """Turn an exception into a warning, which is printed once; the training continues without MLflow."""
         try:
             with mlflow_errors(short_timeout=True):
                 yield
@@ -182,43 +189,44 @@ class Tracker(NullTracker):
                 print(f"tinyunet: warning: {error}; {consequence}", file=sys.stderr, flush=True)
 
 
-def _attach(
-    client: "MlflowClient", run_key: str, params: Mapping[str, Any], tags: Mapping[str, str]
+def _find_resumable(
+    client: "MlflowClient", run_key: str, params: Mapping[str, object], tags: Mapping[str, str]
 ) -> str | None:
-    """Find the run to go on with: one of the same key that had the same parameters and data."""
+    """Return the id of the run to continue: one with the same key, parameters and data."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         if client.get_run(run_id).info.lifecycle_stage != "active":
             raise UserError(f"MLFLOW_RUN_ID is {run_id!r}, a deleted run; restore it or unset the variable")
         return run_id
-    found = find_run(client, experiment_id(client), run_key)
-    if found is None:
+    run_id = find_run(client, experiment_id(client), run_key)
+    if run_id is None:
         return None
-    data = client.get_run(found).data
+    data = client.get_run(run_id).data
     before = with_missing_options(data.params)
-    same = all(str(before.get(k, v)) == str(v) for k, v in flatten(params).items() if k not in FREE)
-    return found if same and data.tags.get("data_digest") == tags["data_digest"] else None
+    fixed = {key: value for key, value in flatten(params).items() if key not in CHANGEABLE}
+    same = all(str(before.get(key, value)) == str(value) for key, value in fixed.items())
+    return run_id if same and data.tags.get("data_digest") == tags["data_digest"] else None
 
 
-def _datasets(manifest: Mapping[str, Any]) -> list[Any]:
-    """Describe the splits of the records as MLflow datasets; no image is read."""
+def _datasets(manifest: RecordsManifest) -> "list[DatasetInput]":
+    """Return the splits of the records as MLflow datasets; no image is read."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = json.dumps({"uri": redact(str(manifest["source"]))})
+    source = json.dumps({"uri": redact(manifest.source)})
     inputs = []
-    for name, split in manifest["splits"].items():
+    for name, split in manifest.splits.items():
         dataset = Dataset(
-            name=f"dagm-class{manifest['class_id']}-{name}",
-            digest=split["digest"][:MAX_DIGEST],
+            name=f"dagm-class{manifest.class_id}-{name}",
+            digest=split.digest[:MAX_DIGEST],
             source_type="tinyunet",
             source=source,
-            profile=json.dumps({"num_rows": split["images"], "defective": split["defective"]}),
+            profile=json.dumps({"num_rows": split.images, "defective": split.defective}),
         )
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", CONTEXTS[name])]))
     return inputs
 
 
 def _start_monitor(run_id: str) -> "SystemMetricsMonitor":
-    """Sample CPU, memory, disk, network and GPUs every 5 s; a resumed run's curves go on."""
+    """Start to sample CPU, memory, disk, network and GPUs every 5 s; a resumed run continues its curves."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, sampling_interval=SAMPLING_S, resume_logging=True)
@@ -227,7 +235,7 @@ def _start_monitor(run_id: str) -> "SystemMetricsMonitor":
 
 
 def _stop_monitor(monitor: "SystemMetricsMonitor | None") -> None:
-    """End the sampling with one more sample, so that a short run has some."""
+    """Stop sampling and send one more sample, so that a short run has at least one."""
     if monitor is not None:
         monitor.finish()
         monitor.collect_metrics()

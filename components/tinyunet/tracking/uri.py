@@ -1,6 +1,6 @@
-"""Which MLflow: `MLFLOW_TRACKING_URI`, or a database at runs/mlflow.db, its artifacts in runs/mlartifacts.
+"""The address of MLflow: `MLFLOW_TRACKING_URI`, or the database runs/mlflow.db in the working folder.
 
-In a Kubernetes pod there is no default: its files go with it.
+A Kubernetes pod has no default, because its files are deleted with it.
 """
 
 import os
@@ -15,11 +15,11 @@ STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks
 
 
 def tracking_uri() -> str:
-    """Give MLFLOW_TRACKING_URI, or the database of this working folder.
+    """Return MLFLOW_TRACKING_URI, or the URI of the database in the working folder.
 
     Raises:
-        UserError: for a plain folder or a file: URI, which MLflow no longer takes, and other schemes that it
-            does not know; in a Kubernetes pod, whose files go with it, also where the variable is not set.
+        UserError: if the variable is a folder or a file: URI, which MLflow no longer supports, or has another
+            scheme that MLflow does not support; in a Kubernetes pod, also if the variable is not set.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -36,7 +36,7 @@ def tracking_uri() -> str:
         return uri
     if urlsplit(uri).scheme in ("", "file"):
         raise UserError(
-            f"MLFLOW_TRACKING_URI is {redact(uri)!r}, a folder; MLflow keeps its runs on a server or in a "
+            f"MLFLOW_TRACKING_URI is {redact(uri)!r}, a folder; MLflow stores runs on a server or in a "
             "database: expected http(s)://server or sqlite:////absolute/path.db, or unset it to use "
             "runs/mlflow.db"
         )
@@ -47,14 +47,15 @@ def tracking_uri() -> str:
 
 
 def default_uri() -> str:
-    """Give the database of this working folder, whatever characters the folder's name has."""
+    """Return the URI of the database in the working folder, whose path may contain any characters."""
     path = str(Path.cwd() / "runs" / "mlflow.db")
-    # No more than must be: MLflow also makes the folder that it reads without undoing this.
+    # Only these two characters must be encoded. MLflow also creates the folder of this path, and does not
+    # decode the path when it does so.
     return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
 
 
 def database_path(uri: str) -> Path | None:
-    """Give the file of a SQLite database; None for a server."""
+    """Return the file of a SQLite database, or None for a server or a database in memory."""
     from sqlalchemy.engine import make_url
 
     file = make_url(uri).database if uri.startswith("sqlite") else None

@@ -1,7 +1,7 @@
-"""Checkpoints: one .npz per kept step, in a folder or under an s3:// prefix, complete or absent.
+"""Checkpoints of a training: one .npz file per saved step, in a folder or under an s3:// prefix.
 
-Together with (configuration, step) the variables are all the state there is: the batch of step k is a
-function of (seed, k) alone.
+A checkpoint contains all variables and a `CheckpointState`. No other state is needed to resume, because the
+batch of step k is a function of (seed, k) alone. A file is written completely or not at all.
 """
 
 import contextlib
@@ -10,43 +10,27 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from pydantic import ValidationError
 
 from tinyunet.core.console import say
+from tinyunet.core.documents.base import READING
+from tinyunet.core.documents.checkpoint import CheckpointState
 from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.files import atomic_path, file_errors
+from tinyunet.core.validation import explain
 from tinyunet.storage import s3
 
-KEEP = 2
+MAX_CHECKPOINTS = 2
 _NAME = re.compile(r"step-(\d{8})\.npz$")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A state that can be gone on with.
-
-    Attributes:
-        step: Steps taken.
-        history: One row per step.
-        identity: Configuration and data that a resumption must share.
-        run_key: Under which MLflow keeps the run, so that a resumption re-attaches to it.
-        precision: Dtype policy that `auto` was when the training began, perhaps on another machine.
-    """
-
-    step: int
-    history: list[dict[str, float]]
-    identity: dict[str, Any]
-    run_key: str
-    precision: str = ""
-
-
 class Checkpoints:
-    """Saves and restores all variables of a model and its optimizer at one location.
+    """Saves and restores all variables of a model and of its optimizer at one location.
 
     Args:
         location: Folder or s3:// prefix.
@@ -58,69 +42,71 @@ class Checkpoints:
         self._location = location.rstrip("/")
         self._variables = [*model.variables, *optimizer.variables]
 
-    def save(self, checkpoint: Checkpoint, *, must: bool = True) -> None:
-        """Write a checkpoint atomically, then drop all but the newest two.
+    def save(self, state: CheckpointState, *, required: bool = True) -> None:
+        """Write a checkpoint atomically, then delete all but the newest two.
 
         Args:
-            checkpoint: What to keep beside the variables.
-            must: Raise if the store does not answer; else that is a warning, and the next one may succeed.
+            state: What the checkpoint contains besides the variables.
+            required: Whether a store that does not answer is an error. Otherwise it is a warning: the next
+                checkpoint may succeed.
 
         Raises:
-            UserError: if it cannot be written.
+            UserError: if the checkpoint cannot be written.
         """
         try:
-            self._save(checkpoint)
+            self._save(state)
         except Unreachable as error:
-            if must:
+            if required:
                 raise
-            say(f"tinyunet: warning: no checkpoint of step {checkpoint.step}: {error}")
+            say(f"tinyunet: warning: no checkpoint of step {state.step}: {error}")
 
-    def _save(self, checkpoint: Checkpoint) -> None:
+    def _save(self, state: CheckpointState) -> None:
         arrays: dict[str, Any] = {f"v{i:04d}": v.numpy() for i, v in enumerate(self._variables)}
         buffer = io.BytesIO()
-        np.savez(buffer, meta=np.array(json.dumps(asdict(checkpoint))), **arrays)
-        _write(f"{self._location}/step-{checkpoint.step:08d}.npz", buffer.getvalue())
-        for name in _names(self._location)[:-KEEP]:
-            _remove(f"{self._location}/{name}")
+        np.savez(buffer, meta=np.array(json.dumps(state.model_dump())), **arrays)
+        _write(f"{self._location}/step-{state.step:08d}.npz", buffer.getvalue())
+        for name in _names(self._location)[:-MAX_CHECKPOINTS]:
+            _delete(f"{self._location}/{name}")
 
-    def restore(self, accept: Callable[[Checkpoint], None]) -> Checkpoint | None:
-        """Load the newest checkpoint into the variables; None where there is none.
+    def restore(self, check: Callable[[CheckpointState], None]) -> CheckpointState | None:
+        """Load the newest checkpoint into the variables; return its state, or None without a checkpoint.
 
         Args:
-            accept: Raises if the checkpoint is another run's; called before any variable changes.
+            check: Raises an error if the checkpoint belongs to another training. It is called before any
+                variable changes.
 
         Raises:
-            UserError: if the newest one is unreadable, not accepted or of other variables.
+            UserError: if the newest checkpoint cannot be read, fails the check or has other variables.
         """
         place = _newest(self._location)
         if not place:
             return None
         with _opened(place) as archive:
-            found = _state(archive)
+            state = _state(archive)
             arrays = [archive[name] for name in sorted(archive.files) if name != "meta"]
-        accept(found)
+        check(state)
         if [array.shape for array in arrays] != [tuple(variable.shape) for variable in self._variables]:
             raise UserError(
-                f"{place} has other variables than this version; delete {self._location} to begin anew"
+                f"{place} has other variables than this version; delete {self._location} to start again"
             )
         for variable, value in zip(self._variables, arrays, strict=True):
             variable.assign(value)
-        return found
+        return state
 
     def clear(self) -> None:
-        """Delete every checkpoint here: the finished model replaces them. A store that is away keeps them."""
+        """Delete all checkpoints of the location; a store that does not answer is a warning."""
         try:
             for name in _names(self._location):
-                _remove(f"{self._location}/{name}")
+                _delete(f"{self._location}/{name}")
         except Unreachable as error:
-            say(f"tinyunet: warning: checkpoints are left: {error}")
+            say(f"tinyunet: warning: checkpoints were not deleted: {error}")
         if not s3.is_remote(self._location) and Path(self._location).is_dir():
-            with contextlib.suppress(OSError):  # somebody else's files are in it: not ours to delete
+            with contextlib.suppress(OSError):  # the folder contains other files
                 Path(self._location).rmdir()
 
 
 def checkpoint_precision(location: str) -> str:
-    """Give the precision of the training whose checkpoints lie here; empty if there are none."""
+    """Return the precision of the training that wrote the newest checkpoint; empty without a checkpoint."""
     place = _newest(location.rstrip("/"))
     if not place:
         return ""
@@ -129,32 +115,38 @@ def checkpoint_precision(location: str) -> str:
 
 
 def _newest(location: str) -> str:
+    """Return path or URI of the newest checkpoint; empty if there is none."""
     names = _names(location)
     return f"{location}/{names[-1]}" if names else ""
 
 
 def _names(location: str) -> list[str]:
+    """Return the names of all checkpoints, the oldest first."""
     if s3.is_remote(location):
         names = [Path(key).name for key in s3.list_objects(location)]
     else:
         folder = Path(location)
-        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 @contextlib.contextmanager
 def _opened(place: str) -> Iterator[Any]:
-    """Open a checkpoint; whatever is wrong with it is one line."""
+    """Open a checkpoint; raise a UserError for every fault of it, also inside the block."""
     try:
         with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
             yield archive
     except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        held = f"{place} is not a usable checkpoint ({error})"
-        raise UserError(f"{held}; delete it to resume earlier") from error
+        raise UserError(
+            f"{place} is not a usable checkpoint ({error}); delete it to resume earlier"
+        ) from error
 
 
-def _state(archive: Any) -> Checkpoint:  # noqa: ANN401  NumPy's NpzFile
-    return Checkpoint(**json.loads(str(archive["meta"])))
+def _state(archive: Any) -> CheckpointState:  # noqa: ANN401  NumPy's NpzFile
+    try:
+        return CheckpointState.model_validate(json.loads(str(archive["meta"])), context=READING)
+    except ValidationError as error:
+        raise ValueError(" ".join(explain(error))) from error
 
 
 def _write(place: str, data: bytes) -> None:
@@ -169,7 +161,7 @@ def _read(place: str) -> bytes:
     return s3.read_bytes(place) if s3.is_remote(place) else Path(place).read_bytes()
 
 
-def _remove(place: str) -> None:
+def _delete(place: str) -> None:
     if s3.is_remote(place):
         s3.remove(place)
     else:

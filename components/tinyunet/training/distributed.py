@@ -1,4 +1,7 @@
-"""Ranks: one process, or Horovod under mpirun, horovodrun or an MPIJob. The only user of Horovod."""
+"""The ranks of a training: one process, or Horovod's processes under mpirun, horovodrun or an MPIJob.
+
+This is the only module that imports Horovod.
+"""
 
 import os
 from collections.abc import Sequence
@@ -11,10 +14,11 @@ from tinyunet.core.errors import require
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Set by Open MPI, horovodrun and MPICH; the same list that Horovod itself reads.
+# Variables that Open MPI, horovodrun and MPICH set, in the order in which Horovod reads them.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 
-GROUP_BYTES = 1 << 20  # gradients that travel together: large against the latency of a message
+# Size of a group of gradients that are reduced together. Its transfer takes long compared to the latency.
+GROUP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,10 @@ class World:
     """All ranks of one training.
 
     Attributes:
-        rank: This process, 0 ≤ rank < size; rank 0 logs, checkpoints and tracks.
+        rank: Rank of this process, 0 ≤ rank < size. Only rank 0 logs, tracks and writes checkpoints.
         size: World size.
-        local_rank: Index on this host; decides the GPU.
-        local_size: Ranks on this host.
+        local_rank: Rank among the processes of this host; it selects the GPU.
+        local_size: Number of ranks on this host.
     """
 
     rank: int = 0
@@ -35,68 +39,69 @@ class World:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is rank 0."""
+        """Whether this process is rank 0."""
         return self.rank == 0
 
     def sum(self, tensor: "tf.Tensor") -> "tf.Tensor":
-        """Sum a float32 or float64 tensor over all ranks; every rank gets the result."""
+        """Return the sum of a float32 or float64 tensor over all ranks, the same on every rank."""
         if self.size == 1:
             return tensor
         hvd = _horovod()
         return hvd.allreduce(tensor, op=hvd.Sum)
 
     def sum_all(self, tensors: "Sequence[tf.Tensor]", *, compression: str = "none") -> "list[tf.Tensor]":
-        """Sum each tensor over all ranks, in fused groups of neighbours.
+        """Return the sums of several tensors over all ranks; neighbouring tensors are reduced in one group.
 
-        A group goes out as soon as all its tensors are there: with gradients, whose last is computed first,
-        while the backward pass is still at the earlier ones. Those of several micro-batches come all at once.
+        The reduction of a group starts as soon as all its tensors are computed. The last gradients are
+        computed first, so their reduction overlaps with the rest of the backward pass. With several
+        micro-batches all gradients are complete at the same time, and nothing overlaps.
 
         Args:
             tensors: float32 or float64.
-            compression: `fp16` sends and sums float16: half the bytes, 11 bits of a number from 6e-5 to
-                65504, less below, nothing under 3e-8.
+            compression: `fp16` transfers and sums float16, half the bytes: 11 significant bits from 6e-5 to
+                65504, fewer below, and zero under 3e-8.
         """
         if self.size == 1:
             return list(tensors)
         hvd = _horovod()
-        kind = getattr(hvd.Compression, compression)
+        compressor = getattr(hvd.Compression, compression)
         return [
             total
             for group in _groups(tensors)
-            for total in hvd.grouped_allreduce(group, op=hvd.Sum, compression=kind)
+            for total in hvd.grouped_allreduce(group, op=hvd.Sum, compression=compressor)
         ]
 
     def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
-        """Give every rank the values of rank 0."""
+        """Assign the values of rank 0 to the variables of every rank."""
         if self.size > 1:
             _horovod().broadcast_variables(list(variables), root_rank=0)
 
     def broadcast_object(self, value: Any) -> Any:  # noqa: ANN401  any picklable value
-        """Give every rank the object of rank 0."""
+        """Return the object of rank 0 on every rank."""
         return value if self.size == 1 else _horovod().broadcast_object(value, root_rank=0)
 
     def barrier(self) -> None:
-        """Wait for every rank: a sum of nothing (Horovod's TensorFlow binding has no barrier)."""
+        """Wait for every rank by a sum of zeros; Horovod's TensorFlow module has no barrier."""
         import tensorflow as tf
 
         self.sum(tf.zeros(1))
 
     def shutdown(self) -> None:
-        """Leave together, so that no rank sees a broken connection."""
+        """Wait for every rank and end Horovod, so that no rank sees a closed connection."""
         if self.size > 1:
             self.barrier()
             _horovod().shutdown()
 
 
 def init(*, deterministic: bool = False) -> World:
-    """Join the ranks of this launch, pin this process's GPU and share out the CPU's cores.
+    """Join the other ranks, select the GPU of this process, and divide the CPU's cores among the ranks.
 
-    Without a launcher (or with one rank) Horovod is never imported.
+    Without a launcher, and with one rank, Horovod is not imported.
 
     Args:
-        deterministic: Operations shall give the same bits at any world size: each runs in one thread, as
-            several threads add up in another order than one. Several operations still run at once, images of
-            a training step, say; validation has one core.
+        deterministic: Whether operations give the same bits at any world size. Each operation then runs in
+            one thread, because several threads add numbers in another order. Several operations, such as
+            the images of a training step, still run in parallel; validation uses one core.
     """
     if launched_size() == 1:
         world = World()
@@ -109,10 +114,10 @@ def init(*, deterministic: bool = False) -> World:
 
 
 def launched_size() -> int:
-    """World size that the launcher announced to this process, without joining it.
+    """Return the world size from the launcher's environment variables, without joining the other ranks.
 
     Raises:
-        UserError: if what it announced is no number.
+        UserError: if the variable is not a positive number.
     """
     name = next(filter(os.environ.get, SIZE_VARIABLES), "")
     value = os.environ.get(name, "1")
@@ -121,13 +126,13 @@ def launched_size() -> int:
 
 
 def launched_rank() -> int:
-    """Rank that the launcher gave to this process, without joining the others; 0 without a launcher."""
+    """Return the rank from the launcher's environment variables, without joining; 0 without a launcher."""
     name = next(filter(os.environ.get, SIZE_VARIABLES), "").replace("SIZE", "RANK")
     return int(os.environ.get(name, "0"))
 
 
 def threads_per_rank(world: World) -> int:
-    """Give this rank's part of the cores that its host lets it use."""
+    """Return the number of CPU cores for one rank, at least one."""
     return max(1, cores() // world.local_size)
 
 
@@ -145,7 +150,7 @@ def _configure_devices(world: World, *, deterministic: bool) -> None:
 
 
 def _groups(tensors: "Sequence[tf.Tensor]") -> "list[list[tf.Tensor]]":
-    """Cut a list into groups of neighbours of at least GROUP_BYTES each, but for the first."""
+    """Divide a list into groups of neighbours; each but the first has at least GROUP_BYTES."""
     groups: list[list[tf.Tensor]] = [[]]
     for tensor in reversed(tensors):
         if sum(t.shape.num_elements() * t.dtype.size for t in groups[0]) >= GROUP_BYTES:

@@ -1,80 +1,86 @@
-"""The training run: `train` is the one seam that CLI, components, MPIJobs and tests call."""
+"""The training loop. Every caller uses `train`: command line, components, MPIJobs and tests."""
 
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tinyunet.core.documents.checkpoint import CheckpointState
+from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import batches, load_split
-from tinyunet.data.tfrecord import read_manifest
 from tinyunet.model.precision import is_emulated, resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.storage import s3
-from tinyunet.tracking.tracker import NullTracker, Tracker
+from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training import model_folder
-from tinyunet.training.checkpoint import Checkpoint, Checkpoints, checkpoint_precision
+from tinyunet.training.checkpoint import Checkpoints, checkpoint_precision
+from tinyunet.training.distributed import World
 from tinyunet.training.inputs import normalization
-from tinyunet.training.optimizer import averaged_weights, build_optimizer, take_averages
+from tinyunet.training.keras_file import weights_digest
+from tinyunet.training.model_folder import Row
+from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
 from tinyunet.training.progress import ProgressMeter
 from tinyunet.training.provenance import provenance
-from tinyunet.training.run import Job
+from tinyunet.training.run import TrainingRun
 from tinyunet.training.step import StepResult, TrainStep, validate
 from tinyunet.training.stopping import Stopped, StopRequest
 
-FLUSH_EVERY = 10  # steps between two reads of the losses from the device, and two batches to MLflow
-
-Row = dict[str, float]
+FLUSH_EVERY = 10  # steps between two transfers of the losses from the device, and between two calls of MLflow
 
 
-def train(job: Job, tracker: Tracker | NullTracker) -> dict[str, Any]:
-    """Train a model, or go on with a training that was interrupted.
+def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument:
+    """Train a model, or resume an interrupted training.
 
-    Resume is the default: a finished model of the same identity is returned at once, a checkpoint is
-    continued, and one of another configuration or data is refused.
+    A training resumes by default. If the model folder has a finished model of this training, the function
+    returns at once. If there is a checkpoint of this training, it continues from there. A model or checkpoint
+    of another configuration or of other data is an error.
 
     Args:
-        job: What to train, from what, on which ranks.
-        tracker: MLflow on rank 0, `NullTracker` on the others.
+        run: The training; its `records` is a local folder of TFRecords.
+        world: The ranks.
+        tracker: `Tracker` on rank 0, `NullTracker` on the other ranks.
 
     Returns:
-        The content of the model folder's model.json.
+        The content of model.json.
 
     Raises:
-        UserError: for data, configuration or checkpoints that do not fit.
-        Stopped: after SIGINT or SIGTERM, with the state saved.
+        UserError: for data, a configuration or a checkpoint that does not fit.
+        Stopped: after SIGINT or SIGTERM; the state is saved.
     """
-    is_local = not s3.is_remote(job.checkpoints)  # on S3 the name of the MPIJob keeps a second one away
-    with exclusive_lock(Path(job.checkpoints)) if job.world.is_chief and is_local else nullcontext():
-        finished = job.world.broadcast_object(
-            model_folder.finished_model(job.out) if job.world.is_chief else None
+    # On S3 there is no lock: two MPIJobs of one run key have the same name, so only one can exist.
+    locks = world.is_chief and not s3.is_remote(run.checkpoint_location)
+    with exclusive_lock(Path(run.checkpoint_location)) if locks else nullcontext():
+        finished: ModelDocument | None = world.broadcast_object(
+            model_folder.finished_model(run.out) if world.is_chief else None
         )
-        if not isinstance(finished, dict):
-            return _Run(job, tracker).execute()
-        job.refuse_other(finished["identity"], job.out)
-        if job.world.is_chief:
-            print(
-                f"{job.out} already holds this model ({finished['steps']} steps); nothing to do", flush=True
-            )
+        if finished is None:
+            return _Training(run, world, tracker).execute()
+        run.require_same(finished.identity, RecordsManifest.read(Path(run.records)).digest, run.out)
+        if world.is_chief:
+            print(f"{run.out} already holds this model ({finished.steps} steps); nothing to do", flush=True)
         return finished
 
 
-class _Run:
-    """The state of one training between its first and its last step."""
+class _Training:
+    """The state of one training between its first and its last step.
 
-    def __init__(self, job: Job, tracker: Tracker | NullTracker) -> None:
-        config = job.config
-        self.job, self.tracker, self.world, self.config = job, tracker, job.world, config
-        self.identity = job.identity()  # once: the records may be gone before the end
-        self.precision = self.world.broadcast_object(self._precision())
-        self.training = load_split(job.records, "train", config.image_size, verify=True)
-        self.validation = load_split(job.records, "validation", config.image_size, verify=True)
-        self.scale, self.offset = normalization(config, self.training)
+    The manifest is read once: a launcher may delete the records before the training ends.
+    """
+
+    def __init__(self, run: TrainingRun, world: World, tracker: NullTracker) -> None:
+        config, records = run.config, Path(run.records)
+        self.run, self.world, self.tracker, self.config = run, world, tracker, config
+        self.manifest = RecordsManifest.read(records)
+        self.precision: str = world.broadcast_object(self._resolve_precision())
+        self.train_split = load_split(records, "train", config.image_size, verify=True)
+        self.validation_split = load_split(records, "validation", config.image_size, verify=True)
+        self.normalization = normalization(config, self.train_split)
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -82,96 +88,97 @@ class _Run:
             config.image_size,
             seed=config.seed,
             precision=self.precision,
-            scale=self.scale,
-            offset=self.offset,
+            scale=self.normalization.scale,
+            offset=self.normalization.offset,
         )
         self.optimizer = build_optimizer(config, self.precision)
-        self.step = TrainStep(self.model, self.optimizer, config, self.world)
+        self.step = TrainStep(self.model, self.optimizer, config, world)
         self.forward = forward_function(self.model)
-        self.checkpoints = Checkpoints(job.checkpoints, self.model, self.optimizer)
+        self.checkpoints = Checkpoints(run.checkpoint_location, self.model, self.optimizer)
         self.history: list[Row] = []
-        self.run_key = job.run_key
+        self.run_key = run.run_key
 
-    def execute(self) -> dict[str, Any]:
-        start = self._restore()
-        manifest = read_manifest(self.job.records)
+    def _resolve_precision(self) -> str:
+        """Return the precision on rank 0. A resumed training keeps the one that `auto` selected first."""
+        precision, location = self.config.precision, self.run.checkpoint_location
+        recorded = checkpoint_precision(location) if self.world.is_chief and precision == "auto" else ""
+        return recorded or resolve_precision(precision)
+
+    def execute(self) -> ModelDocument:
+        start, config, class_id = self._restore(), self.config, self.manifest.class_id
         if self.world.is_chief:
-            self._announce(start, manifest)
+            self._print_summary(start)
         try:
             self.tracker.start(
-                f"class{manifest['class_id']}-{self.config.preset}-{self.config.image_size}px-seed{self.config.seed}",
-                params=self.config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
-                tags={"preset": self.config.preset, "class_id": str(manifest["class_id"]), **provenance()},
-                dataset=manifest,
+                f"class{class_id}-{config.preset}-{config.image_size}px-seed{config.seed}",
+                params=config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
+                tags={"preset": config.preset, "class_id": str(class_id), **provenance()},
+                dataset=self.manifest,
                 run_key=self.run_key,
             )
-            self._steps(start)
-            result = self._finish(manifest)
+            self._take_steps(start)
+            document = self._finish()
         except BaseException as error:
             self.tracker.finish("KILLED" if isinstance(error, Stopped | KeyboardInterrupt) else "FAILED")
             raise
-        self.tracker.tag({"weights_digest": result["weights_digest"], "world_size": str(self.world.size)})
+        self.tracker.tag({"weights_digest": document.weights_digest, "world_size": str(self.world.size)})
         self.tracker.finish("FINISHED")
-        return result
-
-    def _precision(self) -> str:
-        """Give rank 0's: where that is `auto`, the one that the training began with."""
-        precision = self.config.precision
-        kept = (
-            checkpoint_precision(self.job.checkpoints) if self.world.is_chief and precision == "auto" else ""
-        )
-        return kept or resolve_precision(precision)
+        return document
 
     def _restore(self) -> int:
-        found = self.checkpoints.restore(self._accept) if self.world.is_chief else None
-        found = self.world.broadcast_object(found)
-        if found:
-            self.history, self.run_key = found.history, found.run_key
+        """Load the newest checkpoint on rank 0, copy all variables to the other ranks; return the step."""
+        state: CheckpointState | None = self.world.broadcast_object(
+            self.checkpoints.restore(self._check) if self.world.is_chief else None
+        )
+        if state:
+            self.history, self.run_key = list(state.history), state.run_key
         variables = [*self.model.variables, *self.optimizer.variables]
-        self.world.broadcast([v.value for v in variables])
-        return found.step if found else 0
+        self.world.broadcast([variable.value for variable in variables])
+        return state.step if state else 0
 
-    def _accept(self, checkpoint: Checkpoint) -> None:
-        self.job.refuse_other(checkpoint.identity, self.job.checkpoints)
+    def _check(self, state: CheckpointState) -> None:
+        self.run.require_same(state.identity, self.manifest.digest, self.run.checkpoint_location)
 
-    def _announce(self, start: int, manifest: dict[str, Any]) -> None:
-        c, size = self.config, self.world.size
-        slow = " (this CPU emulates it: slower than float32)" if is_emulated(self.precision) else ""
+    def _print_summary(self, start: int) -> None:
+        config, size, defective = self.config, self.world.size, self.train_split.defective
+        emulated = " (this CPU emulates it: slower than float32)" if is_emulated(self.precision) else ""
         print(
-            f"training class {manifest['class_id']}: {c.preset}, {c.image_size}×{c.image_size}, "
-            f"steps {start} to {c.steps}, global batch {c.global_batch} = "
-            f"{size} rank(s) × {c.global_batch // size}, "
-            f"{self.precision}{slow}, {int(self.training.defective.sum())} defective + "
-            f"{int((~self.training.defective).sum())} clean images",
+            f"training class {self.manifest.class_id}: {config.preset}, "
+            f"{config.image_size}×{config.image_size}, "
+            f"steps {start} to {config.steps}, global batch {config.global_batch} = "
+            f"{size} rank(s) × {config.global_batch // size}, {self.precision}{emulated}, "
+            f"{int(defective.sum())} defective + {int((~defective).sum())} clean images",
             flush=True,
         )
 
-    def _steps(self, start: int) -> None:
-        c = self.config
-        pending: list[tuple[int, StepResult]] = []
-        source = batches(self.training, c, start=start, rank=self.world.rank, world_size=self.world.size)
-        meter = ProgressMeter(c.steps, start=start, global_batch=c.global_batch, show=self.world.is_chief)
+    def _take_steps(self, start: int) -> None:
+        config, world = self.config, self.world
+        pending: list[tuple[int, StepResult]] = []  # steps whose results are still on the device
+        source = batches(self.train_split, config, start=start, rank=world.rank, world_size=world.size)
+        meter = ProgressMeter(
+            config.steps, start=start, global_batch=config.global_batch, show=world.is_chief
+        )
         previous: StepResult | None = None
-        with StopRequest() as stop, meter:
-            for step, batch in zip(range(start + 1, c.steps + 1), source, strict=False):
-                result = self.step(batch, stop=bool(stop.number))
+        with StopRequest() as request, meter:
+            for step, batch in zip(range(start + 1, config.steps + 1), source, strict=False):
+                result = self.step(batch, stop=bool(request.signal_number))
                 pending.append((step, result))
-                # One step late, so that the device never waits; the sum is the same on all ranks.
-                ending = previous is not None and float(previous.stopping) > 0
-                previous, last = result, step == c.steps
-                keep = step % c.checkpoint_every == 0 or last or ending
-                look = bool(c.validate_every) and step % c.validate_every == 0 and not last
-                if step % FLUSH_EVERY == 0 or keep or look or step == start + 1:
+                # `stopping` is read one step late, so that the device never waits. It is equal on all ranks.
+                stop = step < config.steps and previous is not None and float(previous.stopping) > 0
+                previous, is_last = result, step == config.steps
+                save = step % config.checkpoint_every == 0 or is_last or stop
+                score = bool(config.validate_every) and step % config.validate_every == 0 and not is_last
+                if step % FLUSH_EVERY == 0 or save or score or step == start + 1:
                     self._flush(pending, meter)
-                if look:
+                if score:
                     self._validate(step)
-                if keep:
-                    self._save(step, must=ending and not last)
-                if ending and not last:
-                    raise Stopped(step, stop.number or signal.SIGTERM)
+                if save:
+                    self._save(step, required=stop)
+                if stop:
+                    raise Stopped(step, request.signal_number or signal.SIGTERM)
 
     def _flush(self, pending: list[tuple[int, StepResult]], meter: ProgressMeter) -> None:
-        """Read the losses of the steps since the last flush; this waits for the device."""
+        """Read the results of the steps since the last flush, which waits for the device, and log them."""
         rows = [self._row(step, result) for step, result in pending]
         rate = meter.update(int(rows[-1]["step"]), rows[-1]["loss"])
         for row in rows:
@@ -191,42 +198,48 @@ class _Run:
 
     def _validate(self, step: int) -> None:
         with averaged_weights(self.model, self.optimizer):
-            scores = validate(self.forward, self.validation, self.world)
+            scores = validate(self.forward, self.validation_split, self.world)
         row = {f"validation_{name}": value for name, value in scores._asdict().items()}
         self.history[-1].update(row)
         self.tracker.log_history([{"step": step, **row}])
 
-    def _save(self, step: int, *, must: bool) -> None:
+    def _save(self, step: int, *, required: bool) -> None:
         if self.world.is_chief:
-            state = Checkpoint(step, self.history, self.identity, self.run_key, self.precision)
-            self.checkpoints.save(state, must=must)
+            state = CheckpointState(
+                step=step,
+                history=tuple(self.history),
+                identity=self.run.identity(self.manifest.digest),
+                run_key=self.run_key,
+                precision=self.precision,
+            )
+            self.checkpoints.save(state, required=required)
 
-    def _finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        take_averages(self.model, self.optimizer)
-        digest = model_folder.weights_digest(self.model)
+    def _finish(self) -> ModelDocument:
+        assign_averaged_weights(self.model, self.optimizer)
+        digest = weights_digest(self.model)
         if self.world.broadcast_object(digest) != digest:
-            raise RuntimeError(f"rank {self.world.rank} ended with other weights than rank 0; this is a bug")
+            raise RuntimeError(
+                f"the final weights of rank {self.world.rank} differ from those of rank 0; this is a bug"
+            )
         self._validate(self.config.steps)
-        summary = model_folder.describe(
-            self.identity,
-            self.config,
-            manifest,
-            world_size=self.world.size,
+        document = model_folder.describe_model(
+            self.run,
+            self.manifest,
+            self.history,
+            normalization=self.normalization,
             precision=self.precision,
-            normalization=(self.scale, self.offset),
-            history=self.history,
+            world_size=self.world.size,
             weights_digest=digest,
             mlflow=self.tracker.reference(),
         )
         if self.world.is_chief:
-            model_folder.write(self.job.out, self.model, summary, self.history)
-            if not self.job.keep:
+            model_folder.write_model(self.run.out, self.model, document, self.history)
+            if not self.run.keep_checkpoints:
                 self.checkpoints.clear()
-            last, reference = self.history[-1], summary["mlflow"]
-            run = f"; MLflow run {reference['run_id']}" if reference else ""
+            mlflow_run = f"; MLflow run {document.mlflow.run_id}" if document.mlflow else ""
             print(
-                f"{self.job.out}: validation Dice of defective images at a probability of 0.5: "
-                f"{last['validation_dice']:.3f}" + run,
+                f"{self.run.out}: validation Dice of defective images at a probability of 0.5: "
+                f"{document.training.validation_dice:.3f}{mlflow_run}",
                 flush=True,
             )
-        return summary
+        return document

@@ -1,188 +1,196 @@
-"""The model folder: model.keras, model.json and history.csv, written whole or not at all."""
+"""The model folder that training writes: model.keras, model.json and history.csv."""
 
 import csv
-import hashlib
-import json
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 import tinyunet
-from tinyunet.core.config import TrainConfig
-from tinyunet.core.console import say
+from tinyunet.core.documents.model import (
+    MlflowReference,
+    ModelData,
+    ModelDocument,
+    Normalization,
+    TrainingFigures,
+)
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, file_errors
 from tinyunet.core.retry import retry_while_unreachable
 from tinyunet.storage import s3
-from tinyunet.training.provenance import provenance
+from tinyunet.training.provenance import git_revision, lock_digest
+from tinyunet.training.run import TrainingRun
 
 if TYPE_CHECKING:
     import keras
 
-SCHEMA_VERSION = 1  # of model.json
-PATIENCE_S = 3600.0
+STORE_TIMEOUT_S = 3600.0  # the result of a whole training would be lost
 COLUMNS = (
     "step", "loss", "bce", "dice_loss", "l2", "learning_rate", "gradient_norm", "images_per_s",
     "validation_loss", "validation_dice", "validation_ap",
 )  # fmt: skip
 
+Row = dict[str, float]  # the figures of one step; the keys are COLUMNS, the validation columns are optional
 
-def finished_model(out: str) -> dict[str, Any] | None:
-    """Read the model.json of a finished training; None if there is none.
+
+def read_model(folder: Path) -> ModelDocument:
+    """Read the description of a trained model.
+
+    Raises:
+        UserError: if the folder is not a model folder, or its model.json does not fit.
+    """
+    if not (folder / "model.keras").is_file():
+        raise UserError(f"{folder} holds no model.keras; expected a folder that `tinyunet train` made")
+    return ModelDocument.read(folder)
+
+
+def finished_model(out: str) -> ModelDocument | None:
+    """Return the description of the model that a finished training wrote; None if there is none.
 
     Args:
         out: Model folder, local or s3://.
 
     Raises:
-        UserError: if something else lies there.
+        UserError: if the location contains something else.
     """
     if s3.is_remote(out):
-        place = f"{out.rstrip('/')}/model.json"
-        return _summary(out, s3.read_bytes(place)) if s3.exists(place) else None
-    path = Path(out) / "model.json"
-    if path.is_file():
-        return _summary(out, path.read_bytes() if path.with_name("model.keras").is_file() else b"")
-    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        uri = f"{out.rstrip('/')}/model.json"
+        return _parse(out, s3.read_bytes(uri)) if s3.exists(uri) else None
+    folder = Path(out)
+    if (folder / "model.json").is_file():
+        if not (folder / "model.keras").is_file():
+            raise _incomplete(out, "it has no model.keras")
+        return _parse(out, (folder / "model.json").read_bytes())
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(
             f"{out} exists and holds no model; expected a new or empty folder: choose another --out"
         )
     return None
 
 
-def _summary(out: str, text: bytes) -> dict[str, Any]:
+def _parse(out: str, text: bytes) -> ModelDocument:
     try:
-        summary = json.loads(text)
-    except ValueError:  # of JSON and of UTF-8
-        summary = None
-    if not isinstance(summary, dict) or "identity" not in summary:
-        raise UserError(f"{out} holds no whole model of tinyunet; choose another --out, or delete it")
-    return summary
+        return ModelDocument.parse(text, "model.json")
+    except UserError as error:
+        raise _incomplete(out, str(error).removesuffix(f"; {ModelDocument.REMEDY}")) from error
 
 
-def describe(
-    identity: dict[str, Any],
-    config: TrainConfig,
-    manifest: dict[str, Any],
-    *,
-    world_size: int,
-    precision: str,
-    normalization: tuple[float, float],
-    history: list[dict[str, float]],
-    weights_digest: str,
-    mlflow: dict[str, str] | None,
-) -> dict[str, Any]:
-    """Put together the content of model.json: what was trained, on what, by which code."""
-    from tinyunet.model.unet import PARAMETERS
-
-    data = {key: manifest[key] for key in ("digest", "source", "source_digest", "complete", "synthetic")}
-    data |= {f"{name}_digest": split["digest"] for name, split in manifest["splits"].items()}
-    rates = [row["images_per_s"] for row in history]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "tinyunet_version": tinyunet.__version__,
-        "preset": config.preset,
-        "image_size": config.image_size,
-        "class_id": manifest["class_id"],
-        "parameters": PARAMETERS,
-        "weights_digest": weights_digest,
-        "precision": precision,
-        "world_size": world_size,
-        "steps": config.steps,
-        "seed": config.seed,
-        "train": config.to_dict(),
-        "identity": identity,
-        "normalization": dict(zip(("scale", "offset"), normalization, strict=True)),
-        "data": data,
-        **provenance(),
-        "mlflow": mlflow,
-        "training": {
-            "images_per_s": sorted(rates)[len(rates) // 2],
-            "seconds": sum(config.global_batch / max(rate, 1e-9) for rate in rates),
-            "final_loss": history[-1]["loss"],
-            "validation_dice": history[-1]["validation_dice"],
-            "validation_ap": history[-1]["validation_ap"],
-        },
-    }
+def _incomplete(out: str, reason: str) -> UserError:
+    return UserError(
+        f"{out} holds no complete model of tinyunet ({reason}); choose another --out, or delete it"
+    )
 
 
-def write(out: str, model: "keras.Model", summary: dict[str, Any], history: list[dict[str, float]]) -> None:
-    """Write the model folder locally or under an s3:// prefix; model.json comes last and marks it whole.
+def write_model(out: str, model: "keras.Model", document: ModelDocument, history: Sequence[Row]) -> None:
+    """Write the model folder locally or under an s3:// prefix.
 
-    A store that is away is waited for, an hour at most: here a whole training is at stake.
+    A local folder appears completely or not at all. On S3, model.json is written last: without it there is no
+    model. If the object store does not answer, the upload is tried again for up to an hour.
+
+    Args:
+        out: Model folder, local or s3://.
+        model: The trained model.
+        document: The content of model.json.
+        history: The rows of history.csv.
+
+    Raises:
+        UserError: if the folder cannot be written.
     """
     if s3.is_remote(out):
         with tempfile.TemporaryDirectory() as folder:
-            _fill(Path(folder), model, summary, history)
+            _write_files(Path(folder), model, document, history)
             for name in ("model.keras", "history.csv", "model.json"):
                 push = partial(s3.push, Path(folder) / name, f"{out.rstrip('/')}/{name}")
-                retry_while_unreachable(push, server="the object store", timeout_s=PATIENCE_S)
+                retry_while_unreachable(push, server="the object store", timeout_s=STORE_TIMEOUT_S)
         return
     target = Path(out)
     with file_errors(target), atomic_path(target) as part:
         part.mkdir(parents=True)
-        _fill(part, model, summary, history)
+        _write_files(part, model, document, history)
         if target.is_dir():
-            target.rmdir()  # an empty folder that a launcher made; a full one is not ours to replace
+            target.rmdir()  # a launcher may have made an empty folder; a folder with files is not replaced
 
 
-def weights_digest(model: "keras.Model") -> str:
-    """Give the SHA-256 of all weights, in order."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
-
-
-def _fill(
-    folder: Path, model: "keras.Model", summary: dict[str, Any], history: list[dict[str, float]]
-) -> None:
+def _write_files(folder: Path, model: "keras.Model", document: ModelDocument, history: Sequence[Row]) -> None:
     from tinyunet.model.unet import rebuild
 
     rebuild(model, plain=True).save(folder / "model.keras")
-    (folder / "model.json").write_text(json.dumps(summary, indent=2) + "\n")
+    document.write(folder)
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows({key: _text(value) for key, value in row.items()} for row in history)
+        writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in history)
 
 
-def _text(value: float) -> str:
-    return f"{value:.8g}"
-
-
-def load_model(path: Path) -> "keras.Model":
-    """Load a model file written by training.
+def describe_model(
+    run: TrainingRun,
+    manifest: RecordsManifest,
+    history: Sequence[Row],
+    *,
+    normalization: Normalization,
+    precision: str,
+    world_size: int,
+    weights_digest: str,
+    mlflow: MlflowReference | None,
+) -> ModelDocument:
+    """Return the content of model.json.
 
     Args:
-        path: The `.keras` file.
-
-    Raises:
-        UserError: if the file is missing or not a Keras model.
+        run: The training.
+        manifest: Manifest of its records.
+        history: One row per step; the last row has validation scores.
+        normalization: Scaling of the model's input.
+        precision: Keras dtype policy; not `auto`.
+        world_size: Number of ranks.
+        weights_digest: SHA-256 over all weights.
+        mlflow: The training's run; None if it was not tracked.
     """
-    import keras
+    from tinyunet.model.unet import PARAMETERS
 
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; expected a Keras model file (train one first)")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
+    config = run.config
+    return ModelDocument(
+        tinyunet_version=tinyunet.__version__,
+        preset=config.preset,
+        image_size=config.image_size,
+        class_id=manifest.class_id,
+        parameters=PARAMETERS,
+        weights_digest=weights_digest,
+        precision=precision,
+        world_size=world_size,
+        steps=config.steps,
+        seed=config.seed,
+        train=config,
+        identity=run.identity(manifest.digest),
+        normalization=normalization,
+        data=_data(manifest),
+        git_revision=git_revision(),
+        lock_digest=lock_digest(),
+        mlflow=mlflow,
+        training=_figures(history, config.global_batch),
+    )
 
 
-def for_this_machine(model: "keras.Model") -> "keras.Model":
-    """Give a model as this machine runs it: itself, or in float32 where its precision is only emulated."""
-    import keras
+def _data(manifest: RecordsManifest) -> ModelData:
+    return ModelData(
+        digest=manifest.digest,
+        source=manifest.source,
+        source_digest=manifest.source_digest,
+        complete=manifest.complete,
+        synthetic=manifest.synthetic,
+        train_digest=manifest.splits["train"].digest,
+        validation_digest=manifest.splits["validation"].digest,
+        test_digest=manifest.splits["test"].digest,
+    )
 
-    from tinyunet.model.precision import is_emulated
-    from tinyunet.model.unet import MIXED, in_float32
 
-    text = json.dumps(keras.saving.serialize_keras_object(model))
-    slow = [policy for policy in MIXED if f'"{policy}"' in text and is_emulated(policy)]
-    if not slow:
-        return model
-    say(f"this machine only emulates {slow[0]}: the model runs in float32, which is faster here")
-    return in_float32(model)
+def _figures(history: Sequence[Row], global_batch: int) -> TrainingFigures:
+    rates, last = [row["images_per_s"] for row in history], history[-1]
+    return TrainingFigures(
+        images_per_s=sorted(rates)[len(rates) // 2],
+        seconds=sum(global_batch / max(rate, 1e-9) for rate in rates),
+        final_loss=last["loss"],
+        validation_dice=last["validation_dice"],
+        validation_ap=last["validation_ap"],
+    )

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by configuration."""
+"""Optimizers, learning rates and averaged weights, as the training configuration describes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +10,21 @@ from tinyunet.core.config import TrainConfig
 
 
 class TF1RMSprop(keras.optimizers.RMSprop):  # type: ignore[misc]
-    """RMSProp as TensorFlow 1 had it: the second moment starts at one, not at zero.
+    """RMSProp of TensorFlow 1: the second moment starts at one, not at zero.
 
-    For the first 100 to 200 steps that is a hidden warm-up: the update is lr·g/√(0.9 + 0.1·g² − …)
-    instead of lr·sign(g)·3.3. Source: tf.compat.v1.train.RMSPropOptimizer.
+    This acts as a warm-up of 100 to 200 steps: the first update is lr·g/√(0.9 + 0.1·g² - …), where a start at
+    zero gives lr·sign(g)·3.3. Source: tf.compat.v1.train.RMSPropOptimizer.
     """
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Create the slots and set the second moments to one."""
+        """Create the slot variables and set the second moments to one."""
         super().build(variables)
         for velocity in self._velocities:
             velocity.assign(keras.ops.ones_like(velocity))
 
 
 def learning_rate(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Give the learning rate as a function of the step that is about to be taken, from 0."""
+    """Return the learning rate as a function of the number of steps already taken."""
     if config.schedule == "staircase":
         return keras.optimizers.schedules.ExponentialDecay(
             config.learning_rate, config.decay_steps, config.decay_rate, staircase=True
@@ -38,17 +38,20 @@ def learning_rate(config: TrainConfig) -> keras.optimizers.schedules.LearningRat
     )
 
 
-def averaging(config: TrainConfig) -> float:
-    """Give the decay per step whose memory, 1 / (1 - decay), is `ema` times the steps of the run."""
+def ema_momentum(config: TrainConfig) -> float:
+    """Return the momentum of the exponential moving average of the weights, from 0 to less than 1.
+
+    Its horizon, 1 / (1 - momentum) steps, is the fraction `ema` of the run.
+    """
     return max(0.0, 1.0 - 1.0 / (config.ema * config.steps)) if config.ema else 0.0
 
 
 def build_optimizer(config: TrainConfig, precision: str) -> keras.optimizers.Optimizer:
-    """Build the optimizer, under dynamic loss scaling where the precision is mixed_float16."""
+    """Return the optimizer; `mixed_float16` wraps it in dynamic loss scaling."""
     common: dict[str, Any] = {
         "global_clipnorm": config.clip_norm or None,
         "use_ema": config.ema > 0,
-        "ema_momentum": averaging(config),
+        "ema_momentum": ema_momentum(config),
     }
     rate = learning_rate(config)
     optimizer: keras.optimizers.Optimizer
@@ -61,8 +64,8 @@ def build_optimizer(config: TrainConfig, precision: str) -> keras.optimizers.Opt
     return optimizer
 
 
-def take_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Put the averages in the place of the weights, where they are kept and a step has been taken."""
+def assign_averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Replace the weights by their averages; without averaging, or before the first step, do nothing."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if inner.use_ema and int(optimizer.iterations.numpy()):
         optimizer.finalize_variable_values(model.trainable_variables)
@@ -70,11 +73,11 @@ def take_averages(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> 
 
 @contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Let the model have its averaged weights for a while, as at its end; nothing where none are kept."""
-    raw = [variable.numpy() for variable in model.trainable_variables]
-    take_averages(model, optimizer)
+    """Assign the averaged weights to the model inside the block; restore its own weights after it."""
+    own_weights = [variable.numpy() for variable in model.trainable_variables]
+    assign_averaged_weights(model, optimizer)
     try:
         yield
     finally:
-        for variable, value in zip(model.trainable_variables, raw, strict=True):
+        for variable, value in zip(model.trainable_variables, own_weights, strict=True):
             variable.assign(value)

@@ -7,25 +7,25 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-LINES = 25  # lines that a whole run prints where there is no terminal
-SMOOTHING_S = 20.0  # window of the throughput shown
+LINES = 25  # lines of a whole run without a terminal
+WINDOW_S = 20.0  # the throughput that is shown is an average over this time
 
 
 class ProgressMeter:
-    """Shows step, loss, img/s and ETA; measures throughput.
+    """Shows step, loss, throughput and remaining time, and measures the throughput.
 
     Args:
         total: Steps of the whole run.
         start: Steps already taken.
         global_batch: Images per step.
-        show: False on ranks other than 0.
+        show: Whether anything is printed; False on ranks other than 0.
     """
 
     def __init__(self, total: int, *, start: int, global_batch: int, show: bool = True) -> None:
         self._total, self._global_batch, self._show = total, global_batch, show
-        self._every = max(1, total // LINES)
-        self._step, self._time, self._printed = start, time.monotonic(), start
-        self._recent: list[tuple[int, float]] = []
+        self._steps_per_line = max(1, total // LINES)
+        self._step, self._time, self._printed_step = start, time.monotonic(), start
+        self._recent: list[tuple[int, float]] = []  # (steps, seconds) of the last updates
         self._bar = _bar() if show and sys.stderr.isatty() else None
         self._task = self._bar.add_task("train", total=total, completed=start, note="") if self._bar else None
 
@@ -43,26 +43,26 @@ class ProgressMeter:
             self._bar.stop()
 
     def update(self, step: int, loss: float) -> float:
-        """Count the steps up to `step`; give the throughput since the last call in images/s."""
+        """Show that `step` steps are done; return the throughput since the last call in images/s."""
         now = time.monotonic()
         steps, seconds = step - self._step, max(now - self._time, 1e-9)
         self._step, self._time = step, now
         self._recent.append((steps, seconds))
-        while len(self._recent) > 1 and sum(s for _, s in self._recent) > SMOOTHING_S:
+        while len(self._recent) > 1 and sum(seconds for _, seconds in self._recent) > WINDOW_S:
             self._recent.pop(0)
         if self._show:
             self._print(step, loss, sum(n for n, _ in self._recent) / sum(s for _, s in self._recent))
         return steps / seconds * self._global_batch
 
     def _print(self, step: int, loss: float, steps_per_s: float) -> None:
-        images = f"{steps_per_s * self._global_batch:.1f} img/s"
+        throughput = f"{steps_per_s * self._global_batch:.1f} img/s"
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=step, note=f"loss {loss:.4f}  {images}")
-        elif step == self._total or step >= self._printed + self._every:
-            self._printed = step
-            left = (self._total - step) / steps_per_s
-            eta = f"{int(left // 60)}:{int(left % 60):02d}"
-            print(f"step {step}/{self._total}  loss {loss:.4f}  {images}  ETA {eta}", flush=True)
+            self._bar.update(self._task, completed=step, note=f"loss {loss:.4f}  {throughput}")
+        elif step == self._total or step >= self._printed_step + self._steps_per_line:
+            self._printed_step = step
+            remaining = (self._total - step) / steps_per_s
+            eta = f"{int(remaining // 60)}:{int(remaining % 60):02d}"
+            print(f"step {step}/{self._total}  loss {loss:.4f}  {throughput}  ETA {eta}", flush=True)
 
 
 def _bar() -> Progress:

@@ -1,4 +1,4 @@
-"""Where a model comes from: code revision and lock of the dependencies."""
+"""The origin of a model: the revision of the code and the lock file of the dependencies."""
 
 import hashlib
 import os
@@ -9,24 +9,30 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def provenance() -> dict[str, str]:
-    """Give both under the names that model.json and MLflow's tags use."""
+    """Return revision and lock digest under the names that model.json and the tags of MLflow use."""
     return {"git_revision": git_revision(), "lock_digest": lock_digest()}
 
 
 def git_revision() -> str:
-    """Give the revision of the code, with `-dirty` for local changes; images set TINYUNET_GIT_REVISION."""
+    """Return the revision of the code, with `-dirty` for local changes.
+
+    The environment variable TINYUNET_GIT_REVISION, which the container images set, has precedence.
+    """
     if revision := os.environ.get("TINYUNET_GIT_REVISION"):
         return revision
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git here
+    except FileNotFoundError:  # git is not installed
         return "unknown"
     return result.stdout.strip() or "unknown"
 
 
 def lock_digest() -> str:
-    """Give the SHA-256 of requirements.lock, 12 hex digits; images set TINYUNET_LOCK_DIGEST."""
+    """Return the SHA-256 of requirements.lock, 12 hex digits.
+
+    The environment variable TINYUNET_LOCK_DIGEST, which the container images set, has precedence.
+    """
     if digest := os.environ.get("TINYUNET_LOCK_DIGEST"):
         return digest
     lock = REPOSITORY / "requirements.lock"

@@ -1,46 +1,105 @@
-"""What one training is about, and whether a model or checkpoint is of the same one."""
+"""The description of one training, which the pipeline, the command line, the launcher and the ranks share."""
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.errors import UserError
-from tinyunet.core.presets import with_missing_options
-from tinyunet.data.tfrecord import read_manifest
-from tinyunet.training.distributed import World
+from tinyunet.core.documents.base import Options
+from tinyunet.core.errors import UserError, require
+from tinyunet.core.presets import FAST, find_preset, with_missing_options
 
 
-@dataclass(frozen=True)
-class Job:
-    """What one training is about: inputs, outputs and the ranks.
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """One training: its input, its output, its configuration and its identity.
 
     Attributes:
-        records: Folder of TFRecords, local to this rank.
+        records: Folder or s3:// prefix of TFRecords, or a source of images as for `tinyunet ingest`.
         out: Model folder to write, local or s3://.
-        checkpoints: Folder or s3:// prefix of the checkpoints.
-        config: The recipe.
-        world: The ranks.
-        run_key: Identity under which MLflow keeps the run; a resumed training re-attaches by it.
-        keep: Leave the last checkpoint where it is: whoever asked for the training takes it away.
+        config: The training configuration; by default that of the preset `fast`.
+        run_key: Identity of the MLflow run and of the MPIJob. A start with the same key continues them. By
+            default it is `default_run_key(out)`.
+        ranks: World size that the launcher starts. A rank itself takes its world size from the launcher.
+        class_id: DAGM2007 class, used for a source of images only.
+        checkpoints: Folder or s3:// prefix of the checkpoints; empty is `<out>.checkpoints`.
+        keep_checkpoints: Whether the last checkpoint remains at the end of the training.
     """
 
-    records: Path
+    records: str
     out: str
-    checkpoints: str
-    config: TrainConfig
-    world: World
-    run_key: str
-    keep: bool = False
+    config: TrainConfig = FAST
+    run_key: str = ""
+    ranks: int = 1
+    class_id: int = 1
+    checkpoints: str = ""
+    keep_checkpoints: bool = False
 
-    def identity(self) -> dict[str, Any]:
-        """Give what must be equal for a checkpoint or a finished model to be this run's."""
-        return self.config.resume_identity() | {"data": read_manifest(self.records)["digest"]}
+    def __post_init__(self) -> None:
+        if not self.run_key:
+            object.__setattr__(self, "run_key", default_run_key(self.out))
 
-    def refuse_other(self, identity: dict[str, Any], place: str) -> None:
-        """Raise a UserError if what lies at a place has another identity than this training."""
-        mine, identity = self.identity(), with_missing_options(identity)
-        for key in sorted(mine):
-            if identity.get(key) != mine[key]:
-                held = f"{place} holds a training with {key}={identity.get(key)!r}, expected {mine[key]!r}"
-                raise UserError(f"{held}; choose another --out, or delete it")
+    @property
+    def checkpoint_location(self) -> str:
+        """Folder or s3:// prefix of the checkpoints."""
+        return self.checkpoints or f"{self.out.rstrip('/')}.checkpoints"
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of `tinyunet` for every rank; `cli.training.training_run` reads them."""
+        preset, values = find_preset(self.config.preset), self.config.to_dict()
+        changes = {name: value for name, value in values.items() if value != getattr(preset, name)}
+        settings = [argument for name, value in changes.items() for argument in ("--set", f"{name}={value}")]
+        checkpoints = ["--checkpoints", self.checkpoints] if self.checkpoints else []
+        checkpoints += ["--keep-checkpoints"] if self.keep_checkpoints else []
+        return [
+            "train", self.records, "--out", self.out, "--class-id", str(self.class_id),
+            "--run-key", self.run_key, "--preset", self.config.preset, *checkpoints, *settings,
+        ]  # fmt: skip
+
+    def identity(self, data_digest: str) -> Options:
+        """Return the values that a resumption must share with this training.
+
+        Args:
+            data_digest: Digest of the records.
+        """
+        return self.config.resume_identity() | {"data": data_digest}
+
+    def require_same(self, recorded: Mapping[str, object], data_digest: str, place: str) -> None:
+        """Check that a checkpoint or a finished model belongs to this training.
+
+        Args:
+            recorded: Its identity. An option that did not exist when it was written has the preset's value.
+            data_digest: Digest of the records.
+            place: Its location, for the message.
+
+        Raises:
+            UserError: naming the first value that differs.
+        """
+        completed = with_missing_options(recorded)
+        for name, expected in sorted(self.identity(data_digest).items()):
+            if completed.get(name) != expected:
+                raise UserError(
+                    f"{place} holds a training with {name}={completed.get(name)!r}, expected {expected!r}; "
+                    "choose another --out, or delete it"
+                )
+
+
+def default_run_key(out: str) -> str:
+    """Return the run key of a model folder: its name and a digest of its location, safe in file names."""
+    location = out if "://" in out else str(Path(out).resolve())
+    name = re.sub(r"[^a-z0-9]+", "-", Path(out).name.lower()).strip("-") or "run"
+    return f"{name[:24]}-{hashlib.sha256(location.encode()).hexdigest()[:8]}"
+
+
+def check_shares(config: TrainConfig, ranks: int) -> None:
+    """Check that the ranks, and the micro-batches of a rank, are equal parts of the global batch.
+
+    Raises:
+        UserError: naming `ranks` or `accumulate`.
+    """
+    batch = config.global_batch
+    require(ranks >= 1 and batch % ranks == 0, "ranks", ranks, f"a divisor of the global batch {batch}")
+    share, parts = batch // ranks, config.accumulate
+    require(share % parts == 0, "accumulate", parts, f"a divisor of a rank's {share} images per step")

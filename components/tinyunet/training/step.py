@@ -1,4 +1,4 @@
-"""One optimizer step on one global batch, and one pass over the validation split."""
+"""The training step on one global batch, and the scores of the validation split."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,9 +18,16 @@ from tinyunet.training.distributed import World, threads_per_rank
 
 
 class StepResult(NamedTuple):
-    """Scalars of one step over the global batch, float32 tensors: losses before the update.
+    """Figures of one step on the global batch, scalar float32 tensors.
 
-    `stopping` is the number of ranks that were asked to stop.
+    Attributes:
+        loss: Loss with weight decay, before the update.
+        bce: Binary cross-entropy.
+        dice_loss: Soft Dice loss, pooled over the batch.
+        l2: Weight decay's part of the loss.
+        gradient_norm: Global norm of the gradients, before clipping.
+        learning_rate: Learning rate of the step.
+        stopping: Number of ranks that were asked to stop.
     """
 
     loss: tf.Tensor
@@ -35,13 +42,24 @@ class StepResult(NamedTuple):
 class TrainStep:
     """The compiled training step.
 
-    The loss is a function of sums over the global batch: forward on each rank's images, sum over ranks,
-    gradient with respect to the sums, backward from there, gradients summed over ranks. So 1×16, 2×8
-    and 4×4 (ranks × images) take the same step. With `accumulate` a rank does that for its micro-batches
-    one after another: a forward pass for the sums, then one more with its backward pass. A deterministic
-    step takes the images one by one, as many at once as it has threads and `accumulate` allows in memory,
-    and adds them up in float64. A sum of a few float32 is exact there, or all but: where the batch was cut is
-    lost in the rounding to float32; Adam, which divides by a gradient's size, has no last bit to magnify.
+    The loss is a function of sums over the global batch. A step has five parts: the forward pass on the
+    images of each rank, the reduction of the sums over the ranks, the gradient of the loss with respect to
+    the sums, the backward pass from this gradient, and the reduction of the weights' gradients over the
+    ranks. The step is therefore the same for 1×16, 2×8 and 4×4 (ranks × images).
+
+    With `accumulate`, a rank processes its micro-batches one after another: first a forward pass for the
+    sums, then a second forward pass together with the backward pass.
+
+    A deterministic step processes single images, in parallel up to the number of threads and to the size of
+    a micro-batch, and sums in float64. The float64 sum of a few float32 numbers is exact or nearly exact, so
+    the result after rounding to float32 does not depend on how the batch was divided. A different last bit
+    would matter: Adam divides by the size of the gradient and so amplifies the difference.
+
+    Args:
+        model: The model to train.
+        optimizer: Its optimizer.
+        config: The training configuration.
+        world: The ranks.
     """
 
     def __init__(
@@ -57,31 +75,36 @@ class TrainStep:
         self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
-        """Take one step on this rank's slice of the global batch; `stop` tells the other ranks to end."""
+        """Take one step.
+
+        Args:
+            batch: This rank's slice of the global batch.
+            stop: Whether this rank was asked to stop; `StepResult.stopping` reports it to all ranks.
+        """
         inputs = (batch.images, batch.masks, batch.gain, batch.bias, batch.warps, np.float32(stop))
         result: StepResult = self._run(*map(tf.constant, inputs))
         return result
 
     def _step(self, *inputs: tf.Tensor) -> StepResult:
-        *parts, stop = inputs
+        *arrays, stop = inputs
         count = self._micro_batches
-        in_parts = count > 1 or self._exact  # a share of one image shall have the graph of any other
+        in_parts = count > 1 or self._exact  # one graph for any number of images
         if in_parts:
-            parts = [tf.reshape(x, [count, -1, *x.shape[1:]]) for x in parts]
-            local = self._accumulated_sums(parts)
+            arrays = [tf.reshape(x, [count, -1, *x.shape[1:]]) for x in arrays]
+            local = self._accumulated_sums(arrays)
         else:
             with tf.GradientTape() as tape:
-                local = self._sums(*parts)
-        mine = tf.cast(tf.concat([local, [tf.cast(stop, local.dtype)]], 0), self._dtype)
-        total, stopping = tf.split(tf.cast(self._world.sum(mine), tf.float32), [len(Sums._fields), 1])
+                local = self._sums(*arrays)
+        message = tf.cast(tf.concat([local, [tf.cast(stop, local.dtype)]], 0), self._dtype)
+        total, stopping = tf.split(tf.cast(self._world.sum(message), tf.float32), [len(Sums._fields), 1])
         loss, weights = value_and_weights(self._config.loss, total)
         scale = self._loss_scale()
         if in_parts:
-            mine = self._accumulated_gradients(parts, weights * scale)
+            gradients = self._accumulated_gradients(arrays, weights * scale)
         else:
-            mine = tape.gradient(local, self._weights, output_gradients=weights * scale)
+            gradients = tape.gradient(local, self._weights, output_gradients=weights * scale)
         summed = self._world.sum_all(
-            [tf.cast(g, self._dtype) for g in mine], compression=self._config.compression
+            [tf.cast(g, self._dtype) for g in gradients], compression=self._config.compression
         )
         gradients = [tf.cast(g, tf.float32) for g in summed]
         decay = self._config.weight_decay
@@ -103,20 +126,24 @@ class TrainStep:
         grey = both[..., :1] * gain[:, None, None, None] + bias[:, None, None, None]
         return batch_sums(self._model(grey, training=True), both[..., 1:] / 255.0)
 
-    def _accumulated_sums(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Sum over micro-batches, the first axis of every part; one per thread of `parallel` is in memory."""
+    def _accumulated_sums(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the sums over all micro-batches; at most `_parallel` of them are in memory at a time.
+
+        Args:
+            arrays: The arguments of `_sums`, with an additional first axis over the micro-batches.
+        """
         each = tf.map_fn(
             lambda part: tf.cast(self._sums(*part), self._dtype),
-            tuple(parts),
+            tuple(arrays),
             fn_output_signature=self._dtype,
             parallel_iterations=self._parallel,
         )
         return tf.reduce_sum(each, 0)
 
-    def _accumulated_gradients(self, parts: Sequence[tf.Tensor], weights: tf.Tensor) -> list[tf.Tensor]:
+    def _accumulated_gradients(self, arrays: Sequence[tf.Tensor], weights: tf.Tensor) -> list[tf.Tensor]:
         def add(index: tf.Tensor, *gradients: tf.Tensor) -> tuple[tf.Tensor, ...]:
             with tf.GradientTape() as tape:
-                local = self._sums(*(part[index] for part in parts))
+                local = self._sums(*(array[index] for array in arrays))
             more = tape.gradient(local, self._weights, output_gradients=weights)
             return (index + 1, *(a + tf.cast(b, a.dtype) for a, b in zip(gradients, more, strict=True)))
 
@@ -133,11 +160,14 @@ class TrainStep:
 
 
 def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
-    """Turn and zoom images, bilinearly; what comes in from outside is the reflection at the border.
+    """Rotate and zoom images by bilinear interpolation; the border is filled by reflection.
 
     Args:
         images: (B, S, S, C) float32.
         warps: (B, 8) float32, see `augment.warps`.
+
+    Returns:
+        (B, S, S, C) float32.
     """
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
@@ -150,7 +180,13 @@ def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
 
 
 class Validation(NamedTuple):
-    """Validation scores: soft Dice loss + BCE, mean Dice of defective images at p > 0.5, image-level AP."""
+    """Scores of the validation split.
+
+    Attributes:
+        loss: Soft Dice loss, pooled over all images, + binary cross-entropy.
+        dice: Mean Dice of the defective images at a probability of 0.5.
+        ap: Image-level average precision; the score of an image is its largest logit.
+    """
 
     loss: float
     dice: float
@@ -158,35 +194,38 @@ class Validation(NamedTuple):
 
 
 def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 16) -> Validation:
-    """Score a split, each rank on its share; sums and image scores are brought together over ranks.
+    """Return the scores of a split. Each rank processes a part of it; all ranks return the same scores.
 
     Args:
         forward: Compiled forward pass.
         split: Images and masks, uint8 (N, S, S).
-        world: The ranks; all must call together.
+        world: The ranks; all of them must call this function.
         batch_size: Images per forward pass.
+
+    Raises:
+        UserError: if a score is not finite.
     """
-    mine = np.arange(world.rank, len(split.images), world.size)
+    indices = np.arange(world.rank, len(split.images), world.size)
     sums, dice = np.zeros(len(Sums._fields)), 0.0
-    largest = np.zeros(len(split.images))  # logit of each image, zero where it is another rank's
-    for start in range(0, len(mine), batch_size):
-        index = mine[start : start + batch_size]
+    largest_logits = np.zeros(len(split.images))  # zero for the images of other ranks
+    for start in range(0, len(indices), batch_size):
+        index = indices[start : start + batch_size]
         logits = forward(tf.constant(split.images[index]))
         targets = tf.constant(split.masks[index], tf.float32)[..., None] / 255.0
         sums += batch_sums(logits, targets).numpy()
-        found, label = logits.numpy()[..., 0] > 0, split.masks[index] >= MASK_LEVEL
-        tp, fp, fn = ((a & b).sum((1, 2)) for a, b in ((found, label), (found, ~label), (~found, label)))
+        mask, label = logits.numpy()[..., 0] > 0, split.masks[index] >= MASK_LEVEL
+        tp, fp, fn = ((a & b).sum((1, 2)) for a, b in ((mask, label), (mask, ~label), (~mask, label)))
         dice += float(metrics.dice(tp, fp, fn)[split.defective[index]].sum())
-        largest[index] = logits.numpy().max((1, 2, 3))
-    total = world.sum(tf.constant([*sums, dice, *largest], tf.float32)).numpy()
+        largest_logits[index] = logits.numpy().max((1, 2, 3))
+    total = world.sum(tf.constant([*sums, dice, *largest_logits], tf.float32)).numpy()
     if not np.isfinite(total).all():
         raise UserError(
             "a validation score is not finite; expected finite weights: lower learning_rate or use "
             "precision=float32"
         )
-    values, largest = Sums(*total[: len(sums)]), total[len(sums) + 1 :]
+    values, largest_logits = Sums(*total[: len(sums)]), total[len(sums) + 1 :]
     return Validation(
         loss=float(dice_loss(values) + bce_loss(values)),
         dice=float(total[len(sums)] / max(1, split.defective.sum())),
-        ap=float(average_precision_score(split.defective, largest)),
+        ap=float(average_precision_score(split.defective, largest_logits)),
     )

@@ -1,50 +1,63 @@
-"""A training that is asked to stop finishes its step, keeps a checkpoint and says how to go on."""
+"""Signals that stop a training: it finishes its step, saves a checkpoint, and the same command resumes it."""
 
 import signal
 import time
 from types import FrameType, TracebackType
 from typing import Self
 
-# mpirun passes it on and lets the ranks end by themselves; SIGTERM and SIGINT it answers by killing them.
-STOP_RANKS = signal.SIGUSR2
-SIGNALS = (signal.SIGINT, signal.SIGTERM, STOP_RANKS)
-ECHO_S = 5.0  # seconds in which one request to stop may come twice: to the whole group, and from the parent
+# mpirun forwards SIGUSR2 to the ranks and waits for them. On SIGTERM and SIGINT it kills them.
+STOP_SIGNAL = signal.SIGUSR2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, STOP_SIGNAL)
+# One request to stop may arrive twice within this time: from the process group and from the parent process.
+DUPLICATE_S = 5.0
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the user asked for it
-    """Training ended early on a signal, with its state saved."""
+    """The training ended early because of a signal; its state is saved.
 
-    def __init__(self, step: int, number: int) -> None:
+    Attributes:
+        exit_code: 128 + the number of the signal, as in a shell.
+    """
+
+    def __init__(self, step: int, signal_number: int) -> None:
         super().__init__(f"stopped after step {step}; the same command resumes")
-        self.exit_code = 128 + number
+        self.exit_code = 128 + signal_number
 
 
-def is_echo(first: float) -> bool:
-    """Say whether a signal only repeats the one that came at this time (`time.monotonic`)."""
-    return time.monotonic() - first < ECHO_S
+def is_duplicate(first: float) -> bool:
+    """Return whether a signal that arrives now belongs to the request of an earlier signal.
+
+    Args:
+        first: Time of the earlier signal (`time.monotonic`), in seconds.
+    """
+    return time.monotonic() - first < DUPLICATE_S
 
 
 class StopRequest:
-    """Turns the first SIGINT, SIGTERM or SIGUSR2 into a flag; a second one, no echo, interrupts at once."""
+    """Records the first SIGINT, SIGTERM or SIGUSR2; a second one that is no duplicate interrupts at once.
+
+    Attributes:
+        signal_number: Number of the first signal; 0 before it.
+    """
 
     def __init__(self) -> None:
-        self.number = 0
-        self._first = 0.0
+        self.signal_number = 0
+        self._first_time = 0.0
 
     def __enter__(self) -> Self:
-        """Install the handlers."""
+        """Install the signal handlers."""
         self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the previous handlers back."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if not self.number:
-            self.number, self._first = number, time.monotonic()
-        elif not is_echo(self._first):
+        if not self.signal_number:
+            self.signal_number, self._first_time = number, time.monotonic()
+        elif not is_duplicate(self._first_time):
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The command line on bad input: one line that says what to do, exit code 2, nothing left behind."""
+"""The command line with bad input: an error of one line, exit code 2, and no new files."""
 
 import re
 import shutil
@@ -12,24 +12,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyunet.__main__ import main
-from tinyunet.cli.main import parse
+from tinyunet.cli.main import main, parse
 from tinyunet.core.files import read_json
 from tinyunet.data.ingest import ingest
 
-Prepare = Callable[["Bench"], list[str]]
-GONE = "http://127.0.0.1:9"  # the discard port: nothing listens
+Prepare = Callable[["Inputs"], list[str]]
+UNREACHABLE = "http://127.0.0.1:9"  # the discard port: no server listens
 
 
-class Bench:
-    """A folder to break things in: copies of good data, and an output that must stay absent."""
+class Inputs:
+    """Valid data that a case may change, and an output that must not be written."""
 
     def __init__(self, folder: Path, raw: Path, records: Path, model: Path) -> None:
         self.folder, self.raw, self.records, self.model = folder, raw, records, model
         self.out = folder / "out"
 
     def images(self) -> Path:
-        """A copy of the class, and its first defective image's number is in `first`."""
+        """Copy the class; `image` and `mask` are its first defective image and the mask of this image."""
         source = self.folder / "Class1"
         shutil.copytree(self.raw, source, ignore=shutil.ignore_patterns("*.json", "*.html"))
         self.mask = sorted((source / "Train" / "Label").glob("*_label.PNG"))[0]
@@ -46,11 +45,11 @@ class Bench:
         return ["train", str(records or self.records), "--out", str(self.out), *more]
 
 
-def spoil(change: Callable[[Bench], object]) -> Prepare:
-    def prepare(bench: Bench) -> list[str]:
-        source = bench.images()
-        change(bench)
-        return bench.ingest(source)
+def changed(change: Callable[[Inputs], object]) -> Prepare:
+    def prepare(inputs: Inputs) -> list[str]:
+        source = inputs.images()
+        change(inputs)
+        return inputs.ingest(source)
 
     return prepare
 
@@ -60,39 +59,39 @@ def write(path: Path, pixels: np.ndarray) -> None:
 
 
 def zipped(name: str, data: bytes) -> Prepare:
-    def prepare(bench: Bench) -> list[str]:
-        path = bench.folder / "bad.zip"
+    def prepare(inputs: Inputs) -> list[str]:
+        path = inputs.folder / "bad.zip"
         with zipfile.ZipFile(path, "w") as file:
             file.writestr(name, data)
-        return bench.ingest(path)
+        return inputs.ingest(path)
 
     return prepare
 
 
-def file_at_out(bench: Bench) -> list[str]:
-    target = bench.folder / "taken"
+def occupied_folder(inputs: Inputs) -> list[str]:
+    target = inputs.folder / "taken"
     target.mkdir()
-    (target / "somebodys.txt").write_text("mine")
-    return ["train", str(bench.records), "--out", str(target)]
+    (target / "notes.txt").write_text("x")
+    return ["train", str(inputs.records), "--out", str(target)]
 
 
-def foreign_model(bench: Bench) -> list[str]:
-    target = bench.folder / "taken"
+def other_model(inputs: Inputs) -> list[str]:
+    target = inputs.folder / "taken"
     target.mkdir()
     (target / "model.json").write_text('{"model": "resnet50"}')
-    return ["train", str(bench.records), "--out", str(target)]
+    return ["train", str(inputs.records), "--out", str(target)]
 
 
 def photo(pixels: np.ndarray) -> Prepare:
-    def prepare(bench: Bench) -> list[str]:
-        write(bench.folder / "photo.PNG", pixels)
+    def prepare(inputs: Inputs) -> list[str]:
+        write(inputs.folder / "photo.PNG", pixels)
         return [
             "predict",
-            str(bench.folder / "photo.PNG"),
+            str(inputs.folder / "photo.PNG"),
             "--model",
-            str(bench.model),
+            str(inputs.model),
             "--out",
-            str(bench.out),
+            str(inputs.out),
         ]
 
     return prepare
@@ -100,16 +99,16 @@ def photo(pixels: np.ndarray) -> Prepare:
 
 DARK = np.zeros((64, 64), np.uint8)
 CASES: dict[str, tuple[Prepare, str]] = {
-    "missing mask": (spoil(lambda b: b.mask.unlink()), "_label.PNG"),
-    "missing image": (spoil(lambda b: b.image.unlink()), ".PNG"),
-    "wrong size": (spoil(lambda b: write(b.image, DARK[:32, :32])), "32"),
-    "16-bit PNG": (spoil(lambda b: write(b.image, DARK.astype(np.uint16))), "16"),
-    "RGB": (spoil(lambda b: write(b.image, np.zeros((64, 64, 3), np.uint8))), "expected"),
-    "truncated PNG": (spoil(lambda b: b.image.write_bytes(b.image.read_bytes()[:99])), ".PNG"),
-    "mask with 128": (spoil(lambda b: write(b.mask, DARK + 128)), "128"),
-    "empty class": (spoil(lambda b: shutil.rmtree(b.folder / "Class1" / "Train")), "Train"),
-    "no labels": (spoil(lambda b: (b.mask.parent / "Labels.txt").unlink()), "Labels.txt"),
-    "no such folder": (lambda b: b.ingest(b.folder / "nowhere"), "does not exist"),
+    "missing mask": (changed(lambda b: b.mask.unlink()), "_label.PNG"),
+    "missing image": (changed(lambda b: b.image.unlink()), ".PNG"),
+    "wrong size": (changed(lambda b: write(b.image, DARK[:32, :32])), "32"),
+    "16-bit PNG": (changed(lambda b: write(b.image, DARK.astype(np.uint16))), "16"),
+    "RGB": (changed(lambda b: write(b.image, np.zeros((64, 64, 3), np.uint8))), "expected"),
+    "truncated PNG": (changed(lambda b: b.image.write_bytes(b.image.read_bytes()[:99])), ".PNG"),
+    "mask with 128": (changed(lambda b: write(b.mask, DARK + 128)), "128"),
+    "empty class": (changed(lambda b: shutil.rmtree(b.folder / "Class1" / "Train")), "Train"),
+    "no labels": (changed(lambda b: (b.mask.parent / "Labels.txt").unlink()), "Labels.txt"),
+    "no such folder": (lambda b: b.ingest(b.folder / "absent"), "does not exist"),
     "unknown scheme": (lambda b: b.ingest("ftp://host/file.zip"), "ftp"),
     "not a zip": (lambda b: b.ingest(b.model / "model.json"), "not a .zip"),
     "zip of something else": (zipped("holiday/photo.jpg", b"x"), "Class1"),
@@ -126,7 +125,10 @@ CASES: dict[str, tuple[Prepare, str]] = {
         lambda b: ["convert", str(b.raw), "--out", str(b.out), "--set", "shard=3"],
         "shard",
     ),
-    "no records": (lambda b: b.train(records=b.folder / "gone"), "expected TFRecords (tinyunet convert), or"),
+    "no records": (
+        lambda b: b.train(records=b.folder / "absent"),
+        "expected TFRecords (tinyunet convert), or",
+    ),
     "unknown training key": (lambda b: b.train("--set", "learning_rat=1"), "learning_rat"),
     "setting without value": (lambda b: b.train("--set", "seed"), "KEY=VALUE"),
     "text for a number": (lambda b: b.train("--steps", "many"), "many"),
@@ -140,64 +142,66 @@ CASES: dict[str, tuple[Prepare, str]] = {
     ),
     "no ranks": (lambda b: b.train("--ranks", "0"), "ranks is 0"),
     "ranks that do not divide": (lambda b: b.train("--ranks", "3"), "divisor"),
-    "records that are none": (lambda b: b.train(records=b.folder / "nowhere"), "nowhere"),
+    "no such records": (lambda b: b.train(records=b.folder / "absent"), "absent"),
     "unreachable MLflow": (
         lambda b: b.train("--image-size", "32", "--steps", "1"),
         "MLFLOW_TRACKING_URI is http://127.0.0.1:9",
     ),
-    "output of somebody else": (file_at_out, "holds no model"),
-    "model of another project": (foreign_model, "holds no whole model"),
-    "model that is none": (
+    "output folder with other files": (occupied_folder, "holds no model"),
+    "model of another project": (other_model, "holds no complete model"),
+    "folder without a model": (
         lambda b: ["evaluate", str(b.raw), str(b.records), "--out", str(b.out)],
         "model.keras",
     ),
-    "unknown judging key": (
+    "unknown evaluation key": (
         lambda b: ["evaluate", str(b.model), str(b.records), "--out", str(b.out), "--set", "poses=8"],
         "poses",
     ),
-    "nothing to register": (lambda b: ["register", str(b.model), str(b.folder / "none")], "none"),
-    "colour photo": (photo(np.zeros((64, 64, 3), np.uint8)), "8-bit grey"),
-    "no photo": (
+    "register without an evaluation": (
+        lambda b: ["register", str(b.model), str(b.folder / "absent")],
+        "absent",
+    ),
+    "colour image": (photo(np.zeros((64, 64, 3), np.uint8)), "8-bit grey"),
+    "no such image": (
         lambda b: b.predict(b.folder / "x.png"),
         "x.png",
     ),
-    "model of nowhere": (
-        lambda b: ["predict", str(b.raw / "Test"), "--model", "nowhere.keras", "--out", str(b.out)],
-        "nowhere.keras",
+    "no such model": (
+        lambda b: ["predict", str(b.raw / "Test"), "--model", "absent.keras", "--out", str(b.out)],
+        "absent.keras",
     ),
 }
 
 
 @pytest.fixture
-def bench(tmp_path: Path, raw: Path, records: Path, model: Path) -> Bench:
-    return Bench(tmp_path, raw, records, model)
+def inputs(tmp_path: Path, raw: Path, records: Path, model: Path) -> Inputs:
+    return Inputs(tmp_path, raw, records, model)
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_folder_and_unreachable_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "nobody-in-particular")
-    monkeypatch.setenv("S3_ENDPOINT_URL", GONE)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", GONE)
+        monkeypatch.setenv(name, "unused")
+    monkeypatch.setenv("S3_ENDPOINT_URL", UNREACHABLE)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", UNREACHABLE)
 
 
 @pytest.mark.parametrize("case", list(CASES), ids=str)
-def test_bad_input_is_one_line_and_exit_code_2_and_nothing_stays(
-    case: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bad_input_is_one_line_and_exit_code_2_without_new_files(
+    case: str, inputs: Inputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare, named = CASES[case]
-    command = prepare(bench)
-    before = sorted(bench.folder.rglob("*"))
-    monkeypatch.setattr(sys, "argv", ["tinyunet", *command])
-    assert main() == 2
+    prepare, words = CASES[case]
+    command = prepare(inputs)
+    before = sorted(inputs.folder.rglob("*"))
+    assert main(command) == 2
     errors = capsys.readouterr().err.splitlines()
-    said = [line for line in errors if line.startswith("tinyunet: error: ")]
-    assert len(said) == 1, errors
-    assert named in said[0]
+    messages = [line for line in errors if line.startswith("tinyunet: error: ")]
+    assert len(messages) == 1, errors
+    assert words in messages[0]
     assert "Traceback" not in "".join(errors)
-    assert sorted(bench.folder.rglob("*")) == before, "something was left behind"
+    assert sorted(inputs.folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,7 @@ def test_bad_input_is_one_line_and_exit_code_2_and_nothing_stays(
         (["predict", "photo.png"], "required: --model, --out"),
     ],
 )
-def test_what_the_command_line_cannot_read_is_one_line(command: list[str], words: str) -> None:
+def test_an_invalid_command_line_is_one_line(command: list[str], words: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tinyunet", *command], capture_output=True, text=True, check=False
     )
@@ -218,27 +222,25 @@ def test_what_the_command_line_cannot_read_is_one_line(command: list[str], words
     assert line.endswith("--help")
 
 
-def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_without_a_command_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
         parse([])
-    assert ended.value.code == 0
+    assert exit_.value.code == 0
     assert re.search(r"\n +reproduce\s+train again", capsys.readouterr().out)
 
 
-def test_convert_takes_the_class_from_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_reads_the_class_from_the_manifest_of_the_images(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "records"
     ingest("synthetic://?train=24&test=4&size=32", raw, class_id=2)
-    monkeypatch.setattr(sys, "argv", ["tinyunet", "convert", str(raw), "--out", str(out)])
-    assert main() == 0
+    assert main(["convert", str(raw), "--out", str(out)]) == 0
     assert read_json(out / "manifest.json")["class_id"] == 2
 
 
-def test_a_model_is_not_looked_for_in_a_database_that_is_not_there(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_missing_database_is_not_created_to_find_a_model(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    command = ["evaluate", "models:/nobody@champion", str(bench.records), "--out", str(bench.out)]
-    monkeypatch.setattr(sys, "argv", ["tinyunet", *command])
-    assert main() == 2
-    assert f"{bench.folder}/runs/mlflow.db does not exist; expected" in capsys.readouterr().err
-    assert not list(bench.folder.iterdir())
+    command = ["evaluate", "models:/unknown@champion", str(inputs.records), "--out", str(inputs.out)]
+    assert main(command) == 2
+    assert f"{inputs.folder}/runs/mlflow.db does not exist; expected" in capsys.readouterr().err
+    assert not list(inputs.folder.iterdir())

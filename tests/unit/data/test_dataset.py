@@ -147,7 +147,7 @@ def test_a_size_or_split_that_does_not_exist_is_refused(
 
 
 def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected what `tinyunet convert` makes"):
+    with pytest.raises(UserError, match="expected a folder that `tinyunet convert` wrote"):
         load_split(tmp_path, "train", 32)
 
 

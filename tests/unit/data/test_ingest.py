@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json, scratch_folder
+from tinyunet.core.files import scratch_folder
 from tinyunet.data import archive, sources
 from tinyunet.data.ingest import content_digest, ingest
 from tinyunet.data.report import bars
@@ -58,8 +59,8 @@ def test_a_folder_a_zip_and_a_nested_zip_give_the_same_digest_and_stay_synthetic
         ingest(str(source), tmp_path / f"out{n}", class_id=1)
         for n, source in enumerate((raw, tmp_path / "root", class_zip, outer))
     ]
-    assert {manifest["digest"] for manifest in manifests} == {read_json(raw / "manifest.json")["digest"]}
-    assert all(manifest["synthetic"] for manifest in manifests)
+    assert {manifest.digest for manifest in manifests} == {RawManifest.read(raw).digest}
+    assert all(manifest.synthetic for manifest in manifests)
 
 
 @pytest.mark.parametrize("below", ["Class1", "Class1.zip", "Upload/Class1", "Upload/Class1.zip"])
@@ -75,7 +76,7 @@ def test_a_class_is_found_in_a_folder_and_one_folder_down(
         shutil.copytree(raw, place, ignore=shutil.ignore_patterns("*.json", "*.html"))
     shutil.copytree(raw / "Test", tmp_path / "DAGM2007" / "__MACOSX" / "Class1" / "Test")
     manifest = ingest(str(tmp_path / "DAGM2007"), tmp_path / "out", class_id=1)
-    assert manifest["digest"] == read_json(raw / "manifest.json")["digest"]
+    assert manifest.digest == RawManifest.read(raw).digest
     with pytest.raises(UserError, match=r"holds neither Class3, Class3\.zip nor Train and Test"):
         ingest(str(tmp_path / "DAGM2007"), tmp_path / "other", class_id=3)
 
@@ -100,7 +101,7 @@ def test_a_bare_class_under_the_name_of_another_is_refused(raw: Path, tmp_path: 
 
 
 def test_the_manifest_describes_every_file(raw: Path) -> None:
-    manifest = read_json(raw / "manifest.json")
+    manifest = json.loads((raw / "manifest.json").read_text())
     assert manifest["schema_version"] == 1
     assert manifest["class_id"] == 1
     assert manifest["synthetic"]
@@ -119,8 +120,8 @@ def test_the_manifest_describes_every_file(raw: Path) -> None:
 
 def test_the_digest_is_the_hash_of_the_sorted_lines() -> None:
     files = [
-        {"split": "train", "name": "b", "image_sha256": "2", "mask_sha256": None},
-        {"split": "test", "name": "a", "image_sha256": "1", "mask_sha256": "3"},
+        RawFile(split="train", name="b", image_sha256="2", mask_sha256=None, defective=False),
+        RawFile(split="test", name="a", image_sha256="1", mask_sha256="3", defective=True),
     ]
     # printf 'test a 1 3\ntrain b 2 None\n' | sha256sum
     expected = hashlib.sha256(b"test a 1 3\ntrain b 2 None\n").hexdigest()
@@ -161,8 +162,8 @@ def test_a_download_gives_the_same_dataset_and_its_archive_does_not_stay(
     raw: Path, web: str, tmp_path: Path
 ) -> None:
     manifest = ingest(f"{web}/Class1.zip?token=secret", tmp_path / "out", class_id=1)
-    assert manifest["digest"] == read_json(raw / "manifest.json")["digest"]
-    assert manifest["source"] == f"{web}/Class1.zip"
+    assert manifest.digest == RawManifest.read(raw).digest
+    assert manifest.source == f"{web}/Class1.zip"
     assert "secret" not in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "Train", "Test", "manifest.json", "report.json", "report.html",
@@ -178,7 +179,7 @@ def test_a_download_that_fails_leaves_nothing(web: str, tmp_path: Path) -> None:
 def test_strangers_do_not_come_along(class_zip: Path, tmp_path: Path) -> None:
     ingest(str(class_zip), tmp_path / "out", class_id=1)
     assert not list((tmp_path / "out").rglob("Thumbs.db"))
-    assert read_json(tmp_path / "out" / "report.json")["ignored"] == ["Train/Thumbs.db"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["ignored"] == ["Train/Thumbs.db"]
 
 
 def test_files_of_a_read_only_source_can_be_removed(raw: Path, tmp_path: Path) -> None:
@@ -280,7 +281,7 @@ def test_another_dataset_is_not_overwritten(raw: Path, tmp_path: Path) -> None:
     ingest("synthetic://?train=4&test=4&size=32", tmp_path / "out", class_id=2)
     with pytest.raises(UserError, match="out holds other content"):
         ingest(str(raw), tmp_path / "out", class_id=1)
-    assert read_json(tmp_path / "out" / "manifest.json")["class_id"] == 2
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["class_id"] == 2
 
 
 def test_a_folder_of_something_else_is_not_overwritten(raw: Path, tmp_path: Path) -> None:
@@ -336,9 +337,9 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_secrets_of_a_url_stay_out_of_the_manifest() -> None:
-    assert sources.public("https://me:pw@host/a.zip?token=s#x") == "https://host/a.zip"
-    assert sources.public("s3://bucket/prefix") == "s3://bucket/prefix"
-    assert sources.public("synthetic://?train=4") == "synthetic://?train=4"
+    assert sources.without_credentials("https://me:pw@host/a.zip?token=s#x") == "https://host/a.zip"
+    assert sources.without_credentials("s3://bucket/prefix") == "s3://bucket/prefix"
+    assert sources.without_credentials("synthetic://?train=4") == "synthetic://?train=4"
 
 
 def test_the_report_page_stands_alone(raw: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from tinyunet.core.config import DataConfig
+from tinyunet.core.documents.raw import RawManifest
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json
 from tinyunet.data.dataset import load_split
 from tinyunet.data.ingest import ingest
-from tinyunet.data.tfrecord import Record, convert, parse, read_manifest, serialize
+from tinyunet.data.tfrecord import Record, convert, parse, serialize
 
 CONFIG = DataConfig(shards=2)
 
@@ -61,22 +62,22 @@ def test_the_same_input_gives_the_same_bytes(raw: Path, records: Path, tmp_path:
 
 
 def test_the_manifest_describes_every_shard(raw: Path, records: Path) -> None:
-    manifest = read_manifest(records)
-    assert manifest["schema_version"] == 1
-    assert manifest["source_digest"] == read_json(raw / "manifest.json")["digest"]
-    assert (manifest["class_id"], manifest["complete"], manifest["synthetic"]) == (1, False, True)
-    assert manifest["image_shape"] == [64, 64]
-    assert (manifest["validation_fraction"], manifest["fold"]) == (0.15, 0)
+    manifest = RecordsManifest.read(records)
+    assert manifest.schema_version == 1
+    assert manifest.source_digest == RawManifest.read(raw).digest
+    assert (manifest.class_id, manifest.complete, manifest.synthetic) == (1, False, True)
+    assert manifest.image_shape == (64, 64)
+    assert (manifest.validation_fraction, manifest.fold) == (0.15, 0)
     files = []
     for split, (images, defective) in {"train": (21, 7), "validation": (3, 1), "test": (16, 5)}.items():
-        entry = manifest["splits"][split]
-        assert (entry["images"], entry["defective"]) == (images, defective)
-        assert [shard["images"] for shard in entry["shards"]] == [images // 2, images - images // 2]
-        for shard in entry["shards"]:
-            data = (records / shard["file"]).read_bytes()
-            assert len(data) == shard["bytes"]
-            assert hashlib.sha256(data).hexdigest() == shard["sha256"]
-            files.append(shard["file"])
+        entry = manifest.splits[split]
+        assert (entry.images, entry.defective) == (images, defective)
+        assert [shard.images for shard in entry.shards] == [images // 2, images - images // 2]
+        for shard in entry.shards:
+            data = (records / shard.file).read_bytes()
+            assert len(data) == shard.bytes
+            assert hashlib.sha256(data).hexdigest() == shard.sha256
+            files.append(shard.file)
     assert sorted(files) == sorted(path.name for path in records.glob("*.tfrecord"))
     assert files[0] == "train-00000-of-00002.tfrecord"
 
@@ -89,27 +90,27 @@ def test_a_split_digest_is_the_hash_of_names_and_pixels(raw: Path, records: Path
         mask = raw / "Test" / "Label" / f"{path.stem}_label.PNG"
         digest.update(path.stem.encode() + b"\0" + Image.open(path).tobytes())
         digest.update(Image.open(mask).tobytes() if mask.exists() else bytes(64 * 64))
-    assert read_manifest(records)["splits"]["test"]["digest"] == digest.hexdigest()
+    assert RecordsManifest.read(records).splits["test"].digest == digest.hexdigest()
 
 
 def test_another_fold_moves_validation_and_leaves_test_alone(
     raw: Path, records: Path, tmp_path: Path
 ) -> None:
     other = convert(raw, tmp_path / "out", DataConfig(shards=3, fold=1))
-    first = read_manifest(records)
-    assert other["splits"]["test"]["digest"] == first["splits"]["test"]["digest"]
-    assert other["splits"]["validation"]["digest"] != first["splits"]["validation"]["digest"]
-    assert other["digest"] != first["digest"]
+    first = RecordsManifest.read(records)
+    assert other.splits["test"].digest == first.splits["test"].digest
+    assert other.splits["validation"].digest != first.splits["validation"].digest
+    assert other.digest != first.digest
 
 
 def test_there_are_no_more_shards_than_images(raw: Path, tmp_path: Path) -> None:
     manifest = convert(raw, tmp_path / "out", DataConfig(shards=50))
-    assert [shard["images"] for shard in manifest["splits"]["validation"]["shards"]] == [1, 1, 1]
+    assert [shard.images for shard in manifest.splits["validation"].shards] == [1, 1, 1]
 
 
 def test_converting_again_does_nothing(raw: Path, records: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in records.iterdir()}
-    assert convert(raw, records, CONFIG) == read_manifest(records)
+    assert convert(raw, records, CONFIG) == RecordsManifest.read(records)
     assert {path: path.stat().st_mtime_ns for path in records.iterdir()} == before
     assert "already holds these records" in capsys.readouterr().err
     assert not records.with_name("records.part").exists()
@@ -147,15 +148,15 @@ def test_a_mask_that_changed_after_ingest_is_named(raw: Path, tmp_path: Path) ->
 
 
 def test_a_folder_that_was_not_ingested_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no manifest\.json; expected what `tinyunet ingest` makes"):
+    with pytest.raises(UserError, match=r"no manifest\.json; expected a folder that `tinyunet ingest` wrote"):
         convert(tmp_path, tmp_path / "out", CONFIG)
 
 
 def test_records_are_no_raw_dataset_and_the_other_way_round(raw: Path, records: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not of ingested images"):
+    with pytest.raises(UserError, match="files is missing; expected a file that `tinyunet ingest`"):
         convert(records, tmp_path / "out", CONFIG)
-    with pytest.raises(UserError, match="has a manifest of schema 1, not of records"):
-        read_manifest(raw)
+    with pytest.raises(UserError, match="source_digest is missing; expected a file that `tinyunet convert`"):
+        RecordsManifest.read(raw)
 
 
 def test_another_class_is_refused(raw: Path, tmp_path: Path) -> None:

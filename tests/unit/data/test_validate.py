@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 from tinyunet.data.pixels import read_grey
@@ -263,8 +264,8 @@ def test_a_good_dataset_counts_images_and_mask_pixels(raw: Path) -> None:
     report = validate(raw, 1)
     assert report.problems == report.warnings == ()
     assert report.counts() == {
-        "train": {"images": 24, "defective": 8},
-        "test": {"images": 16, "defective": 5},
+        "train": SplitCounts(images=24, defective=8),
+        "test": SplitCounts(images=16, defective=5),
     }
     first = next(c for c in report.checked if c.sample.mask_path)
     assert first.sample.mask_path

@@ -11,7 +11,7 @@ import pytest
 from tinyunet.cli.main import parse
 from tinyunet.core.errors import UserError
 from tinyunet.evaluation.comparison import Row, Scores, compare, means, notice, read_row, table
-from tinyunet.evaluation.links import link_reports
+from tinyunet.evaluation.report_links import link_reports
 from tinyunet.evaluation.published import AMP, FLOAT32, published
 
 SCORES = {"dice_defective": 0.8, "iou_defective": 0.7, "image_ap": 1.0, "image_auroc": 1.0, "tpr": 1.0}

@@ -12,7 +12,7 @@ import pytest
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import Split, load_split
-from tinyunet.data.tfrecord import read_manifest
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.evaluation.curves import curve_points
 from tinyunet.evaluation.evaluate import evaluate, read_model
 from tinyunet.evaluation.inference import Judged, Predictor, judge
@@ -90,7 +90,7 @@ def test_image_rows_add_up_to_the_pixel_counts(result: dict[str, Any], test_spli
 
 
 def test_metrics_name_model_and_data_by_digest(result: dict[str, Any], model: Path, records: Path) -> None:
-    manifest = read_manifest(records)
+    manifest = RecordsManifest.read(records)
     assert result["data"]["digest"] == manifest["digest"]
     assert result["data"]["test_digest"] == manifest["splits"]["test"]["digest"]
     assert result["model"]["sha256"] == read_model(model)["sha256"]
@@ -130,7 +130,7 @@ def _judged(scores: list[float], *, flip: bool = False) -> Judged:
 
 
 def test_thresholds_come_from_validation_whatever_test_looks_like(model: Path, records: Path) -> None:
-    identity, manifest = read_model(model), read_manifest(records)
+    identity, manifest = read_model(model), RecordsManifest.read(records)
     validation = _judged([-3, -1, 2, 4])
     results = [
         summarize(identity, manifest, EvalConfig(), validation=validation, test=test)
@@ -143,7 +143,7 @@ def test_thresholds_come_from_validation_whatever_test_looks_like(model: Path, r
 
 
 def test_a_model_trained_on_other_records_is_told_apart(model: Path, records: Path) -> None:
-    identity, manifest = read_model(model), read_manifest(records)
+    identity, manifest = read_model(model), RecordsManifest.read(records)
     judged = _judged([-3, -1, 2, 4])
     other = summarize(identity, manifest | {"digest": "0" * 64}, EvalConfig(), validation=judged, test=judged)
     assert "other records" in other["notes"][0]
@@ -169,7 +169,7 @@ def test_curves_that_the_images_do_not_define_are_empty(defective: bool, drawn: 
 
 
 def test_labels_that_vanish_at_a_small_size_are_told(model: Path, records: Path) -> None:
-    identity, manifest, judged = read_model(model), read_manifest(records), _judged([-3, -1, 2, 4])
+    identity, manifest, judged = read_model(model), RecordsManifest.read(records), _judged([-3, -1, 2, 4])
     gone = dataclasses.replace(judged.counts, positives=np.array([0, 0, 0, 1]))
     test = Judged(judged.split, gone, judged.scores)
     note = summarize(identity, manifest, EvalConfig(), validation=judged, test=test)["notes"][0]

@@ -73,10 +73,10 @@ def test_dice_and_iou_by_hand_and_one_where_nothing_is_there_or_predicted() -> N
 
 def test_pixel_scores_by_hand(counts: m.Counts) -> None:
     scores = m.pixel_scores(counts, DEFECTIVE, 0.5)
-    assert scores["dice_defective"] == pytest.approx((2 / 3 + 1) / 2)
-    assert scores["iou_defective"] == pytest.approx((1 / 2 + 1) / 2)
-    assert scores["pooled_iou"] == pytest.approx(4 / 7)
-    assert scores["pixel"] == {"tp": 4, "fp": 2, "fn": 1, "tn": 17}
+    assert scores.dice_defective == pytest.approx((2 / 3 + 1) / 2)
+    assert scores.iou_defective == pytest.approx((1 / 2 + 1) / 2)
+    assert scores.pooled_iou == pytest.approx(4 / 7)
+    assert scores.pixel.model_dump() == {"tp": 4, "fp": 2, "fn": 1, "tn": 17}
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_image_scores_by_hand() -> None:
     defective = np.array([True, True, False, False, False])
     result = m.image_scores(scores, defective, 2.0)
     # ranking: defective, clean, defective, clean, clean
-    assert result["image_ap"] == pytest.approx((1 / 1 + 2 / 3) / 2)
-    assert result["image_auroc"] == pytest.approx(5 / 6)  # five of six pairs in order
-    assert result["tpr"] == pytest.approx(1 / 2)
-    assert result["tnr"] == pytest.approx(2 / 3)
-    assert result["image"] == {"tp": 1, "fp": 1, "fn": 1, "tn": 2}
-    at_a_score = m.image_scores(scores, defective, 3.0)["image"]
+    assert result.image_ap == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert result.image_auroc == pytest.approx(5 / 6)  # five of six pairs in order
+    assert result.tpr == pytest.approx(1 / 2)
+    assert result.tnr == pytest.approx(2 / 3)
+    assert result.image.model_dump() == {"tp": 1, "fp": 1, "fn": 1, "tn": 2}
+    at_a_score = m.image_scores(scores, defective, 3.0).image.model_dump()
     assert at_a_score == {"tp": 1, "fp": 0, "fn": 1, "tn": 3}, (
         "a score equal to the threshold is not above it"
     )
@@ -142,24 +142,24 @@ def test_image_scores_by_hand() -> None:
 
 def test_scores_that_no_image_defines_are_none() -> None:
     clean = m.image_scores(np.array([1.0, 2.0]), np.array([False, False]), 0.0)
-    assert (clean["image_ap"], clean["image_auroc"], clean["tpr"], clean["tnr"]) == (None, None, None, 0.0)
+    assert (clean.image_ap, clean.image_auroc, clean.tpr, clean.tnr) == (None, None, None, 0.0)
     pixels = m.pixel_scores(m.count([-1.0], [False]), np.array([False]), 0.5)
-    assert pixels["dice_defective"] is None
-    assert pixels["bootstrap"] == {"dice_defective": None}
+    assert pixels.dice_defective is None
+    assert pixels.bootstrap.dice_defective is None
 
 
 def test_saturated_probabilities_tie_but_their_logits_rank() -> None:
     logits = np.array([40.0, 50.0, 60.0], np.float32)
     assert len(set(m.sigmoid(logits).tolist())) == 1
-    assert m.image_scores(logits.astype(float), np.array([False, False, True]), 55.0)["image_ap"] == 1.0
+    assert m.image_scores(logits.astype(float), np.array([False, False, True]), 55.0).image_ap == 1.0
 
 
 def test_bootstrap_of_equal_values_is_a_point_and_of_a_coin_spans_its_binomial_range() -> None:
-    assert m.bootstrap([0.7, 0.7, 0.7]) == pytest.approx([0.7, 0.7])
+    assert m.bootstrap([0.7, 0.7, 0.7]) == pytest.approx((0.7, 0.7))
     # four fair coins: all are 0 (or 1) in .0625 of the draws, more than .05: the quantiles are 0 and 1
-    assert m.bootstrap([0.0, 0.0, 1.0, 1.0]) == [0.0, 1.0]
+    assert m.bootstrap([0.0, 0.0, 1.0, 1.0]) == (0.0, 1.0)
     # a hundred coins: .5 ± 1.645·.05 = .418 … .582
-    assert m.bootstrap([0.0] * 50 + [1.0] * 50) == pytest.approx([0.418, 0.582], abs=0.012)
+    assert m.bootstrap([0.0] * 50 + [1.0] * 50) == pytest.approx((0.418, 0.582), abs=0.012)
 
 
 def test_bootstrap_is_seeded() -> None:

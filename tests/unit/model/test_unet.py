@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tinyunet.core.errors import UserError
 from tinyunet.model.unet import PARAMETERS, build_unet, rebuild
-from tinyunet.training.model_folder import load_model
+from tinyunet.training.keras_file import load_model
 
 # Parameters of each convolution in order, k²·in·out + out, from the published description.
 LAYERS = [

@@ -1,10 +1,9 @@
-"""What the status, pods and events of an MPIJob mean."""
+"""The outcome and the obstacles that follow from the status, pods and events of an MPIJob."""
 
 from typing import Any
 
 import pytest
 
-from tinyunet.mpijob.pods import born, happened
 from tinyunet.mpijob.spec import MPIJobSpec, build
 from tinyunet.mpijob.status import Obstacle, Outcome, Snapshot, obstacle, outcome
 
@@ -31,7 +30,7 @@ def pod(role: str, phase: str, *, name: str = "", **status: Any) -> dict[str, An
     }
 
 
-def ended(code: int, reason: str = "Error") -> list[dict[str, Any]]:
+def terminated(code: int, reason: str = "Error") -> list[dict[str, Any]]:
     return [{"state": {"terminated": {"exitCode": code, "reason": reason}}}]
 
 
@@ -45,29 +44,29 @@ class TestOutcome:
         assert outcome(Snapshot(job(("Succeeded", "MPIJobSucceeded"), finished=True))) == Outcome()
 
     def test_a_failure_carries_the_launchers_exit_code(self) -> None:
-        seen = Snapshot(
+        snapshot = Snapshot(
             job(("Failed", "BackoffLimitExceeded/Error"), finished=True),
-            [pod("launcher", "Failed", containerStatuses=ended(3))],
+            [pod("launcher", "Failed", containerStatuses=terminated(3))],
         )
-        assert outcome(seen) == Outcome(reason="launcher exited 3", exit_code=3)
+        assert outcome(snapshot) == Outcome(reason="launcher exited 3", exit_code=3)
 
-    def test_failed_without_completion_is_not_an_end(self) -> None:
+    def test_a_failed_condition_without_completion_time_is_not_an_outcome(self) -> None:
         assert outcome(Snapshot(job(("Failed", "BackoffLimitExceeded")))) is None
 
-    def test_an_eviction_ends_the_job_once_its_launcher_is_gone_and_may_be_retried(self) -> None:
+    def test_an_eviction_is_an_outcome_only_after_the_launcher_has_ended_and_permits_a_restart(self) -> None:
         evicted, worker = job(("Failed", "MPIJobEvicted")), pod("worker", "Failed", reason="Evicted")
         assert outcome(Snapshot(evicted, [worker, pod("launcher", "Running")])) is None
-        end = outcome(Snapshot(evicted, [worker, pod("launcher", "Failed", containerStatuses=ended(1))]))
+        end = outcome(Snapshot(evicted, [worker, pod("launcher", "Failed", containerStatuses=terminated(1))]))
         assert end is not None
         assert end.lost
         assert "job-worker evicted or deleted" in end.reason
 
-    def test_a_worker_seen_to_vanish_is_a_lost_pod_whatever_the_launcher_said(self) -> None:
-        seen = Snapshot(
+    def test_a_worker_that_disappeared_is_a_lost_pod_whatever_the_launchers_exit_code(self) -> None:
+        snapshot = Snapshot(
             job(("Failed", "BackoffLimitExceeded"), finished=True),
-            [pod("launcher", "Failed", containerStatuses=ended(1))],
+            [pod("launcher", "Failed", containerStatuses=terminated(1))],
         )
-        end = outcome(seen, lost=["job-worker-1"])
+        end = outcome(snapshot, lost=["job-worker-1"])
         assert end is not None
         assert end.lost
         assert "job-worker-1" in end.reason
@@ -76,89 +75,93 @@ class TestOutcome:
         "line",
         ["ORTE has lost communication with a remote daemon.", "An ORTE daemon has unexpectedly failed"],
     )
-    def test_what_mpirun_says_of_a_host_that_is_gone_is_a_lost_pod(self, line: str) -> None:
-        seen = Snapshot(
+    def test_mpiruns_message_about_a_lost_host_means_a_lost_pod(self, line: str) -> None:
+        snapshot = Snapshot(
             job(("Failed", "BackoffLimitExceeded"), finished=True),
-            [pod("launcher", "Failed", containerStatuses=ended(1))],
+            [pod("launcher", "Failed", containerStatuses=terminated(1))],
         )
-        end = outcome(seen, tail=["step 20/100", line])
+        end = outcome(snapshot, tail=["step 20/100", line])
         assert end == Outcome(reason="lost a worker pod (launcher exited 1)", exit_code=1, lost=True)
 
-    def test_a_launcher_pod_that_is_gone_is_a_lost_pod(self) -> None:
+    def test_a_missing_launcher_pod_is_a_lost_pod(self) -> None:
         end = outcome(Snapshot(job(("Failed", "BackoffLimitExceeded"), finished=True)))
         assert end == Outcome(reason="lost its launcher pod", exit_code=1, lost=True)
 
-    def test_the_deadline_is_named(self) -> None:
+    def test_an_exceeded_deadline_is_reported_with_its_length(self) -> None:
         end = outcome(Snapshot(job(("Failed", "DeadlineExceeded"), finished=True)))
         assert end == Outcome(reason="exceeded its deadline of 86400 s", exit_code=1)
 
-    def test_an_out_of_memory_kill_names_the_pod_and_its_limit(self) -> None:
-        seen = Snapshot(
+    def test_an_out_of_memory_kill_is_reported_with_the_pod_and_its_limit(self) -> None:
+        snapshot = Snapshot(
             job(("Failed", "BackoffLimitExceeded"), finished=True),
             [
-                pod("worker", "Failed", containerStatuses=ended(137, "OOMKilled")),
-                pod("launcher", "Failed", containerStatuses=ended(1)),
+                pod("worker", "Failed", containerStatuses=terminated(137, "OOMKilled")),
+                pod("launcher", "Failed", containerStatuses=terminated(1)),
             ],
         )
-        end = outcome(seen)
+        end = outcome(snapshot)
         assert end is not None
         assert not end.lost
         assert end.reason.startswith("job-worker was OOMKilled at its memory limit of 4Gi")
 
-    def test_a_rank_killed_inside_a_living_worker_is_told_as_out_of_memory(self) -> None:
-        seen = Snapshot(
+    def test_a_rank_killed_in_a_running_worker_is_reported_as_out_of_memory(self) -> None:
+        snapshot = Snapshot(
             job(("Failed", "BackoffLimitExceeded"), finished=True),
-            [pod("launcher", "Failed", containerStatuses=ended(137))],
+            [pod("launcher", "Failed", containerStatuses=terminated(137))],
         )
-        end = outcome(seen)
+        end = outcome(snapshot)
         assert end is not None
         assert end.exit_code == 137
         assert "most likely OOMKilled" in end.reason
 
 
 class TestObstacle:
-    def test_a_running_launcher_has_none(self) -> None:
+    def test_a_job_whose_launcher_runs_has_no_obstacle(self) -> None:
         assert obstacle(Snapshot(job(("Created", "x")), [pod("launcher", "Running")])) is None
 
-    def test_a_refused_spec_is_final_and_in_the_operators_words(self) -> None:
+    def test_a_refused_specification_is_final_and_reported_in_the_operators_words(self) -> None:
         event = {"reason": "ValidationError", "message": "Found validation errors: spec.x"}
         found = obstacle(Snapshot(job(), events=[event]))
         assert found == Obstacle(
             text="the MPI Operator refuses the job: Found validation errors: spec.x", final=True
         )
 
-    def test_a_job_that_no_operator_took_up_says_so(self) -> None:
+    def test_a_job_without_conditions_is_reported_as_not_processed(self) -> None:
         found = obstacle(Snapshot(job()))
         assert found is not None
-        assert "has not taken up" in found.text
+        assert "has not processed the job" in found.text
         assert not found.final
 
-    def test_an_unschedulable_worker_is_told_in_the_schedulers_words(self) -> None:
+    def test_an_unschedulable_worker_is_reported_in_the_schedulers_words(self) -> None:
         unscheduled = {
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
             "message": "0/1 nodes",
         }
-        seen = Snapshot(job(("Created", "x")), [pod("worker", "Pending", conditions=[unscheduled])])
-        assert obstacle(seen) == Obstacle(text="job-worker cannot be scheduled (Unschedulable): 0/1 nodes")
+        snapshot = Snapshot(job(("Created", "x")), [pod("worker", "Pending", conditions=[unscheduled])])
+        assert obstacle(snapshot) == Obstacle(
+            text="job-worker cannot be scheduled (Unschedulable): 0/1 nodes"
+        )
 
     @pytest.mark.parametrize(("reason", "final"), [("ImagePullBackOff", False), ("InvalidImageName", True)])
-    def test_an_image_that_does_not_come_is_told_and_a_wrong_name_is_final(
+    def test_an_image_that_cannot_be_pulled_is_reported_and_an_invalid_name_is_final(
         self, reason: str, final: bool
     ) -> None:
-        seen = Snapshot(
+        snapshot = Snapshot(
             job(("Created", "x")), [pod("worker", "Pending", containerStatuses=waiting(reason, "no such"))]
         )
-        assert obstacle(seen) == Obstacle(text=f"job-worker cannot start ({reason}): no such", final=final)
+        assert obstacle(snapshot) == Obstacle(
+            text=f"job-worker cannot start ({reason}): no such", final=final
+        )
 
-    def test_what_waiting_cannot_help_is_told_before_what_it_may(self) -> None:
+    def test_a_final_obstacle_is_reported_before_one_that_may_pass(self) -> None:
         pulling = pod("worker", "Pending", containerStatuses=waiting("ImagePullBackOff", "no answer"))
         wrong = pod("launcher", "Pending", containerStatuses=waiting("InvalidImageName", "no such"))
         found = obstacle(Snapshot(job(("Created", "x")), [pulling, wrong]))
         assert found == Obstacle(text="job-launcher cannot start (InvalidImageName): no such", final=True)
 
-    def test_a_launcher_that_is_refused_beside_its_workers_is_told_until_it_is_there(self) -> None:
+    def test_a_refused_launcher_is_reported_until_its_pod_exists(self) -> None:
         event = {
             "type": "Warning",
             "reason": "FailedCreate",
@@ -170,7 +173,7 @@ class TestObstacle:
         assert found == Obstacle(text="the cluster refuses a pod: exceeded quota")
         assert obstacle(Snapshot(job(("Created", "x")), [*pods, pod("launcher", "Pending")], [event])) is None
 
-    def test_a_quota_that_refuses_pods_is_told(self) -> None:
+    def test_a_quota_that_refuses_pods_is_reported(self) -> None:
         event = {
             "type": "Warning",
             "reason": "MPIJobFailed",
@@ -180,17 +183,19 @@ class TestObstacle:
         assert found is not None
         assert found.text == "the cluster refuses a pod: worker pod created failed: exceeded quota"
 
-    def test_a_queue_may_take_its_time(self) -> None:
+    def test_the_wait_in_a_queue_does_not_count(self) -> None:
         found = obstacle(Snapshot(job(("Created", "x"), ("Suspended", "y"))))
         assert found is not None
         assert not found.counted
 
     def test_a_worker_that_fails_before_the_launcher_exists_is_final(self) -> None:
-        seen = Snapshot(job(("Created", "x")), [pod("worker", "Failed", containerStatuses=ended(255))])
-        found = obstacle(seen)
+        snapshot = Snapshot(
+            job(("Created", "x")), [pod("worker", "Failed", containerStatuses=terminated(255))]
+        )
+        found = obstacle(snapshot)
         assert found == Obstacle(text="job-worker failed before training began (exit code 255)", final=True)
 
-    def test_a_warning_counts_until_there_is_progress_and_only_of_this_pod(self) -> None:
+    def test_a_warning_is_an_obstacle_until_a_later_event_and_only_for_its_own_pod(self) -> None:
         def event(kind: str, message: str, uid: str = "1") -> dict[str, Any]:
             return {"type": kind, "message": message, "involvedObject": {"name": "job-worker", "uid": uid}}
 
@@ -202,13 +207,3 @@ class TestObstacle:
         assert found(unmounted) == Obstacle(text="job-worker cannot start: no such volume")
         assert found(unmounted, event("Normal", "Pulling image")) is None
         assert found(event("Normal", "Pulling image"), event("Warning", "not ready", uid="0")) is None
-
-
-class TestTimes:
-    def test_an_event_is_as_old_as_the_last_that_it_stands_for(self) -> None:
-        made = {"metadata": {"creationTimestamp": "2026-01-01T00:00:01Z"}}
-        micro = {"eventTime": "2026-01-01T00:00:02.999999Z"}
-        last = {"lastTimestamp": "2026-01-01T00:00:03Z"}
-        assert happened(made) == born(made) == "2026-01-01T00:00:01"
-        assert happened(made | micro | {"lastTimestamp": None}) == "2026-01-01T00:00:02"
-        assert happened(made | micro | last) == "2026-01-01T00:00:03"

@@ -1,4 +1,4 @@
-"""What a real object store does not do on demand: it breaks off, is busy, and tells what it was sent."""
+"""Failures of an object store that a real one does not produce on demand."""
 
 import threading
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ CONTENT = bytes(range(256)) * 40
 
 @dataclass
 class Store:
-    """A server that holds one object, s3://bucket/key.
+    """A server with one object, s3://bucket/key.
 
     Attributes:
-        broken: Answers left that break off half-way.
-        busy: Answers left of a server that has too much to do.
+        broken: Number of answers to come that end after half of the object.
+        busy: Number of answers to come with the status 503.
         content: The object.
-        tokens: Session tokens that it was shown.
+        tokens: Session tokens of the requests.
     """
 
     broken: int = 0
@@ -49,14 +49,14 @@ class Store:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    held = Store()
+    store = Store()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            held.answer(self)
+            store.answer(self)
 
         def do_HEAD(self) -> None:
-            held.answer(self)
+            store.answer(self)
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -69,22 +69,20 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
-        yield held
+        yield store
         http.shutdown()
         thread.join()
 
 
 @pytest.mark.parametrize("failure", ["broken", "busy"])
-def test_an_object_that_fails_twice_comes_whole_the_third_time(
-    store: Store, failure: str, tmp_path: Path
-) -> None:
+def test_the_third_attempt_returns_the_whole_object(store: Store, failure: str, tmp_path: Path) -> None:
     setattr(store, failure, 2)
     assert s3.fetch("s3://bucket/key", tmp_path / "x").read_bytes() == CONTENT
     assert getattr(store, failure) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_an_object_that_always_breaks_off_leaves_nothing_and_the_store_counts_as_away(
+def test_an_object_that_is_never_complete_leaves_no_file_and_the_store_is_unreachable(
     store: Store, tmp_path: Path
 ) -> None:
     store.broken = 99
@@ -94,24 +92,29 @@ def test_an_object_that_always_breaks_off_leaves_nothing_and_the_store_counts_as
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_object_is_one(store: Store, tmp_path: Path) -> None:
+def test_an_empty_object_exists(store: Store, tmp_path: Path) -> None:
     store.content = b""
     assert s3.exists("s3://bucket/key")
     assert s3.fetch("s3://bucket/key", tmp_path / "x").read_bytes() == b""
 
 
-def test_credentials_for_a_time_are_shown_with_their_token(
+def test_temporary_credentials_are_sent_with_their_token(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "for an hour")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
     assert s3.read_bytes("s3://bucket/key") == CONTENT
-    assert store.tokens == {"for an hour"}
+    assert store.tokens == {"temporary"}
 
 
-def test_an_endpoint_with_a_password_in_it_is_refused_without_telling_it(
+def test_an_endpoint_with_a_password_is_refused_without_printing_the_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("S3_ENDPOINT_URL", "http://me:hidden@127.0.0.1:9")
     with pytest.raises(UserError, match=r"S3_ENDPOINT_URL is 'http://\*\*\*@127\.0\.0\.1:9'") as caught:
         s3.list_buckets()
     assert "hidden" not in str(caught.value)
+
+
+def test_an_https_location_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "download", lambda url, dest: dest / url)
+    assert s3.fetch("https://host/x.zip", tmp_path) == tmp_path / "https://host/x.zip"

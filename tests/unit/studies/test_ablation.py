@@ -1,4 +1,4 @@
-"""The ablation: its table by hand, and the whole command on a tiny class."""
+"""The ablation: its table with numbers computed by hand, and the complete command on a tiny class."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,16 @@ import pytest
 from tinyunet.cli.main import main
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.studies import ablation
-from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Study, line
+from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Row, Study, line
 
 
-def test_a_row_is_mean_deviation_and_the_mean_of_the_differences() -> None:
-    result = {
-        BASE: {"changes": {}, "dice": [0.7, 0.8], "ap": [1.0, 0.9]},
-        "no warm-up": {"changes": {"warmup_steps": 0}, "dice": [0.6, 0.8], "ap": [1.0, 1.0]},
+def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
+    rows = {
+        BASE: Row(changes={}, dice=[0.7, 0.8], ap=[1.0, 0.9], curves=[]),
+        "no warm-up": Row(changes={"warmup_steps": 0}, dice=[0.6, 0.8], ap=[1.0, 1.0], curves=[]),
     }
-    assert line(BASE, result) == f"| {BASE} |  | 0.750 ± 0.071 | +0.000 | 0.950 ± 0.071 |"
-    assert line("no warm-up", result) == (
+    assert line(BASE, rows) == f"| {BASE} |  | 0.750 ± 0.071 | +0.000 | 0.950 ± 0.071 |"
+    assert line("no warm-up", rows) == (
         "| no warm-up | `warmup_steps=0` | 0.700 ± 0.141 | -0.050 | 1.000 ± 0.000 |"
     )
 
@@ -31,11 +31,11 @@ def test_every_row_is_the_preset_with_one_change(row: str, tmp_path: Path) -> No
     assert (config.seed, config.steps) == (2, FAST.steps)
 
 
-def test_the_published_recipe_takes_all_its_steps(tmp_path: Path) -> None:
+def test_the_published_recipe_runs_all_its_steps(tmp_path: Path) -> None:
     assert Study(tmp_path, 128, 3).configuration(PUBLISHED, 0).steps == NVIDIA.steps == 2500
 
 
-def test_the_command_trains_every_fold_and_writes_table_and_figure(
+def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -46,35 +46,35 @@ def test_the_command_trains_every_fold_and_writes_table_and_figure(
     rows = json.loads((tmp_path / "study" / "ablation.json").read_text())
     assert len(rows[BASE]["dice"]) == 2
     assert [point["step"] for point in rows[BASE]["curves"][0]] == [2.0, 4.0]
-    assert all(len(rows[row]["ap"]) == 2 for row in ablation.JUDGED)
+    assert all(len(rows[row]["ap"]) == 2 for row in ablation.EVALUATIONS)
     study = Study((tmp_path / "study").absolute(), 32, 2)
-    judged = ablation.rejudge(study.model(BASE, 1), study.folder / "records1", {})
-    assert judged == pytest.approx({name: rows[BASE][name][1] for name in ("dice", "ap")}), "as training did"
+    scores = ablation.evaluate_again(study.model(BASE, 1), study.folder / "records1", {})
+    assert scores == pytest.approx([rows[BASE][name][1] for name in ("dice", "ap")]), "scores of the training"
     assert "<svg" in (tmp_path / "study" / "learning.svg").read_text()
     before = (tmp_path / "study" / "ablation.md").read_text()
     capfd.readouterr()
     assert main([*command, "--out", "study"]) == 0
-    assert "step 1/" not in capfd.readouterr().out, "nothing is trained twice"
+    assert "step 1/" not in capfd.readouterr().out, "no model is trained twice"
     assert (tmp_path / "study" / "ablation.md").read_text() == before
 
 
-def test_rows_may_be_chosen_and_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Study] = []
-    monkeypatch.setattr(ablation, "prepare", lambda source, class_id, study: asked.append(study))
+def test_rows_and_the_number_of_steps_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies: list[Study] = []
+    monkeypatch.setattr(ablation, "prepare", lambda source, class_id, study: studies.append(study))
     monkeypatch.setattr(ablation, "measure", lambda study: {})
-    monkeypatch.setattr(ablation, "draw", lambda result, path: None)
+    monkeypatch.setattr(ablation, "draw", lambda rows, path: None)
     monkeypatch.chdir(tmp_path)
     command = ["ablation", "synthetic://", "--steps", "40"]
     assert main([*command, "--row", "no warm-up", "--row", "published loss"]) == main(command) == 0
-    some, every = asked
-    assert some.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
-    assert [row for row, _ in every.rows()] == list(ROWS)
-    assert some.folder == tmp_path / "runs" / "ablation-class1-128px-40steps", "no other table's place"
-    config = some.configuration("no warm-up", 1)
+    selection, default = studies
+    assert selection.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
+    assert [row for row, _ in default.rows()] == list(ROWS)
+    assert selection.folder == tmp_path / "runs" / "ablation-class1-128px-40steps"
+    config = selection.configuration("no warm-up", 1)
     assert (config.steps, config.warmup_steps, config.loss) == (40, 0, FAST.loss)
 
 
-def test_a_bad_number_of_steps_is_one_line_and_exit_code_2(
+def test_a_wrong_number_of_steps_is_reported_and_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ablation", "synthetic://", "--out", str(tmp_path / "study"), "--steps", "0"]) == 2
@@ -82,6 +82,8 @@ def test_a_bad_number_of_steps_is_one_line_and_exit_code_2(
     assert not (tmp_path / "study").exists()
 
 
-def test_a_bad_source_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_source_is_reported_and_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["ablation", str(tmp_path / "nowhere"), "--out", str(tmp_path / "study")]) == 2
     assert "does not exist" in capsys.readouterr().err

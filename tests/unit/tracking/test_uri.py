@@ -1,4 +1,4 @@
-"""Which MLflow is meant, and where its database lies."""
+"""The address of MLflow, and the file of its database."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from tinyunet.tracking.uri import database_path, default_uri, tracking_uri
 @pytest.mark.parametrize(
     "uri", ["postgresql+psycopg2://u:p@db/mlflow", "sqlite:////here/m.db", "https://host"]
 )
-def test_a_store_may_name_its_driver(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheme_may_contain_a_driver(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_uri() == uri
 
 
-def test_a_database_with_too_few_slashes_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_uri_with_too_few_slashes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:/tmp/m.db")
     with pytest.raises(UserError, match=r"is 'sqlite:/tmp/m\.db'; expected sqlite:////absolute"):
         tracking_uri()
@@ -33,7 +33,7 @@ def test_a_database_with_too_few_slashes_is_said_at_once(monkeypatch: pytest.Mon
         ("https://host/m.db", None),
     ],
 )
-def test_a_database_is_the_file_that_sqlalchemy_opens(uri: str, database: Path | None) -> None:
+def test_the_database_path_is_the_file_that_sqlalchemy_opens(uri: str, database: Path | None) -> None:
     from sqlalchemy.engine import make_url
 
     assert database_path(uri) == database
@@ -42,7 +42,7 @@ def test_a_database_is_the_file_that_sqlalchemy_opens(uri: str, database: Path |
 
 
 @pytest.mark.parametrize("name", ["C# runs", "100%20", "what?", "ä+b"])
-def test_the_default_database_lies_in_the_working_folder_whatever_its_name(
+def test_the_default_database_is_in_the_working_folder_for_any_folder_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).mkdir()

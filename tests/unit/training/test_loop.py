@@ -13,7 +13,7 @@ import pytest
 
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.data.tfrecord import read_manifest
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training.checkpoint import Checkpoints
 from tinyunet.training.distributed import World
@@ -123,7 +123,7 @@ def test_the_records_are_not_needed_once_they_are_read(
     monkeypatch.setattr(Checkpoints, "save", save_without)
     done = again(copy, tmp_path / "model", image_size=32, steps=2, checkpoint_every=1)
     assert not copy.exists()
-    assert done["identity"]["data"] == read_manifest(records)["digest"]
+    assert done["identity"]["data"] == RecordsManifest.read(records)["digest"]
 
 
 def test_a_stopped_training_keeps_its_step_its_run_and_its_history_and_one_at_its_end_is_finished(

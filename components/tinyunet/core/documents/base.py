@@ -34,7 +34,7 @@ class Part(BaseModel):
     def _ignore_unknown(cls, values: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  any JSON value
         if info.context != READING or not isinstance(values, dict):
             return values
-        known = {name for key, field in cls.model_fields.items() for name in (key, field.alias)}
+        known = {name for key, field in cls.model_fields.items() for name in (key, field.validation_alias)}
         return {key: value for key, value in values.items() if key in known}
 
 
@@ -90,6 +90,8 @@ class Document(Part):
             return cls.model_validate(values, context=READING)
         except ValidationError as error:
             key, message = explain(error)
+            if message.startswith("is missing"):
+                message = f"is missing; expected a file that `{cls.MADE_BY}` wrote"
             raise UserError(f"{place}: {key} {message}; {cls.REMEDY}") from error
         except UserError as error:  # of a configuration in it
             raise UserError(f"{place}: {error}; {cls.REMEDY}") from error

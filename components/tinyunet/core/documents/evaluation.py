@@ -51,8 +51,8 @@ class EvaluatedData(Part):
     splits: dict[str, SplitCounts]
 
 
-class Confusion(Part):
-    """Counts of true and false positives and negatives."""
+class ConfusionCounts(Part):
+    """Number of true and false positives and negatives."""
 
     tp: int
     fp: int
@@ -66,38 +66,50 @@ class Bootstrap(Part):
     dice_defective: Sequence[float] | None
 
 
-class Scores(Part):
-    """Scores of one split at the chosen thresholds; None where the images do not define a score.
+class PixelScores(Part):
+    """Scores of the masks of one split at one threshold; None where the images do not define a score.
 
     Attributes:
         dice_defective: Mean Dice of the defective images.
         iou_defective: Mean IoU of the defective images.
         pooled_iou: IoU of all pixels of all images together.
-        pixel: Pixel counts at the pixel threshold.
+        pixel: Pixel counts at the threshold.
         nvidia_iou: NVIDIA's "IoU" by threshold.
-        nvidia_iou_floor: Its value for a model that predicts nothing.
+        nvidia_iou_floor: NVIDIA's "IoU" of a model that predicts nothing.
         bootstrap: Spread of the mean Dice over the images.
-        image_ap: Image-level average precision.
-        image_auroc: Image-level area under the ROC curve.
-        tpr: Fraction of the defective images that are flagged.
-        tnr: Fraction of the clean images that are not flagged.
-        image_threshold: Image threshold, a logit.
-        image: Image counts at the image threshold.
     """
 
     dice_defective: float | None
     iou_defective: float | None
     pooled_iou: float
-    pixel: Confusion
+    pixel: ConfusionCounts
     nvidia_iou: dict[str, float]
     nvidia_iou_floor: float
     bootstrap: Bootstrap
+
+
+class ImageScores(Part):
+    """Scores of the images of one split at one threshold; None where the images do not define a score.
+
+    Attributes:
+        image_ap: Image-level average precision.
+        image_auroc: Image-level area under the ROC curve.
+        tpr: Fraction of the defective images that are flagged.
+        tnr: Fraction of the clean images that are not flagged.
+        image_threshold: The threshold, a logit.
+        image: Image counts at the threshold.
+    """
+
     image_ap: float | None
     image_auroc: float | None
     tpr: float | None
     tnr: float | None
     image_threshold: float
-    image: Confusion
+    image: ConfusionCounts
+
+
+class Scores(ImageScores, PixelScores):
+    """All scores of one split at the chosen thresholds; the pixel scores stand first in the file."""
 
 
 class PublishedScores(Part):
@@ -119,7 +131,7 @@ class Published(Part):
         amp: Scores of the trainings in mixed precision.
     """
 
-    class_id: int = Field(alias="class")
+    class_id: int = Field(validation_alias="class", serialization_alias="class")
     thresholds: Sequence[float]
     float32: PublishedScores
     amp: PublishedScores

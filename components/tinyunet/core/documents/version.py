@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from tinyunet.core.documents.base import READING, Part
+from tinyunet.core.errors import UserError
+from tinyunet.core.validation import explain
 
 
 class VersionTags(Part):
-    """What the champion rule and a reader of the registry need to know of a version.
+    """The facts about a version that the champion rule and a reader of the registry need.
 
     Attributes:
         model_key: Identity of the evaluated model: another model or another evaluation has another key.
@@ -26,7 +28,9 @@ class VersionTags(Part):
 
     model_config = ConfigDict(strict=False)  # MLflow's tags are strings
 
-    model_key: str = Field(default="", alias="tinyunet.model_key")
+    model_key: str = Field(
+        default="", validation_alias="tinyunet.model_key", serialization_alias="tinyunet.model_key"
+    )
     test_digest: str = "unknown"
     dice_defective: float | None = None
     image_ap: float | None = None
@@ -39,8 +43,18 @@ class VersionTags(Part):
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> Self:
-        """Read the tags of a version; a version that was registered by other means has none of them."""
-        return cls.model_validate(dict(tags), context=READING)
+        """Read the tags of a version; a version that was registered by other means has none of them.
+
+        Raises:
+            UserError: if the value of a tag does not fit.
+        """
+        try:
+            return cls.model_validate(dict(tags), context=READING)
+        except ValidationError as error:
+            key, message = explain(error)
+            raise UserError(
+                f"the tag {key} of a model version {message}; correct the tag or delete it"
+            ) from error
 
     def tags(self) -> dict[str, str]:
         """Return the tags as MLflow keeps them: strings, an undefined value as an empty one."""

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data import synthetic
 from tinyunet.data.dagm import CLASSES, read_class
-from tinyunet.data.synthetic import SyntheticConfig, make_image
+from tinyunet.data.synthetic.generator import SyntheticConfig, generate, make_image, parse_source
 from tinyunet.data.validate import validate
 
 SMALL = SyntheticConfig(train=6, test=4, size=64)
@@ -21,19 +20,19 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        synthetic.generate(tmp_path / name, 3, SMALL)
+        generate(tmp_path / name, 3, SMALL)
     assert _digests(tmp_path / "a") == _digests(tmp_path / "b")
 
 
 def test_another_seed_gives_other_images(tmp_path: Path) -> None:
-    synthetic.generate(tmp_path / "a", 3, SMALL)
-    synthetic.generate(tmp_path / "b", 3, SMALL.replace({"seed": 1}))
+    generate(tmp_path / "a", 3, SMALL)
+    generate(tmp_path / "b", 3, SMALL.replace({"seed": 1}))
     a, b = _digests(tmp_path / "a"), _digests(tmp_path / "b")
     assert not {a[f"Train/{n:04d}.PNG"] for n in range(5, 11)} & set(b.values())
 
 
 def test_layout_names_and_labels_are_the_official_ones(tmp_path: Path) -> None:
-    synthetic.generate(tmp_path, 1, SMALL)
+    generate(tmp_path, 1, SMALL)
     samples = read_class(tmp_path)
     assert [(s.split, s.image_path.name) for s in samples] == [
         *[("train", f"{n:04d}.PNG") for n in range(5, 11)],
@@ -47,9 +46,9 @@ def test_layout_names_and_labels_are_the_official_ones(tmp_path: Path) -> None:
 
 
 def test_a_source_gives_its_options() -> None:
-    config = synthetic.parse_source("synthetic://?train=10&test=4&size=96&seed=5&defective=0.25")
+    config = parse_source("synthetic://?train=10&test=4&size=96&seed=5&defective=0.25")
     assert config == SyntheticConfig(train=10, test=4, size=96, seed=5, defective=0.25)
-    assert synthetic.parse_source("synthetic://") == SyntheticConfig()
+    assert parse_source("synthetic://") == SyntheticConfig()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ def test_a_source_gives_its_options() -> None:
 )
 def test_a_wrong_option_is_named(source: str, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        synthetic.parse_source(source)
+        parse_source(source)
 
 
 @pytest.mark.parametrize("defective", [0.001, 1 / 3, 0.999])
@@ -91,7 +90,7 @@ def test_a_defect_changes_the_texture_inside_its_mask_only(class_id: int) -> Non
 
 @pytest.mark.parametrize("class_id", CLASSES)
 def test_every_class_passes_validation(class_id: int, tmp_path: Path) -> None:
-    synthetic.generate(tmp_path, class_id, SMALL)
+    generate(tmp_path, class_id, SMALL)
     assert validate(tmp_path, class_id).problems == ()
 
 

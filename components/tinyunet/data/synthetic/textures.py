@@ -1,4 +1,4 @@
-"""Ten texture classes and their defects, for the synthetic stand-in of DAGM2007.
+"""Ten texture classes and their defects, for the synthetic images in place of DAGM2007.
 
 Every texture is a function of a random generator and the image side; every defect changes a texture inside an
 ellipse, given by its own coordinates (u along the first, v along the second semi-axis, 1 at the border).
@@ -19,7 +19,7 @@ Defect = Callable[[Image, Image, Image, Rng], Image]
 
 @dataclass(frozen=True)
 class Kind:
-    """One class.
+    """Texture, defect and label statistics of one class.
 
     Attributes:
         texture: Gives grey levels float32 [size, size].
@@ -43,7 +43,7 @@ def _grey(values: NDArray[Any]) -> Image:
 
 
 def _blurred(image: Image, y: float, x: float) -> Image:
-    """Blur by Gaussians of y and x pixels (at 512), periodic at the border."""
+    """Return the image blurred by Gaussians of y and x pixels (at 512), periodic at the border."""
     size = len(image)
     fy, fx = np.fft.fftfreq(size)[:, None] * y, np.fft.rfftfreq(size)[None, :] * x
     gain = np.exp(-2 * (np.pi * size / 512) ** 2 * (fy**2 + fx**2)).astype(np.float32)
@@ -51,20 +51,20 @@ def _blurred(image: Image, y: float, x: float) -> Image:
 
 
 def _noise(rng: Rng, size: int, y: float, x: float) -> Image:
-    """Give Gaussian noise of unit deviation, blurred by y and x pixels (at 512)."""
+    """Return Gaussian noise of unit deviation, blurred by y and x pixels (at 512)."""
     noise = _blurred(rng.standard_normal((size, size), dtype=np.float32), y, x)
     return _grey(noise / noise.std())
 
 
 def _grid(size: int) -> tuple[Image, Image]:
-    """Give y and x of every pixel in pixels at 512."""
+    """Return y and x of every pixel, in pixels at 512."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) * (512 / size)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return y, x
 
 
 def _inside(u: Image, v: Image, edge: float = 0.3) -> Image:
-    """Give a soft window: 1 well inside the ellipse, 0 from its border on."""
+    """Return a soft window: 1 in the centre of the ellipse, 0 at its border and outside."""
     window: Image = np.clip((1 - np.sqrt(u * u + v * v)) / edge, 0, 1)
     return window
 
@@ -137,7 +137,7 @@ def _dots(rng: Rng, size: int) -> Image:
 
 
 def _blur(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Smear the texture, as an out-of-focus spot does."""
+    """Blur the texture, as an out-of-focus spot does."""
     width = rng.uniform(3, 5) * max(1, 128 / len(image))
     return image + (_blurred(image, width, width) - image) * _inside(u, v)
 
@@ -156,13 +156,13 @@ def _stroke(depth: float, width: float) -> Defect:
 
 
 def _speckles(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Scatter bright crumbs."""
+    """Add bright particles."""
     crumbs = np.clip(_noise(rng, image.shape[0], 2.5, 2.5) - 0.4, 0, 1.2) * _inside(u, v, 0.6)
     return _grey(image + 140 * crumbs)
 
 
 def _hatch(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Lay a small patch of fine lines over the texture."""
+    """Add a small patch of fine lines."""
     y, x = _grid(image.shape[0])
     angle = rng.uniform(0, np.pi)
     lines = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 0.65)
@@ -181,19 +181,19 @@ def _fray(image: Image, u: Image, v: Image, rng: Rng) -> Image:
 
 
 def _turn(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Let the texture run the other way."""
+    """Rotate the direction of the texture."""
     other = np.roll(image[:, ::-1], rng.integers(len(image)), axis=1)
     return image + (other - image) * _inside(u, v, 0.15)
 
 
 def _fade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Take most of the contrast away, as missing print does."""
+    """Remove most of the contrast, as missing print does."""
     level = np.median(image)
     return image + (level - image) * rng.uniform(0.65, 0.85) * _inside(u, v, 0.3)
 
 
 # Classes 1-6: semi-axes, angles and clipping of the published label parameters of the development data.
-# Classes 7-10 have none published: theirs are ours.
+# None are published for classes 7-10: these are our own.
 KINDS: dict[int, Kind] = {
     1: Kind(_moire, _blur, (33, 96, 60), (23, 95, 48), clipped=0.1),
     2: Kind(_streaks, _stroke(-90, 2.0), (23, 104, 55), (5, 52, 14), max_angle=0.79),

@@ -1,4 +1,4 @@
-"""A server that goes away and comes back."""
+"""A TCP proxy, with which a test makes a server unreachable for a while."""
 
 import socket
 import threading
@@ -6,35 +6,41 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 
-class Gate:
-    """A TCP relay to a server that can be shut."""
+class Proxy:
+    """Forwards connections to a server until it is stopped.
+
+    Attributes:
+        url: Address for clients.
+    """
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname, parts.port)
-        self._open = True
+        self._forwarding = True
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
-    def shut(self) -> None:
-        self._open = False
-        for each in self._sockets:
-            hang_up(each)
+    def stop(self) -> None:
+        """End all connections and refuse new ones."""
+        self._forwarding = False
+        for connection in self._sockets:
+            shut_down(connection)
 
-    def reopen(self) -> None:
-        self._open = True
+    def resume(self) -> None:
+        """Accept connections again."""
+        self._forwarding = True
 
     def close(self) -> None:
-        self.shut()
-        hang_up(self._server)
+        self.stop()
+        shut_down(self._server)
         self._server.close()
         for thread in self._threads:
             thread.join()
-        for each in self._sockets:
-            each.close()
+        for connection in self._sockets:
+            connection.close()
 
     def _accept(self) -> None:
         while True:
@@ -43,23 +49,23 @@ class Gate:
             except OSError:
                 return
             self._sockets.append(client)
-            if not self._open:
-                hang_up(client)
+            if not self._forwarding:
+                shut_down(client)
                 continue
             server = socket.create_connection(self._target)
             self._sockets.append(server)
             for pair in ((client, server), (server, client)):
-                self._threads.append(threading.Thread(target=relay, args=pair))
+                self._threads.append(threading.Thread(target=forward, args=pair))
                 self._threads[-1].start()
 
 
-def hang_up(one: socket.socket) -> None:
-    with suppress(OSError):  # the other side may have done so
-        one.shutdown(socket.SHUT_RDWR)
+def shut_down(connection: socket.socket) -> None:
+    with suppress(OSError):  # the other side may already have ended the connection
+        connection.shutdown(socket.SHUT_RDWR)
 
 
-def relay(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):  # the gate was shut
+def forward(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):  # `stop` ended the connection
         while data := source.recv(65536):
             sink.sendall(data)
-    hang_up(sink)
+    shut_down(sink)

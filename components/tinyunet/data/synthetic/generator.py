@@ -1,6 +1,6 @@
-"""A synthetic stand-in for one class of DAGM2007: same layout, same quirks, same label statistics.
+"""Synthetic images in place of one class of DAGM2007, with the same layout and label statistics.
 
-Images are seeded one by one, so the same options give the same bytes on the same software.
+Every image has its own seed: the same options give the same bytes with the same software.
 """
 
 from pathlib import Path
@@ -16,20 +16,20 @@ from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError, require
 from tinyunet.data.dagm import FOLDERS, Sample, format_labels
 from tinyunet.data.pixels import GENERATED
-from tinyunet.data.textures import KINDS, Image, Kind
+from tinyunet.data.synthetic.textures import KINDS, Image, Kind
 
 Pixels = NDArray[np.uint8]
 
 
 class SyntheticConfig(Config):
-    """What to generate.
+    """Options of the synthetic images.
 
     Attributes:
-        train: Images in Train.
-        test: Images in Test.
+        train: Number of images in Train.
+        test: Number of images in Test.
         size: Side of the images in pixels.
-        seed: Another seed gives other images.
-        defective: Part of each split that shows a defect.
+        seed: Seed of the images.
+        defective: Fraction of the defective images in each split.
     """
 
     train: int = 96
@@ -42,12 +42,11 @@ class SyntheticConfig(Config):
     def _check_counts(self) -> Self:
         for name in ("train", "test"):
             require(2 <= getattr(self, name) <= 5000, name, getattr(self, name), "2 to 5000 images")
-        sides = "32 to 2048 pixels"
-        require(32 <= self.size <= 2048, "size", self.size, sides)
+        require(32 <= self.size <= 2048, "size", self.size, "32 to 2048 pixels")
         return self
 
     def flags(self, split: str) -> list[bool]:
-        """Tell for every image of a split whether it is defective; there is at least one of each."""
+        """Return for every image of a split whether it is defective; both kinds occur at least once."""
         count = getattr(self, split)
         number = min(max(1, round(count * self.defective)), count - 1)
         order = np.random.default_rng([self.seed, count, split == "train"]).permutation(count)
@@ -58,21 +57,21 @@ def parse_source(source: str) -> SyntheticConfig:
     """Read `synthetic://[?train=&test=&size=&seed=&defective=]`.
 
     Raises:
-        UserError: for anything else, an unknown option or a value out of range.
+        UserError: for another form of source, an unknown option, or a value out of range.
     """
     parts = urlsplit(source)
     if parts.netloc or parts.path not in ("", "/"):
-        raise UserError(f"{source!r} names a place; expected synthetic://, options after a question mark")
+        raise UserError(f"{source!r} names a location; expected synthetic://, options after a question mark")
     return SyntheticConfig().replace(dict(parse_qsl(parts.query, keep_blank_values=True)))
 
 
 def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
-    """Write one class in the official layout; numbering runs through Test, then Train.
+    """Write one class in the official layout; the numbering starts in Test and continues in Train.
 
     Args:
-        folder: Gets Train and Test; made when missing.
-        class_id: 1 to 10, chooses texture, defect and label statistics.
-        config: Counts, size, seed.
+        folder: Folder for Train and Test; created if it does not exist.
+        class_id: 1 to 10; it selects texture, defect and label statistics.
+        config: Counts, size and seed.
     """
     samples = _plan(folder, config)
     for name in FOLDERS.values():
@@ -86,7 +85,7 @@ def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
 def make_image(
     class_id: int, config: SyntheticConfig, number: int, *, defective: bool
 ) -> tuple[Pixels, Pixels]:
-    """Make one image and its mask.
+    """Return one image and its mask.
 
     Returns:
         Image and mask, uint8 [size, size]; the mask is 0 and 255, and all 0 without a defect.
@@ -117,16 +116,16 @@ def _write(sample: Sample, class_id: int, config: SyntheticConfig) -> None:
     from PIL import Image as Picture
     from PIL.PngImagePlugin import PngInfo
 
-    said = PngInfo()
-    said.add_text(*GENERATED)
+    mark = PngInfo()
+    mark.add_text(*GENERATED)
     image, mask = make_image(class_id, config, int(sample.name), defective=sample.defective)
-    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1, pnginfo=said)
+    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1, pnginfo=mark)
     if sample.mask_path:
         Picture.fromarray(mask).save(sample.mask_path, format="PNG", compress_level=6)
 
 
 def _between(rng: np.random.Generator, bounds: tuple[float, float, float]) -> float:
-    """Draw from a beta distribution stretched to bounds with the given mean."""
+    """Draw from a beta distribution between two bounds, with the given mean."""
     low, high, mean = bounds
     if high == low:
         return low
@@ -135,7 +134,7 @@ def _between(rng: np.random.Generator, bounds: tuple[float, float, float]) -> fl
 
 
 def _ellipse(kind: Kind, size: int, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Place a label ellipse of at least one pixel: its own coordinates u, v of every pixel."""
+    """Return the coordinates u, v of every pixel in the frame of a random label ellipse."""
     scale = size / 512
     first = max(_between(rng, kind.first), 1 / scale)
     second = _between(rng, kind.second) if kind.second else 0.571 * first

@@ -1,0 +1,59 @@
+"""The comparison of several classes: comparison.json in the folder that `compare` writes."""
+
+from tinyunet.core.documents.base import Part, Sequence
+
+
+class NvidiaScores(Part):
+    """NVIDIA's three scores at one threshold; None where the images do not define a score.
+
+    Attributes:
+        iou: Mean Dice over all test images, which NVIDIA calls IoU.
+        tpr: Fraction of the defective images with a pixel above the threshold.
+        tnr: Fraction of the clean images without a pixel above the threshold.
+    """
+
+    iou: float | None
+    tpr: float | None
+    tnr: float | None
+
+
+class ComparedClass(Part):
+    """One class.
+
+    Attributes:
+        class_id: DAGM2007 class.
+        data: `official`, `part or re-split` or `synthetic`.
+        image_size: Side in pixels at which masks were compared.
+        comparable: Whether the scores may be compared with NVIDIA's.
+        ours: Our scores at our own thresholds, which were chosen on validation.
+        floor: NVIDIA's IoU of a model that predicts nothing.
+        at: Our scores at NVIDIA's thresholds.
+        float32: NVIDIA's scores by threshold, trained in float32.
+        amp: NVIDIA's scores by threshold, trained in mixed precision.
+        dice: NVIDIA's implied Dice of defective images at 0.99: float32, mixed precision.
+    """
+
+    class_id: int
+    data: str
+    image_size: int
+    comparable: bool
+    ours: dict[str, float | None]
+    floor: float
+    at: dict[float, NvidiaScores]
+    float32: dict[float, NvidiaScores]
+    amp: dict[float, NvidiaScores]
+    dice: tuple[float, float]
+
+
+class Comparison(Part):
+    """The whole file.
+
+    Attributes:
+        rows: The classes in ascending order.
+        means: Our scores, averaged over the classes; None where a class has no score.
+        notice: Which rows may be compared with NVIDIA's, and why the others may not.
+    """
+
+    rows: Sequence[ComparedClass]
+    means: dict[str, float | None]
+    notice: str

@@ -1,0 +1,1 @@
+"""Synthetic images in place of DAGM2007."""

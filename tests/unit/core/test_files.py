@@ -1,0 +1,138 @@
+"""Atomic writes, file system errors, free space, and the cache folder."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tinyunet.core.errors import UserError
+from tinyunet.core.files import (
+    atomic_folder,
+    atomic_path,
+    cache_folder,
+    file_errors,
+    read_json,
+    require_space,
+    scratch_folder,
+)
+
+SETUP = Path(__file__).parents[3] / ".ci" / "setup"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(target) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x", "old")]
+
+
+def test_the_remains_of_a_killed_process_are_deleted_first(tmp_path: Path) -> None:
+    (tmp_path / "x.part").mkdir()
+    (tmp_path / "x.part" / "old").touch()
+    with atomic_path(tmp_path / "x") as part:
+        part.mkdir()
+        (part / "new").touch()
+    assert names(tmp_path) == ["x", "x/new"]
+
+
+def test_an_older_result_is_replaced(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with atomic_folder(tmp_path / "out", marker="done") as part:
+            (part / "done").touch()
+            (part / name).touch()
+    assert names(tmp_path) == ["out", "out/done", "out/new"]
+
+
+def test_a_folder_without_the_marker_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").touch()
+    with (
+        pytest.raises(UserError, match="is not empty and holds no done"),
+        atomic_folder(tmp_path / "out", marker="done"),
+    ):
+        pytest.fail("the folder was accepted")
+    assert names(tmp_path) == ["out", "out/notes.txt"]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with (
+        pytest.raises(UserError, match="is a file; expected a folder"),
+        atomic_folder(tmp_path / "out", marker="done"),
+    ):
+        pytest.fail("the file was accepted")
+
+
+def test_a_scratch_folder_and_its_new_parents_are_deleted(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "a" / "b" / "out") as part:
+        (part / "x").touch()
+    assert names(tmp_path) == []
+
+
+def test_a_scratch_folder_that_became_the_output_remains(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "a" / "out") as part:
+        part.rename(tmp_path / "a" / "out")
+    assert names(tmp_path) == ["a", "a/out"]
+
+
+def test_a_file_system_error_names_path_reason_and_output(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    message = f"{absent}: No such file or directory while making out; correct this"
+    with pytest.raises(UserError, match=message), file_errors(Path("out")):
+        absent.read_bytes()
+
+
+def test_a_transfer_larger_than_the_free_space_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="free some space"):
+        require_space(tmp_path / "new" / "x", 10**18)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[]", "holds list; expected"),
+    ],
+)
+def test_a_file_that_is_not_a_json_object_is_refused(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"x.json {message}"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "/home/mpiuser/.cache/tinyunet"),
+        ({"XDG_CACHE_HOME": "/somewhere"}, "/somewhere/tinyunet"),
+        ({"XDG_CACHE_HOME": "/somewhere", "TINYUNET_CACHE": "/elsewhere"}, "/elsewhere"),
+    ],
+)
+def test_setup_and_library_have_the_same_cache_folder(
+    changes: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "TINYUNET_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"HOME": "/home/mpiuser"} | changes).items():
+        monkeypatch.setenv(name, value)
+    (rule,) = (line for line in SETUP.read_text().splitlines() if line.startswith("cache="))
+    shell = subprocess.run(
+        ["bash", "-c", f'{rule}; echo "$cache"'], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert shell.stdout.strip() == str(cache_folder()) == expected
