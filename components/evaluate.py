@@ -39,7 +39,7 @@ def evaluate(
     from tinyunet.evaluation.summary import confusion_matrix, headline, scalars
 
     folder = Path(evaluation.path)
-    config = EvalConfig(test_time_poses=test_time_poses, image_score=image_score)
+    config = EvalConfig().replace({"test_time_poses": test_time_poses, "image_score": image_score})
     result = run(Path(model.path), Path(records.path), folder, config)
     print(headline(result))
     for name, value in scalars(result).items():

@@ -13,7 +13,7 @@ def ingest(
 
     Args:
         raw: Folder in the official layout (Train, Test, Label) with manifest.json.
-        report: What was checked and found, a self-contained page.
+        report: The checks of the images and their results, a self-contained page.
         source: Folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=].
         class_id: DAGM2007 class, 1 to 10.
     """

@@ -17,7 +17,7 @@ def register(
         model: Output of `train`.
         evaluation: Output of `evaluate`.
         decision: The version, and 1 if it is the champion now, else 0.
-        name: Registered model; empty is the name after the data (tinyunet-dagm-classN).
+        name: Registered model; empty is the default name, tinyunet-dagm-classN.
 
     Returns:
         The version, whether it is the champion now, and the reason in one sentence.
@@ -27,7 +27,7 @@ def register(
     from tinyunet.registry.register import register as run
 
     result = run(Path(model.path), Path(evaluation.path), name=name)
-    decision.log_metric("version", int(result["version"]))
-    decision.log_metric("champion", int(result["champion"]))
-    print(result["reason"])
-    return (str(result["version"]), result["champion"], result["reason"])
+    decision.log_metric("version", int(result.version))
+    decision.log_metric("champion", int(result.champion))
+    print(result.reason)
+    return (result.version, result.champion, result.reason)

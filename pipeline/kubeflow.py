@@ -42,7 +42,7 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
         namespace: Profile on multi-user Kubeflow; used in error messages only.
 
     Raises:
-        UserError: if the API does not answer or refuses the credentials.
+        UserError: if no API answers, or it refuses the credentials.
     """
     _tls_context()  # an error in KFP_CA_CERT is reported first
     token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
@@ -54,7 +54,7 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
     elif token:
         raise UserError("no host: KFP_TOKEN is set, but HOST is not; set HOST=https://…, or unset KFP_TOKEN")
     elif not _kubeconfig().is_file():
-        raise UserError(f"no host: set HOST=https://…; this machine is no pod and has no {_kubeconfig()}")
+        raise UserError(f"no host: set HOST=https://…; this machine is not a pod and has no {_kubeconfig()}")
     pod = ServiceAccountTokenVolumeCredentials() if POD_TOKEN.is_file() else None
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the FutureWarning about backends before 2.0

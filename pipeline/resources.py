@@ -36,8 +36,8 @@ class Resources:
             training of each class has its own `workers`.
         train_timeout_s: Deadline of the train task in seconds, including the time in a queue.
         timeout_s: Deadline of every other task in seconds.
-        settings: Name of the ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and AWS_DEFAULT_REGION
-            (us-east-1).
+        settings: Name of the ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and, unless it is
+            us-east-1, AWS_DEFAULT_REGION.
         secret: Name of the Secret with the S3 credentials.
         secret_keys: Keys of the Secret: that of the access key id and that of the secret access key.
     """

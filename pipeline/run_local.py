@@ -74,8 +74,8 @@ class StepFailed(CommandError):  # noqa: N818  the name reads as the message doe
         step, (kind, message) = progress.failed or (progress.current, progress.error)
         self.exit_code = 2 if kind.endswith("UserError") else 1
         reason = message or kind or "it ended without a message"
-        refused = step == "train" and self.exit_code == 2  # the training has not begun: nothing to resume
-        hint = "" if refused else _continuation_hint(progress)
+        rejected = step == "train" and self.exit_code == 2  # there is nothing to resume
+        hint = "" if rejected else _continuation_hint(progress)
         super().__init__(f"step {step} failed: {reason} (whole log: {log}){hint}")
 
 
@@ -94,7 +94,7 @@ def _run_environment(console: Console, folder: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
-            # KFP expects "python" in the name of an image.
+            # KFP warns about an image without "python" in its name.
             warnings.filterwarnings("ignore", message=".*custom or non-Python base image")
             yield
     finally:
@@ -111,9 +111,9 @@ def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) 
         signal.signal(ignored, signal.SIG_IGN)  # make sends the signal of the whole group a second time
     console.block_next_task()
     process, deadline = psutil.Process(), time.monotonic() + STOP_TIMEOUT_S
-    if not (number == signal.SIGINT and _in_foreground()):  # Ctrl-C reaches every process of the group
+    if not (number == signal.SIGINT and _in_foreground()):  # Ctrl-C has reached every process already
         _terminate(process.children(recursive=True))
-    while children := process.children(recursive=True):  # repeated: a child may have started meanwhile
+    while children := process.children(recursive=True):  # again, because a child may have started meanwhile
         for child in psutil.wait_procs(children, timeout=max(0.1, deadline - time.monotonic()))[1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
@@ -127,7 +127,7 @@ def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) 
 
 
 def _print_finished_classes(folder: Path) -> None:
-    """Print where the evaluations of the finished classes are, as input for `tinyunet compare`."""
+    """Delete the checkpoints of the finished classes; print their evaluations, for `tinyunet compare`."""
     _delete_checkpoints_of_finished_classes(folder)
     with contextlib.suppress(OSError):  # such as a full disk: the error that ended the run is more important
         print(*(f"{line}\n" for line in publish_finished_classes(folder)), sep="", end="", flush=True)

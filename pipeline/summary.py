@@ -60,7 +60,7 @@ def _publish_one_class(steps: Path, folder: Path) -> dict[str, str]:
         "Test": headline(result),
         "": result.comparability,
         "Model": _decision(steps),
-        "Images": f"{folder.parent / 'latest' / 'data.html'}: what was checked and found",
+        "Images": f"{folder.parent / 'latest' / 'data.html'}: the checks of the images and their results",
     }
 
 

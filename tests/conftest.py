@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from tinyunet.registry.register import Registration
 
 SIZE = 64
 SOURCE = f"synthetic://?train=24&test=16&size={SIZE}&seed=7"
@@ -27,7 +30,7 @@ class Registered:
 
     model: Path
     evaluation: Path
-    result: dict[str, Any]
+    result: "Registration"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from visits import Visit
 
-from tinyunet.core.files import read_json
+from tinyunet.core.documents.raw import RawManifest
 from tinyunet.data.dagm import Problem
 from tinyunet.data.report import render
 from tinyunet.data.validate import validate
@@ -38,7 +38,7 @@ def test_problems_are_listed_first_and_the_page_does_not_scroll_sideways(
         Problem(f"Train/{i:04d}" + "-of-a-long-name" * 6 + ".PNG", "is damaged") for i in range(200)
     )
     report = replace(validate(raw, 1), problems=problems, ignored=())
-    (tmp_path / "page.html").write_text(render(report, read_json(raw / "manifest.json")), encoding="utf-8")
+    (tmp_path / "page.html").write_text(render(report, RawManifest.read(raw)), encoding="utf-8")
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.page.goto((tmp_path / "page.html").as_uri())
     assert visit.page.get_by_text("200 problems.").is_visible()

@@ -39,7 +39,7 @@ def ui(visit: Visit, services: Services, registered: Registered) -> Iterator[Vis
 def base(services: Services, registered: Registered) -> str:
     """The address of the registered model's run."""
     client = mlflow.MlflowClient(services.env["MLFLOW_TRACKING_URI"])
-    run = client.get_run(registered.result["run_id"]).info
+    run = client.get_run(registered.result.run_id).info
     return f"{services.env['MLFLOW_TRACKING_URI']}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
@@ -106,7 +106,7 @@ def test_system_metrics_are_shown(ui: Visit, base: str, tmp_path: Path) -> None:
 def test_the_report_is_shown_among_the_artifacts(
     ui: Visit, base: str, registered: Registered, tmp_path: Path
 ) -> None:
-    ui.page.goto(f"{base}/artifacts/{registered.result['evaluation']}/report.html")
+    ui.page.goto(f"{base}/artifacts/{registered.result.evaluation}/report.html")
     expect_text(ui.page, "model_card.md")
     inside = ui.page.frame_locator("iframe")
     expect(inside.get_by_role("heading", name="TinyUNet on DAGM2007 class 1")).to_be_visible(timeout=WAIT_MS)
@@ -120,7 +120,7 @@ def test_an_overlay_is_shown_as_a_picture(
     picture = sorted((registered.evaluation / "overlays").iterdir())[0]
     with Image.open(picture) as opened:
         width, height = opened.size
-    path = f"{registered.result['evaluation']}/overlays/{picture.name}"
+    path = f"{registered.result.evaluation}/overlays/{picture.name}"
     ui.page.goto(f"{base}/artifacts/{path}")
     expect_text(ui.page, path)
     shown = "([w, h]) => [...document.images].some(i => i.naturalWidth == w && i.naturalHeight == h)"
@@ -136,7 +136,7 @@ def test_the_registry_shows_the_champion_with_its_model_card(
     for name, value in services.env.items():
         monkeypatch.setenv(name, value)
     result = register(registered.model, registered.evaluation, name="shown")  # only this test uses this name
-    models = f"{services.env['MLFLOW_TRACKING_URI']}/#/models/{result['name']}"
+    models = f"{services.env['MLFLOW_TRACKING_URI']}/#/models/{result.name}"
     ui.page.goto(models)
     expect_text(ui.page, "Version 1")
     expect_text(ui.page, "Finds and outlines surface defects")

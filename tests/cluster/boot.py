@@ -1,4 +1,4 @@
-"""A real one-node Kubernetes on this machine: every part a host process, pods real containers."""
+"""A real one-node Kubernetes on this machine: its parts are host processes, and pods are real containers."""
 
 import contextlib
 import json
@@ -16,10 +16,10 @@ from machine import REPOSITORY, CannotHost, cache, programs, require, run
 STATE = REPOSITORY / "runs" / "cluster"
 NODE = "node-0"
 BRIDGE = "cni-tinyunet"
-ADDRESS = "10.244.0.1"  # the host on the pods' bridge: API server, kubelet and DNS listen here, not outside
+ADDRESS = "10.244.0.1"  # of the host on the pods' bridge; API server, kubelet and DNS listen only here
 SERVER = f"https://{ADDRESS}:6443"
 DISKS = 4
-GPUS = 2  # advertised, for scheduling; there is no device
+GPUS = 2  # advertised to the scheduler; there is no device
 CLIENTS = {
     "admin": "/O=system:masters/CN=admin",
     "kubelet": f"/O=system:nodes/CN=system:node:{NODE}",
@@ -34,9 +34,9 @@ class Cluster:
     """The cluster and its processes.
 
     Attributes:
-        state: Folder of keys, logs, pids and containers.
-        kubeconfig: Of the administrator.
-        socket: Of containerd.
+        state: Folder of keys, logs, pid files and containers.
+        kubeconfig: The administrator's kubeconfig file.
+        socket: The socket of containerd.
     """
 
     def __init__(self, state: Path = STATE) -> None:
@@ -47,17 +47,17 @@ class Cluster:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def up(self) -> None:
-        """Boot to a Ready node with the MPI Operator running.
+        """Start the cluster with a Ready node and the MPI Operator.
 
         Raises:
-            CannotHost: something is missing, or a part does not come up; the message names its log.
+            CannotHost: if something is missing, or a part does not start; the message names the logs.
         """
         require()
         self._bin = programs()
         self.down()
         if Path("/sys/class/net", BRIDGE).exists():
             raise CannotHost(
-                f"another clone's cluster runs on this machine (bridge {BRIDGE}); end it there first"
+                f"the cluster of another clone runs on this machine (bridge {BRIDGE}); stop it there first"
             )
         for name in ("pki", "log", "pid", "cni", "kubelet", "run"):
             (self.state / name).mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ class Cluster:
             raise
 
     def answers(self) -> bool:
-        """Whether it is up."""
+        """Return whether the API server is ready."""
         try:
             return (
                 self.kubeconfig.exists()
@@ -83,7 +83,7 @@ class Cluster:
             return False
 
     def down(self) -> None:
-        """End everything; what is already gone is fine."""
+        """Stop all parts that run, and remove the network, the mounts and the state."""
         for name in ("kubelet", "operator", "proxy", "coredns", "scheduler", "manager", "apiserver", "etcd"):
             self.stop(name)
         if self.socket.exists():
@@ -93,27 +93,27 @@ class Cluster:
         self._unmount()
         self._remove_network()
         if self.state.exists():
-            keep = self.state.parent / "cluster-log"
-            shutil.rmtree(keep, ignore_errors=True)
+            logs = self.state.parent / "cluster-log"
+            shutil.rmtree(logs, ignore_errors=True)
             with contextlib.suppress(OSError):
-                (self.state / "log").rename(keep)
+                (self.state / "log").rename(logs)
             shutil.rmtree(self.state)
 
     def kubectl(self, *words: object, stdin: str | None = None) -> str:
-        """Run kubectl as the administrator."""
+        """Run kubectl as the administrator, and return its output."""
         binary = self._bin / "kubectl" if self._bin.name else programs() / "kubectl"
         return run(binary, "--kubeconfig", self.kubeconfig, *words, input=stdin)
 
     def apply(self, *objects: dict[str, object]) -> None:
-        """Apply objects."""
+        """Apply Kubernetes objects."""
         self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
     def ctr(self, *words: object) -> str:
-        """Run containerd's client in Kubernetes' namespace."""
+        """Run containerd's client in the namespace of Kubernetes, and return its output."""
         return run("ctr", "-a", self.socket, "-n", "k8s.io", *words)
 
     def start(self, name: str, *command: object) -> None:
-        """Start a program; its output goes to log/NAME.log."""
+        """Start a program that writes its output to log/NAME.log."""
         with (self.state / "log" / f"{name}.log").open("ab") as log:
             self._children[name] = subprocess.Popen(
                 [str(word) for word in command],
@@ -125,7 +125,7 @@ class Cluster:
         self._write(f"pid/{name}", str(self._children[name].pid))
 
     def stop(self, name: str, signum: int = signal.SIGKILL) -> None:
-        """End a program that `start` started and wait until it is gone."""
+        """Send a signal to a program that `start` started, and wait for its end."""
         file = self.state / "pid" / name
         if not file.exists():
             return
@@ -139,17 +139,17 @@ class Cluster:
         file.unlink()
 
     def restart_api_server(self) -> None:
-        """Kill the API server and start it again: watches break, clients see refused connections.
+        """Kill the API server and start it again, so that watches break and connections are refused.
 
-        The operator, which ends when its lease runs out meanwhile, begins anew, as by a Deployment.
+        The operator ends when its lease expires meanwhile. It is started again, as a Deployment would do.
         """
         self.stop("apiserver")
         self.stop("operator")
         self._api_server()
-        self._until("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+        self._retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
         self._operator()
 
-    # --- parts
+    # --- the parts of the cluster
 
     def _certificates(self) -> None:
         pki = self.state / "pki"
@@ -229,7 +229,7 @@ class Cluster:
             *("--initial-cluster", f"default={local}:2380"),
         )
         self._api_server()
-        self._until("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+        self._retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
         pki = self.state / "pki"
         self._controller("manager", "kube-controller-manager",
             f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt",
@@ -255,12 +255,12 @@ class Cluster:
 
     def _controller(self, name: str, program: str, *more: str) -> None:
         config = self.state / f"{name}.kubeconfig"
-        same = [
+        files = [
             f"--{flag}={config}"
             for flag in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
         ]
         self.start(
-            name, self._bin / program, *same, "--bind-address=127.0.0.1", "--leader-elect=false", *more
+            name, self._bin / program, *files, "--bind-address=127.0.0.1", "--leader-elect=false", *more
         )
 
     def _node(self) -> None:
@@ -276,14 +276,14 @@ class Cluster:
         )  # fmt: skip
         self._write("Corefile", COREFILE.format(address=ADDRESS, kubeconfig=self.kubeconfig))
         self.start("coredns", self._bin / "coredns", "-conf", self.state / "Corefile")
-        self._until("the node registers", lambda: self.kubectl("get", "node", NODE))
+        self._retry("the node registers", lambda: self.kubectl("get", "node", NODE))
         self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
         gpus = {"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(GPUS)}
         self._disks()
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps([gpus]))
 
     def _disks(self) -> None:
-        """Offer volumes for claims: there is no provisioner here; the scheduler binds them with their pod."""
+        """Create volumes for claims (there is no provisioner); a claim is bound when its pod is scheduled."""
         default = {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
         binding = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
         kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": default}
@@ -300,7 +300,7 @@ class Cluster:
     def _containerd(self) -> None:
         self._write("containerd.toml", CONTAINERD.format(state=self.state, socket=self.socket))
         self.start("containerd", "containerd", "-c", self.state / "containerd.toml")
-        self._until("containerd answers", lambda: self.ctr("version"))
+        self._retry("containerd answers", lambda: self.ctr("version"))
         self.load(pause_image())
 
     def _kubelet(self) -> None:
@@ -314,15 +314,15 @@ class Cluster:
         )  # fmt: skip
 
     def install_operator(self) -> None:
-        """Apply the MPIJob type and start its controller."""
+        """Apply the MPIJob type (CRD) and start its controller."""
         module = REPOSITORY / "tests/cluster/programs/mpi-operator"
-        where = run(
+        source = run(
             "go", "list", "-m", "-f", "{{.Dir}}", "github.com/kubeflow/mpi-operator", cwd=module
         ).strip()
-        crd = Path(where) / "manifests/base/kubeflow.org_mpijobs.yaml"
+        crd = Path(source) / "manifests/base/kubeflow.org_mpijobs.yaml"
         self.kubectl("apply", "--server-side", "-f", crd)
         established = ("wait", "--for=condition=Established", "crd/mpijobs.kubeflow.org", "--timeout=20s")
-        self._until("the MPIJob type is served", lambda: self.kubectl(*established))
+        self._retry("the MPIJob type is served", lambda: self.kubectl(*established))
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mpi-operator"}})
         self.stop("operator")
         self._operator()
@@ -334,24 +334,25 @@ class Cluster:
     # --- images
 
     def load(self, archive: Path) -> None:
-        """Import an image archive; pods use it with `imagePullPolicy: IfNotPresent`."""
+        """Import an image archive, which pods use with `imagePullPolicy: IfNotPresent`."""
         self.ctr("image", "import", archive)
 
-    # --- small things
+    # --- helper functions
 
     def _write(self, name: str, text: str) -> None:
         (self.state / name).write_text(text)
 
-    def _until(self, what: str, call: Callable[[], object], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
+    def _retry(self, condition: str, call: Callable[[], object], seconds: float = 60) -> None:
+        """Repeat a call until it raises no RuntimeError."""
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 call()
                 return
             except RuntimeError as error:
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     raise CannotHost(
-                        f"not within {seconds:.0f} s: {what}; see runs/cluster-log ({error})"
+                        f"not within {seconds:.0f} s: {condition}; see runs/cluster-log ({error})"
                     ) from error
                 time.sleep(0.25)
 
@@ -362,10 +363,10 @@ class Cluster:
                     self.ctr("task", "delete", "--force", task)
 
     def _end_shims(self) -> None:
-        mine = f"-address\0{self.socket}".encode()
+        argument = f"-address\0{self.socket}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             command = _command_line(int(entry.name))
-            if b"containerd-shim" in command and mine in command:
+            if b"containerd-shim" in command and argument in command:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(entry.name), signal.SIGKILL)
                 _wait_for_end(int(entry.name))
@@ -373,20 +374,20 @@ class Cluster:
     def _unmount(self) -> None:
         lines = Path("/proc/self/mounts").read_text().splitlines()
         points = [line.split()[1] for line in lines]
-        for point in sorted((one for one in points if one.startswith(f"{self.state}/")), reverse=True):
+        for point in sorted((path for path in points if path.startswith(f"{self.state}/")), reverse=True):
             run("umount", "-l", point)
 
     def _remove_network(self) -> None:
-        before = self.state / "netns"
-        if before.exists():  # else the bridge is another cluster's
-            for name in set(_namespaces()) - set(before.read_text().split()):
+        earlier = self.state / "netns"
+        if earlier.exists():  # otherwise the bridge belongs to the cluster of another clone
+            for name in set(_namespaces()) - set(earlier.read_text().split()):
                 subprocess.run(["ip", "netns", "delete", name], capture_output=True)
             subprocess.run([programs() / "kube-proxy", "--cleanup"], capture_output=True)
             subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
 
 
 def pause_image() -> Path:
-    """Make the image of the pods' sandbox: one static program that waits."""
+    """Build the image of the pods' sandbox, one static program that waits, and return its archive."""
     archive = cache() / "images" / "pause.tar"
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
@@ -401,7 +402,7 @@ def pause_image() -> Path:
 
 def _namespaces() -> list[str]:
     folder = Path("/var/run/netns")
-    return sorted(one.name for one in folder.glob("cni-*")) if folder.exists() else []
+    return sorted(path.name for path in folder.glob("cni-*")) if folder.exists() else []
 
 
 def _command_line(pid: int) -> bytes:
@@ -412,8 +413,8 @@ def _command_line(pid: int) -> bytes:
 
 
 def _wait_for_end(pid: int, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while _command_line(pid) and time.monotonic() < end:
+    deadline = time.monotonic() + seconds
+    while _command_line(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 

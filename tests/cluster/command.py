@@ -9,10 +9,10 @@ from machine import CannotHost
 
 
 def up(cluster: Cluster) -> None:
-    """Boot it and leave it running; one that runs is left alone."""
+    """Start the cluster, unless it already runs; it runs until `make cluster-down`."""
     start = time.monotonic()
     if cluster.answers():
-        print("it runs already (make cluster-down ends it)")
+        print("the cluster already runs (make cluster-down stops it)")
     else:
         cluster.up()
         print(f"ready in {time.monotonic() - start:.1f} s; the MPI Operator is a process of this machine")
@@ -20,9 +20,9 @@ def up(cluster: Cluster) -> None:
 
 
 def load_images(cluster: Cluster) -> None:
-    """Build what k8s/mpijob.yaml and the local overlay ask for, and load it: the node has no registry."""
+    """Build the images of k8s/mpijob.yaml and of the local overlay, and load them into the node."""
     if not cluster.answers():
-        raise CannotHost("it does not run; make cluster first")
+        raise CannotHost("the cluster does not run; start it first (make cluster)")
     for archive in [*deployment_images(), target_image("trainer-cpu")]:
         cluster.load(archive)
         print(f"loaded {archive.stem}", flush=True)

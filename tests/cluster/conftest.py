@@ -1,4 +1,4 @@
-"""One real cluster for all tests here; every test gets a namespace with Pod Security `restricted`."""
+"""One real cluster for all tests here; each test gets a namespace with Pod Security `restricted`."""
 
 import itertools
 import json
@@ -29,23 +29,23 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The booted cluster; it is ended with the session."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped test run ends its cluster too
-    made = Cluster()
+    """The running cluster; it is stopped at the end of the session."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated test run stops its cluster too
+    instance = Cluster()
     try:
-        made.up()
-        made.load(ranks_image(PYTHON, ENVIRONMENT))
+        instance.up()
+        instance.load(ranks_image(PYTHON, ENVIRONMENT))
     except CannotHost as error:
-        made.down()
+        instance.down()
         pytest.fail(f"this machine cannot host the cluster: {error}", pytrace=False)
-    os.environ["KUBECONFIG"] = str(made.kubeconfig)
-    yield made
-    made.down()
+    os.environ["KUBECONFIG"] = str(instance.kubeconfig)
+    yield instance
+    instance.down()
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of one test; it and all in it are gone afterwards."""
+    """A namespace for one test; it is deleted after the test."""
     name = f"test-{next(_numbers)}"
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -55,18 +55,18 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def shell(namespace: str) -> "Shell":
-    """Makes jobs whose ranks run a shell command."""
+    """Builds jobs whose ranks run a shell command."""
     return Shell(namespace)
 
 
 class Shell:
-    """Jobs of plain shell ranks: they start in a second."""
+    """Builds jobs of shell ranks, which start within a second."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
 
     def job(self, script: str, **changes: object) -> MPIJobSpec:
-        """Give a job of two ranks that run `script`."""
+        """Return a job of two ranks that run `script`."""
         small = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
         values = {
             "name": "ranks",
@@ -82,15 +82,16 @@ class Shell:
 
 
 def mounted_environment(cluster: Cluster, namespace: str) -> WorkerPods:
-    """Give worker pods that see this Python environment, read-only, at its own paths.
+    """Return worker pods with this Python environment, mounted read-only at its paths.
 
-    Pod Security `restricted` forbids hostPath in pods, so each folder is a cluster volume with a claim.
+    Pod Security `restricted` forbids hostPath volumes in pods. Each folder is therefore a cluster volume with
+    a claim.
     """
     volumes: list[dict] = []
     mounts: list[dict] = []
     for number, path in enumerate((PYTHON, ENVIRONMENT, REPOSITORY / "components")):
         name = f"{namespace}-{number}"
-        cluster.apply(*_claimed(name, namespace, path))
+        cluster.apply(*_volume_and_claim(name, namespace, path))
         claim = {"claimName": name, "readOnly": True}
         volumes.append({"name": f"host-{number}", "persistentVolumeClaim": claim})
         mounts.append({"name": f"host-{number}", "mountPath": str(path), "readOnly": True})
@@ -99,7 +100,7 @@ def mounted_environment(cluster: Cluster, namespace: str) -> WorkerPods:
     return WorkerPods(volumes=volumes, volume_mounts=mounts)
 
 
-def _claimed(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
+def _volume_and_claim(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
     common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
     size, claim = {"storage": "1Gi"}, {"name": name, "namespace": namespace}
     volume = common | {"capacity": size, "hostPath": {"path": str(path)}, "claimRef": claim}
@@ -113,7 +114,7 @@ def _claimed(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
 def python_pod(
     cluster: Cluster, namespace: str, name: str, code: str, *, account: str = "default", **container: object
 ) -> str:
-    """Run code in a pod that sees this Python environment, to its end; give its log."""
+    """Run code to its end in a pod with this Python environment, and return its log."""
     mounted = mounted_environment(cluster, namespace)
     main = {
         "name": "main", "image": RANKS, "command": [f"{ENVIRONMENT}/bin/python", "-c", code],
@@ -130,33 +131,33 @@ def python_pod(
         pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
         return str(pod["status"]["phase"])
 
-    until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
-    said = cluster.kubectl("-n", namespace, "logs", name)
+    wait_until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
+    log = cluster.kubectl("-n", namespace, "logs", name)
     cluster.kubectl("-n", namespace, "delete", "pod", name)
-    return said
+    return log
 
 
-def items(cluster: Cluster, kind: str, namespace: str) -> list[dict]:
-    """List objects of a kind."""
+def list_objects(cluster: Cluster, kind: str, namespace: str) -> list[dict]:
+    """Return the objects of a kind in a namespace."""
     return json.loads(cluster.kubectl("-n", namespace, "get", kind, "-o", "json"))["items"]
 
 
-def until(what: str, call: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until `call` gives something true."""
-    end = time.monotonic() + seconds
+def wait_until(condition: str, call: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until `call` returns a true value; `condition` describes it for the failure message."""
+    deadline = time.monotonic() + seconds
     while not call():
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {condition}"
         time.sleep(0.2)
 
 
 def nothing_runs(cluster: Cluster, namespace: str) -> bool:
-    """Tell whether no pod of the namespace runs or may still run."""
-    phases = {pod["status"]["phase"] for pod in items(cluster, "pods", namespace)}
+    """Return whether no pod of the namespace is running or pending."""
+    phases = {pod["status"]["phase"] for pod in list_objects(cluster, "pods", namespace)}
     return not phases & {"Running", "Pending"}
 
 
-class Running:
-    """A launcher that follows its job beside the test."""
+class LauncherThread:
+    """A launcher that follows its job in a thread of the test."""
 
     def __init__(self, spec: MPIJobSpec) -> None:
         self.lines: list[str] = []
@@ -165,11 +166,13 @@ class Running:
         self._thread.start()
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
-        """Wait for a line of the log."""
-        until(f"a line {text!r} in {self.lines}", lambda: any(text in line for line in self.lines), seconds)
+        """Wait for a line of the log that contains `text`."""
+        wait_until(
+            f"a line {text!r} in {self.lines}", lambda: any(text in line for line in self.lines), seconds
+        )
 
     def result(self, seconds: float = 120) -> None:
-        """Wait for the launcher's end; raise what it raised."""
+        """Wait for the end of the launcher, and raise the error that ended it."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), f"still running after {seconds:.0f} s: {self.lines}"
         if self._error:
@@ -183,11 +186,13 @@ class Running:
 
 
 def deploy(cluster: Cluster, overlay: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    return script(cluster, "deploy.sh", overlay, **settings)
+    return run_script(cluster, "deploy.sh", overlay, **settings)
 
 
-def script(cluster: Cluster, name: str, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """Run a script of k8s/ to its end; settings are variables of its environment."""
+def run_script(
+    cluster: Cluster, name: str, *words: str, **settings: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script of k8s/ to its end; settings are environment variables."""
     environment = {
         "KUBECTL": str(programs() / "kubectl"),
         "KUBECONFIG": str(cluster.kubeconfig),
@@ -203,28 +208,28 @@ def script(cluster: Cluster, name: str, *words: str, **settings: str) -> "subpro
 
 @pytest.fixture(scope="session")
 def services(cluster: Cluster) -> Cluster:
-    """The local overlay, healthy."""
+    """The cluster with the local overlay, whose services are healthy."""
     for archive in deployment_images():
         cluster.load(archive)
-    done = deploy(cluster, "local")
+    result = deploy(cluster, "local")
     state = cluster.kubectl("-n", NAMESPACE, "get", "pods,events")
-    assert done.returncode == 0, done.stdout + done.stderr + state
+    assert result.returncode == 0, result.stdout + result.stderr + state
     return cluster
 
 
 @contextmanager
 def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[int]:
-    """Give a port of this machine that leads to a service."""
+    """Forward a port of this machine to a service, and yield the port."""
     command = [programs() / "kubectl", "--kubeconfig", cluster.kubeconfig, "-n", NAMESPACE]
     words = [*command, "port-forward", f"service/{service}", f":{port}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        threading.Thread(target=_first_line, args=(process, found := []), daemon=True).start()
-        until(f"{service} is forwarded", lambda: found, 20)
+        threading.Thread(target=_read_line, args=(process, lines := []), daemon=True).start()
+        wait_until(f"{service} is forwarded", lambda: lines, 20)
         try:
-            yield int(found[0].split(":")[1].split()[0])
+            yield int(lines[0].split(":")[1].split()[0])
         finally:
             process.kill()
 
 
-def _first_line(process: "subprocess.Popen[str]", found: list[str]) -> None:
-    found.append(process.stdout.readline())
+def _read_line(process: "subprocess.Popen[str]", lines: list[str]) -> None:
+    lines.append(process.stdout.readline())

@@ -1,4 +1,4 @@
-"""Images without a registry: a Debian base by debootstrap, then Dockerfiles by buildah."""
+"""Images without a registry: debootstrap makes a Debian base image, and buildah builds Dockerfiles on it."""
 
 import hashlib
 import shutil
@@ -17,7 +17,9 @@ PACKAGES = "ca-certificates,libgomp1,libopenmpi3,libstdc++6,openmpi-bin,openssh-
 
 
 def ranks_image(python: Path, environment: Path) -> Path:
-    """Make the image of the tests' MPI pods: sshd and Open MPI; Python's environment is mounted into it.
+    """Build the image of the tests' MPI pods, and return its archive.
+
+    The image contains sshd and Open MPI. The Python environment of the host is mounted into the pods.
 
     Args:
         python: Root of the host's Python.
@@ -34,26 +36,26 @@ USER 1000
 WORKDIR /home/mpiuser
 """
     files = [REPOSITORY / "docker" / name for name in ("sshd_mpi_config", "ssh_mpi_config")]
-    key = digest(recipe, PACKAGES, *(one.read_text() for one in files))
-    return once(f"ranks-{key}.tar", lambda target: _build_ranks(recipe, target))
+    key = digest(recipe, PACKAGES, *(file.read_text() for file in files))
+    return cached(f"ranks-{key}.tar", lambda target: _build_ranks(recipe, target))
 
 
 def minio_image(binary: Path) -> Path:
-    """Make MinIO's image around a program that is built already."""
+    """Build the image of MinIO from a program that is already built, and return its archive."""
     name = named("minio")
 
-    def make(archive: Path) -> None:
+    def build_minio(archive: Path) -> None:
         container = run("buildah", "from", "scratch").strip()
         run("buildah", "copy", "-q", container, binary, "/usr/local/bin/minio")
         run("buildah", "config", "--env", "PATH=/usr/local/bin", "--user", "1000", container)
         run("buildah", "commit", "-q", "--rm", container, name)
         run("buildah", "push", "-q", name, f"docker-archive:{archive}:{name}")
 
-    return once(f"{binary.parent.name}.tar", make)
+    return cached(f"{binary.parent.name}.tar", build_minio)
 
 
 def postgres_image() -> Path:
-    """Make a stand-in for the official PostgreSQL image: Debian's server under the same variables."""
+    """Build a replacement for the official PostgreSQL image: Debian's server with the same variables."""
     packages = "ca-certificates,libpq5,postgresql"
     name = "docker.io/library/postgres:17-bookworm"
     recipe = f"""\
@@ -65,97 +67,96 @@ USER 999
 CMD ["sh", "/usr/bin/postgres.sh"]
 """
 
-    def make(archive: Path) -> None:
+    def build_postgres(archive: Path) -> None:
         debian(f"{BASE}-{digest(packages)}", packages)
         build(recipe, name, archive, REPOSITORY / "tests/cluster")
 
     script = (REPOSITORY / "tests/cluster/postgres.sh").read_text()
-    return once(f"postgres-{digest(recipe, script)}.tar", make)
+    return cached(f"postgres-{digest(recipe, script)}.tar", build_postgres)
 
 
 def deployment_images() -> list[Path]:
-    """Make the images of the local overlay: MinIO, PostgreSQL's stand-in, MLflow."""
+    """Build the images of the local overlay (MinIO, PostgreSQL, MLflow), and return their archives."""
     minio = Path(run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip())
     return [minio_image(minio), postgres_image(), target_image("mlflow")]
 
 
-def once(name: str, make: Callable[[Path], None]) -> Path:
-    """Give a cached file, made at its first use."""
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a file of the cache; make it if it does not exist."""
     target = cache() / "images" / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        make(part)
-        part.rename(target)
+        temporary = target.with_suffix(".part")
+        temporary.unlink(missing_ok=True)
+        make(temporary)
+        temporary.rename(target)
         _prune(target)
     return target
 
 
-def _prune(made: Path) -> None:
-    """Remove older archives of the same kind, `<kind>-<digest>.tar`, but for the newest two."""
-    kind = made.name.rpartition("-")[0]
-    alike = [one for one in made.parent.glob("*.tar") if one.name.rpartition("-")[0] == kind]
-    for old in sorted(alike, key=lambda one: one.stat().st_mtime)[:-2]:
+def _prune(archive: Path) -> None:
+    """Remove archives of the same kind, `<kind>-<digest>.tar`, except the two newest ones."""
+    kind = archive.name.rpartition("-")[0]
+    same_kind = [path for path in archive.parent.glob("*.tar") if path.name.rpartition("-")[0] == kind]
+    for old in sorted(same_kind, key=lambda path: path.stat().st_mtime)[:-2]:
         old.unlink()
 
 
 def digest(*texts: str) -> str:
-    """Give 12 hex digits of the texts' SHA-256."""
+    """Return the first 12 hex digits of the SHA-256 of the texts."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
 def debian(name: str, packages: str, *, variant: str = "minbase") -> None:
-    """Make a Debian image under the name that Dockerfiles ask for, from this machine's mirror."""
+    """Make a Debian image from this machine's mirror, under the name that Dockerfiles use."""
     if not subprocess.run(["buildah", "inspect", "--type=image", name], capture_output=True).returncode:
         return
-    mirror = next(
-        one for one in run("apt-get", "indextargets", "--format", "$(SITE)").split() if "security" not in one
-    )
+    sites = run("apt-get", "indextargets", "--format", "$(SITE)").split()
+    mirror = next(site for site in sites if "security" not in site)
     with tempfile.TemporaryDirectory(dir=cache()) as folder:
         root = Path(folder, "root")
         run("debootstrap", f"--variant={variant}", f"--include={packages}", "bookworm", root, mirror)
-        for waste in (
+        for unused in (
             "var/cache/apt/archives",
             "var/lib/apt/lists",
             "usr/share/doc",
             "usr/share/man",
             "usr/share/locale",
         ):
-            shutil.rmtree(root / waste, ignore_errors=True)
-        _trust_what_this_machine_trusts(root)
+            shutil.rmtree(root / unused, ignore_errors=True)
+        _add_local_certificates(root)
         container = run("buildah", "from", "scratch").strip()
         run("buildah", "add", "-q", container, root, "/")
         run("buildah", "commit", "-q", "--rm", container, name)
 
 
-def _trust_what_this_machine_trusts(root: Path) -> None:
-    """Copy this machine's own certificate authorities, if it has any: builds then reach what it reaches."""
-    own = sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))
-    for file in own:
+def _add_local_certificates(root: Path) -> None:
+    """Copy the certificate authorities that were added to this machine: builds then trust the same hosts."""
+    certificates = sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))
+    for file in certificates:
         shutil.copy(file, root / "usr/local/share/ca-certificates")
-    if own:
+    if certificates:
         run("chroot", root, "update-ca-certificates")
 
 
 def named(target: str) -> str:
-    """Give the name under which the manifests ask for an image, as containerd writes it."""
+    """Return the name of an image in the manifests, as containerd writes it."""
     return f"docker.io/{EXAMPLE.image.replace('trainer-cpu', target)}"
 
 
 def target_image(target: str) -> Path:
-    """Build a target of docker/Dockerfile, once per content of what it is made of; give its archive."""
+    """Build a target of docker/Dockerfile, unless its sources are unchanged, and return its archive."""
     used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
     if target in ("mlflow", "minio"):
         used = ("docker/Dockerfile", "docker/tools.lock", "docker/mlflow.lock", "docker/minio.sh")
     files = [file for name in used for file in _files(REPOSITORY / name)]
     key = digest(*(f"{file.relative_to(REPOSITORY)}{file.read_text()}" for file in files))
-    return once(f"{target}-{key}.tar", lambda archive: _build_target(target, archive))
+    return cached(f"{target}-{key}.tar", lambda archive: _build_target(target, archive))
 
 
 def _files(path: Path) -> list[Path]:
-    found = [path] if path.is_file() else sorted(path.rglob("*"))
-    return [one for one in found if one.is_file() and "__pycache__" not in one.parts]
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return [file for file in files if file.is_file() and "__pycache__" not in file.parts]
 
 
 def _build_target(target: str, archive: Path) -> None:
@@ -172,7 +173,7 @@ def _build_target(target: str, archive: Path) -> None:
 
 
 def build(recipe: str, name: str, target: Path, context: Path) -> None:
-    """Build a Dockerfile's text and save it as an archive."""
+    """Build the image of a Dockerfile's text, and save it as an archive."""
     with tempfile.NamedTemporaryFile("w", suffix=".Dockerfile") as file:
         file.write(recipe)
         file.flush()

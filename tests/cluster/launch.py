@@ -1,4 +1,4 @@
-"""Runs one MPIJob as a process of its own: `launch.py '{"name": …}'`: tests signal and kill it."""
+"""Launcher of one MPIJob, `launch.py '{"name": …}'`: a process that tests can signal and kill."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What the machine must have to host a real cluster, and running programs on it."""
+"""Requirements of a machine that hosts the cluster, and functions that run programs on it."""
 
 import os
 import shutil
@@ -27,28 +27,32 @@ DEBIAN = {
 
 
 class CannotHost(Exception):  # noqa: N818
-    """This machine cannot run the cluster; the message says what is missing."""
+    """This machine cannot run the cluster; the message names what is missing."""
 
 
 def cache() -> Path:
-    """Give the folder of what is built once."""
+    """Return the folder of programs and images that are built once."""
     return cache_folder() / "cluster"
 
 
 def run(*command: object, **options: Any) -> str:
-    """Run a program to its end and give what it printed; a failure carries its words."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
-    if done.returncode:
-        words = (done.stderr or done.stdout).strip()[-2000:]
-        raise RuntimeError(f"{' '.join(map(str, command))[:200]} exited {done.returncode}: {words}")
-    return done.stdout
+    """Run a program to its end and return its output.
+
+    Raises:
+        RuntimeError: if it fails; the message contains the end of its output.
+    """
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+    if result.returncode:
+        output = (result.stderr or result.stdout).strip()[-2000:]
+        raise RuntimeError(f"{' '.join(map(str, command))[:200]} exited {result.returncode}: {output}")
+    return result.stdout
 
 
 def require() -> None:
-    """Install what Debian has and is missing; say what else keeps a cluster from running here.
+    """Install missing Debian packages, and check the other requirements of a cluster.
 
     Raises:
-        CannotHost: with everything that is missing.
+        CannotHost: if a requirement is not met.
     """
     if os.geteuid():
         raise CannotHost("a cluster of real containers needs root; run as root, or in a virtual machine")
@@ -58,17 +62,17 @@ def require() -> None:
     if programs:
         _install(programs)
     if not Path("/sys/fs/cgroup").is_mount() or not os.access("/sys/fs/cgroup", os.W_OK):
-        raise CannotHost("/sys/fs/cgroup is not writable; the kubelet cannot make containers here")
+        raise CannotHost("/sys/fs/cgroup is not writable; the kubelet cannot create containers")
     if not shutil.which("go"):
         raise CannotHost("go is not installed (1.26 or newer); Kubernetes is built from its pinned modules")
 
 
 def programs() -> Path:
-    """Build, or find, the cluster's own programs; give their folder."""
-    done = subprocess.run([PROGRAMS, cache()], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise CannotHost("the cluster's programs do not build; the messages above tell why")
-    return Path(done.stdout.strip())
+    """Build the cluster's programs unless they are cached, and return their folder."""
+    result = subprocess.run([PROGRAMS, cache()], stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise CannotHost("the cluster's programs could not be built; see the messages above")
+    return Path(result.stdout.strip())
 
 
 def _install(packages: list[str]) -> None:

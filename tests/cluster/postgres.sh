@@ -1,4 +1,4 @@
-# What the official image does with its variables, for Debian's server: a database and its user at the first start.
+# Start Debian's PostgreSQL with the variables of the official image; the first start creates the database and its user.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   printf '%s' "$POSTGRES_PASSWORD" >/tmp/password

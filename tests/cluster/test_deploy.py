@@ -1,4 +1,4 @@
-"""Deploying on a real cluster: overlays are accepted, the local one is healthy, its roles are as told."""
+"""Deployment on a real cluster: overlays are accepted, the local services are healthy, and roles fit."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from boot import Cluster
-from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, items, python_pod
+from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, list_objects, python_pod
 from images import named
 from machine import run
 
@@ -15,7 +15,7 @@ LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
 
 @pytest.fixture
 def port(services: Cluster) -> Iterator[int]:
-    """MLflow's server on a port of this machine."""
+    """A port of this machine that is forwarded to MLflow's server."""
     with forwarded(services, "mlflow", 5000) as number:
         yield number
 
@@ -26,97 +26,99 @@ def test_the_api_server_accepts_every_object_of_an_overlay(
 ) -> None:
     text = cluster.kubectl("kustomize", K8S / "overlays" / overlay)
     assert "kind: Secret" not in text
-    elsewhere = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
-    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=elsewhere)
-    assert len(said.splitlines()) == text.count("\nkind: ") + text.startswith("kind: ")
+    manifests = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
+    output = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifests)
+    assert len(output.splitlines()) == text.count("\nkind: ") + text.startswith("kind: ")
 
 
-def test_the_optional_components_fit_an_overlay(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    """Without Kueue's: its kinds are not in this cluster."""
-    place = os.path.relpath(K8S, tmp_path)
+def test_the_optional_components_can_be_added_to_an_overlay(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """The component for Kueue is left out, because this cluster does not have its kinds."""
+    base = os.path.relpath(K8S, tmp_path)
     (tmp_path / "kustomization.yaml").write_text(
-        f"resources: [{place}/overlays/local]\n"
-        f"components: [{place}/components/istio, {place}/components/prometheus]\n"
+        f"resources: [{base}/overlays/local]\n"
+        f"components: [{base}/components/istio, {base}/components/prometheus]\n"
     )
     text = cluster.kubectl("kustomize", tmp_path)
     assert text.count('sidecar.istio.io/inject: "false"') == 4  # MinIO, its buckets, PostgreSQL, MLflow
     assert 'prometheus.io/scrape: "true"' in text
-    elsewhere = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
-    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=elsewhere)
-    assert "networkpolicy.networking.k8s.io/prometheus" in said
+    manifests = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
+    output = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifests)
+    assert "networkpolicy.networking.k8s.io/prometheus" in output
 
 
-def test_production_asks_for_its_secrets(cluster: Cluster) -> None:
-    """Before `services` makes them: no test of a file that comes earlier may use it."""
-    done = deploy(cluster, "production")
-    assert done.returncode == 2
-    assert "secret tinyunet/tinyunet-s3 is missing; create it" in done.stderr
+def test_production_names_its_missing_secrets(cluster: Cluster) -> None:
+    """The fixture `services` creates the secrets, so that no earlier test may use it."""
+    result = deploy(cluster, "production")
+    assert result.returncode == 2
+    assert "secret tinyunet/tinyunet-s3 is missing; create it" in result.stderr
 
 
 def test_deploying_twice_changes_nothing(services: Cluster) -> None:
     def state() -> set[tuple[str, str, str]]:
         kinds = "secrets,configmaps,services,statefulsets,deployments,jobs,roles,networkpolicies"
-        metas = [one["metadata"] for one in items(services, kinds, NAMESPACE)]
+        metas = [item["metadata"] for item in list_objects(services, kinds, NAMESPACE)]
         return {
-            (one["uid"], one["name"], str(one.get("generation", one["resourceVersion"]))) for one in metas
+            (meta["uid"], meta["name"], str(meta.get("generation", meta["resourceVersion"])))
+            for meta in metas
         }
 
     before = state()
-    done = deploy(services, "local")
-    assert done.returncode == 0, done.stderr
+    result = deploy(services, "local")
+    assert result.returncode == 0, result.stderr
     assert state() == before
 
 
-def test_images_of_another_registry_and_tag_take_the_place_of_those_that_run(services: Cluster) -> None:
-    """And back. The Job that makes the buckets is made anew: the pods of one cannot change."""
+def test_images_of_another_registry_and_tag_replace_the_running_ones(services: Cluster) -> None:
+    """A second deployment restores them. The Job that creates the buckets is immutable and is replaced."""
 
     def images() -> set[str]:
-        specs = [
-            one["spec"]["template"]["spec"]
-            for one in items(services, "statefulsets,deployments,jobs", NAMESPACE)
-        ]
-        return {
-            one["image"] for spec in specs for one in spec["containers"] if "postgres" not in one["image"]
-        }
+        workloads = list_objects(services, "statefulsets,deployments,jobs", NAMESPACE)
+        specs = [workload["spec"]["template"]["spec"] for workload in workloads]
+        names = {container["image"] for spec in specs for container in spec["containers"]}
+        return {name for name in names if "postgres" not in name}
 
     before = images()
     other = {f"registry.example.org/tinyunet/{target}:next" for target in ("mlflow", "minio")}
     for target in ("mlflow", "minio"):
         services.ctr("image", "tag", named(target), f"registry.example.org/tinyunet/{target}:next")
-    done = deploy(services, "local", REGISTRY="registry.example.org", TAG="next")
-    assert done.returncode == 0, done.stderr
+    result = deploy(services, "local", REGISTRY="registry.example.org", TAG="next")
+    assert result.returncode == 0, result.stderr
     assert images() == other
-    done = deploy(services, "local")
-    assert done.returncode == 0, done.stderr
+    result = deploy(services, "local")
+    assert result.returncode == 0, result.stderr
     assert images() == before
 
 
-def test_every_service_runs_and_none_restarted(services: Cluster) -> None:
-    pods = [pod for pod in items(services, "pods", NAMESPACE) if pod["spec"]["restartPolicy"] == "Always"]
+def test_every_service_runs_without_restarts(services: Cluster) -> None:
+    pods = list_objects(services, "pods", NAMESPACE)
     restarts = {
         pod["metadata"]["labels"]["app.kubernetes.io/name"]: pod["status"]["containerStatuses"][0][
             "restartCount"
         ]
         for pod in pods
+        if pod["spec"]["restartPolicy"] == "Always"
     }
     assert restarts == {"minio": 0, "mlflow": 0, "postgres": 0}
 
 
-def test_mlflow_answers_clients_and_keeps_their_artifacts_in_minio(port: int, services: Cluster) -> None:
+def test_mlflow_stores_the_artifacts_of_clients_in_minio(port: int, services: Cluster) -> None:
     script = f"""
 import mlflow
 mlflow.set_tracking_uri("http://localhost:{port}")
 with mlflow.start_run() as run:
-    mlflow.log_text("kept", "note.txt")
+    mlflow.log_text("stored", "note.txt")
 print(mlflow.artifacts.load_text(run.info.artifact_uri + "/note.txt"))
 """
-    outside = os.environ | {"MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}  # no way to MinIO from here
-    said = run(ENVIRONMENT / "bin/python", "-c", script, env=outside, timeout=90)
-    assert said.strip().endswith("kept")
-    kept = services.kubectl("-n", NAMESPACE, "exec", "deployment/mlflow", "--", "python3", "-c",
+    # This machine reaches MinIO only through the MLflow server.
+    environment = os.environ | {"MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}
+    output = run(ENVIRONMENT / "bin/python", "-c", script, env=environment, timeout=90)
+    assert output.strip().endswith("stored")
+    keys = services.kubectl("-n", NAMESPACE, "exec", "deployment/mlflow", "--", "python3", "-c",
         "import boto3, os; s3 = boto3.client('s3', endpoint_url=os.environ['MLFLOW_S3_ENDPOINT_URL']);"
-        "print([one['Key'] for one in s3.list_objects_v2(Bucket='mlflow')['Contents']])")  # fmt: skip
-    assert "note.txt" in kept
+        "print([item['Key'] for item in s3.list_objects_v2(Bucket='mlflow')['Contents']])")  # fmt: skip
+    assert "note.txt" in keys
 
 
 @pytest.mark.parametrize(
@@ -142,15 +144,15 @@ print(mlflow.artifacts.load_text(run.info.artifact_uri + "/note.txt"))
         ("list", "nodes", False),
     ],
 )
-def test_the_launcher_may_do_what_it_does_and_no_more(
+def test_the_launcher_has_exactly_the_permissions_that_it_needs(
     services: Cluster, verb: str, resource: str, allowed: bool
 ) -> None:
     words = ("auth", "can-i", verb, resource, "-n", NAMESPACE, "--as", LAUNCHER)
     try:
-        said = services.kubectl(*words)
-    except RuntimeError as error:  # kubectl exits 1 after "no"
-        said = str(error)
-    assert said.strip().endswith("yes") is allowed
+        answer = services.kubectl(*words)
+    except RuntimeError as error:  # kubectl exits with 1 after "no"
+        answer = str(error)
+    assert answer.strip().endswith("yes") is allowed
 
 
 INSIDE = """
@@ -166,11 +168,10 @@ run_mpijob(MPIJobSpec(name=job_name("inside"), image=task_image(), command=("ech
 @pytest.mark.parametrize(
     ("account", "word"), [("tinyunet-launcher", "succeeded"), ("default", "no permission to")]
 )
-def test_a_pod_launches_a_job_with_its_own_account_only(services: Cluster, account: str, word: str) -> None:
-    mine = {"fieldRef": {"fieldPath": "metadata.name"}}, {"fieldRef": {"fieldPath": "metadata.uid"}}
-    env = [
-        {"name": one, "valueFrom": ref}
-        for one, ref in zip(("KFP_POD_NAME", "KFP_POD_UID"), mine, strict=True)
-    ]
-    said = python_pod(services, NAMESPACE, f"inside-{account}", INSIDE, account=account, env=env)
-    assert word in said
+def test_a_pod_can_launch_a_job_only_with_the_launchers_account(
+    services: Cluster, account: str, word: str
+) -> None:
+    fields = {"KFP_POD_NAME": "metadata.name", "KFP_POD_UID": "metadata.uid"}
+    env = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
+    log = python_pod(services, NAMESPACE, f"inside-{account}", INSIDE, account=account, env=env)
+    assert word in log

@@ -1,4 +1,4 @@
-"""The MPIJob launcher on a real cluster: success, following, finding again."""
+"""The MPIJob launcher on a real cluster: it runs a job, follows it, and continues after interruptions."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from boot import Cluster
-from conftest import Running, Shell, items, nothing_runs, until
+from conftest import LauncherThread, Shell, list_objects, nothing_runs, wait_until
 
 from tinyunet.mpijob.client import Cluster as Client
 from tinyunet.mpijob.run import run_mpijob
@@ -31,7 +31,7 @@ def read_to(process: "subprocess.Popen[str]", text: str) -> None:
     for line in process.stdout:
         if text in line:
             return
-    pytest.fail(f"the launcher ended without saying {text!r}")
+    pytest.fail(f"the launcher ended without the line {text!r}")
 
 
 def uid(cluster: Cluster, namespace: str) -> str:
@@ -44,7 +44,7 @@ def test_two_ranks_run_to_success_and_the_workers_are_released(cluster: Cluster,
     assert "rank 0 of 2" in lines
     assert "rank 1 of 2" in lines
     assert lines[-1].endswith("succeeded")
-    until("workers are released", lambda: nothing_runs(cluster, shell.namespace))
+    wait_until("workers are released", lambda: nothing_runs(cluster, shell.namespace))
 
 
 def test_a_succeeded_job_is_not_run_a_second_time(shell: Shell) -> None:
@@ -62,11 +62,11 @@ def test_sigterm_deletes_the_job_within_a_second(cluster: Cluster, shell: Shell)
     process.send_signal(signal.SIGTERM)
     assert process.wait(3) == 143
     process.stdout.close()
-    until("the job is gone", lambda: not items(cluster, "mpijobs", shell.namespace))
-    until("its pods are gone", lambda: nothing_runs(cluster, shell.namespace))
+    wait_until("the job is deleted", lambda: not list_objects(cluster, "mpijobs", shell.namespace))
+    wait_until("its pods have ended", lambda: nothing_runs(cluster, shell.namespace))
 
 
-def test_a_killed_launcher_is_followed_up_by_its_retry(cluster: Cluster, shell: Shell) -> None:
+def test_a_retry_of_a_killed_launcher_follows_the_same_job(cluster: Cluster, shell: Shell) -> None:
     job = shell.job("echo started; sleep 12; echo finished")
     process = start(job)
     read_to(process, "started")
@@ -81,7 +81,7 @@ def test_a_killed_launcher_is_followed_up_by_its_retry(cluster: Cluster, shell: 
     assert uid(cluster, shell.namespace) == first
 
 
-def test_a_failed_try_is_replaced_by_a_new_job(cluster: Cluster, shell: Shell) -> None:
+def test_a_failed_job_is_replaced_by_a_new_job(cluster: Cluster, shell: Shell) -> None:
     with pytest.raises(JobFailed):
         run_mpijob(shell.job("exit 1"), log=lambda line: None)
     first = uid(cluster, shell.namespace)
@@ -90,8 +90,8 @@ def test_a_failed_try_is_replaced_by_a_new_job(cluster: Cluster, shell: Shell) -
     assert uid(cluster, shell.namespace) != first
 
 
-def test_other_work_under_the_name_of_a_running_job_is_refused(cluster: Cluster, shell: Shell) -> None:
-    running = Running(shell.job("echo started; sleep 600"))
+def test_another_specification_for_a_running_job_is_refused(cluster: Cluster, shell: Shell) -> None:
+    running = LauncherThread(shell.job("echo started; sleep 600"))
     running.wait_for("started")
     with pytest.raises(JobFailed, match=r"another specification.*delete mpijob ranks"):
         run_mpijob(shell.job("echo other"), log=lambda line: None)
@@ -100,7 +100,7 @@ def test_other_work_under_the_name_of_a_running_job_is_refused(cluster: Cluster,
         running.result()
 
 
-def test_the_job_belongs_to_the_tasks_pod_and_goes_with_it(
+def test_the_job_is_deleted_with_the_pod_of_its_task(
     cluster: Cluster, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = {
@@ -115,43 +115,47 @@ def test_the_job_belongs_to_the_tasks_pod_and_goes_with_it(
     pod = cluster.kubectl("-n", shell.namespace, "get", "pod", "task", "-o", "jsonpath={.metadata.uid}")
     monkeypatch.setenv("KFP_POD_NAME", "task")
     monkeypatch.setenv("KFP_POD_UID", pod)
-    running = Running(shell.job("echo started; sleep 600"))
+    running = LauncherThread(shell.job("echo started; sleep 600"))
     running.wait_for("started")
     cluster.kubectl("-n", shell.namespace, "delete", "pod", "task", "--grace-period=0", "--force")
     with pytest.raises(JobFailed, match="deleted while it ran"):
         running.result()
 
 
-def test_a_restarted_api_server_costs_no_line_and_no_job(cluster: Cluster, shell: Shell) -> None:
-    running = Running(
+def test_a_restart_of_the_api_server_loses_neither_log_lines_nor_the_job(
+    cluster: Cluster, shell: Shell
+) -> None:
+    running = LauncherThread(
         shell.job('for i in $(seq 30); do echo "line-$OMPI_COMM_WORLD_RANK-$i"; sleep .5; done')
     )
     running.wait_for("line-0-3")
     cluster.restart_api_server()
     running.result()
-    said = [line for line in running.lines if line.startswith("line-0-")]
-    assert said == [f"line-0-{number}" for number in range(1, 31)]
+    lines = [line for line in running.lines if line.startswith("line-0-")]
+    assert lines == [f"line-0-{number}" for number in range(1, 31)]
     assert running.lines[-1].endswith("succeeded")
 
 
-def test_expired_watches_cost_no_line_and_no_job(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every watch of this launcher begins at a version that the API server answers with 410 Gone."""
-    from kubernetes import watch  # it reads KUBECONFIG when it is imported: not before the cluster is up
+def test_expired_watches_lose_neither_log_lines_nor_the_job(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every watch of this launcher starts at a version that the API server refuses with 410 Gone."""
+    from kubernetes import watch  # the import reads KUBECONFIG, which is set when the cluster runs
     from kubernetes.client import ApiException, CustomObjectsApi
 
     statuses = []
     wait = Client.wait
 
-    def from_a_forgotten_version(self: Client, name: str, version: str, *, seconds: int) -> None:
-        place = ("kubeflow.org", "v2beta1", self.namespace, "mpijobs")
+    def wait_from_an_expired_version(self: Client, name: str, version: str, *, seconds: int) -> None:
+        resource = ("kubeflow.org", "v2beta1", self.namespace, "mpijobs")
         objects = CustomObjectsApi().list_namespaced_custom_object
-        stream = watch.Watch().stream(objects, *place, resource_version="1", timeout_seconds=5)
+        stream = watch.Watch().stream(objects, *resource, resource_version="1", timeout_seconds=5)
         with pytest.raises(ApiException) as refused:
             next(stream)
         statuses.append(refused.value.status)
         wait(self, name, "1", seconds=seconds)
 
-    monkeypatch.setattr(Client, "wait", from_a_forgotten_version)
+    monkeypatch.setattr(Client, "wait", wait_from_an_expired_version)
     lines: list[str] = []
     run_mpijob(
         shell.job('for i in 1 2 3; do echo "line-$OMPI_COMM_WORLD_RANK-$i"; sleep 1; done'), log=lines.append

@@ -1,4 +1,4 @@
-"""The five steps against in-cluster MinIO and MLflow; training is an MPIJob that loses a worker."""
+"""The five steps with MinIO and MLflow in the cluster; the training is an MPIJob that loses a worker."""
 
 import base64
 import json
@@ -11,13 +11,13 @@ from subprocess import PIPE, STDOUT, Popen
 import pytest
 import yaml
 from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, forwarded, items, until
+from conftest import ENVIRONMENT, NAMESPACE, forwarded, list_objects, wait_until
 from images import named, target_image
 from machine import run
 
 PYTHON = ENVIRONMENT / "bin/python"
 STORAGE = "from pathlib import Path; from tinyunet.storage.s3 import fetch, push; "
-# What the pipeline's train step does, with the environment that its task hands on to the workers.
+# The work of the pipeline's train step, with the environment variables that its task passes to the workers.
 TRAIN = """
 import types
 from tinyunet.core.presets import FAST
@@ -39,7 +39,7 @@ launch(run, slots_per_worker=1, launcher="mpijob", task_config=config)
 
 @pytest.fixture
 def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a person at this machine sets to use the cluster's services."""
+    """The environment variables with which a user of this machine reaches the cluster's services."""
     services.load(target_image("trainer-cpu"))
     secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
@@ -68,15 +68,15 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
     run(
         PYTHON,
         "-c",
-        STORAGE + "[push(one, f's3://tinyunet/records/{one.name}') for one in Path('records').iterdir()]",
+        STORAGE + "[push(path, f's3://tinyunet/records/{path.name}') for path in Path('records').iterdir()]",
         env=environment,
         cwd=tmp_path,
     )
 
-    lines = followed(environment, tmp_path, lambda: kill_a_worker(services))
-    resumed = [int(found[1]) for line in lines if (found := re.search(r"steps (\d+) to 200", line))]
-    assert resumed[0] == 0
-    assert resumed[-1] >= 20, lines
+    lines = run_train_step(environment, tmp_path, lambda: kill_a_worker(services))
+    starts = [int(match[1]) for line in lines if (match := re.search(r"steps (\d+) to 200", line))]
+    assert starts[0] == 0
+    assert starts[-1] >= 20, lines
     assert any("starting it again" in line for line in lines)
     assert lines[-1].endswith("succeeded")
 
@@ -84,22 +84,24 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
     assert json.loads((tmp_path / "model/model.json").read_text())["world_size"] == 2
     tinyunet("evaluate", "model", "records", "--out", "evaluation")
     assert "version 1" in tinyunet("register", "model", "evaluation")
-    until("workers are released", lambda: not running_workers(services))
+    wait_until("workers are released", lambda: not running_workers(services))
 
 
-def followed(environment: dict[str, str], folder: Path, act: Callable[[], None]) -> list[str]:
-    """Run the train step; act once it has written a checkpoint."""
+def run_train_step(
+    environment: dict[str, str], folder: Path, after_checkpoint: Callable[[], None]
+) -> list[str]:
+    """Run the train step, call a function after its first checkpoint, and return the lines of its log."""
     lines: list[str] = []
-    acted = False
+    called = False
     words = [PYTHON, "-u", "-c", TRAIN]
     with Popen(words, env=environment, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True) as process:
         for line in process.stdout:
             print(line, end="")
             lines.append(line.rstrip())
             step = re.match(r"step (\d+)/", line)
-            if step and int(step[1]) >= 40 and not acted:
-                acted = True
-                act()
+            if step and int(step[1]) >= 40 and not called:
+                called = True
+                after_checkpoint()
     assert process.returncode == 0, "\n".join(lines[-20:])
     return lines
 
@@ -110,5 +112,5 @@ def kill_a_worker(cluster: Cluster) -> None:
 
 
 def running_workers(cluster: Cluster) -> list[str]:
-    names = [pod["metadata"]["name"] for pod in items(cluster, "pods", NAMESPACE)]
+    names = [pod["metadata"]["name"] for pod in list_objects(cluster, "pods", NAMESPACE)]
     return sorted(name for name in names if "-worker-" in name)

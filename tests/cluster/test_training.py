@@ -1,9 +1,9 @@
-"""Training as an MPIJob: Horovod ranks with TensorFlow in pods."""
+"""A training as an MPIJob: Horovod ranks with TensorFlow in pods."""
 
 import dataclasses
 
 from boot import Cluster
-from conftest import Shell, items, mounted_environment
+from conftest import Shell, list_objects, mounted_environment
 from images import RANKS
 
 from tinyunet.mpijob.example import EXAMPLE
@@ -18,4 +18,4 @@ def test_two_horovod_ranks_train_in_mixed_precision(cluster: Cluster, shell: She
     run_mpijob(job, log=lambda line: (print(line), lines.append(line)))
     assert lines[-1].endswith("succeeded")
     assert any("step 20/20" in line for line in lines)
-    assert items(cluster, "mpijobs", shell.namespace)[0]["status"]["completionTime"]
+    assert list_objects(cluster, "mpijobs", shell.namespace)[0]["status"]["completionTime"]

@@ -16,6 +16,10 @@ from components.register import register
 from components.train import train
 from pipeline.pipeline import PIPELINES
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.presets import FAST
+from tinyunet.training.model_folder import read_model
+from tinyunet.training.run import TrainingRun
 
 COMPONENTS = {
     "ingest": ingest,
@@ -112,32 +116,43 @@ def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> No
     assert records.metadata["digest"] != raw.metadata["digest"]
 
 
-def test_the_train_task_hands_on_what_it_is_given_and_overrides_come_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_train_task_describes_one_training_and_overrides_have_precedence(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, Any] = {}
+    calls: list[tuple[TrainingRun, dict[str, Any]]] = []
+    document = read_model(model)
 
-    def launch(**arguments: Any) -> dict[str, Any]:
-        given.update(arguments)
-        return {"loss": 0.5, "mlflow_run_id": None}
+    def launch(run: TrainingRun, **options: Any) -> ModelDocument:
+        calls.append((run, options))
+        return document
 
     monkeypatch.setattr("tinyunet.launch.launch.launch", launch)
-    metrics = artifact(dsl.Metrics, tmp_path / "metrics")
+    output, metrics = artifact(dsl.Model, tmp_path / "model"), artifact(dsl.Metrics, tmp_path / "metrics")
+    task_config = dsl.TaskConfig()
     train.python_func(
         records=artifact(dsl.Dataset, tmp_path / "records"),
-        model=artifact(dsl.Model, tmp_path / "model"),
+        model=output,
         metrics=metrics,
-        task_config=dsl.TaskConfig(),
+        task_config=task_config,
         run_id="r",
+        class_id=3,
         steps=7,
         seed=5,
         overrides="image_size: 64\nema: 0.2",
         workers=2,
         slots_per_worker=4,
     )
-    assert (given["ranks"], given["slots_per_worker"]) == (8, 4)
-    assert given["values"] == {"image_size": 64, "steps": 7, "precision": "auto", "seed": 5, "ema": 0.2}
-    assert metrics.metadata == {"loss": 0.5}
+    expected = TrainingRun(
+        records=str(tmp_path / "records"),
+        out=str(tmp_path / "model"),
+        config=FAST.replace({"image_size": 64, "steps": 7, "seed": 5, "ema": 0.2}),
+        run_key="class3-r",
+        class_id=3,
+        ranks=8,
+    )
+    assert calls == [(expected, {"slots_per_worker": 4, "launcher": "auto", "task_config": task_config})]
+    assert metrics.metadata == document.training.model_dump()
+    assert output.metadata == {"preset": "fast", "mlflow_run_id": ""}
 
 
 def test_a_wrong_override_stops_training_before_it_starts(tmp_path: Path) -> None:
@@ -160,7 +175,7 @@ def test_the_train_task_has_the_exit_code_and_the_error_of_its_job(
 ) -> None:
     from tinyunet.mpijob.status import JobFailed
 
-    def fail(**arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise JobFailed("MPIJob team/tinyunet-r launcher exited 7", exit_code=7)
 
     monkeypatch.setattr("tinyunet.launch.launch.launch", fail)
@@ -174,10 +189,3 @@ def test_the_train_task_has_the_exit_code_and_the_error_of_its_job(
         )
     assert ended.value.code == 7
     assert capsys.readouterr().err == "tinyunet: error: MPIJob team/tinyunet-r launcher exited 7\n"
-
-
-@pytest.mark.parametrize("uri", ["minio://bucket/a/b", "s3://bucket/a", "/data/records"])
-def test_records_are_read_where_kfp_mounts_them_in_a_pod(uri: str) -> None:
-    from tinyunet.launch.launch import mounted_path
-
-    assert mounted_path(uri) == dsl.Dataset(uri=uri).path

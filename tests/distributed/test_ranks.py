@@ -206,7 +206,7 @@ def test_an_error_of_all_ranks_is_printed_once(folder: Path, command: Command) -
     refused = run([*command("large", 2, "fast"), "--set", "image_size=8000"], folder)
     assert refused.returncode == 2
     (line,) = refused.stderr.strip().splitlines()
-    assert line.startswith("tinyunet: error: image_size is 8000, the records hold ")
+    assert line.startswith("tinyunet: error: image_size is 8000, but the records hold ")
 
 
 def test_horovodrun_starts_the_same_ranks(trained: Callable[[str, int], Path]) -> None:

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = "templates"  # Jinja templates in Markdown are no pages
 FENCE = re.compile(r"^( *)(```+)(\w*)\s*$")
 SHELL = {"", "sh", "bash"}
-HEADING = re.compile(r"^#{1,6} +(?P<title>.+?) *#*$")
+HEADING = re.compile(r"^(?P<level>#{1,6}) +(?P<title>.+?) *#*$")
 LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
-MARKER = re.compile(r"<!-- test: (?P<text>.*?) -->\n\Z", re.DOTALL)
+MARKER = re.compile(r"<!-- test: (?P<text>(?:(?!-->).)*?)\s*-->\n\Z", re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 SEPARATOR = re.compile(r"\|(?: *:?-+:? *\|)+")
 
@@ -92,19 +92,16 @@ def prose(page: Path) -> str:
     return "\n".join(lines)
 
 
-def anchors(page: Path) -> set[str]:
-    """Return the anchors that GitHub gives to the headings of a page."""
-    found: set[str] = set()
+def anchors(page: Path, level: str = "") -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page, or to those of one level (`##`)."""
+    found: dict[str, str] = {}
     for line in prose(page).splitlines():
         if heading := HEADING.match(line):
             title = LINK.sub(lambda link: link["text"], heading["title"]).lower()
-            name = base = re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-")
-            count = 0
-            while name in found:
-                count += 1
-                name = f"{base}-{count}"
-            found.add(name)
-    return found
+            base = re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-")
+            count = sum(re.fullmatch(rf"{re.escape(base)}(-\d+)?", name) is not None for name in found)
+            found[f"{base}-{count}" if count else base] = heading["level"]
+    return {name for name, of in found.items() if level in ("", of)}
 
 
 def links(page: Path) -> Iterator[tuple[str, str]]:
@@ -171,3 +168,17 @@ def _command(words: list[str], place: str, *, whole: bool) -> Command:
         assigned.append(name[1])
         rest = rest[1:]
     return Command(place, tuple(rest), tuple(assigned), whole)
+
+
+def documented_variables() -> set[str]:
+    """Return the environment variables in the first column of every table that is headed `variable`."""
+    rows = [row for page in PAGES for table in tables(page) if table[0][0] == "variable" for row in table[1:]]
+    return {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row[0])}
+
+
+def name_of(page: Path) -> str:
+    """Return the path of a page from the root of the repository."""
+    return str(page.relative_to(ROOT))
+
+
+PAGES = pages()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.services.conftest import upload
+from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json
 from tinyunet.data.ingest import ingest
 
 
@@ -31,8 +31,8 @@ def test_every_form_of_an_s3_uri_gives_the_same_dataset(
     raw: Path, bucket: str, tmp_path: Path, below: str
 ) -> None:
     manifest = ingest(bucket + below, tmp_path / "out", class_id=1)
-    assert manifest["digest"] == read_json(raw / "manifest.json")["digest"]
-    assert manifest["source"] == bucket + below
+    assert manifest.digest == RawManifest.read(raw).digest
+    assert manifest.source == bucket + below
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"Train", "Test", "manifest.json", "report.json", "report.html"}
 

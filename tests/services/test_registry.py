@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import yaml
 from tests.conftest import Registered
 from tinyunet.cli.main import parse
 from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.evaluation import Evaluation
+from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json
 from tinyunet.data.dataset import load_split
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.evaluation.summary import headline
-from tinyunet.registry.register import register
-from tinyunet.serving.predict import load_serving
+from tinyunet.registry.register import Registration, register
+from tinyunet.serving.loading import load_serving
 from tinyunet.tracking.download import download_model, download_model_folder
 
 
@@ -43,21 +45,24 @@ def untracked(registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"untracked models of {tmp_path.name}")
     model = tmp_path / "model"
     shutil.copytree(registered.model, model)
-    summary = read_json(model / "model.json") | {"mlflow": None}
-    (model / "model.json").write_text(json.dumps(summary))
+    change(model, mlflow=None)
     return model
+
+
+def change(model: Path, **fields: object) -> None:
+    """Change fields of a model.json."""
+    ModelDocument.read(model).model_copy(update=fields).write(model)
 
 
 def with_scores(
     registered: Registered, folder: Path, *, dice: float, ap: float, digest: str = "d" * 64
 ) -> Path:
     """Write a copy of the registered model's evaluation with other scores, and return its folder."""
-    metrics = read_json(registered.evaluation / "metrics.json")
-    metrics["test"] |= {"dice_defective": dice, "image_ap": ap}
-    metrics["data"]["test_digest"] = digest
+    evaluation = Evaluation.read(registered.evaluation)
+    test = evaluation.test.model_copy(update={"dice_defective": dice, "image_ap": ap})
+    data = evaluation.data.model_copy(update={"test_digest": digest})
     out = folder / f"{dice}-{ap}-{digest[:1]}"
-    out.mkdir(exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(metrics))
+    evaluation.model_copy(update={"test": test, "data": data}).write(out)
     (out / "model_card.md").write_text(f"# Card of dice {dice}\n")
     return out
 
@@ -66,15 +71,15 @@ def test_a_first_version_has_description_tags_and_the_alias_champion(
     client: mlflow.MlflowClient, registered: Registered
 ) -> None:
     result = registered.result
-    assert (result["name"], result["version"]) == ("tinyunet-dagm-class1", "1")
-    assert result["champion"] is True
+    assert (result.name, result.version) == ("tinyunet-dagm-class1", "1")
+    assert result.champion is True
     version = client.get_model_version_by_alias("tinyunet-dagm-class1", "champion")
-    metrics = read_json(registered.evaluation / "metrics.json")
+    evaluation = Evaluation.read(registered.evaluation)
     assert int(version.version) == 1
-    assert version.run_id == result["run_id"]
-    assert version.tags["test_digest"] == metrics["data"]["test_digest"]
-    assert float(version.tags["threshold"]) == metrics["threshold"]
-    assert version.tags["tinyunet.champion_reason"] == "version 1 is champion: there was none"
+    assert version.run_id == result.run_id
+    assert version.tags["test_digest"] == evaluation.data.test_digest
+    assert float(version.tags["threshold"]) == evaluation.threshold
+    assert version.tags["tinyunet.champion_reason"] == "version 1 is champion: there was no champion"
     card = (registered.evaluation / "model_card.md").read_text()
     assert version.description == card[:5000]
 
@@ -83,7 +88,7 @@ def test_a_served_model_takes_grey_levels_and_returns_named_outputs(registered: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, at import
         import mlflow.pyfunc
-    served = mlflow.pyfunc.load_model(registered.result["uri"])
+    served = mlflow.pyfunc.load_model(registered.result.uri)
     inputs, outputs = served.metadata.signature.inputs, served.metadata.signature.outputs
     assert [(i.type, i.shape) for i in inputs] == [(np.dtype("uint8"), (-1, -1, -1, 1))]
     assert {o.name for o in outputs} == {"probability", "mask", "score", "defective"}
@@ -101,9 +106,9 @@ def test_a_model_evaluated_over_eight_poses_is_served_with_eight_poses(
 ) -> None:
     options = EvalConfig(test_time_poses=8, overlays=0)
     evaluation = evaluate(untracked, records, tmp_path / "eight", options)
-    served = load_serving(register(untracked, tmp_path / "eight", name="eight poses")["uri"])
+    served = load_serving(register(untracked, tmp_path / "eight", name="eight poses").uri)
     images = load_split(records, "test", 64).images[..., None]
-    scores = [image["score"] for image in evaluation["images"]]
+    scores = [image.score for image in evaluation.images]
     np.testing.assert_allclose(served.predict_on_batch(images)["score"], scores, atol=1e-4)
     metadata = yaml.safe_load((download_model("models:/eight poses@champion") / "MLmodel").read_text())
     assert metadata["metadata"]["test_time_poses"] == 8
@@ -114,12 +119,12 @@ def test_run_and_model_have_descriptions_and_a_users_text_is_not_replaced(
 ) -> None:
     description = client.get_registered_model("tinyunet-dagm-class1").description
     assert description.startswith("Finds and outlines surface defects on the texture of DAGM2007 class 1.")
-    run_id, note = registered.result["run_id"], "mlflow.note.content"
+    run_id, note = registered.result.run_id, "mlflow.note.content"
     text = client.get_run(run_id).data.tags[note]
     assert text.startswith(
-        f"Test: {headline(read_json(registered.evaluation / 'metrics.json'))}\n\nNot comparable with NVIDIA's"
+        f"Test: {headline(Evaluation.read(registered.evaluation))}\n\nNot comparable with NVIDIA's"
     )
-    assert f"{registered.result['evaluation']}/report.html" in text
+    assert f"{registered.result.evaluation}/report.html" in text
     client.set_tag(run_id, note, "for line 3")
     register(registered.model, registered.evaluation)
     assert client.get_run(run_id).data.tags[note] == "for line 3"
@@ -131,12 +136,12 @@ def test_run_and_model_have_descriptions_and_a_users_text_is_not_replaced(
 def test_registering_again_returns_the_same_version(
     client: mlflow.MlflowClient, registered: Registered
 ) -> None:
-    experiment = client.get_run(registered.result["run_id"]).info.experiment_id
+    experiment = client.get_run(registered.result.run_id).info.experiment_id
     before = [m.model_id for m in client.search_logged_models([experiment])]
     second = register(registered.model, registered.evaluation)
-    assert second["version"] == registered.result["version"]
-    assert second["champion"] is True
-    assert second["reason"] == "version 1 is the champion already"
+    assert second.version == registered.result.version
+    assert second.champion is True
+    assert second.reason == "version 1 is the champion already"
     assert len(client.search_model_versions("name = 'tinyunet-dagm-class1'")) == 1
     assert [m.model_id for m in client.search_logged_models([experiment])] == before
 
@@ -144,35 +149,34 @@ def test_registering_again_returns_the_same_version(
 def test_the_alias_moves_only_to_a_better_model_on_the_same_test_images(
     client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
-    def challenge(weights: str = "", **scores: Any) -> dict[str, Any]:
-        summary = read_json(untracked / "model.json") | {"weights_digest": weights or secrets.token_hex(32)}
-        (untracked / "model.json").write_text(json.dumps(summary))
+    def challenge(weights: str = "", **scores: Any) -> Registration:
+        change(untracked, weights_digest=weights or secrets.token_hex(32))
         return register(untracked, with_scores(registered, tmp_path, **scores), name="contest")
 
     def champion() -> int:
         return int(client.get_model_version_by_alias("contest", "champion").version)
 
-    assert challenge(dice=0.80, ap=0.99)["champion"] is True
+    assert challenge(dice=0.80, ap=0.99).champion is True
     worse = challenge(dice=0.79, ap=1.00)
-    assert (worse["version"], worse["champion"], champion()) == ("2", False, 1)
-    assert "Dice is not higher" in worse["reason"]
+    assert (worse.version, worse.champion, champion()) == ("2", False, 1)
+    assert "Dice is not higher" in worse.reason
     lower_ap = challenge(dice=0.90, ap=0.97)
-    assert (lower_ap["version"], lower_ap["champion"], champion()) == ("3", False, 1)
-    assert "AP is lower by more than 0.01" in lower_ap["reason"]
+    assert (lower_ap.version, lower_ap.champion, champion()) == ("3", False, 1)
+    assert "AP is lower by more than 0.01" in lower_ap.reason
     other_images = challenge(dice=0.95, ap=1.00, digest="e" * 64)
-    assert (other_images["version"], other_images["champion"], champion()) == ("4", False, 1)
-    assert "judged on other test images" in other_images["reason"]
+    assert (other_images.version, other_images.champion, champion()) == ("4", False, 1)
+    assert "evaluated on other test images" in other_images.reason
     better = challenge(dice=0.81, ap=0.985, weights="a" * 64)
-    assert (better["version"], better["champion"], champion()) == ("5", True, 5)
-    assert "test Dice 0.8100 against 0.8000, image AP 0.9850 against 0.9900" in better["reason"]
+    assert (better.version, better.champion, champion()) == ("5", True, 5)
+    assert "test Dice 0.8100 against 0.8000, image AP 0.9850 against 0.9900" in better.reason
     for result in (worse, lower_ap, other_images, better):
-        version = client.get_model_version("contest", result["version"])
-        assert version.tags["tinyunet.champion_reason"] == result["reason"]
-    assert client.get_run(better["run_id"]).data.tags["tinyunet.champion_reason"] == better["reason"]
+        version = client.get_model_version("contest", result.version)
+        assert version.tags["tinyunet.champion_reason"] == result.reason
+    assert client.get_run(better.run_id).data.tags["tinyunet.champion_reason"] == better.reason
     same_weights = challenge(dice=0.5, ap=0.5, digest="e" * 64, weights="a" * 64)
-    assert (same_weights["version"], same_weights["champion"], champion()) == ("6", True, 6)
+    assert (same_weights.version, same_weights.champion, champion()) == ("6", True, 6)
     other_images = challenge(dice=0.95, ap=1.00, digest="e" * 64)
-    assert (other_images["version"], other_images["champion"], champion()) == ("4", True, 4)
+    assert (other_images.version, other_images.champion, champion()) == ("4", True, 4)
 
 
 def test_a_model_trained_without_this_server_gets_one_new_run(
@@ -180,14 +184,14 @@ def test_a_model_trained_without_this_server_gets_one_new_run(
 ) -> None:
     evaluation = with_scores(registered, tmp_path, dice=0.5, ap=0.5)
     first = register(untracked, evaluation, name="untracked")
-    assert first["run_id"] != registered.result["run_id"]
+    assert first.run_id != registered.result.run_id
     second = register(untracked, evaluation, name="untracked")
-    assert second == first | {"reason": "version 1 is the champion already"}
-    run = client.get_run(first["run_id"])
+    assert second == replace(first, reason="version 1 is the champion already")
+    run = client.get_run(first.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["steps"] == "12"
     assert run.data.metrics["test_dice_defective"] == 0.5
-    assert run.data.tags["tinyunet.champion_reason"] == "version 1 is champion: there was none"
+    assert run.data.tags["tinyunet.champion_reason"] == "version 1 is champion: there was no champion"
 
 
 def test_an_evaluation_of_another_model_is_refused(registered: Registered, tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_an_evaluation_of_another_model_is_refused(registered: Registered, tmp_p
     shutil.copytree(registered.model, model)
     with (model / "model.keras").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(UserError, match="judges another model than"):
+    with pytest.raises(UserError, match="evaluates another model than"):
         register(model, registered.evaluation)
 
 
@@ -204,7 +208,7 @@ def test_a_downloaded_model_is_cached(registered: Registered, cache: Path) -> No
     assert (folder / "data" / "model.keras").is_file()
     assert [p.name for p in (cache / "models").iterdir()] == [folder.name]
     before = (folder / "MLmodel").stat().st_ctime_ns
-    for uri in (registered.result["uri"], f"models:/{folder.name}"):
+    for uri in (registered.result.uri, f"models:/{folder.name}"):
         assert download_model(uri) == folder
     assert (folder / "MLmodel").stat().st_ctime_ns == before
 
@@ -217,17 +221,16 @@ def test_a_registered_model_can_be_evaluated_and_registered_from_its_uri(
     for _ in range(2):  # the second call reads the cache
         folder = download_model_folder(uri)
     assert (folder / "model.keras").read_bytes() == (untracked / "model.keras").read_bytes()
-    summary = read_json(folder / "model.json")
-    assert summary == read_json(untracked / "model.json")
+    document = ModelDocument.read(folder)
+    assert document == ModelDocument.read(untracked)
     for command in (
         ["evaluate", uri, str(records), "--out", str(evaluation)],
-        ["register", f"runs:/{first['run_id']}", str(evaluation), "--name", "fetched"],
+        ["register", f"runs:/{first.run_id}", str(evaluation), "--name", "fetched"],
     ):
         arguments = parse(command)
         arguments.run(arguments)
-    before = read_json(registered.evaluation / "metrics.json")
-    assert read_json(evaluation / "metrics.json")["test"] == before["test"]
-    cached = f"{first['run_id']}-{summary['weights_digest'][:12]}"
+    assert Evaluation.read(evaluation).test == Evaluation.read(registered.evaluation).test
+    cached = f"{first.run_id}-{document.weights_digest[:12]}"
     assert [p.name for p in (cache / "trainings").iterdir()] == [cached]
 
 
@@ -235,28 +238,28 @@ def test_a_version_refers_to_its_own_training_after_its_run_is_trained_again(
     client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
     first = register(untracked, with_scores(registered, tmp_path, dice=0.7, ap=0.9), name="retrained")
-    before = read_json(untracked / "model.json")
-    (untracked / "model.json").write_text(json.dumps(before | {"weights_digest": "f" * 64}))
-    client.set_tag(first["run_id"], "weights_digest", "f" * 64)  # as a second training does
+    before = ModelDocument.read(untracked)
+    change(untracked, weights_digest="f" * 64)
+    client.set_tag(first.run_id, "weights_digest", "f" * 64)  # as a second training does
     second = register(untracked, with_scores(registered, tmp_path, dice=0.8, ap=0.9), name="retrained")
-    assert second["run_id"] == first["run_id"]
-    sources = [client.get_model_version("retrained", r["version"]).source for r in (first, second)]
+    assert second.run_id == first.run_id
+    sources = [client.get_model_version("retrained", r.version).source for r in (first, second)]
     assert all(source.startswith("models:/m-") for source in sources)
-    for uri in (first["uri"], sources[0]):
-        assert read_json(download_model_folder(uri) / "model.json") == before
-    for uri in (second["uri"], sources[1], f"runs:/{first['run_id']}"):
-        assert read_json(download_model_folder(uri) / "model.json")["weights_digest"] == "f" * 64
+    for uri in (first.uri, sources[0]):
+        assert ModelDocument.read(download_model_folder(uri)) == before
+    for uri in (second.uri, sources[1], f"runs:/{first.run_id}"):
+        assert ModelDocument.read(download_model_folder(uri)).weights_digest == "f" * 64
 
 
 def test_registering_again_adds_a_missing_digest_of_the_weights_to_a_version(
     client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
     evaluation = with_scores(registered, tmp_path, dice=0.7, ap=0.9)
-    version = register(untracked, evaluation, name="older")["version"]
+    version = register(untracked, evaluation, name="older").version
     client.delete_model_version_tag("older", version, "weights_digest")
     with pytest.raises(UserError, match="register it again"):
         download_model_folder("models:/older@champion")
-    assert register(untracked, evaluation, name="older")["version"] == version
+    assert register(untracked, evaluation, name="older").version == version
     assert download_model_folder("models:/older@champion").is_dir()
 
 
@@ -268,7 +271,7 @@ def test_an_evaluation_on_other_test_images_does_not_change_the_scores_of_the_ru
         register(untracked, with_scores(registered, tmp_path, dice=dice, ap=0.9, digest=letter * 64))
         for letter, dice in scores.items()
     ]
-    run = client.get_run(results[0]["run_id"])
+    run = client.get_run(results[0].run_id)
     assert run.data.metrics["test_dice_defective"] == 0.7
     assert run.data.tags["test_digest"] == "d" * 64
     assert stored_dice(client, results, tmp_path) == [0.7, 0.2]
@@ -281,28 +284,28 @@ def test_a_second_evaluation_on_the_same_test_images_keeps_the_first_report(
         register(untracked, with_scores(registered, tmp_path, dice=dice, ap=0.9), name="evaluated twice")
         for dice in (0.7, 0.8)
     ]
-    assert [result["version"] for result in results] == ["1", "2"]
-    assert client.get_run(results[0]["run_id"]).data.metrics["test_dice_defective"] == 0.8
+    assert [result.version for result in results] == ["1", "2"]
+    assert client.get_run(results[0].run_id).data.metrics["test_dice_defective"] == 0.8
     assert stored_dice(client, results, tmp_path) == [0.7, 0.8]
 
 
-def stored_dice(client: mlflow.MlflowClient, results: list[dict[str, Any]], folder: Path) -> list[float]:
+def stored_dice(client: mlflow.MlflowClient, results: list[Registration], folder: Path) -> list[float | None]:
     """Return the Dice of the evaluations that the runs of these registrations store."""
-    return [
-        read_json(
-            Path(client.download_artifacts(r["run_id"], f"{r['evaluation']}/metrics.json", str(folder)))
-        )["test"]["dice_defective"]
-        for r in results
-    ]
+
+    def dice(result: Registration) -> float | None:
+        file = client.download_artifacts(result.run_id, f"{result.evaluation}/metrics.json", str(folder))
+        return Evaluation.read(Path(file).parent).test.dice_defective
+
+    return [dice(result) for result in results]
 
 
 def test_a_model_folder_without_a_digest_of_its_weights_is_refused(
     registered: Registered, untracked: Path
 ) -> None:
-    summary = read_json(untracked / "model.json")
-    del summary["weights_digest"]
-    (untracked / "model.json").write_text(json.dumps(summary))
-    with pytest.raises(UserError, match=r"weights_digest is None; expected a digest in .*train it again"):
+    values = json.loads((untracked / "model.json").read_text())
+    del values["weights_digest"]
+    (untracked / "model.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"weights_digest is ''; expected a digest in .*train it again"):
         register(untracked, registered.evaluation)
 
 

@@ -16,10 +16,10 @@ from mlflow.entities import Run
 from tests.conftest import Registered
 from tests.services.proxy import Proxy
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.documents.model import MlflowReference
+from tinyunet.core.documents.evaluation import Evaluation
+from tinyunet.core.documents.model import MlflowReference, ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json
 from tinyunet.storage import s3
 from tinyunet.tracking.tracker import NullTracker, Tracker
 from tinyunet.training.distributed import World
@@ -53,7 +53,7 @@ def points(client: mlflow.MlflowClient, run_id: str, name: str) -> list[tuple[in
 
 @pytest.fixture
 def run(client: mlflow.MlflowClient, registered: Registered) -> Run:
-    return client.get_run(registered.result["run_id"])
+    return client.get_run(registered.result.run_id)
 
 
 def test_a_training_creates_one_run(client: mlflow.MlflowClient, run: Run) -> None:
@@ -97,12 +97,10 @@ def test_the_splits_are_logged_as_datasets_with_their_digests(run: Run, manifest
 
 
 def test_the_evaluation_is_logged_in_the_run_of_the_training(run: Run, registered: Registered) -> None:
-    from tinyunet.core.files import read_json
-
-    test = read_json(registered.evaluation / "metrics.json")["test"]
-    assert run.data.metrics["test_dice_defective"] == pytest.approx(test["dice_defective"])
-    assert run.data.metrics["test_image_ap"] == pytest.approx(test["image_ap"])
-    assert run.data.metrics["test_nvidia_iou_0.5"] == pytest.approx(test["nvidia_iou"]["0.5"])
+    test = Evaluation.read(registered.evaluation).test
+    assert run.data.metrics["test_dice_defective"] == pytest.approx(test.dice_defective)
+    assert run.data.metrics["test_image_ap"] == pytest.approx(test.image_ap)
+    assert run.data.metrics["test_nvidia_iou_0.5"] == pytest.approx(test.nvidia_iou["0.5"])
     assert run.data.metrics["test_dice_defective_p5"] <= run.data.metrics["test_dice_defective_p95"]
 
 
@@ -116,10 +114,10 @@ def test_artifacts_are_stored_as_objects_in_minio(run: Run, registered: Register
         for folder in ("curves", "overlays")
         for p in (local / folder).iterdir()
     ]
-    uri = f"{prefix}/{registered.result['evaluation']}"
+    uri = f"{prefix}/{registered.result.evaluation}"
     assert {f"{uri}/{name}" for name in names} <= objects
     assert s3.read_bytes(f"{uri}/report.html") == (local / "report.html").read_bytes()
-    digest = read_json(registered.model / "model.json")["weights_digest"]
+    digest = ModelDocument.read(registered.model).weights_digest
     assert {f"{prefix}/training/{digest[:12]}/{p.name}" for p in registered.model.iterdir()} <= objects
 
 

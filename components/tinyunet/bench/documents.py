@@ -4,7 +4,7 @@ from tinyunet.core.documents.base import Part
 
 
 class StepTimes(Part):
-    """Training steps of `bench.kernels`.
+    """Times of training steps, measured by `bench.kernels`.
 
     Attributes:
         step_ms: Milliseconds of each step.
@@ -14,7 +14,7 @@ class StepTimes(Part):
 
 
 class PeakMemory(Part):
-    """Memory of a process of `bench.children`.
+    """Peak memory of a process, measured by `bench.children`.
 
     Attributes:
         peak_mib: Peak resident memory in MiB.
@@ -24,7 +24,7 @@ class PeakMemory(Part):
 
 
 class RankTimes(Part):
-    """Training loop of `bench.ranks`; times are seconds per step.
+    """Times of a training step, measured by `bench.ranks`, in seconds.
 
     Attributes:
         images_per_s: Images per second over all ranks.

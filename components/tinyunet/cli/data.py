@@ -33,7 +33,7 @@ def _ingest(arguments: Namespace) -> None:
 
     DataConfig(class_id=arguments.class_id)
     ingest(arguments.source, arguments.out, class_id=arguments.class_id)
-    print(f"{arguments.out / 'report.html'}: what was checked and found")
+    print(f"{arguments.out / 'report.html'}: the checks of the images and their results")
 
 
 def _add_convert(commands: "Commands") -> None:

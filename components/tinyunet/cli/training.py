@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinyunet.launch.local_ranks import TrainingFailed
     from tinyunet.training.run import TrainingRun
 
-# Settings that are also options of their own.
+# Settings that also have an option of their own.
 SHORT_OPTIONS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")
 
 
@@ -43,7 +43,7 @@ def _add_train(commands: "Commands") -> None:
     add(
         "--deterministic",
         action="store_true",
-        help="same seed and machine, same weights at any number of ranks, bit for bit",
+        help="the same seed and machine give the same weights, bit for bit, with any number of ranks",
     )
     add("--ranks", type=int, default=1, help="start this many ranks by mpirun on this machine")
     add("--class-id", type=int, default=DataConfig().class_id, help="class, for a source of images")

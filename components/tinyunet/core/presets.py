@@ -3,15 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 
+# The results were measured on a re-split of class 1 of DAGM2007 at 128×128, on 2 CPU cores with bfloat16.
+#
+# Expected: Dice of defective images 0.784 ± 0.011, image AP 0.997, 89 s (three seeds).
+#   tinyunet train records --image-size 128 --preset fast
 FAST = TrainConfig()
+# Expected: Dice 0.818 ± 0.006, image AP 1.00, 340 s (three seeds); 0.822 when evaluated over 8 poses.
+#   tinyunet train records --image-size 128 --preset thorough
+# Rotations and zooms need many steps: a training of 150 steps with them may learn nothing.
 THOROUGH = FAST.replace(
     {"preset": "thorough", "steps": 950, "max_rotation": 45.0, "max_zoom": 0.15, "validate_every": 190}
 )
+# Expected: Dice 0.735, image AP 0.995, 890 s (one seed).
+#   tinyunet train records --image-size 128 --preset nvidia
 # Source: NVIDIA DeepLearningExamples, UNet_Industrial, UNet{_AMP}_1GPU.sh: 2,500 iterations at 512×512.
 NVIDIA = TrainConfig(
     preset="nvidia",
@@ -93,6 +100,8 @@ def load_yaml(text: str) -> dict[str, Any]:
     Raises:
         UserError: if the text is not a mapping.
     """
+    import yaml
+
     try:
         value = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:

@@ -18,14 +18,14 @@ def retry_while_unreachable(
     also_refusals: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> T:
-    """Call a function again until its server answers.
+    """Call a function, and repeat the call until the server answers.
 
     Args:
-        call: The function.
+        call: The function; it raises Unreachable if the server does not answer.
         server: Name of the server in error messages.
         also_refusals: Retry after every UserError, not only after Unreachable. A Kubernetes API server that
             is starting refuses requests because it has not loaded its roles yet.
-        timeout_s: Seconds until the function gives up.
+        timeout_s: Seconds after which the call is not repeated any more.
 
     Returns:
         The result of `call`.

@@ -1,4 +1,4 @@
-"""Import TensorFlow without the lines that it prints at its start, which no setting turns off."""
+"""Import TensorFlow without its start-up messages, which no setting turns off."""
 
 import os
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""DAGM2007 from its sources to batches."""
+"""The DAGM2007 dataset: ingestion, validation, conversion to records, and training batches."""

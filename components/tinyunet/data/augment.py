@@ -1,6 +1,7 @@
-"""Augmentation of one image: poses, reflected shifts and photometric changes, as views and copies of strips.
+"""Augmentation of images: poses, shifts with reflection, photometric changes, rotations and zooms.
 
-Rotations and zooms are only drawn here, as transforms. The training step applies them on its device.
+Poses and shifts are applied here, by views and by copies of parts of an image. The training step applies the
+other changes on its device.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Draws:
+class Augmentation:
     """The random augmentation of one global batch of B images.
 
     Attributes:
@@ -34,13 +35,15 @@ class Draws:
     warps: NDArray[np.float32]
 
 
-def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, std: float) -> Draws:
+def draw_augmentation(
+    rng: np.random.Generator, config: TrainConfig, size: int, mean: float, std: float
+) -> Augmentation:
     """Draw the augmentation of one global batch.
 
     `dihedral` draws one of all 8 poses. `published` mirrors half of the images and rotates by 0, 90 or 180
-    degrees, which makes 6 poses (NVIDIA DeepLearningExamples, UNet_Industrial). The contrast changes around
-    `mean` and the brightness in units of `std`: grey · gain + bias. Angles and logarithms of zoom factors are
-    distributed uniformly.
+    degrees, which makes 6 poses (NVIDIA DeepLearningExamples, UNet_Industrial). A change of contrast does not
+    change the grey level `mean`. A change of brightness is a multiple of `std`. Both together are
+    grey · gain + bias. Angles and logarithms of zoom factors are distributed uniformly.
 
     Args:
         rng: Random numbers of this step.
@@ -50,16 +53,16 @@ def draw(rng: np.random.Generator, config: TrainConfig, size: int, mean: float, 
         std: Standard deviation of the grey levels of the split.
     """
     count = config.global_batch
-    reach = min(int(config.max_shift * size), (size - 1) // 2)
+    max_pixels = min(int(config.max_shift * size), (size - 1) // 2)
     flips = rng.integers(2, size=count).astype(bool)
     turns = rng.integers(4 if config.poses == "dihedral" else 3, size=count)
-    shifts = rng.integers(-reach, reach + 1, size=(count, 2))
+    shifts = rng.integers(-max_pixels, max_pixels + 1, size=(count, 2))
     contrast, brightness = config.photometric * rng.uniform(-1, 1, size=(2, count))
     bias = -mean * contrast + std * brightness
     angles = np.radians(config.max_rotation) * rng.uniform(-1, 1, size=count)
     zooms = np.exp(config.max_zoom * rng.uniform(-1, 1, size=count))
     gain = (1 + contrast).astype(np.float32)
-    return Draws(flips, turns, shifts, gain, bias.astype(np.float32), warps(angles, zooms, size))
+    return Augmentation(flips, turns, shifts, gain, bias.astype(np.float32), warps(angles, zooms, size))
 
 
 def warps(angles: NDArray[np.float64], zooms: NDArray[np.float64], size: int) -> NDArray[np.float32]:
@@ -76,8 +79,8 @@ def warps(angles: NDArray[np.float64], zooms: NDArray[np.float64], size: int) ->
     """
     cos, sin, centre = np.cos(angles) / zooms, np.sin(angles) / zooms, (size - 1) / 2
     right, down = centre * (1 - cos + sin), centre * (1 - sin - cos)
-    none = np.zeros_like(cos)
-    return np.stack([cos, -sin, right, sin, cos, down, none, none], 1).astype(np.float32)
+    zeros = np.zeros_like(cos)
+    return np.stack([cos, -sin, right, sin, cos, down, zeros, zeros], 1).astype(np.float32)
 
 
 def pose(image: Array, *, flip: bool, turns: int) -> Array:
@@ -86,17 +89,17 @@ def pose(image: Array, *, flip: bool, turns: int) -> Array:
 
 
 def shift_into(out: Array, image: Array, down: int, right: int) -> None:
-    """Write `image`, shifted and reflected at its border (the border pixel is not repeated), to `out`.
+    """Write the shifted `image` to `out`; reflection at the border, without the border pixel, fills the rest.
 
     Args:
         out: uint8 [S, S], contiguous.
         image: uint8 [S, S], any view.
-        down: Shift in pixels, less than S / 2 in both directions.
-        right: Shift in pixels, less than S / 2 in both directions.
+        down: Shift in pixels, between -S / 2 and S / 2.
+        right: Shift in pixels, between -S / 2 and S / 2.
     """
     if down < 0 or right < 0:
-        y, x = (-1 if down < 0 else 1), (-1 if right < 0 else 1)
-        shift_into(out[::y, ::x], image[::y, ::x], abs(down), abs(right))
+        y_step, x_step = (-1 if down < 0 else 1), (-1 if right < 0 else 1)
+        shift_into(out[::y_step, ::x_step], image[::y_step, ::x_step], abs(down), abs(right))
         return
     size = image.shape[0]
     out[down:, right:] = image[: size - down, : size - right]

@@ -16,7 +16,7 @@ SPLITS: tuple[str, ...] = ("train", "test")
 FOLDERS: dict[str, str] = {"train": "Train", "test": "Test"}
 OFFICIAL_SIZE = 512
 
-# (images, of them defective) of each split.
+# (number of images, number of defective images) of each split.
 OFFICIAL_COUNTS: dict[int, dict[str, tuple[int, int]]] = {
     1: {"train": (575, 79), "test": (575, 71)},
     2: {"train": (575, 66), "test": (575, 84)},
@@ -49,7 +49,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of Labels.txt."""
+    """One row of Labels.txt.
+
+    Attributes:
+        line: Number of the line, counted from 1.
+        defective: Whether the image shows a defect.
+        image: File name of the image.
+        mask: File name of the mask; None where the image is defect-free.
+    """
 
     line: int
     defective: bool
@@ -69,7 +76,7 @@ class Problem:
 
 
 def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
-    """Read Labels.txt; a byte order mark, CRLF, blank lines, a header line and trailing tabs are accepted.
+    """Parse Labels.txt; a byte order mark, CRLF, blank lines, a header line and trailing tabs are accepted.
 
     Args:
         text: Tab-separated rows `number, 0|1, image, 0, mask|0`. A first line with one field is a header.
@@ -84,9 +91,8 @@ def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
         if not content.strip() or (line == 1 and len(fields) == 1):
             continue
         if len(fields) != 5 or fields[1] not in ("0", "1"):
-            errors.append(
-                (line, f"{content.strip()!r}, expected number, 0 or 1, image, 0, mask or 0, between tabs")
-            )
+            expected = "expected five fields separated by tabs: number, 0 or 1, image, 0, mask or 0"
+            errors.append((line, f"{content.strip()!r}, {expected}"))
             continue
         rows.append(Row(line, fields[1] == "1", fields[2], None if fields[4] == "0" else fields[4]))
     return rows, errors
@@ -101,21 +107,21 @@ def format_labels(samples: Iterable[Sample]) -> str:
     return "".join(line + "\r\n" for line in lines)
 
 
-def require_class(place: str, class_id: int) -> None:
+def require_class(location: str, class_id: int) -> None:
     """Raise an error for a folder, an archive or a URL that is named after another class.
 
     Args:
-        place: Such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
+        location: Such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
         class_id: 1 to 10.
 
     Raises:
-        UserError: with both classes.
+        UserError: if the name is that of another class.
     """
-    named = re.search(r"(?i)(?:^|[/!])Class(\d+)(?:\.zip(?:/.*)?)?$", place)
-    if named and int(named[1]) in CLASSES and int(named[1]) != class_id:
+    match = re.search(r"(?i)(?:^|[/!])Class(\d+)(?:\.zip(?:/.*)?)?$", location)
+    if match and int(match[1]) in CLASSES and int(match[1]) != class_id:
         raise UserError(
-            f"{place} is Class{named[1]}, but class_id is {class_id}; give the other class_id, or "
-            f"what holds Class{class_id}"
+            f"{location} is Class{match[1]}, but class_id is {class_id}; give class_id={int(match[1])} or "
+            "another source"
         )
 
 
@@ -130,25 +136,25 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
         The samples without faults in order of name, and every fault.
     """
     base = folder / FOLDERS[split]
-    where = f"{base.name}/Label/Labels.txt"
-    images, masks = _pngs(base), _pngs(base / "Label")
+    labels_file = f"{base.name}/Label/Labels.txt"
+    images, masks = _find_png_files(base), _find_png_files(base / "Label")
     try:
         text = (base / "Label" / "Labels.txt").read_text("utf-8")
     except FileNotFoundError:
-        return [], [Problem(where, "is missing; every split needs its list of labels")]
+        return [], [Problem(labels_file, "is missing; every split needs its list of labels")]
     except UnicodeDecodeError:
-        return [], [Problem(where, "is not text; expected tab-separated rows")]
+        return [], [Problem(labels_file, "is not text; expected tab-separated rows")]
     rows, errors = parse_labels(text)
-    problems = [Problem(where, f"line {line} is {message}") for line, message in errors]
+    problems = [Problem(labels_file, f"line {line} is {message}") for line, message in errors]
     samples = {}
     for row in rows:
         stem = Path(row.image).stem
-        found = _row_problems(row, base, images, masks, seen=stem in samples)
-        problems += found
-        if not found:
+        row_problems = _check_row(row, base, images, masks, repeated=stem in samples)
+        problems += row_problems
+        if not row_problems:
             mask = masks[row.mask.lower()] if row.mask else None
             samples[stem] = Sample(split, stem, images[row.image.lower()], mask, row.defective)
-    problems += _without_row(rows, base, images, masks)
+    problems += _find_unlisted_files(rows, base, images, masks)
     return sorted(samples.values(), key=lambda sample: sample.name), problems
 
 
@@ -161,68 +167,67 @@ def read_class(folder: Path) -> list[Sample]:
     samples: list[Sample] = []
     for split in SPLITS:
         if (folder / FOLDERS[split]).is_dir():
-            found, problems = scan_split(folder, split)
+            split_samples, problems = scan_split(folder, split)
             if problems:
-                raise UserError(summary(str(folder), problems))
-            samples += found
+                raise UserError(summarize(str(folder), problems))
+            samples += split_samples
     return samples
 
 
-def summary(where: str, problems: Sequence[Problem]) -> str:
+def summarize(location: str, problems: Sequence[Problem]) -> str:
     """Return one line with the number of problems and the first three of them."""
     shown = "; ".join(str(problem) for problem in problems[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"{where} has {count}: {shown}{more}; mend the files, then ingest again"
+    return f"{location} has {count}: {shown}{more}; correct the files, then ingest again"
 
 
-def _pngs(folder: Path) -> dict[str, Path]:
-    """Return the PNG files by lower-case name; hidden and other files (Thumbs.db) are not data."""
+def _find_png_files(folder: Path) -> dict[str, Path]:
+    """Return the PNG files of a folder by lower-case name, without hidden files."""
     if not folder.is_dir():
         return {}
     files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png" and path.is_file())
     return {path.name.lower(): path for path in files if not path.name.startswith(".")}
 
 
-def _row_problems(
-    row: Row, base: Path, images: dict[str, Path], masks: dict[str, Path], *, seen: bool
+def _check_row(
+    row: Row, base: Path, images: dict[str, Path], masks: dict[str, Path], *, repeated: bool
 ) -> list[Problem]:
-    name, at = f"{base.name}/{row.image}", f"in line {row.line} of Labels.txt"
-    found = []
-    if seen:
-        found.append(Problem(name, f"is listed twice, again {at}"))
+    name, position = f"{base.name}/{row.image}", f"in line {row.line} of Labels.txt"
+    problems = []
+    if repeated:
+        problems.append(Problem(name, f"is listed a second time {position}"))
     if row.image.lower() not in images:
-        found.append(Problem(name, f"is missing, but listed {at}"))
+        problems.append(Problem(name, f"is missing, but listed {position}"))
     if row.defective and row.mask is None:
-        found.append(Problem(name, f"is defective without a mask {at}"))
+        problems.append(Problem(name, f"is listed as defective without a mask {position}"))
     if not row.defective and row.mask is not None:
-        found.append(Problem(name, f"is defect-free with the mask {row.mask} {at}"))
+        problems.append(Problem(name, f"is listed as defect-free with the mask {row.mask} {position}"))
     if row.mask is not None and row.mask.lower() not in masks:
-        found.append(Problem(f"{base.name}/Label/{row.mask}", f"is missing, but listed {at}"))
+        problems.append(Problem(f"{base.name}/Label/{row.mask}", f"is missing, but listed {position}"))
     if row.mask is not None and row.mask.lower() != f"{Path(row.image).stem}_label.png".lower():
-        found.append(
-            Problem(name, f"has the mask {row.mask} {at}, expected {Path(row.image).stem}_label.PNG")
-        )
-    return found
+        expected = f"{Path(row.image).stem}_label.PNG"
+        problems.append(Problem(name, f"is listed with the mask {row.mask} {position}, expected {expected}"))
+    return problems
 
 
-def _without_row(
+def _find_unlisted_files(
     rows: Sequence[Row], base: Path, images: dict[str, Path], masks: dict[str, Path]
 ) -> list[Problem]:
-    listed = {row.image.lower() for row in rows}
-    labels = {row.mask.lower() for row in rows if row.mask}
+    listed_images = {row.image.lower() for row in rows}
+    listed_masks = {row.mask.lower() for row in rows if row.mask}
     problems = [
         Problem(f"{base.name}/{path.name}", "has no row in Labels.txt")
         for name, path in images.items()
-        if name not in listed
+        if name not in listed_images
     ]
-    clean = {f"{Path(row.image).stem}_label.png".lower() for row in rows if not row.defective}
+    defect_free = {f"{Path(row.image).stem}_label.png".lower() for row in rows if not row.defective}
     for name, path in masks.items():
-        if name not in labels:
-            why = (
+        if name not in listed_masks:
+            message = (
                 "is the mask of an image listed as defect-free"
-                if name in clean
+                if name in defect_free
                 else "has no row in Labels.txt"
             )
-            problems.append(Problem(f"{base.name}/Label/{path.name}", why))
+            problems.append(Problem(f"{base.name}/Label/{path.name}", message))
     return problems

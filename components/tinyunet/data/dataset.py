@@ -1,4 +1,4 @@
-"""Records in memory at the size of the model, and the batches of a training."""
+"""A split of the records in memory, and the training batches of one rank."""
 
 import math
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from tinyunet.core.config import TrainConfig
 from tinyunet.core.console import cores
 from tinyunet.core.documents.records import RecordsManifest, Shard
 from tinyunet.core.errors import UserError
-from tinyunet.data.augment import draw, pose, shift_into
+from tinyunet.data.augment import draw_augmentation, pose, shift_into
 from tinyunet.data.prefetch import prefetch
 from tinyunet.data.resize import area_average
-from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, order
+from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, read_stream
 from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse
 
 Array = NDArray[np.uint8]
@@ -80,10 +80,11 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
     manifest = RecordsManifest.read(records)
     if split not in SPLITS:
         raise UserError(f"split is {split!r}; expected one of: {', '.join(SPLITS)}")
-    stored = manifest.image_shape
-    if not 1 <= image_size <= min(stored):
+    height, width = manifest.image_shape
+    if not 1 <= image_size <= min(height, width):
         raise UserError(
-            f"image_size is {image_size}, the records hold {stored[1]}×{stored[0]}; choose at most that"
+            f"image_size is {image_size}, but the records hold {width}×{height} pixels; "
+            f"choose 1 to {min(height, width)}"
         )
     shards = manifest.splits[split].shards
     with ThreadPoolExecutor(cores()) as pool:
@@ -101,17 +102,18 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
 def statistics(split: Split) -> tuple[float, float]:
     """Return mean and standard deviation of all pixels of a split, in grey levels."""
     counts = sum(np.bincount(image.ravel(), minlength=256) for image in split.images)
-    levels, share = np.arange(256), counts / np.sum(counts)
-    mean = float(share @ levels)
-    return mean, math.sqrt(float(share @ (levels - mean) ** 2))
+    levels, fractions = np.arange(256), counts / np.sum(counts)
+    mean = float(fractions @ levels)
+    return mean, math.sqrt(float(fractions @ (levels - mean) ** 2))
 
 
 def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_size: int) -> Iterator[Batch]:
     """Yield the batches of the steps `start` to `config.steps` for one rank.
 
     Defective and defect-free images form two endless streams, each with a new permutation per epoch. The
-    fraction `clean_fraction` of a global batch comes from the second stream, at evenly spread positions. Rank
-    r receives the r-th of `world_size` contiguous slices. Closing the iterator ends its thread.
+    fraction `clean_fraction` of a global batch comes from the stream of defect-free images, at evenly spread
+    positions. Rank r receives the r-th of `world_size` contiguous slices. A background thread prepares the
+    batches; it ends with the iterator.
 
     Args:
         split: Images in memory.
@@ -124,56 +126,68 @@ def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_s
         UserError: if the global batch cannot be divided, or the split lacks defective or clean images.
     """
     _check(split, config, world_size)
-    make = _Maker(split, config, rank, world_size)
+    make = _BatchMaker(split, config, rank, world_size)
     return prefetch(make, range(start, config.steps))
 
 
-class _Maker:
+class _BatchMaker:
     """Creates the batch of a step for one rank."""
 
     def __init__(self, split: Split, config: TrainConfig, rank: int, world_size: int) -> None:
         self._split, self._config = split, config
         self._statistics = statistics(split)
-        each = config.global_batch // world_size
-        self._mine = slice(rank * each, (rank + 1) * each)
-        self._clean = clean_slots(config.global_batch, config.clean_fraction)
+        images_per_rank = config.global_batch // world_size
+        self._slice = slice(rank * images_per_rank, (rank + 1) * images_per_rank)
+        self._clean_slots = clean_slots(config.global_batch, config.clean_fraction)
         self._pools = np.flatnonzero(split.defective), np.flatnonzero(~split.defective)
 
     def __call__(self, step: int) -> Batch:
-        split, mine = self._split, self._mine
+        split, rank_slice = self._split, self._slice
         size = split.images.shape[1]
-        drawn = draw(generator(self._config.seed, AUGMENT, step), self._config, size, *self._statistics)
-        indices = self._indices(step)[mine]
+        rng = generator(self._config.seed, AUGMENT, step)
+        augmentation = draw_augmentation(rng, self._config, size, *self._statistics)
+        changes = zip(
+            augmentation.flips[rank_slice],
+            augmentation.turns[rank_slice],
+            augmentation.shifts[rank_slice],
+            strict=True,
+        )
+        indices = self._choose_images(step)[rank_slice]
         images = np.empty((len(indices), size, size), np.uint8)
-        masks = np.zeros_like(images)  # images without a defect keep this
-        changes = zip(indices, drawn.flips[mine], drawn.turns[mine], drawn.shifts[mine], strict=True)
-        for slot, (index, flip, turns, (down, right)) in enumerate(changes):
+        masks = np.zeros_like(images)  # the mask of a defect-free image stays empty
+        for slot, (index, (flip, turns, (down, right))) in enumerate(zip(indices, changes, strict=True)):
             shift_into(images[slot], pose(split.images[index], flip=flip, turns=turns), down, right)
             if split.defective[index]:
                 shift_into(masks[slot], pose(split.masks[index], flip=flip, turns=turns), down, right)
         names = tuple(split.names[index] for index in indices)
-        return Batch(images, masks, drawn.gain[mine], drawn.bias[mine], drawn.warps[mine], names)
+        gain, bias, warps = (
+            augmentation.gain[rank_slice],
+            augmentation.bias[rank_slice],
+            augmentation.warps[rank_slice],
+        )
+        return Batch(images, masks, gain, bias, warps, names)
 
-    def _indices(self, step: int) -> NDArray[np.int64]:
+    def _choose_images(self, step: int) -> NDArray[np.int64]:
         """Return the indices of the images in the global batch, int64 [B]."""
-        indices = np.empty(len(self._clean), np.int64)
-        for stream, slots in ((DEFECTIVE, ~self._clean), (CLEAN, self._clean)):
+        indices = np.empty(len(self._clean_slots), np.int64)
+        for stream, slots in ((DEFECTIVE, ~self._clean_slots), (CLEAN, self._clean_slots)):
             count = int(slots.sum())
-            indices[slots] = order(self._pools[stream], self._config.seed, stream, step * count, count)
+            indices[slots] = read_stream(self._pools[stream], self._config.seed, stream, step * count, count)
         return indices
 
 
 def _check(split: Split, config: TrainConfig, world_size: int) -> None:
     if config.global_batch % world_size:
         raise UserError(
-            f"global_batch is {config.global_batch}, not a multiple of {world_size} ranks; choose one"
+            f"global_batch is {config.global_batch}, not a multiple of {world_size} ranks; "
+            f"choose a multiple of {world_size}"
         )
     if not split.defective.any():
         raise UserError(f"split {split.name} holds no defective image; training needs at least one")
     if clean_slots(config.global_batch, config.clean_fraction).any() and split.defective.all():
         raise UserError(
             f"split {split.name} holds no defect-free image, but clean_fraction is {config.clean_fraction}; "
-            "set clean_fraction=0 or bring such images"
+            "set clean_fraction=0 or add such images"
         )
 
 
@@ -184,7 +198,7 @@ def _read_shard(records: Path, shard: Shard, size: int, pool: Executor) -> list[
     path = records / shard.file
     dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20)
     try:
-        items = list(pool.map(lambda item: _shrink(parse(item), size), dataset.as_numpy_iterator()))
+        items = list(pool.map(lambda item: _resize(parse(item), size), dataset.as_numpy_iterator()))
     except (tf.errors.DataLossError, ValueError, tf.errors.InvalidArgumentError) as error:
         text = " ".join(str(error).split())[:120]
         raise UserError(f"{path} is damaged ({text}); remove the folder and convert again") from error
@@ -195,6 +209,6 @@ def _read_shard(records: Path, shard: Shard, size: int, pool: Executor) -> list[
     return items
 
 
-def _shrink(record: Record, size: int) -> Record:
+def _resize(record: Record, size: int) -> Record:
     image, mask = area_average(record.image, size), area_average(record.mask, size)
     return Record(record.name, image, mask, record.defective)

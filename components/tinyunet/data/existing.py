@@ -1,4 +1,4 @@
-"""Whether a folder holds the output of a step already."""
+"""The check whether an output folder already holds the result of a step."""
 
 from pathlib import Path
 
@@ -16,15 +16,18 @@ def already_holds(out: Path, kind: type[RawManifest | RecordsManifest], digest: 
         digest: Digest of the new output.
 
     Raises:
-        UserError: if it holds anything else.
+        UserError: if the folder holds anything else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / kind.FILE).is_file():
-        raise UserError(f"{out} exists and is no output of this command; remove it or choose another")
-    held = kind.read(out).digest
-    if held != digest:
         raise UserError(
-            f"{out} holds other content ({held[:12]}, not {digest[:12]}); remove it or choose another"
+            f"{out} exists and is not an output of this command; delete it or choose another --out"
+        )
+    existing_digest = kind.read(out).digest
+    if existing_digest != digest:
+        raise UserError(
+            f"{out} holds other content ({existing_digest[:12]}, not {digest[:12]}); "
+            "delete it or choose another --out"
         )
     return True

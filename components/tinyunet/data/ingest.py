@@ -9,19 +9,19 @@ from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.files import scratch_folder
-from tinyunet.data.dagm import CLASSES, read_class, summary
+from tinyunet.data.dagm import CLASSES, read_class, summarize
 from tinyunet.data.existing import already_holds
 from tinyunet.data.report import render
-from tinyunet.data.sources import stage, without_credentials
+from tinyunet.data.sources import remove_credentials, stage
 from tinyunet.data.validate import Report, validate
 
 
 def ingest(source: str, out: Path, *, class_id: int) -> RawManifest:
-    """Copy, validate and describe one class; a class with faults leaves no files behind.
+    """Copy, validate and describe one class; nothing is written for a class with faults.
 
     Args:
-        source: Folder (of ClassN or ClassN.zip, or of the class), .zip, s3://bucket/prefix, https://… or
-            synthetic://.
+        source: A folder (with ClassN, with ClassN.zip, or of the class itself), a .zip, s3://bucket/prefix,
+            https://… or synthetic://.
         out: Folder for Train, Test, manifest.json, report.json and report.html. If it already holds the same
             content, nothing is done.
         class_id: 1 to 10.
@@ -33,25 +33,25 @@ def ingest(source: str, out: Path, *, class_id: int) -> RawManifest:
         UserError: if the source cannot be read or is not valid, or if `out` holds something else.
     """
     require(class_id in CLASSES, "class_id", class_id, "1 to 10")
-    with scratch_folder(out) as part:
-        stage(source, part, class_id)
-        report = validate(part, class_id)
+    with scratch_folder(out) as scratch:
+        stage(source, scratch, class_id)
+        report = validate(scratch, class_id)
         if report.problems:
-            raise UserError(summary(without_credentials(source), report.problems))
-        manifest = describe(report, source)
+            raise UserError(summarize(remove_credentials(source), report.problems))
+        manifest = build_manifest(report, source)
         if already_holds(out, RawManifest, manifest.digest):
             verify(out)
             say(f"{out} already holds this dataset ({manifest.digest[:12]}), nothing to do")
             return RawManifest.read(out)
         for name in report.ignored:
-            (part / name).unlink()
-        manifest.write(part)
-        (part / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
-        (part / "report.html").write_text(render(report, manifest), encoding="utf-8")
-        part.rename(out)
-    say(f"{out}: {_counts(report)}, digest {manifest.digest[:12]}")
+            (scratch / name).unlink()
+        manifest.write(scratch)
+        (scratch / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+        (scratch / "report.html").write_text(render(report, manifest), encoding="utf-8")
+        scratch.rename(out)
+    say(f"{out}: {_counts_text(report)}, digest {manifest.digest[:12]}")
     if report.warnings:
-        say(f"images that repeat another of their split: {len(report.warnings)}, named in {out}/report.html")
+        say(f"images that repeat another image of their split: {len(report.warnings)}; see {out}/report.html")
     return manifest
 
 
@@ -59,7 +59,7 @@ def verify(out: Path) -> None:
     """Check every file of an ingested dataset against its manifest.
 
     Raises:
-        UserError: with the first file that is missing or has changed.
+        UserError: if a file is missing or has changed; the message names the first of these files.
     """
     samples = {(s.split, s.name): s for s in read_class(out)}
     for entry in RawManifest.read(out).files:
@@ -72,8 +72,8 @@ def verify(out: Path) -> None:
             )
 
 
-def describe(report: Report, source: str) -> RawManifest:
-    """Return the manifest of a valid dataset."""
+def build_manifest(report: Report, source: str) -> RawManifest:
+    """Return the manifest of a dataset without problems."""
     files = [
         RawFile(
             split=item.sample.split,
@@ -86,7 +86,7 @@ def describe(report: Report, source: str) -> RawManifest:
         for item in report.checked
     ]
     return RawManifest(
-        source=without_credentials(source),
+        source=remove_credentials(source),
         class_id=report.class_id,
         digest=content_digest(files),
         complete=report.complete,
@@ -98,12 +98,12 @@ def describe(report: Report, source: str) -> RawManifest:
 
 
 def content_digest(files: Sequence[RawFile]) -> str:
-    """Return the SHA-256 over the sorted lines `split name image_sha256 mask_sha256`, for any source."""
+    """Return the SHA-256 over the sorted lines `split name image_sha256 mask_sha256`."""
     lines = sorted(f"{f.split} {f.name} {f.image_sha256} {f.mask_sha256}\n" for f in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _counts(report: Report) -> str:
+def _counts_text(report: Report) -> str:
     counts = report.counts().items()
     return ", ".join(f"{split} {n.images} images ({n.defective} defective)" for split, n in counts)
 

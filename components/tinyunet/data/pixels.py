@@ -20,8 +20,8 @@ _MODES = {"1": "1-bit black and white", "P": "palette", "I;16": "16-bit grey", "
 
 
 @dataclass(frozen=True)
-class Checked:
-    """The result of decoding the files of one sample.
+class CheckedSample:
+    """One sample after its files have been decoded and checked.
 
     Attributes:
         sample: The sample.
@@ -44,20 +44,34 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def check_sample(sample: Sample, folder: Path) -> Checked:
-    """Decode and check the files of one sample."""
+def check_sample(sample: Sample, folder: Path) -> CheckedSample:
+    """Decode and check the files of one sample.
+
+    Args:
+        sample: The sample.
+        folder: The class folder; problems name a file by its path in it.
+    """
     data, image, problems = _load(sample.image_path, folder)
     mask_sha256, mask_pixels = None, 0
     if sample.mask_path:
-        mask_data, mask, wrong = _load(sample.mask_path, folder)
+        mask_data, mask, decoding_problems = _load(sample.mask_path, folder)
         mask_sha256 = hashlib.sha256(mask_data).hexdigest()
         mask_pixels = int(np.count_nonzero(mask == 255)) if mask is not None else 0
-        problems += wrong + _mask_problems(sample.mask_path.relative_to(folder), mask, image)
-    pixels = hashlib.sha256(b"" if image is None else image.tobytes()).hexdigest()
+        problems += decoding_problems + _check_mask(sample.mask_path.relative_to(folder), mask, image)
+    pixels_sha256 = hashlib.sha256(b"" if image is None else image.tobytes()).hexdigest()
     shape = None if image is None else (image.shape[0], image.shape[1])
-    sha256 = hashlib.sha256(data).hexdigest()
+    image_sha256 = hashlib.sha256(data).hexdigest()
     synthetic = "\0".join(GENERATED).encode() in data
-    return Checked(sample, shape, sha256, mask_sha256, pixels, mask_pixels, synthetic, tuple(problems))
+    return CheckedSample(
+        sample=sample,
+        shape=shape,
+        image_sha256=image_sha256,
+        mask_sha256=mask_sha256,
+        pixels_sha256=pixels_sha256,
+        mask_pixels=mask_pixels,
+        synthetic=synthetic,
+        problems=tuple(problems),
+    )
 
 
 def read_grey(data: bytes) -> NDArray[np.uint8]:
@@ -67,10 +81,10 @@ def read_grey(data: bytes) -> NDArray[np.uint8]:
         uint8 [height, width].
 
     Raises:
-        UserError: for any other kind of file. The message continues a sentence that begins with its name.
+        UserError: for any other file. The message has no subject: the caller puts the file name before it.
     """
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
-        raise UserError("is no PNG" if data else "is empty, expected a PNG")
+        raise UserError("is not a PNG" if data else "is empty, expected a PNG")
     depth, colour = data[24], data[25]
     if (depth, colour) != (8, 0):
         raise UserError(f"is {depth}-bit {_COLOURS.get(colour, 'unknown')}, expected 8-bit grey")
@@ -97,22 +111,17 @@ def _decode(data: bytes, *formats: str) -> NDArray[np.uint8]:
                 raise UserError(f"holds {pages} pages, expected one")
             return np.asarray(ImageOps.exif_transpose(picture), dtype=np.uint8)
     except UnidentifiedImageError as error:
-        raise UserError(f"is none of {', '.join(formats)}") from error
+        raise UserError(f"is none of these: {', '.join(formats)}") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"claims more pixels than {MAX_SIDE}×{MAX_SIDE}") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        OverflowError,
-    ) as error:  # raised by Pillow for damaged files
+        raise UserError(f"has more than {MAX_SIDE}×{MAX_SIDE} pixels") from error
+    # Pillow raises any of these for a damaged file.
+    except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
         raise UserError(f"is truncated or damaged ({' '.join(str(error).split())})") from error
 
 
 def _check_size(width: int, height: int) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise UserError(f"claims {width}×{height} pixels, expected at most {MAX_SIDE}×{MAX_SIDE}")
+        raise UserError(f"has {width}×{height} pixels, expected at most {MAX_SIDE}×{MAX_SIDE}")
 
 
 def _load(path: Path, folder: Path) -> tuple[bytes, NDArray[np.uint8] | None, list[Problem]]:
@@ -123,20 +132,18 @@ def _load(path: Path, folder: Path) -> tuple[bytes, NDArray[np.uint8] | None, li
         return data, None, [Problem(str(path.relative_to(folder)), str(error))]
 
 
-def _mask_problems(
-    file: Path, mask: NDArray[np.uint8] | None, image: NDArray[np.uint8] | None
-) -> list[Problem]:
+def _check_mask(file: Path, mask: NDArray[np.uint8] | None, image: NDArray[np.uint8] | None) -> list[Problem]:
     if mask is None:
         return []
-    found = []
+    messages = []
     if image is not None and mask.shape != image.shape:
-        found.append(f"is {size_text(mask.shape)}, its image {size_text(image.shape)}")
-    other = sorted({int(value) for value in np.unique(mask)} - {0, 255})
-    if other:
-        found.append(f"holds the value {other[0]}, expected only 0 and 255")
+        messages.append(f"is {size_text(mask.shape)}, but its image is {size_text(image.shape)}")
+    other_values = sorted({int(value) for value in np.unique(mask)} - {0, 255})
+    if other_values:
+        messages.append(f"holds the value {other_values[0]}, expected only 0 and 255")
     elif not mask.any():
-        found.append("is all 0, but its image is listed as defective")
-    return [Problem(str(file), message) for message in found]
+        messages.append("is all 0, but its image is listed as defective")
+    return [Problem(str(file), message) for message in messages]
 
 
 def size_text(shape: Sequence[int]) -> str:

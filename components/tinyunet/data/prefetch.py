@@ -1,4 +1,4 @@
-"""Preparation of items in a background thread before they are needed."""
+"""Computation of items in a background thread, before they are needed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,22 +8,22 @@ from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
-_PREPARED = 3  # results that wait for their use
+_QUEUE_LENGTH = 3  # number of results that are computed in advance
 
 
 def prefetch(make: Callable[[S], T], steps: Iterable[S]) -> Iterator[T]:
     """Yield `make(step)` for every step; a background thread computes a few results in advance.
 
-    An error of `make` is raised here. The thread starts at the first `next`. It ends with the iterator, also
-    when the iterator is closed early.
+    `next` raises the exceptions of `make`. The thread starts at the first `next`. It ends when the iterator
+    is exhausted or closed.
     """
-    left = iter(steps)
+    remaining = iter(steps)
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     try:
-        coming = deque(pool.submit(make, step) for step in islice(left, _PREPARED))
-        while coming:
-            made = coming.popleft().result()
-            coming.extend(pool.submit(make, step) for step in islice(left, 1))
-            yield made
+        queue = deque(pool.submit(make, step) for step in islice(remaining, _QUEUE_LENGTH))
+        while queue:
+            result = queue.popleft().result()
+            queue.extend(pool.submit(make, step) for step in islice(remaining, 1))
+            yield result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.data.dagm import OFFICIAL_COUNTS, SPLITS
-from tinyunet.data.pixels import Checked, read_grey
+from tinyunet.data.pixels import CheckedSample, read_grey
 from tinyunet.data.validate import Report
 
 THUMBNAIL = 160
@@ -30,7 +30,7 @@ def render(report: Report, manifest: RawManifest) -> str:
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
         "validation.html"
     )
-    shares = [
+    areas = [  # percent of the image
         100 * item.mask_pixels / (report.shape[0] * report.shape[1])
         for item in report.checked
         if item.mask_pixels
@@ -40,33 +40,40 @@ def render(report: Report, manifest: RawManifest) -> str:
         manifest=manifest,
         counts=report.counts(),
         official=OFFICIAL_COUNTS[report.class_id],
-        shares=shares,
-        bars=bars(shares),
-        pictures=[_picture(item) for item in _chosen(report.checked)],
+        areas=areas,
+        bars=histogram(areas),
+        pictures=[_picture(item) for item in _choose_examples(report.checked)],
     )
 
 
-def bars(shares: Sequence[float]) -> list[dict[str, float]]:
-    """Return the bins of mask areas: `low` and `high` in percent of the image, `count`, `height` 0 to 1."""
-    if not shares:
+def histogram(areas: Sequence[float]) -> list[dict[str, float]]:
+    """Return the histogram of mask areas as bars.
+
+    Args:
+        areas: Areas in percent of the image.
+
+    Returns:
+        The bars: `low` and `high` end in percent, `count` of masks, and `height` from 0 to 1.
+    """
+    if not areas:
         return []
-    counts, edges = np.histogram(shares, bins=BINS, range=(0, max(shares)))
+    counts, edges = np.histogram(areas, bins=BINS, range=(0, max(areas)))
     return [
         {"low": float(low), "high": float(high), "count": int(count), "height": float(count / counts.max())}
         for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)
     ]
 
 
-def _chosen(checked: Sequence[Checked]) -> list[Checked]:
+def _choose_examples(checked: Sequence[CheckedSample]) -> list[CheckedSample]:
     """Return three defective images and one defect-free image of each split."""
-    chosen = []
+    examples = []
     for split in SPLITS:
         for flag, count in ((True, 3), (False, 1)):
-            chosen += [c for c in checked if c.sample.split == split and c.sample.defective == flag][:count]
-    return chosen
+            examples += [c for c in checked if c.sample.split == split and c.sample.defective == flag][:count]
+    return examples
 
 
-def _picture(item: Checked) -> dict[str, Any]:
+def _picture(item: CheckedSample) -> dict[str, Any]:
     sample = item.sample
     return {
         "name": sample.name,

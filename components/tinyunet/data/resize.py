@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def area_average(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return a smaller square image: each pixel is the mean over its area in the source, rounded half up.
 
-    A source pixel that is covered in part has the weight of that part.
+    The weight of a source pixel is the fraction of it that is inside the area.
 
     Args:
         image: uint8 [N, N].
@@ -18,7 +18,8 @@ def area_average(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     Returns:
         uint8 [size, size].
 
-    The four pixels of every 2×2 block are averaged; 0.5 is rounded up:
+    The four pixels of every 2×2 block are averaged: (0 + 2 + 4 + 6) / 4 = 3, and (0 + 1 + 0 + 1) / 4 = 0.5 is
+    rounded up to 1.
 
     >>> area_average(np.array([[0, 2, 8, 8], [4, 6, 8, 8], [1, 1, 0, 1], [1, 1, 0, 1]], np.uint8), 2).tolist()
     [[3, 8], [1, 1]]
@@ -32,10 +33,17 @@ def area_average(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _sum_rows(image: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Sum [N, M] to [size, M] in integer units: a row has size / gcd of them, a sum has N / gcd."""
-    divisor = math.gcd(len(image), size)
-    whole, part = np.divmod(np.arange(size + 1) * (len(image) // divisor), size // divisor)
-    below = np.concatenate([np.zeros_like(image[:1]), np.cumsum(image, axis=0)])
-    cut = image[np.minimum(whole, len(image) - 1)]
-    sums: NDArray[np.int64] = np.diff(below[whole] * (size // divisor) + part[:, None] * cut, axis=0)
+    """Sum the rows of `size` bands of equal height, [N, M] to [size, M]; a band may begin inside a row.
+
+    All numbers are integers: with g = gcd(N, size), a row counts as size / g slices, and a band has N / g
+    slices.
+    """
+    rows, divisor = len(image), math.gcd(len(image), size)
+    slices_per_row = size // divisor
+    borders = np.arange(size + 1) * (rows // divisor)  # of the bands, in slices from the top
+    complete_rows, extra_slices = np.divmod(borders, slices_per_row)
+    cumulative = np.concatenate([np.zeros_like(image[:1]), np.cumsum(image, axis=0)])
+    divided_row = image[np.minimum(complete_rows, rows - 1)]
+    above = cumulative[complete_rows] * slices_per_row + extra_slices[:, None] * divided_row
+    sums: NDArray[np.int64] = np.diff(above, axis=0)
     return sums

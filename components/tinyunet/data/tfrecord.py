@@ -1,4 +1,4 @@
-"""Conversion of an ingested class to sharded TFRecords with a manifest; equal input gives equal bytes."""
+"""Conversion of an ingested class to TFRecord shards and a manifest; the same input gives the same bytes."""
 
 import hashlib
 import itertools
@@ -19,7 +19,7 @@ from tinyunet.core.files import scratch_folder
 from tinyunet.data.dagm import Sample, read_class
 from tinyunet.data.existing import already_holds
 from tinyunet.data.pixels import read_grey
-from tinyunet.data.splits import copies_of, validation_names
+from tinyunet.data.splits import group_copies, validation_names
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 Array = NDArray[np.uint8]
@@ -33,7 +33,7 @@ class Record:
         name: Name of the image, such as `0576`.
         image: uint8 [height, width], grey levels.
         mask: uint8 [height, width], 0 and 255.
-        defective: Whether it shows a defect.
+        defective: Whether the image shows a defect.
     """
 
     name: str
@@ -59,43 +59,50 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
             too small to split; or if `out` holds other files.
     """
     dataset = RawManifest.read(raw)
-    held = dataset.class_id
-    if held != config.class_id:
-        raise UserError(f"{raw} holds class {held}, but class_id is {config.class_id}; give class_id={held}")
+    class_id = dataset.class_id
+    if class_id != config.class_id:
+        raise UserError(
+            f"{raw} holds class {class_id}, but class_id is {config.class_id}; give class_id={class_id}"
+        )
     hashes = {(file.split, file.name): (file.image_sha256, file.mask_sha256) for file in dataset.files}
-    import tensorflow  # noqa: F401  before the progress begins: it takes seconds
+    import tensorflow  # noqa: F401  the import takes seconds, which the progress should not count
 
     pixels = {file.name: file.pixels_sha256 for file in dataset.files if file.split == "train"}
-    groups = _groups(read_class(raw), config, pixels)
-    with scratch_folder(out) as part:
+    with scratch_folder(out) as scratch:
         splits = {}
-        for split, samples in groups.items():
-            records = track(samples, f"converting {split}", total=len(samples))
+        for split, samples in _split_samples(read_class(raw), config, pixels).items():
+            tracked = track(samples, f"converting {split}", total=len(samples))
+            records = (_read_record(sample, hashes) for sample in tracked)
             shards = min(config.shards, len(samples))
-            splits[split] = _write_split(
-                part, split, (_read(s, hashes) for s in records), len(samples), shards
-            )
-        manifest = _manifest(dataset, config, splits)
+            splits[split] = _write_split(scratch, split, records, len(samples), shards)
+        manifest = _build_manifest(dataset, config, splits)
         if already_holds(out, RecordsManifest, manifest.digest):
-            for written in manifest.splits.values():
-                for shard in written.shards:
+            for records_split in manifest.splits.values():
+                for shard in records_split.shards:
                     check_shard(out, shard, verify=True)
             say(f"{out} already holds these records ({manifest.digest[:12]}), nothing to do")
             return RecordsManifest.read(out)
-        manifest.write(part)
-        part.rename(out)
+        manifest.write(scratch)
+        scratch.rename(out)
     return manifest
 
 
 def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
-    """Check that a shard exists and has the size of the manifest, and with `verify` also its SHA-256.
+    """Check that a shard exists and has the size that the manifest records.
+
+    Args:
+        records: Folder that `convert` wrote.
+        shard: The shard in the manifest.
+        verify: Whether the SHA-256 is checked as well.
 
     Raises:
-        UserError: with the name of the file.
+        UserError: if the file is missing or differs from the manifest.
     """
     path = records / shard.file
     if not path.is_file():
-        raise UserError(f"{path} is missing, but in manifest.json; remove the folder and convert again")
+        raise UserError(
+            f"{path} is missing, but listed in manifest.json; remove the folder and convert again"
+        )
     size = path.stat().st_size
     if size != shard.bytes:
         raise UserError(f"{path} has {size} bytes, not {shard.bytes}; remove the folder and convert again")
@@ -107,19 +114,19 @@ def serialize(record: Record) -> bytes:
     """Return a tf.train.Example: raw image bytes, mask as packed bits, name, label, height, width."""
     import tensorflow as tf
 
-    def data(value: bytes) -> Any:  # noqa: ANN401  TensorFlow has no types
+    def bytes_feature(value: bytes) -> Any:  # noqa: ANN401  TensorFlow has no types
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
-    def number(value: int) -> Any:  # noqa: ANN401
+    def int_feature(value: int) -> Any:  # noqa: ANN401
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
     feature = {
-        "image": data(record.image.tobytes()),
-        "mask": data(np.packbits(record.mask > 0).tobytes()),
-        "name": data(record.name.encode()),
-        "defective": number(int(record.defective)),
-        "height": number(record.image.shape[0]),
-        "width": number(record.image.shape[1]),
+        "image": bytes_feature(record.image.tobytes()),
+        "mask": bytes_feature(np.packbits(record.mask > 0).tobytes()),
+        "name": bytes_feature(record.name.encode()),
+        "defective": int_feature(int(record.defective)),
+        "height": int_feature(record.image.shape[0]),
+        "width": int_feature(record.image.shape[1]),
     }
     example = tf.train.Example(features=tf.train.Features(feature=feature))
     return bytes(example.SerializeToString(deterministic=True))
@@ -146,23 +153,26 @@ def parse(serialized: bytes) -> Record:
     return Record(name.decode(), pixels, (bits * np.uint8(255)).reshape(shape), bool(defective))
 
 
-def _groups(samples: list[Sample], config: DataConfig, pixels: dict[str, str]) -> dict[str, list[Sample]]:
-    held: set[str] = set()
+def _split_samples(
+    samples: list[Sample], config: DataConfig, pixels: dict[str, str]
+) -> dict[str, list[Sample]]:
+    """Return the samples of each split; copies of one image are all in train or all in validation."""
+    held_out: set[str] = set()
     train = [sample for sample in samples if sample.split == "train"]
     for flag, stratum in ((True, "defective"), (False, "defect-free")):
-        copies = copies_of([sample.name for sample in train if sample.defective == flag], pixels)
+        copies = group_copies([sample.name for sample in train if sample.defective == flag], pixels)
         for name in validation_names(
             copies, fraction=config.validation_fraction, fold=config.fold, stratum=stratum
         ):
-            held |= copies[name]
+            held_out |= copies[name]
     return {
-        "train": [sample for sample in train if sample.name not in held],
-        "validation": [sample for sample in train if sample.name in held],
+        "train": [sample for sample in train if sample.name not in held_out],
+        "validation": [sample for sample in train if sample.name in held_out],
         "test": [sample for sample in samples if sample.split == "test"],
     }
 
 
-def _read(sample: Sample, hashes: dict[tuple[str, str], tuple[str, str | None]]) -> Record:
+def _read_record(sample: Sample, hashes: dict[tuple[str, str], tuple[str, str | None]]) -> Record:
     """Read a sample and check its files against the hashes of the manifest."""
     image_sha256, mask_sha256 = hashes.get((sample.split, sample.name), ("", ""))
     image = _decode(sample.image_path, image_sha256)
@@ -181,18 +191,21 @@ def _write_split(
     folder: Path, split: str, records: Iterable[Record], count: int, shards: int
 ) -> RecordsSplit:
     """Write one split as shards of nearly equal counts, in order of name."""
-    digest, defective, described = hashlib.sha256(), 0, []
-    stream = iter(records)
+    digest, defective, shard_entries = hashlib.sha256(), 0, []
+    remaining = iter(records)
     for index in range(shards):
         path = folder / f"{split}-{index:05d}-of-{shards:05d}.tfrecord"
         size = (index + 1) * count // shards - index * count // shards
-        defective += _write_shard(path, list(itertools.islice(stream, size)), digest.update)
+        defective += _write_shard(path, list(itertools.islice(remaining, size)), digest.update)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        described.append(Shard(file=path.name, images=size, bytes=path.stat().st_size, sha256=sha256))
-    return RecordsSplit(images=count, defective=defective, digest=digest.hexdigest(), shards=tuple(described))
+        shard_entries.append(Shard(file=path.name, images=size, bytes=path.stat().st_size, sha256=sha256))
+    return RecordsSplit(
+        images=count, defective=defective, digest=digest.hexdigest(), shards=tuple(shard_entries)
+    )
 
 
 def _write_shard(path: Path, records: list[Record], update: Callable[[bytes], None]) -> int:
+    """Write one shard, pass its names and pixels to `update`, and return the number of defective images."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -202,7 +215,9 @@ def _write_shard(path: Path, records: list[Record], update: Callable[[bytes], No
     return sum(record.defective for record in records)
 
 
-def _manifest(dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit]) -> RecordsManifest:
+def _build_manifest(
+    dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit]
+) -> RecordsManifest:
     shards = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
     return RecordsManifest(
         class_id=dataset.class_id,

@@ -9,7 +9,7 @@ from typing import Any
 from tinyunet.core.console import parallel_map
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.data.dagm import FOLDERS, OFFICIAL_COUNTS, OFFICIAL_SIZE, SPLITS, Problem, Sample, scan_split
-from tinyunet.data.pixels import Checked, check_sample, size_text
+from tinyunet.data.pixels import CheckedSample, check_sample, size_text
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Report:
     complete: bool
     synthetic: bool
     shape: tuple[int, int]
-    checked: tuple[Checked, ...]
+    checked: tuple[CheckedSample, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
     ignored: tuple[str, ...]
 
     def counts(self) -> dict[str, SplitCounts]:
         """Return the numbers of images and of defective images of each split."""
-        return count(self.checked)
+        return count_images(self.checked)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, for report.json."""
@@ -48,12 +48,14 @@ class Report:
             "valid": not self.problems,
             "complete": self.complete,
             "image_shape": list(self.shape),
-            "splits": {split: found.model_dump() for split, found in self.counts().items()},
+            "splits": {split: counts.model_dump() for split, counts in self.counts().items()},
             "official": {
-                s: dict(zip(("images", "defective"), OFFICIAL_COUNTS[self.class_id][s], strict=True))
-                for s in SPLITS
+                split: dict(zip(("images", "defective"), OFFICIAL_COUNTS[self.class_id][split], strict=True))
+                for split in SPLITS
             },
-            "mask_pixels": {c.sample.name: c.mask_pixels for c in self.checked if c.sample.defective},
+            "mask_pixels": {
+                item.sample.name: item.mask_pixels for item in self.checked if item.sample.defective
+            },
             "problems": [{"file": p.file, "message": p.message} for p in self.problems],
             "warnings": [{"file": p.file, "message": p.message} for p in self.warnings],
             "ignored": list(self.ignored),
@@ -68,21 +70,21 @@ def validate(folder: Path, class_id: int) -> Report:
         class_id: 1 to 10.
 
     Returns:
-        The report, with all problems. Synthetic images never count as the official dataset.
+        The report, with all problems. A dataset with synthetic images is never complete.
     """
     samples: list[Sample] = []
     problems: list[Problem] = []
     for split in SPLITS:
-        found, wrong = scan_split(folder, split)
-        samples += found
-        problems += wrong
+        split_samples, split_problems = scan_split(folder, split)
+        samples += split_samples
+        problems += split_problems
     checked = parallel_map(lambda sample: check_sample(sample, folder), samples, "checking")
     problems += [problem for item in checked for problem in item.problems]
     synthetic = any(item.synthetic for item in checked)
-    repeated, leaked = _duplicates(checked)
-    problems += _shape_problems(checked) + leaked
-    problems += count_problems(checked, class_id, official=not synthetic)
-    complete = not synthetic and not problems and is_official(count(checked), class_id)
+    repeated, leaked = _find_duplicates(checked)
+    problems += _check_shapes(checked) + leaked
+    problems += check_counts(checked, class_id, official=not synthetic)
+    complete = not synthetic and not problems and is_official(count_images(checked), class_id)
     return Report(
         class_id=class_id,
         complete=complete,
@@ -91,73 +93,85 @@ def validate(folder: Path, class_id: int) -> Report:
         checked=tuple(checked),
         problems=tuple(problems),
         warnings=tuple(repeated),
-        ignored=tuple(_ignored(folder)),
+        ignored=tuple(_find_ignored(folder)),
     )
 
 
-def count(checked: Iterable[Checked]) -> dict[str, SplitCounts]:
+def count_images(checked: Iterable[CheckedSample]) -> dict[str, SplitCounts]:
     """Return the numbers of images and of defective images of each split."""
     flags: dict[str, list[bool]] = {split: [] for split in SPLITS}
     for item in checked:
         flags[item.sample.split].append(item.sample.defective)
-    return {split: SplitCounts(images=len(found), defective=sum(found)) for split, found in flags.items()}
+    return {split: SplitCounts(images=len(values), defective=sum(values)) for split, values in flags.items()}
 
 
-def _common_shape(checked: Iterable[Checked]) -> tuple[int, int]:
+def _common_shape(checked: Iterable[CheckedSample]) -> tuple[int, int]:
     shapes = collections.Counter(item.shape for item in checked if item.shape)
     return shapes.most_common(1)[0][0] if shapes else (0, 0)
 
 
-def _shape_problems(checked: Sequence[Checked]) -> list[Problem]:
+def _check_shapes(checked: Sequence[CheckedSample]) -> list[Problem]:
     common = _common_shape(checked)
-    odd = [item for item in checked if item.shape and item.shape != common]
     problems = [
-        Problem(_where(item), f"is {size_text(item.shape or ())}, most are {size_text(common)}")
-        for item in odd
+        Problem(_image_file(item), f"is {size_text(item.shape)}, but most images are {size_text(common)}")
+        for item in checked
+        if item.shape and item.shape != common
     ]
     if common[0] != common[1]:
-        problems.append(Problem(_where(checked[0]), f"is {size_text(common)}, expected square images"))
+        problems.append(Problem(_image_file(checked[0]), f"is {size_text(common)}, expected square images"))
     return problems
 
 
-def _where(item: Checked) -> str:
+def _image_file(item: CheckedSample) -> str:
     return f"{FOLDERS[item.sample.split]}/{item.sample.image_path.name}"
 
 
-def _duplicates(checked: Iterable[Checked]) -> tuple[list[Problem], list[Problem]]:
-    """Return images with the pixels of an earlier one: of the same split, and of the other split (a leak)."""
-    first: dict[str, Checked] = {}
-    within: list[Problem] = []
-    across: list[Problem] = []
+def _find_duplicates(checked: Iterable[CheckedSample]) -> tuple[list[Problem], list[Problem]]:
+    """Find images with the same pixels as an earlier image.
+
+    Returns:
+        The images whose earlier copy is in the same split, and those whose copy is in the other split (a
+        leak).
+    """
+    first_with_pixels: dict[str, CheckedSample] = {}
+    within_split: list[Problem] = []
+    across_splits: list[Problem] = []
     for item in checked:
         if item.shape is None:
             continue
-        other = first.setdefault(item.pixels_sha256, item)
-        same = f"has the same pixels as {_where(other)}"
-        if other.sample.split != item.sample.split:
-            across.append(Problem(_where(item), f"{same} of the other split"))
-        elif other is not item:
-            within.append(Problem(_where(item), same))
-    return within, across
+        earlier = first_with_pixels.setdefault(item.pixels_sha256, item)
+        message = f"has the same pixels as {_image_file(earlier)}"
+        if earlier.sample.split != item.sample.split:
+            across_splits.append(Problem(_image_file(item), f"{message} of the other split"))
+        elif earlier is not item:
+            within_split.append(Problem(_image_file(item), message))
+    return within_split, across_splits
 
 
-def count_problems(checked: Sequence[Checked], class_id: int, *, official: bool) -> list[Problem]:
-    """Return empty splits, and splits of the official size that differ from the official class."""
+def check_counts(checked: Sequence[CheckedSample], class_id: int, *, official: bool) -> list[Problem]:
+    """Return the problems of splits without images of a kind, or unlike an official split of the same size.
+
+    Args:
+        checked: All samples.
+        class_id: 1 to 10.
+        official: Whether a split with the official number of images must agree with the official class.
+    """
     problems = []
     for split, folder in FOLDERS.items():
         items = [item for item in checked if item.sample.split == split]
-        number = sum(item.sample.defective for item in items)
-        images, defective = OFFICIAL_COUNTS[class_id][split]
+        defective = sum(item.sample.defective for item in items)
+        official_images, official_defective = OFFICIAL_COUNTS[class_id][split]
         messages = {
             "holds no usable image": not items,
-            "holds no defective image": items and not number and split == "train",
-            "holds no defect-free image": items and number == len(items) and split == "train",
+            "holds no defective image": items and not defective and split == "train",
+            "holds no defect-free image": items and defective == len(items) and split == "train",
         }
-        if official and len(items) == images:
-            whole = f"has all {images} images of Class{class_id}, but"
-            wrong_size = {item.shape for item in items} != {(OFFICIAL_SIZE, OFFICIAL_SIZE)}
-            messages[f"{whole} {number} defective, expected {defective}"] = number != defective
-            messages[f"{whole} not all of {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels"] = wrong_size
+        if official and len(items) == official_images:
+            prefix = f"has all {official_images} images of Class{class_id}, but"
+            defective_message = f"{prefix} {defective} are defective, expected {official_defective}"
+            size_message = f"{prefix} not all have {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels"
+            messages[defective_message] = defective != official_defective
+            messages[size_message] = {item.shape for item in items} != {(OFFICIAL_SIZE, OFFICIAL_SIZE)}
         problems += [Problem(folder, message) for message, applies in messages.items() if applies]
     return problems
 
@@ -170,8 +184,12 @@ def is_official(counts: Mapping[str, SplitCounts], class_id: int) -> bool:
     )
 
 
-def _ignored(folder: Path) -> list[str]:
-    """Return the files of the class folder that are neither a PNG nor a list of labels."""
+def _find_ignored(folder: Path) -> list[str]:
+    """Return the files of the class folder that are neither a visible PNG nor a Labels.txt."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    known = {p for p in files if p.name == "Labels.txt" or (p.suffix.lower() == ".png" and p.name[0] != ".")}
-    return [str(path.relative_to(folder)) for path in files if path not in known]
+    return [str(path.relative_to(folder)) for path in files if not _is_data(path)]
+
+
+def _is_data(path: Path) -> bool:
+    is_png = path.suffix.lower() == ".png" and not path.name.startswith(".")
+    return is_png or path.name == "Labels.txt"

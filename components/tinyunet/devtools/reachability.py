@@ -39,7 +39,7 @@ def tracking() -> Check:
         return Check("MLflow", "fail", str(error), "name a server, or a database: sqlite:///runs/mlflow.db")
     client = version("mlflow")
     if not uri.startswith(("http://", "https://")):
-        return Check("MLflow", "ok", f"{client}, runs are kept in {redact(uri)}")
+        return Check("MLflow", "ok", f"{client}, runs are stored in {redact(uri)}")
     return _server(uri, client)
 
 

@@ -1,1 +1,1 @@
-"""The network, its losses and its metrics: pure functions, no I/O."""
+"""The network, its losses and its metrics: functions without input or output of files."""

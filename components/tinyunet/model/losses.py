@@ -1,7 +1,7 @@
 """Losses as functions of sums over the global batch, so that the number of ranks does not change a step.
 
-Every loss depends on a batch only through seven sums, which add up over images, micro-batches and ranks. A
-step first sums them over all ranks. Each rank then propagates the gradient of the loss with respect to the
+Every loss is a function of seven sums over the images of a batch. A training step first adds these sums over
+its micro-batches and over all ranks. Each rank then propagates the gradient of the loss with respect to the
 sums back through its own images. All reductions are float32.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 SMOOTHING = 1.0  # added to the numerator and denominator of the soft Dice (published)
-ADAPTIVE_SWITCH = 0.3  # Dice loss below which the published loss leaves BCE (published)
+ADAPTIVE_SWITCH = 0.3  # the adaptive loss is Dice below this Dice loss, BCE from it on (published)
 
 
 class Sums(NamedTuple):
@@ -24,7 +24,7 @@ class Sums(NamedTuple):
         bce: Σ binary cross-entropy, nats.
         pixels: Number of pixels.
         image_dice: Σ of the soft Dice of each image that has a defect.
-        defective: Number of such images.
+        defective: Number of images that have a defect.
     """
 
     pt: tf.Tensor
@@ -90,9 +90,17 @@ LOSSES: dict[str, Callable[[Sums], tf.Tensor]] = {
 }
 
 
-def value_and_weights(name: str, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return a loss at the global sums, and its gradient with respect to them, (7,) float32."""
+def loss_and_gradient(name: str, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Compute a loss and its gradient with respect to the sums.
+
+    Args:
+        name: Key of `LOSSES`.
+        sums: (7,) float32, the sums of the global batch.
+
+    Returns:
+        The loss, a float32 scalar, and the gradient, (7,) float32.
+    """
     with tf.GradientTape() as tape:
         tape.watch(sums)
-        value = LOSSES[name](Sums(*tf.unstack(sums)))
-    return value, tape.gradient(value, sums)
+        loss = LOSSES[name](Sums(*tf.unstack(sums)))
+    return loss, tape.gradient(loss, sums)

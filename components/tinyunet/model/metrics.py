@@ -1,7 +1,7 @@
-"""Scores of predicted masks and of images, from summed counts, in plain NumPy.
+"""Scores of predicted masks and of images, in plain NumPy.
 
-Every pixel score is a function of the counts tp, fp, fn, tn. `count` computes them for one image at all 1,001
-thresholds k/1000 in one pass (a cumulative histogram): a curve over thresholds costs as much as one point.
+Every pixel score is a function of the counts tp, fp, fn and tn. `count` computes the counts of one image for
+all 1,001 thresholds k/1000 in one pass, by a cumulative histogram.
 """
 
 from collections.abc import Iterable
@@ -56,13 +56,13 @@ class Counts:
 
     @classmethod
     def stack(cls, images: Iterable["Counts"]) -> "Counts":
-        """Return the counts of several groups of images as one."""
+        """Concatenate the counts of several groups of images."""
         groups = list(images)
         fields = ("tp", "fp", "positives", "pixels")
         return cls(*(np.concatenate([getattr(group, name) for group in groups]) for name in fields))
 
     def at(self, threshold: float) -> Confusion:
-        """Return the counts for pixels with a probability above `threshold`, a multiple of 1 / LEVELS."""
+        """Return the counts at one threshold, which is rounded to a multiple of 1 / LEVELS."""
         level = round(threshold * LEVELS)
         tp, fp = self.tp[:, level], self.fp[:, level]
         fn = self.positives - tp
@@ -83,16 +83,16 @@ def sigmoid(logits: ArrayLike) -> Floats:
 
 
 def count(logits: ArrayLike, label: ArrayLike) -> Counts:
-    """Count one image's pixels at every threshold.
+    """Count the pixels of one image at every threshold.
 
     Args:
         logits: Any shape.
         label: bool, the same shape; true is defective.
 
-    Four pixels with the probabilities 0.5, 0.88, 0.12 and 0.5; the first two are defective:
+    Four pixels have the probabilities 0.5, 0.88, 0.12 and 0.5. The first two are defective. Both defective
+    pixels and the last pixel are above the threshold 0.3:
 
-    >>> at = count([0.0, 2.0, -2.0, 0.0], [True, True, False, False]).at(0.3)
-    >>> at.total()
+    >>> count([0.0, 2.0, -2.0, 0.0], [True, True, False, False]).at(0.3).total()
     {'tp': 2, 'fp': 1, 'fn': 0, 'tn': 1}
     """
     truth = np.asarray(label, bool).ravel()
@@ -104,7 +104,7 @@ def count(logits: ArrayLike, label: ArrayLike) -> Counts:
 
 
 def dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
-    """Return Dice = 2 tp / (2 tp + fp + fn), float64; 1 where label and prediction are both empty.
+    """Return the Dice coefficient 2 tp / (2 tp + fp + fn), float64; 1 where both masks are empty.
 
     >>> float(dice(tp=3, fp=1, fn=1))  # 6 / 8
     0.75
@@ -113,7 +113,7 @@ def dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
 
 
 def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
-    """Return intersection over union = tp / (tp + fp + fn), float64; 1 where both are empty.
+    """Return the intersection over union tp / (tp + fp + fn), float64; 1 where both masks are empty.
 
     >>> float(iou(tp=3, fp=1, fn=1))  # 3 / 5
     0.6
@@ -122,11 +122,12 @@ def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Floats:
 
 
 def nvidia_iou(counts: Counts, threshold: float) -> float:
-    """Return the mean over all images of (2·|A∩B| + ε) / (|A| + |B| + ε): a Dice, which NVIDIA calls IoU.
+    """Return the mean over all images of (2·|A∩B| + ε) / (|A| + |B| + ε): a Dice that NVIDIA calls IoU.
 
     Source: NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Industrial, `IoU_THS_x`, ε = 1e-5.
 
-    A defective image with Dice 2·1 / (1 + 2) = 0.667 and a clean image without a false alarm, which counts 1:
+    Of two images with two pixels each, the first has one defective pixel, and both its pixels are predicted:
+    2·1 / (1 + 2) = 0.667. The second has no defect and no prediction: ε / ε = 1.
 
     >>> counts = Counts.stack([count([5.0, 5.0], [True, False]), count([-5.0, -5.0], [False, False])])
     >>> round(nvidia_iou(counts, 0.5), 3)  # (0.667 + 1) / 2
@@ -144,7 +145,9 @@ def nvidia_iou_floor(counts: Counts) -> float:
 
 
 def image_score(logits: NDArray[Any], kind: str) -> Floats:
-    """Return image-level scores from logits; probabilities saturate at 1, and equal scores spoil a ranking.
+    """Return image-level scores from logits.
+
+    Probabilities would saturate at 1, and images with equal scores cannot be ranked.
 
     Args:
         logits: float [N, S, S] or [N, S, S, 1].
@@ -179,19 +182,28 @@ def bootstrap(values: ArrayLike, *, draws: int = 2000, seed: int = 0) -> tuple[f
     sample = np.asarray(values, np.float64)
     if not sample.size:
         return None
-    picks = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
-    low, high = np.quantile(sample[picks].mean(axis=1), (0.05, 0.95))
+    indices = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
+    low, high = np.quantile(sample[indices].mean(axis=1), (0.05, 0.95))
     return float(low), float(high)
 
 
 def pixel_scores(counts: Counts, defective: NDArray[np.bool_], threshold: float) -> PixelScores:
-    """Compute the scores of masks at one threshold; a score that the images do not define is None."""
-    pixels, found = counts.at(threshold), counts.select(defective).at(threshold)
-    per_image = dice(found.tp, found.fp, found.fn)
+    """Compute the scores of masks at one threshold.
+
+    Args:
+        counts: Pixel counts of N images.
+        defective: bool [N], whether an image shows a defect.
+        threshold: Probability above which a pixel is predicted to be defective.
+
+    Returns:
+        The scores; the scores of defective images are None where there are none.
+    """
+    pixels, of_defective = counts.at(threshold), counts.select(defective).at(threshold)
+    per_image = dice(of_defective.tp, of_defective.fp, of_defective.fn)
     total = ConfusionCounts(**pixels.total())
     return PixelScores(
         dice_defective=_mean(per_image),
-        iou_defective=_mean(iou(found.tp, found.fp, found.fn)),
+        iou_defective=_mean(iou(of_defective.tp, of_defective.fp, of_defective.fn)),
         pooled_iou=float(iou(total.tp, total.fp, total.fn)),
         pixel=total,
         nvidia_iou={str(t): nvidia_iou(counts, t) for t in NVIDIA_THRESHOLDS},
@@ -201,14 +213,23 @@ def pixel_scores(counts: Counts, defective: NDArray[np.bool_], threshold: float)
 
 
 def image_scores(scores: Floats, defective: NDArray[np.bool_], threshold: float) -> ImageScores:
-    """Compute the scores of images, flagged above `threshold`; undefined scores are None."""
+    """Compute the scores of the classification of images.
+
+    Args:
+        scores: float64 [N], image-level scores.
+        defective: bool [N], whether an image shows a defect.
+        threshold: Score above which an image is classified as defective.
+
+    Returns:
+        The scores; a score is None where it needs defective or clean images and there are none.
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     flagged = scores > threshold
-    both = bool(defective.any() and not defective.all())
+    both_kinds = bool(defective.any() and not defective.all())
     return ImageScores(
         image_ap=float(average_precision_score(defective, scores)) if defective.any() else None,
-        image_auroc=float(roc_auc_score(defective, scores)) if both else None,
+        image_auroc=float(roc_auc_score(defective, scores)) if both_kinds else None,
         tpr=_mean(flagged[defective]),
         tnr=_mean(~flagged[~defective]),
         image_threshold=threshold,
@@ -221,8 +242,8 @@ def image_scores(scores: Floats, defective: NDArray[np.bool_], threshold: float)
     )
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    return np.where(whole == 0, 1.0, part / np.maximum(whole, 1))
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
+    return np.where(denominator == 0, 1.0, numerator / np.maximum(denominator, 1))
 
 
 def _mean(values: NDArray[Any]) -> float | None:

@@ -18,21 +18,25 @@ def average_logits(network: Callable[[Tensor], Tensor], grey: Tensor, poses: int
     """
     total = network(grey)
     for pose in range(1, poses):
-        after = ops.add(
-            grey, ops.multiply(total, 0.0)
-        )  # depends on the previous pose, so that only one pose is in memory
-        total = ops.add(total, from_pose(network(to_pose(after, pose)), pose))
+        # This input depends on the previous pose, so that only one pose is in memory at a time.
+        dependent_grey = ops.add(grey, ops.multiply(total, 0.0))
+        total = ops.add(total, from_pose(network(to_pose(dependent_grey, pose)), pose))
     return ops.divide(total, float(poses)) if poses > 1 else total
 
 
 def to_pose(images: Tensor, pose: int) -> Tensor:
-    """Return square images (B, S, S, …) in one of eight poses: bits 1 and 2 mirror them, bit 4 transposes."""
+    """Return square images in one of eight poses.
+
+    Args:
+        images: (B, S, S, …).
+        pose: 0 to 7, the sum of 1 (reverse the rows), 2 (reverse the columns) and 4 (transpose, afterwards).
+    """
     mirrored = _mirror(images, pose)
     return ops.swapaxes(mirrored, 1, 2) if pose & 4 else mirrored
 
 
 def from_pose(images: Tensor, pose: int) -> Tensor:
-    """Return the images in their original pose: the inverse of `to_pose`."""
+    """Return images in their original pose; the inverse of `to_pose`."""
     return _mirror(ops.swapaxes(images, 1, 2) if pose & 4 else images, pose)
 
 

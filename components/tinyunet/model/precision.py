@@ -1,13 +1,14 @@
-"""The dtype policy that suits this machine."""
+"""The dtype policy that is the fastest on this machine."""
 
 from pathlib import Path
 
 
 def resolve_precision(precision: str) -> str:
-    """Return the dtype policy that `precision` stands for; `auto` is the fastest safe one of this machine.
+    """Return the dtype policy of an option `precision`.
 
-    That is mixed_float16 on a GPU of compute capability ≥ 7.0 (tensor cores), mixed_bfloat16 on a CPU with
-    bfloat16 instructions (AVX512-BF16, AMX), and float32 elsewhere.
+    `auto` stands for mixed_float16 on a GPU of compute capability ≥ 7.0 (tensor cores), for mixed_bfloat16 on
+    a CPU with bfloat16 instructions (AVX512-BF16, AMX), and for float32 elsewhere. Other values are returned
+    unchanged.
     """
     import tensorflow as tf
 
@@ -32,7 +33,7 @@ def _cpu_has(*flags: str) -> bool:
 
 
 def is_emulated(precision: str) -> bool:
-    """Return whether a mixed precision is slower than float32, as on a CPU without instructions for it.
+    """Return whether a mixed precision is slower than float32, because the CPU has no instructions for it.
 
     Measured at 64×64 on a CPU with AVX2 only: mixed_bfloat16 is 7 times slower, mixed_float16 4 times.
     """

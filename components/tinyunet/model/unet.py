@@ -39,9 +39,9 @@ def build_unet(
         precision: Keras dtype policy of the hidden layers. Input scaling and logits are always float32.
         scale: Factor on the grey level.
         offset: Added after scaling.
-        plain: Use only Keras' own layers, as published. Files are written so, because they can be loaded
-            without this package. Otherwise the layers of `model.layers` are used: they compute the same
-            from the same weights, and are faster on a CPU.
+        plain: Use only Keras' own layers, as published. Model files have this form, because it can be loaded
+            without this package. Otherwise the layers of `model.layers` are used. They compute the same
+            functions of the same weights, and are faster on a CPU.
 
     Returns:
         A model that maps grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
@@ -51,47 +51,47 @@ def build_unet(
     x = layers.Rescaling(scale, offset, dtype="float32", name="normalize")(inputs)
     skips = []
     for level, filters in enumerate(ENCODER):
-        x = block.double(x, (filters, filters), f"encoder{level}")
+        x = block.conv_pair(x, (filters, filters), f"encoder{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, dtype=block.policy, name=f"encoder{level}_pool")(x)
-    x = block.double(x, (BOTTLENECK, BOTTLENECK), "bottleneck")
-    x = block.up(x, BOTTLENECK // 2, "bottleneck")
+    x = block.conv_pair(x, (BOTTLENECK, BOTTLENECK), "bottleneck")
+    x = block.upsample(x, BOTTLENECK // 2, "bottleneck")
     for level, pair in zip((3, 2, 1), DECODER, strict=True):
-        x = block.double((x, skips[level]), pair, f"decoder{level}")
-        x = block.up(x, pair[1], f"decoder{level}")
-    x = block.double((x, skips[0]), (32, 32), "decoder0")
+        x = block.conv_pair((x, skips[level]), pair, f"decoder{level}")
+        x = block.upsample(x, pair[1], f"decoder{level}")
+    x = block.conv_pair((x, skips[0]), (32, 32), "decoder0")
     logits = block.conv(x, 1, 1, "logits", activation=None, dtype="float32")
     return keras.Model(inputs, logits, name="tinyunet")
 
 
 def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = False) -> keras.Model:
-    """Return the same TinyUNet with the same weights in another form, or with another dtype policy.
+    """Return a TinyUNet with the same weights in another form, or with another dtype policy.
 
     Args:
         model: A model made by `build_unet` or read from a file.
-        precision: Dtype policy; None keeps the model's own.
+        precision: Dtype policy; None stands for the policy of the model.
         plain: See `build_unet`.
     """
     normalize = model.get_layer("normalize")
-    twin = build_unet(
+    rebuilt = build_unet(
         model.input_shape[1],
         precision=precision or model.get_layer("bottleneck_conv1").dtype_policy.name,
         scale=normalize.scale,
         offset=normalize.offset,
         plain=plain,
     )
-    twin.set_weights(model.get_weights())
-    return twin
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
 
 
-def in_float32(model: keras.Model) -> keras.Model:
-    """Return a model of Keras' own layers with the same weights and every layer in float32."""
+def convert_to_float32(model: keras.Model) -> keras.Model:
+    """Return a copy of a plain model (see `build_unet`) with every layer in float32."""
     text = json.dumps(keras.saving.serialize_keras_object(model))
     for policy in MIXED:
         text = text.replace(f'"{policy}"', '"float32"')
-    twin = keras.saving.deserialize_keras_object(json.loads(text))
-    twin.set_weights(model.get_weights())
-    return twin
+    converted = keras.saving.deserialize_keras_object(json.loads(text))
+    converted.set_weights(model.get_weights())
+    return converted
 
 
 Forward = Callable[[tf.Tensor], tf.Tensor]
@@ -134,31 +134,33 @@ class _Blocks:
             name=name,
         )(x)
 
-    def double(
+    def conv_pair(
         self, x: keras.KerasTensor | tuple[keras.KerasTensor, ...], filters: tuple[int, int], name: str
     ) -> keras.KerasTensor:
-        """Return two convolutions of `x`; the channels of a pair are concatenated first."""
+        """Apply two convolutions to `x`; the channels of two tensors are concatenated first."""
         x = (
-            self._join(x, filters[0], name)
+            self._concatenate_and_conv(x, filters[0], name)
             if isinstance(x, tuple)
             else self.conv(x, filters[0], 3, f"{name}_conv1")
         )
         return self.conv(x, filters[1], 3, f"{name}_conv2")
 
-    def up(self, x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-        """Return `x` with twice the side, then convolved."""
+    def upsample(self, x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
+        """Double the side of `x`, then apply a convolution."""
         if self._plain:
             x = layers.UpSampling2D(2, dtype=self.policy, name=f"{name}_up")(x)
             return self.conv(x, filters, 2, f"{name}_up_conv")
-        return UpConv2D(filters, **self._common(f"{name}_up_conv"))(x)
+        return UpConv2D(filters, **self._layer_options(f"{name}_up_conv"))(x)
 
-    def _join(self, pair: tuple[keras.KerasTensor, ...], filters: int, name: str) -> keras.KerasTensor:
+    def _concatenate_and_conv(
+        self, pair: tuple[keras.KerasTensor, ...], filters: int, name: str
+    ) -> keras.KerasTensor:
         if self._plain:
             x = layers.Concatenate(dtype=self.policy, name=f"{name}_concat")(list(pair))
             return self.conv(x, filters, 3, f"{name}_conv1")
-        return JoinedConv2D(filters, 3, **self._common(f"{name}_conv1"))(list(pair))
+        return JoinedConv2D(filters, 3, **self._layer_options(f"{name}_conv1"))(list(pair))
 
-    def _common(self, name: str) -> dict[str, Any]:
+    def _layer_options(self, name: str) -> dict[str, Any]:
         return {"kernel_initializer": self._initializer(), "dtype": self.policy, "name": name}
 
     def _initializer(self) -> keras.initializers.Initializer:

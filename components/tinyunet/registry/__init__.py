@@ -1,1 +1,1 @@
-"""Versions of judged models in MLflow's registry, and the champion."""
+"""Registration of evaluated models as versions in MLflow's registry, and the alias `champion`."""

@@ -1,4 +1,4 @@
-"""Which of two registered models is the better one: the rule behind the alias `champion`."""
+"""The rule that decides which version of a registered model has the alias `champion`."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ AP_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class VersionScores:
-    """What decides between two versions.
+    """The facts about a version that the rule uses.
 
     Attributes:
         version: Number in the registry.
-        test_digest: Digest of the test split that it was judged on.
+        test_digest: Digest of the test split that the model was evaluated on.
         dice: Mean Dice of the defective test images.
-        ap: Image-level average precision.
-        synthetic: Whether these images were generated.
-        weights: Digest of the model's weights, empty if not known.
+        ap: Image-level average precision on Test.
+        synthetic: Whether the test images were generated.
+        weights: Digest of the model's weights; empty if unknown.
     """
 
     version: str
@@ -27,36 +27,65 @@ class VersionScores:
 
 
 def decide(candidate: VersionScores, champion: VersionScores | None) -> tuple[bool, str]:
-    """Tell whether the alias moves to the candidate, and why, in one sentence with numbers.
+    """Decide whether the candidate becomes the champion, or is the champion already.
 
-    It moves when there is no champion, or when the candidate has the higher Dice on the same test images and
-    an image-level average precision that is not lower by more than 0.01. A model of real images replaces one
-    of synthetic images. The champion's own model, in a younger version, takes the alias along to other test
-    images, so that new models can be compared with it there.
+    - If there is no champion, the candidate becomes the champion.
+    - If one of them was evaluated on real images and the other on synthetic ones, the former is the champion.
+    - On the same test images, the candidate replaces the champion if its Dice is higher and its image-level
+      average precision (AP) is at most 0.01 lower.
+    - On other test images, the candidate replaces the champion only if it is a newer version with the same
+      weights. Later models can then be compared with the champion on these test images.
+
+    The Dice is higher by 0.01, the AP is lower by 0.005:
+
+    >>> old = VersionScores("3", test_digest="d1", dice=0.80, ap=0.990)
+    >>> decide(VersionScores("4", test_digest="d1", dice=0.81, ap=0.985), champion=old)[0]
+    True
+
+    The AP is lower by 0.02:
+
+    >>> decide(VersionScores("4", test_digest="d1", dice=0.90, ap=0.970), champion=old)[0]
+    False
+
+    The test images differ:
+
+    >>> decide(VersionScores("4", test_digest="d2", dice=0.90, ap=0.990), champion=old)[0]
+    False
+
+    Args:
+        candidate: The version that is registered.
+        champion: The version with the alias; None if there is none.
+
+    Returns:
+        The decision, and the reason in one sentence with numbers.
     """
     if champion is None:
-        return True, f"version {candidate.version} is champion: there was none"
+        return True, f"version {candidate.version} is champion: there was no champion"
     if champion.version == candidate.version:
         return True, f"version {candidate.version} is the champion already"
     if champion.synthetic and not candidate.synthetic:
         return True, (
-            f"version {candidate.version} replaces version {champion.version} as champion: it was judged on "
-            "real images, the other one on synthetic ones"
+            f"version {candidate.version} replaces version {champion.version} as champion: it was evaluated "
+            "on real images, the other version on synthetic ones"
         )
     if candidate.synthetic and not champion.synthetic:
         return False, (
-            f"version {champion.version} stays champion: it was judged on real images, version "
+            f"version {champion.version} stays champion: it was evaluated on real images, version "
             f"{candidate.version} on synthetic ones"
         )
-    if champion.test_digest != candidate.test_digest and champion.weights == candidate.weights != "":
-        return _same_model(candidate, champion)
-    if champion.test_digest != candidate.test_digest:
-        return False, (
-            f"version {champion.version} stays champion: it was judged on other test images "
-            f"({champion.test_digest[:12]}, not {candidate.test_digest[:12]}); to decide, evaluate version "
-            f"{candidate.version}'s model on the champion's test images and register that"
-        )
-    new, old = candidate, champion
+    if champion.test_digest == candidate.test_digest:
+        return _compare_scores(candidate, champion)
+    if champion.weights == candidate.weights != "":
+        return _compare_age(candidate, champion)
+    return False, (
+        f"version {champion.version} stays champion: it was evaluated on other test images "
+        f"({champion.test_digest[:12]}, not {candidate.test_digest[:12]}); to compare them, evaluate the "
+        f"model of version {candidate.version} on the champion's test images and register that evaluation"
+    )
+
+
+def _compare_scores(new: VersionScores, old: VersionScores) -> tuple[bool, str]:
+    """Decide between two versions that were evaluated on the same test images."""
     numbers = (
         f"test Dice {new.dice:.4f} against {old.dice:.4f}, image AP {new.ap:.4f} against {old.ap:.4f}, "
         "same test images"
@@ -67,14 +96,14 @@ def decide(candidate: VersionScores, champion: VersionScores | None) -> tuple[bo
     return False, f"version {old.version} stays champion, not version {new.version}: {fault} ({numbers})"
 
 
-def _same_model(candidate: VersionScores, champion: VersionScores) -> tuple[bool, str]:
-    """Decide between two judgements of one model: the alias goes to the younger one, and never back."""
+def _compare_age(candidate: VersionScores, champion: VersionScores) -> tuple[bool, str]:
+    """Decide between two evaluations of one model on different test images: the newer version is champion."""
     if int(candidate.version) > int(champion.version):
         return True, (
             f"version {candidate.version} replaces version {champion.version} as champion: it is the same "
-            "model, judged on other test images"
+            "model, evaluated on other test images"
         )
     return False, (
-        f"version {champion.version} stays champion: version {candidate.version} is an older judgement of "
+        f"version {champion.version} stays champion: version {candidate.version} is an older evaluation of "
         "the same model, on other test images"
     )

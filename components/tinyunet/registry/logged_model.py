@@ -1,12 +1,12 @@
-"""The served model as MLflow keeps it: with signature, example and requirements."""
+"""The served model in MLflow: a logged model with signature, input example and requirements."""
 
 import importlib.metadata
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tinyunet.core.files import read_json
+from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.tracking.client import open_client
 from tinyunet.tracking.download import WEIGHTS_DIGEST
 
@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from mlflow.types import TensorSpec
 
 
-def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
-    """Log the model as it is served to a run: grey levels in; probability, mask, score and verdict out.
+def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Evaluation) -> str:
+    """Log the served model to a run, at the operating point of its evaluation.
+
+    Args:
+        run_id: The run.
+        folder: Model folder.
+        model: Content of its model.json; the tag `weights_digest` identifies the weights.
+        evaluation: Evaluation of the model.
 
     Returns:
-        Id of the logged model, which no later one shares; its tag `weights_digest` says of which weights.
+        Id of the logged model, which is unique.
     """
     import keras
     import numpy as np
 
-    keras.config.disable_interactive_logging()  # the example's prediction would draw a progress bar
+    keras.config.disable_interactive_logging()  # no progress bar for the prediction of the example
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # MLflow's, of its own code
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # about MLflow's own code
         import mlflow.pyfunc
         import mlflow.tensorflow
     from mlflow.models import Model
@@ -36,29 +42,29 @@ def log_model(run_id: str, model: Path, metrics: dict[str, Any]) -> str:
     from tinyunet.serving.serving_model import serving_model
     from tinyunet.training.keras_file import load_model
 
-    size, use = metrics["image_size"], OperatingPoint.of(metrics)
-    serving = serving_model(load_model(model / "model.keras"), image_size=size, **asdict(use))
+    size, operating_point = evaluation.image_size, asdict(OperatingPoint.of(evaluation))
+    serving = serving_model(load_model(folder / "model.keras"), image_size=size, **operating_point)
     texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
     example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
-    # A logged model belongs to the active experiment, not to its run's: make them one.
+    # MLflow puts a logged model into the active experiment; it should be the experiment of the run.
     mlflow.set_experiment(experiment_id=open_client().get_run(run_id).info.experiment_id)
     info = Model.log(
         artifact_path=None,
         name="model",
-        flavor=mlflow.tensorflow,  # mlflow.keras takes neither input examples nor named outputs
+        flavor=mlflow.tensorflow,  # mlflow.keras supports neither input examples nor named outputs
         run_id=run_id,
         model=serving,
         signature=_signature(serving),
         input_example=example,
         pip_requirements=_requirements(),
-        metadata={"image_size": size, **asdict(use)},
-        tags={WEIGHTS_DIGEST: read_json(model / "model.json")[WEIGHTS_DIGEST]},
+        metadata={"image_size": size, **operating_point},
+        tags={WEIGHTS_DIGEST: model.weights_digest},
     )
     return str(info.model_id)
 
 
 def _signature(serving: "keras.Model") -> "ModelSignature":
-    """Give types and shapes of inputs and outputs; batch, height and width are free."""
+    """Return the types and shapes of inputs and outputs; batch, height and width are variable."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -71,7 +77,7 @@ def _signature(serving: "keras.Model") -> "ModelSignature":
 
 
 def _requirements() -> list[str]:
-    """Pin what serving the model needs, as installed here."""
-    names = {d.name.lower().replace("_", "-") for d in importlib.metadata.distributions()}
-    wanted = ["keras", "numpy", "tensorflow-cpu" if "tensorflow-cpu" in names else "tensorflow"]
-    return [f"{name}=={importlib.metadata.version(name)}" for name in wanted]
+    """Return the packages that the served model needs, in the installed versions."""
+    installed = {d.name.lower().replace("_", "-") for d in importlib.metadata.distributions()}
+    names = ["keras", "numpy", "tensorflow-cpu" if "tensorflow-cpu" in installed else "tensorflow"]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in names]

@@ -1,1 +1,1 @@
-"""A trained model as others use it: predictions and exported files."""
+"""The use of a trained model: predictions, and export to other formats."""

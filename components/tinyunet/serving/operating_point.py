@@ -1,25 +1,24 @@
-"""Where a model's outputs become decisions, and the evaluation that says so."""
+"""The operating point of a model: its thresholds, image score and poses, from an evaluation."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tinyunet.core.console import say
+from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import read_json
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where a model's outputs become decisions.
+    """The values that turn the outputs of a model into decisions.
 
     Attributes:
-        threshold: Pixels above this probability are defective.
-        image_threshold: Images above this score (a logit) are defective.
+        threshold: Pixels with a higher probability are defective.
+        image_threshold: Images with a higher score (a logit) are defective.
         image_score: `max` logit, `top100` or `smoothed`.
-        test_time_poses: Poses whose logits are averaged, 1 or 8: the thresholds hold for these.
+        test_time_poses: Number of poses whose logits are averaged, 1 or 8. The thresholds are valid only for
+            this number.
     """
 
     threshold: float = 0.5
@@ -28,51 +27,64 @@ class OperatingPoint:
     test_time_poses: int = 1
 
     @classmethod
-    def of(cls, evaluation: Mapping[str, Any]) -> "OperatingPoint":
-        """Take what a model was judged at from the content of metrics.json."""
+    def of(cls, evaluation: Evaluation) -> "OperatingPoint":
+        """Return the operating point of an evaluation."""
         return cls(
-            evaluation["threshold"],
-            evaluation["test"]["image_threshold"],
-            evaluation["image_score"],
-            evaluation.get("test_time_poses", 1),
+            evaluation.threshold,
+            evaluation.test.image_threshold,
+            evaluation.image_score,
+            evaluation.test_time_poses,
         )
 
     def __str__(self) -> str:
-        """Give the numbers that decide."""
+        """Return the thresholds and the number of poses in words."""
         poses = f" over {self.test_time_poses} poses" if self.test_time_poses > 1 else ""
         return f"thresholds {self.threshold:.3g} and {self.image_threshold:.3g}{poses}"
 
 
 def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
-    """Find what a model was judged at, and say it: metrics.json in its folder, beside it or in a sibling.
+    """Find the operating point of a model in the newest evaluation of its weights, and print it.
 
-    The model of a pipeline's run, …/train/model, has …/evaluate/evaluation. The newest evaluation of these
-    very weights (by SHA-256) counts; without one it is 0.5 and its logit, 0.
+    The evaluation is searched for in the model folder, in its parent folder and in all folders beside it. In
+    a run of the pipeline, the evaluation of …/train/model is in …/evaluate/evaluation.
+
+    Args:
+        folder: Folder of the model.
+        sha256: Digest of the model's `.keras` file; evaluations of other weights are ignored.
+
+    Returns:
+        The operating point of the evaluation. Without an evaluation, the thresholds are 0.5 and its logit, 0.
     """
-    here = folder.resolve()
-    places = {here / "metrics.json", here.parent / "metrics.json", *here.parent.glob("*/metrics.json")}
-    places.add(here.parent.parent / "evaluate" / "evaluation" / "metrics.json")
-    judged = {place: found for place in places if (found := _evaluation(place, sha256))}
-    if not judged:
-        say(f"{OperatingPoint()}, a guess: no evaluation beside {folder}; make one: tinyunet evaluate")
+    resolved = folder.resolve()
+    parent = resolved.parent
+    folders = {resolved, parent, parent.parent / "evaluate" / "evaluation"}
+    files = {folder / Evaluation.FILE for folder in folders} | set(parent.glob(f"*/{Evaluation.FILE}"))
+    evaluations = {
+        file: evaluation for file in files if (evaluation := _read_evaluation(file, sha256)) is not None
+    }
+    if not evaluations:
+        say(
+            f"{OperatingPoint()}, the default: no evaluation of this model beside {folder}; "
+            "create one: tinyunet evaluate"
+        )
         return OperatingPoint()
-    newest = max(judged, key=lambda place: _age(place, judged[place]))
-    operating = OperatingPoint.of(judged[newest])
-    say(f"{operating} from {newest.parent}")
-    return operating
+    newest = max(evaluations, key=lambda file: _time(file, evaluations[file]))
+    operating_point = OperatingPoint.of(evaluations[newest])
+    say(f"{operating_point} from {newest.parent}")
+    return operating_point
 
 
-def _evaluation(place: Path, sha256: str) -> dict[str, Any]:
-    """Read an evaluation of these weights; nothing of others, or of a file that is none of ours."""
+def _read_evaluation(file: Path, sha256: str) -> Evaluation | None:
+    """Read an evaluation; None if it is of other weights, absent, or a file of another program."""
     try:
-        found = read_json(place)
+        evaluation = Evaluation.read(file.parent)
     except (UserError, OSError):
-        return {}
-    model = found.get("model")
-    return found if isinstance(model, dict) and model.get("sha256") == sha256 else {}
+        return None
+    return evaluation if evaluation.model.sha256 == sha256 else None
 
 
-def _age(place: Path, evaluation: Mapping[str, Any]) -> tuple[str, float]:
-    written = place.stat().st_mtime
-    at = datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")
-    return evaluation.get("evaluated_at", at), written
+def _time(file: Path, evaluation: Evaluation) -> tuple[str, float]:
+    """Return a sort key: the time of the evaluation; the file's own if it is not recorded."""
+    modified = file.stat().st_mtime
+    at = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
+    return evaluation.evaluated_at or at, modified

@@ -1,4 +1,4 @@
-"""The model as others use it: grey images of any size in; probability, mask and verdict out."""
+"""The served model: from grey images of any size to probability, mask, score and verdict."""
 
 import keras
 import numpy as np
@@ -19,10 +19,10 @@ def serving_model(
     image_score: str = "max",
     test_time_poses: int = 1,
 ) -> keras.Model:
-    """Wrap a trained model for serving; the result loads with Keras alone, without this package.
+    """Wrap a trained model for serving; Keras can load the result without this package.
 
-    Images of another size are resized inside by area average, as in training, and the probability is brought
-    back by bilinear interpolation. At `image_size` both are the identity, exactly.
+    Images of another size are resized inside the model by area average, as in training. The probability is
+    resized to the size of the image by bilinear interpolation. At `image_size` both are exactly the identity.
 
     Args:
         model: From grey levels float32 (B, S, S, 1) to logits float32 (B, S, S, 1).
@@ -30,16 +30,17 @@ def serving_model(
         image_threshold: Image threshold, a logit.
         image_size: S, in pixels.
         image_score: `max`, `top100` or `smoothed`.
-        test_time_poses: Poses whose logits are averaged, as in the evaluation: 8 cost 8 times one.
+        test_time_poses: Number of poses whose logits are averaged, as in the evaluation; the time of a
+            prediction is proportional to it.
 
     Returns:
-        A model from uint8 (B, H, W, 1) to probability float32 (B, H, W, 1), mask uint8 0 or 1 (B, H, W, 1),
-        score float32 (B,), the logit-based score, and defective uint8 (B,).
+        A model from `images` uint8 (B, H, W, 1) to `probability` float32 (B, H, W, 1), `mask` uint8 0 or 1
+        (B, H, W, 1), `score` float32 (B,), a logit, and `defective` uint8 0 or 1 (B,).
     """
     images = keras.Input((None, None, 1), dtype="uint8", name="images")
     grey = ops.cast(images, "float32")
-    logits = average_logits(model, shrunk(grey, image_size), test_time_poses)
-    rows, columns = (_linear_weights(grey, image_size, axis) for axis in (2, 1))
+    logits = average_logits(model, resize_by_area(grey, image_size), test_time_poses)
+    rows, columns = (_linear_weights(grey, image_size, axis) for axis in (1, 2))
     probability = _resample(ops.sigmoid(logits), rows, columns)
     score = _score(logits, image_size, image_score)
     outputs = {
@@ -51,17 +52,17 @@ def serving_model(
     return keras.Model(images, outputs, name="tinyunet_serving")
 
 
-def shrunk(grey: keras.KerasTensor, size: int) -> keras.KerasTensor:
-    """Resize by area average to whole grey levels, as `data.resize.area_average` does for training.
+def resize_by_area(grey: keras.KerasTensor, size: int) -> keras.KerasTensor:
+    """Resize by area average and round to whole grey levels, exactly as `data.resize.area_average`.
 
     Args:
         grey: float32 (B, H, W, 1), 0 to 255.
-        size: In pixels.
+        size: Side of the result in pixels.
 
     Returns:
         float32 (B, size, size, 1).
     """
-    means = _resample(grey, _area_weights(grey, size, 2), _area_weights(grey, size, 1))
+    means = _resample(grey, _area_weights(grey, size, axis=1), _area_weights(grey, size, axis=2))
     return ops.floor(ops.add(means, 0.5))
 
 
@@ -70,19 +71,19 @@ def _resample(x: keras.KerasTensor, rows: keras.KerasTensor, columns: keras.Kera
     return ops.einsum("jw,biwc->bijc", columns, ops.einsum("ih,bhwc->biwc", rows, x))
 
 
-def _length(x: keras.KerasTensor, across: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Give the run-time length of the axis that is not `across` (1 or 2), and its indices."""
-    ones = ops.max(ops.ones_like(x), axis=(0, across, 3))
+def _length(x: keras.KerasTensor, axis: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Return the length of axis 1 or 2, which is known only at run time, and the indices of its pixels."""
+    ones = ops.max(ops.ones_like(x), axis=(0, 3 - axis, 3))
     return ops.sum(ones), ops.subtract(ops.cumsum(ones), 1.0)
 
 
-def _area_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
-    """Give the share of each output pixel's extent that lies in each source pixel: (size, length).
+def _area_weights(x: keras.KerasTensor, size: int, axis: int) -> keras.KerasTensor:
+    """Return the fraction of each output pixel that each source pixel covers: (size, length).
 
-    In units of 1/size of a source pixel all ends are whole numbers: half a grey level is rounded as in the
-    training data.
+    The unit of length is 1/size of a source pixel. All edges are then whole numbers, and half a grey level is
+    rounded as in the training data.
     """
-    length, source = _length(x, across)
+    length, source = _length(x, axis)
     start = ops.multiply(length, np.arange(size, dtype=np.float32)[:, None])
     pixel = ops.multiply(source, float(size))
     overlap = ops.subtract(
@@ -91,9 +92,9 @@ def _area_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTe
     return ops.divide(ops.maximum(overlap, 0.0), length)
 
 
-def _linear_weights(x: keras.KerasTensor, size: int, across: int) -> keras.KerasTensor:
-    """Give the weights of linear interpolation between the centres of `size` pixels: (length, size)."""
-    length, target = _length(x, across)
+def _linear_weights(x: keras.KerasTensor, size: int, axis: int) -> keras.KerasTensor:
+    """Return the weights of linear interpolation between the centres of `size` pixels: (length, size)."""
+    length, target = _length(x, axis)
     position = ops.subtract(ops.multiply(ops.add(target, 0.5), ops.divide(float(size), length)), 0.5)
     position = ops.expand_dims(ops.clip(position, 0.0, size - 1.0), 1)
     distance = ops.abs(ops.subtract(position, np.arange(size, dtype=np.float32)[None, :]))

@@ -61,26 +61,26 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
     if finished_model(out) is not None:
         raise UserError(f"{out} already holds a model; expected a new folder: choose another --out")
     os.environ.pop("MLFLOW_RUN_ID", None)  # the second training creates its own run
-    then = read_run(run_id)
-    digest, expected = RecordsManifest.read(records).digest, then.tags.get("data_digest", "?")
-    if digest != expected:
+    first = read_run(run_id)
+    digest, recorded = RecordsManifest.read(records).digest, first.tags.get("data_digest", "?")
+    if digest != recorded:
         raise UserError(
-            f"{records} has digest {digest[:12]}, but run {run_id} was trained on {expected[:12]}; "
+            f"{records} has digest {digest[:12]}, but run {run_id} was trained on {recorded[:12]}; "
             "use the same records"
         )
-    code = {name: (then.tags.get(name), value) for name, value in provenance().items()}
+    code = {name: (first.tags.get(name), value) for name, value in provenance().items()}
     for name, (before, value) in code.items():
         if before != value:
             print(f"tinyunet: warning: {name} was {before}, is {value}", file=sys.stderr, flush=True)
-    config = configuration(then)
+    config = configuration(first)
     document = launch_local(
         TrainingRun(
             records=str(records),
             out=out,
             config=config,
             run_key=f"reproduce-{run_id}-{default_run_key(out)}",
-            ranks=int(then.tags.get("world_size", then.params["world_size"])),  # the one that it ended with
-            class_id=int(then.tags["class_id"]),
+            ranks=int(first.tags.get("world_size", first.params["world_size"])),  # at the end of the run
+            class_id=int(first.tags["class_id"]),
         )
     )
     revision = code["git_revision"][1]
@@ -88,7 +88,7 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
         revision == "unknown" or revision.endswith("-dirty")
     )
     assert document.mlflow is not None, "rank 0 tracks every training"
-    return compare(then, read_run(document.mlflow.run_id), same_code=same_code)
+    return compare(first, read_run(document.mlflow.run_id), same_code=same_code)
 
 
 def configuration(run: RunRecord) -> TrainConfig:
@@ -97,12 +97,12 @@ def configuration(run: RunRecord) -> TrainConfig:
     return find_preset(run.params["preset"]).replace({name: run.params[name] for name in options})
 
 
-def compare(then: RunRecord, now: RunRecord, *, same_code: bool) -> Comparison:
+def compare(first: RunRecord, second: RunRecord, *, same_code: bool) -> Comparison:
     """Compare the final scores of two runs, and their weights by the digests."""
-    common = then.metrics.keys() & now.metrics.keys()
-    digests = [run.tags.get("weights_digest") for run in (then, now)]
+    common = first.metrics.keys() & second.metrics.keys()
+    digests = [run.tags.get("weights_digest") for run in (first, second)]
     return Comparison(
-        scores={name: (then.metrics[name], now.metrics[name]) for name in SCORES if name in common},
+        scores={name: (first.metrics[name], second.metrics[name]) for name in SCORES if name in common},
         identical=None if None in digests else digests[0] == digests[1],
-        expected=same_code and then.params["deterministic"] == "True",
+        expected=same_code and first.params["deterministic"] == "True",
     )

@@ -66,7 +66,7 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
         existing: Raise an error if a database file does not exist, instead of creating it.
 
     Raises:
-        UserError: if a database that should exist does not.
+        UserError: if `existing` is true and the database file does not exist.
     """
     silence_mlflow()
     import mlflow
@@ -76,8 +76,8 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
     folder = database.parent if database else None
     if database and existing and not database.is_file():
         raise UserError(
-            f"MLflow's database {database} does not exist; expected that of the run or model: change to the "
-            "folder where it was made, or set MLFLOW_TRACKING_URI"
+            f"MLflow's database {database} does not exist; expected the database of the run or model: "
+            "change to the folder where it was made, or set MLFLOW_TRACKING_URI"
         )
     if folder:
         folder.mkdir(parents=True, exist_ok=True)

@@ -95,9 +95,10 @@ class Tracker(NullTracker):
         dataset: RecordsManifest,
         run_key: str,
     ) -> str:
-        """Create the run, or continue the run of MLFLOW_RUN_ID or, without it, of an earlier training.
+        """Create a run, or continue an existing one.
 
-        An earlier training's run is continued if it has the same key, parameters and data.
+        If the variable MLFLOW_RUN_ID is set, its run is continued. Otherwise the newest run with the same key
+        is continued, if its parameters and data are the same.
 
         Args:
             run_name: Name shown in the UI.

@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
 
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")  # MLflow's own
+STORES = (
+    "http",
+    "https",
+    "sqlite",
+    "postgresql",
+    "mysql",
+    "mssql",
+    "databricks",
+)  # the schemes that MLflow supports
 
 
 def tracking_uri() -> str:
@@ -49,8 +57,7 @@ def tracking_uri() -> str:
 def default_uri() -> str:
     """Return the URI of the database in the working folder, whose path may contain any characters."""
     path = str(Path.cwd() / "runs" / "mlflow.db")
-    # Only these two characters must be encoded. MLflow also creates the folder of this path, and does not
-    # decode the path when it does so.
+    # No other characters are encoded, because MLflow creates the folder of the encoded path.
     return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
 
 

@@ -39,14 +39,14 @@ def for_this_machine(model: "keras.Model") -> "keras.Model":
     import keras
 
     from tinyunet.model.precision import is_emulated
-    from tinyunet.model.unet import MIXED, in_float32
+    from tinyunet.model.unet import MIXED, convert_to_float32
 
     text = json.dumps(keras.saving.serialize_keras_object(model))
     emulated = [policy for policy in MIXED if f'"{policy}"' in text and is_emulated(policy)]
     if not emulated:
         return model
     say(f"this machine only emulates {emulated[0]}: the model runs in float32, which is faster here")
-    return in_float32(model)
+    return convert_to_float32(model)
 
 
 def weights_digest(model: "keras.Model") -> str:

@@ -12,7 +12,7 @@ from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import MASK_LEVEL, Batch, Split
 from tinyunet.model import metrics
-from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, value_and_weights
+from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, loss_and_gradient
 from tinyunet.model.unet import Forward
 from tinyunet.training.distributed import World, threads_per_rank
 
@@ -97,7 +97,7 @@ class TrainStep:
                 local = self._sums(*arrays)
         message = tf.cast(tf.concat([local, [tf.cast(stop, local.dtype)]], 0), self._dtype)
         total, stopping = tf.split(tf.cast(self._world.sum(message), tf.float32), [len(Sums._fields), 1])
-        loss, weights = value_and_weights(self._config.loss, total)
+        loss, weights = loss_and_gradient(self._config.loss, total)
         scale = self._loss_scale()
         if in_parts:
             gradients = self._accumulated_gradients(arrays, weights * scale)

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds the cluster's programs from the pinned Go modules beside this file, once per content of their go.mod and go.sum.
-#   build.sh CACHE    prints the folder in CACHE that holds the programs (messages go to standard error)
-# Ten to fifteen minutes on two cores the first time.
+# Build the cluster's programs from the pinned Go modules beside this file, once for each state of go.mod and go.sum.
+#   build.sh CACHE    prints the folder in CACHE that contains the programs; messages go to standard error
+# The first build takes 10 to 15 minutes on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 key=$(cd "$here" && cat */go.mod */go.sum | sha256sum | cut -c1-16)
 bin=$1/$key/bin
 stamp="-X k8s.io/component-base/version.gitVersion=v1.34.4"
 mkdir -p "$bin"
-exec 9>"$bin/.lock" && flock 9 # two callers at once: the second waits and finds everything built
+exec 9>"$bin/.lock" && flock 9 # a second caller waits until the first one has built everything
 
 build() { # module package
   local name=${2##*/} start=$SECONDS

@@ -22,7 +22,7 @@ OFFICIAL = "1\r\n0576\t0\t0576.PNG\t0\t0\t\r\n0577\t1\t0577.PNG\t0\t0577_label.P
     ],
     ids=["official", "lf", "bom", "no header", "no trailing tab", "blank lines", "no last newline"],
 )
-def test_every_variant_of_labels_reads_as_the_same_rows(text: str) -> None:
+def test_every_variant_of_labels_is_parsed_into_the_same_rows(text: str) -> None:
     rows, errors = dagm.parse_labels(text)
     assert errors == []
     assert [(r.defective, r.image, r.mask) for r in rows] == [
@@ -34,13 +34,13 @@ def test_every_variant_of_labels_reads_as_the_same_rows(text: str) -> None:
 @pytest.mark.parametrize(
     "row", ["0578\t2\t0578.PNG\t0\t0", "0578\t1\t0578.PNG", "0578 1 0578.PNG 0 0", "a\tb\tc\td\te\tf"]
 )
-def test_a_malformed_row_is_reported_with_its_line_and_the_others_are_read(row: str) -> None:
+def test_a_malformed_row_is_reported_with_its_line_and_the_other_rows_are_parsed(row: str) -> None:
     rows, errors = dagm.parse_labels(OFFICIAL + row + "\n")
     assert len(rows) == 2
     assert [line for line, _ in errors] == [4]
 
 
-def test_written_labels_have_the_official_quirks(tmp_path: Path) -> None:
+def test_formatted_labels_equal_the_official_file(tmp_path: Path) -> None:
     samples = [
         dagm.Sample("train", "0576", tmp_path / "0576.PNG", None, False),
         dagm.Sample("train", "0577", tmp_path / "0577.PNG", tmp_path / "0577_label.PNG", True),
@@ -48,7 +48,7 @@ def test_written_labels_have_the_official_quirks(tmp_path: Path) -> None:
     assert dagm.format_labels(samples) == OFFICIAL
 
 
-def test_official_counts_add_up_to_the_published_totals() -> None:
+def test_the_official_counts_add_up_to_the_published_totals() -> None:
     totals = {
         split: tuple(sum(dagm.OFFICIAL_COUNTS[c][split][i] for c in dagm.CLASSES) for i in (0, 1))
         for split in dagm.SPLITS
@@ -66,23 +66,24 @@ def test_a_class_is_listed_in_order_with_train_first(raw: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
+    "location",
     ["data/Class3", "Class3", "Class3.zip", "all.zip!dagm/Class3.zip", "https://h/Class3.zip/content"],
 )
-def test_a_place_named_after_another_class_is_refused(place: str) -> None:
-    dagm.require_class(place, 3)
-    with pytest.raises(UserError, match=re.escape(f"{place} is Class3, but class_id is 4")):
-        dagm.require_class(place, 4)
+def test_a_location_named_after_another_class_is_an_error(location: str) -> None:
+    dagm.require_class(location, 3)
+    message = f"{location} is Class3, but class_id is 4; give class_id=3 or another source"
+    with pytest.raises(UserError, match=re.escape(message)):
+        dagm.require_class(location, 4)
 
 
 @pytest.mark.parametrize(
-    "place", ["data", "Class3/mine", "MyClass3.zip", "Class3.zip!Class4.zip", "data/CLASS2007"]
+    "location", ["data", "Class3/mine", "MyClass3.zip", "Class3.zip!Class4.zip", "data/CLASS2007"]
 )
-def test_a_place_of_another_name_may_hold_any_class(place: str) -> None:
-    dagm.require_class(place, 4)
+def test_a_location_with_any_other_name_is_accepted(location: str) -> None:
+    dagm.require_class(location, 4)
 
 
-def test_file_names_match_in_any_case(tmp_path: Path) -> None:
+def test_upper_and_lower_case_in_file_names_are_equal(tmp_path: Path) -> None:
     (tmp_path / "Train" / "Label").mkdir(parents=True)
     for name in ("0576.png", "0577.PNG", "Label/0577_LABEL.png"):
         (tmp_path / "Train" / name).touch()
@@ -92,10 +93,10 @@ def test_file_names_match_in_any_case(tmp_path: Path) -> None:
     assert [s.name for s in samples] == ["0576", "0577"]
 
 
-def test_a_summary_shows_three_problems_and_counts_the_rest() -> None:
+def test_the_summary_shows_three_problems_and_counts_the_others() -> None:
     problems = [dagm.Problem(f"Train/{n}.PNG", "is bad") for n in range(5)]
-    line = dagm.summary("here", problems)
-    assert line.startswith("here has 5 problems: Train/0.PNG: is bad; Train/1.PNG")
+    line = dagm.summarize("data", problems)
+    assert line.startswith("data has 5 problems: Train/0.PNG: is bad; Train/1.PNG")
     assert "and 2 more" in line
     assert "Train/3" not in line
-    assert "has 1 problem: Train/0.PNG: is bad; mend" in dagm.summary("here", problems[:1])
+    assert "has 1 problem: Train/0.PNG: is bad; correct" in dagm.summarize("data", problems[:1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.data.conftest import copy_class
 from tinyunet.core.config import DataConfig
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.documents.records import RecordsManifest
@@ -17,25 +18,25 @@ from tinyunet.data.tfrecord import Record, convert, parse, serialize
 CONFIG = DataConfig(shards=2)
 
 
-def _record() -> Record:
+def _make_record() -> Record:
     image = np.arange(15, dtype=np.uint8).reshape(3, 5)
     mask = np.zeros((3, 5), np.uint8)
     mask[0, 0] = mask[1, 2] = mask[2, 4] = 255
     return Record("0576", image, mask, True)
 
 
-def test_a_record_survives_serialization() -> None:
-    record = _record()
-    again = parse(serialize(record))
-    np.testing.assert_array_equal(again.image, record.image)
-    np.testing.assert_array_equal(again.mask, record.mask)
-    assert (again.name, again.defective) == ("0576", True)
+def test_a_serialized_record_is_parsed_unchanged() -> None:
+    record = _make_record()
+    parsed = parse(serialize(record))
+    np.testing.assert_array_equal(parsed.image, record.image)
+    np.testing.assert_array_equal(parsed.mask, record.mask)
+    assert (parsed.name, parsed.defective) == ("0576", True)
 
 
 def test_masks_are_stored_as_bits_and_images_as_bytes() -> None:
     import tensorflow as tf
 
-    feature = tf.train.Example.FromString(serialize(_record())).features.feature
+    feature = tf.train.Example.FromString(serialize(_make_record())).features.feature
     # Pixels 0, 7 and 14 of 15: 10000001 00000010.
     assert feature["mask"].bytes_list.value[0] == bytes([0b10000001, 0b00000010])
     assert feature["image"].bytes_list.value[0] == bytes(range(15))
@@ -43,10 +44,10 @@ def test_masks_are_stored_as_bits_and_images_as_bytes() -> None:
     assert [feature[k].int64_list.value[0] for k in ("defective", "height", "width")] == [1, 3, 5]
 
 
-def test_a_record_that_lacks_a_feature_is_no_record() -> None:
+def test_a_record_without_a_feature_is_an_error() -> None:
     import tensorflow as tf
 
-    example = tf.train.Example.FromString(serialize(_record()))
+    example = tf.train.Example.FromString(serialize(_make_record()))
     del example.features.feature["mask"]
     with pytest.raises(ValueError, match="lacks"):
         parse(example.SerializeToString())
@@ -57,8 +58,8 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_input_gives_the_same_bytes(raw: Path, records: Path, tmp_path: Path) -> None:
-    convert(raw, tmp_path / "again", CONFIG)
-    assert _hashes(tmp_path / "again") == _hashes(records)
+    convert(raw, tmp_path / "out", CONFIG)
+    assert _hashes(tmp_path / "out") == _hashes(records)
 
 
 def test_the_manifest_describes_every_shard(raw: Path, records: Path) -> None:
@@ -82,7 +83,7 @@ def test_the_manifest_describes_every_shard(raw: Path, records: Path) -> None:
     assert files[0] == "train-00000-of-00002.tfrecord"
 
 
-def test_a_split_digest_is_the_hash_of_names_and_pixels(raw: Path, records: Path) -> None:
+def test_the_digest_of_a_split_is_the_hash_of_names_and_pixels(raw: Path, records: Path) -> None:
     from PIL import Image
 
     digest = hashlib.sha256()
@@ -93,9 +94,7 @@ def test_a_split_digest_is_the_hash_of_names_and_pixels(raw: Path, records: Path
     assert RecordsManifest.read(records).splits["test"].digest == digest.hexdigest()
 
 
-def test_another_fold_moves_validation_and_leaves_test_alone(
-    raw: Path, records: Path, tmp_path: Path
-) -> None:
+def test_another_fold_changes_validation_but_not_test(raw: Path, records: Path, tmp_path: Path) -> None:
     other = convert(raw, tmp_path / "out", DataConfig(shards=3, fold=1))
     first = RecordsManifest.read(records)
     assert other.splits["test"].digest == first.splits["test"].digest
@@ -108,7 +107,9 @@ def test_there_are_no_more_shards_than_images(raw: Path, tmp_path: Path) -> None
     assert [shard.images for shard in manifest.splits["validation"].shards] == [1, 1, 1]
 
 
-def test_converting_again_does_nothing(raw: Path, records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_converting_again_changes_nothing(
+    raw: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in records.iterdir()}
     assert convert(raw, records, CONFIG) == RecordsManifest.read(records)
     assert {path: path.stat().st_mtime_ns for path in records.iterdir()} == before
@@ -123,7 +124,7 @@ def test_other_records_are_not_overwritten(raw: Path, records: Path) -> None:
     assert _hashes(records) == before
 
 
-def test_converting_again_over_a_damaged_shard_is_refused(raw: Path, records: Path, tmp_path: Path) -> None:
+def test_converting_again_over_a_damaged_shard_is_an_error(raw: Path, records: Path, tmp_path: Path) -> None:
     shutil.copytree(records, tmp_path / "out")
     shard = tmp_path / "out" / "test-00001-of-00002.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1] + b"!")
@@ -131,7 +132,9 @@ def test_converting_again_over_a_damaged_shard_is_refused(raw: Path, records: Pa
         convert(raw, tmp_path / "out", CONFIG)
 
 
-def test_a_file_that_changed_after_ingest_is_named_and_nothing_stays(raw: Path, tmp_path: Path) -> None:
+def test_an_image_that_changed_after_ingest_is_an_error_and_no_files_are_left(
+    raw: Path, tmp_path: Path
+) -> None:
     shutil.copytree(raw, tmp_path / "raw")
     shutil.copy(raw / "Test" / "0001.PNG", tmp_path / "raw" / "Test" / "0002.PNG")
     with pytest.raises(UserError, match=r"Test/0002\.PNG has changed since it was ingested"):
@@ -139,7 +142,7 @@ def test_a_file_that_changed_after_ingest_is_named_and_nothing_stays(raw: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_a_mask_that_changed_after_ingest_is_named(raw: Path, tmp_path: Path) -> None:
+def test_a_mask_that_changed_after_ingest_is_an_error(raw: Path, tmp_path: Path) -> None:
     shutil.copytree(raw, tmp_path / "raw")
     first, second, *_ = sorted((tmp_path / "raw" / "Test" / "Label").glob("*_label.PNG"))
     shutil.copy(second, first)
@@ -147,36 +150,36 @@ def test_a_mask_that_changed_after_ingest_is_named(raw: Path, tmp_path: Path) ->
         convert(tmp_path / "raw", tmp_path / "out", CONFIG)
 
 
-def test_a_folder_that_was_not_ingested_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_was_not_ingested_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no manifest\.json; expected a folder that `tinyunet ingest` wrote"):
         convert(tmp_path, tmp_path / "out", CONFIG)
 
 
-def test_records_are_no_raw_dataset_and_the_other_way_round(raw: Path, records: Path, tmp_path: Path) -> None:
+def test_records_are_not_read_as_ingested_images_nor_images_as_records(
+    raw: Path, records: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="files is missing; expected a file that `tinyunet ingest`"):
         convert(records, tmp_path / "out", CONFIG)
     with pytest.raises(UserError, match="source_digest is missing; expected a file that `tinyunet convert`"):
         RecordsManifest.read(raw)
 
 
-def test_another_class_is_refused(raw: Path, tmp_path: Path) -> None:
+def test_another_class_is_an_error(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds class 1, but class_id is 2"):
         convert(raw, tmp_path / "out", DataConfig(class_id=2))
 
 
-def test_a_class_too_small_to_hold_something_out_is_refused(tmp_path: Path) -> None:
+def test_a_class_too_small_for_validation_is_an_error(tmp_path: Path) -> None:
     ingest("synthetic://?train=4&test=4&size=32", tmp_path / "raw", class_id=1)
     with pytest.raises(UserError, match="Train has 1 defective images, too few"):
         convert(tmp_path / "raw", tmp_path / "out", CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_an_image_and_its_copy_are_on_the_same_side(raw: Path, records: Path, tmp_path: Path) -> None:
-    held = load_split(records, "validation", 64)
-    clean = held.names[int(np.flatnonzero(~held.defective)[0])]
-    source = tmp_path / "source" / "Class1"
-    for folder in ("Train", "Test"):
-        shutil.copytree(raw / folder, source / folder)
+def test_an_image_and_its_copy_are_in_the_same_split(raw: Path, records: Path, tmp_path: Path) -> None:
+    validation = load_split(records, "validation", 64)
+    clean = validation.names[int(np.flatnonzero(~validation.defective)[0])]
+    source = copy_class(raw, tmp_path / "source" / "Class1")
     with Image.open(source / "Train" / f"{clean}.PNG") as image:  # the same pixels in another file
         image.save(source / "Train" / "0900.PNG", compress_level=0)
     labels = source / "Train" / "Label" / "Labels.txt"

@@ -1,3 +1,5 @@
+"""Validation of a class. In `raw`, the images of Train are 0017 to 0040, those of Test 0001 to 0016."""
+
 import functools
 import io
 import json
@@ -10,18 +12,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.data.conftest import copy_class
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.errors import UserError
+from tinyunet.data.dagm import OFFICIAL_COUNTS, Sample
 from tinyunet.data.ingest import ingest
-from tinyunet.data.pixels import read_grey
-from tinyunet.data.validate import validate
-
-# In the fixture Train is 0017 to 0040, Test 0001 to 0016.
+from tinyunet.data.pixels import CheckedSample, read_grey
+from tinyunet.data.validate import check_counts, count_images, is_official, validate
 
 
 @dataclass(frozen=True)
-class Spoiled:
-    """A dataset to spoil, and the names of some of its images."""
+class Dataset:
+    """A copy of a class that a test changes, and the names of some of its images.
+
+    Attributes:
+        folder: The class folder.
+        defective: A defective image of Train.
+        second: Another defective image of Train.
+        clean: A defect-free image of Train.
+        test: A defect-free image of Test.
+    """
 
     folder: Path
     defective: str
@@ -35,17 +45,16 @@ class Spoiled:
     def mask(self, name: str) -> Path:
         return self.folder / "Train" / "Label" / f"{name}_label.PNG"
 
-    def edit(self, change: Callable[[str], str]) -> None:
+    def edit_labels(self, change: Callable[[str], str]) -> None:
         path = self.folder / "Train" / "Label" / "Labels.txt"
         path.write_bytes(change(path.read_bytes().decode()).encode())
 
 
 @pytest.fixture
-def bad(raw: Path, tmp_path: Path) -> Spoiled:
-    for name in ("Train", "Test"):
-        shutil.copytree(raw / name, tmp_path / "source" / name)
+def dataset(raw: Path, tmp_path: Path) -> Dataset:
+    folder = copy_class(raw, tmp_path / "source")
     defective, clean = (_names(raw, "Train", defective=flag) for flag in (True, False))
-    return Spoiled(tmp_path / "source", *defective[:2], clean[0], _names(raw, "Test", defective=False)[0])
+    return Dataset(folder, *defective[:2], clean[0], _names(raw, "Test", defective=False)[0])
 
 
 def _names(folder: Path, split: str, *, defective: bool) -> list[str]:
@@ -53,7 +62,7 @@ def _names(folder: Path, split: str, *, defective: bool) -> list[str]:
     return sorted(p.stem for p in (folder / split).glob("*.PNG") if (p.stem in masks) == defective)
 
 
-def _png(array: np.ndarray, mode: str | None = None, kind: str = "PNG") -> bytes:
+def _file(array: np.ndarray, mode: str | None = None, kind: str = "PNG") -> bytes:
     file, picture = io.BytesIO(), Image.fromarray(array)
     (picture.convert(mode) if mode else picture).save(file, format=kind)
     return file.getvalue()
@@ -63,137 +72,143 @@ def _grey(size: int = 64, value: int = 7) -> np.ndarray:
     return np.full((size, size), value, np.uint8)
 
 
-def _huge() -> bytes:
-    data = _png(_grey(4))
+def _huge_file() -> bytes:
+    data = _file(_grey(4))
     return data[:16] + (100_000).to_bytes(4, "big") * 2 + data[24:]
 
 
-# case: (which file, its new bytes; None removes it, what the message says of it)
+# Case: the file that is replaced, its new bytes (None: the file is deleted), and the message.
 FILES: dict[str, tuple[str, bytes | None, str]] = {
     "missing mask": ("mask", None, "is missing, but listed in line"),
     "missing image": ("clean", None, "is missing, but listed in line"),
-    "mask of a clean image": ("clean mask", _png(_grey()), "is the mask of an image listed as defect-free"),
-    "image without row": ("strange image", _png(_grey()), "has no row in Labels.txt"),
-    "mask without row": ("strange mask", _png(_grey()), "has no row in Labels.txt"),
-    "other size": ("clean", _png(_grey(32)), "is 32×32, most are 64×64"),
-    "16-bit": ("clean", _png(np.full((64, 64), 300, np.uint16)), "is 16-bit grey, expected 8-bit grey"),
-    "rgb": ("clean", _png(np.zeros((64, 64, 3), np.uint8)), "is 8-bit RGB, expected 8-bit grey"),
-    "palette": ("clean", _png(_grey(), "P"), "is 8-bit palette, expected 8-bit grey"),
-    "1-bit mask": ("mask", _png(_grey(value=255), "1"), "is 1-bit grey, expected 8-bit grey"),
+    "mask of a clean image": ("clean mask", _file(_grey()), "is the mask of an image listed as defect-free"),
+    "image without row": ("unlisted image", _file(_grey()), "has no row in Labels.txt"),
+    "mask without row": ("unlisted mask", _file(_grey()), "has no row in Labels.txt"),
+    "other size": ("clean", _file(_grey(32)), "is 32×32, but most images are 64×64"),
+    "16-bit": ("clean", _file(np.full((64, 64), 300, np.uint16)), "is 16-bit grey, expected 8-bit grey"),
+    "rgb": ("clean", _file(np.zeros((64, 64, 3), np.uint8)), "is 8-bit RGB, expected 8-bit grey"),
+    "palette": ("clean", _file(_grey(), "P"), "is 8-bit palette, expected 8-bit grey"),
+    "1-bit mask": ("mask", _file(_grey(value=255), "1"), "is 1-bit grey, expected 8-bit grey"),
     "empty file": ("clean", b"", "is empty, expected a PNG"),
-    "jpeg": ("clean", _png(_grey(), kind="JPEG"), "is no PNG"),
-    "bomb": ("clean", _huge(), "claims 100000×100000 pixels, expected at most 8192×8192"),
-    "mask with 128": ("mask", _png(_grey(value=255) - 127 * np.eye(64, dtype="u1")), "holds the value 128"),
-    "mask of another size": ("mask", _png(_grey(32, 255)), "is 32×32, its image 64×64"),
-    "empty mask": ("mask", _png(_grey(value=0)), "is all 0, but its image is listed as defective"),
+    "jpeg": ("clean", _file(_grey(), kind="JPEG"), "is not a PNG"),
+    "too many pixels": ("clean", _huge_file(), "has 100000×100000 pixels, expected at most 8192×8192"),
+    "mask with 128": ("mask", _file(_grey(value=255) - 127 * np.eye(64, dtype="u1")), "holds the value 128"),
+    "mask of another size": ("mask", _file(_grey(32, 255)), "is 32×32, but its image is 64×64"),
+    "empty mask": ("mask", _file(_grey(value=0)), "is all 0, but its image is listed as defective"),
 }  # fmt: skip
 
 
-def _replace_file(bad: Spoiled, case: str) -> str:
+def _replace_file(dataset: Dataset, case: str) -> str:
     key, data, message = FILES[case]
     path = {
-        "clean": bad.image(bad.clean),
-        "mask": bad.mask(bad.defective),
-        "clean mask": bad.mask(bad.clean),
-        "strange image": bad.image("9999"),
-        "strange mask": bad.mask("9999"),
+        "clean": dataset.image(dataset.clean),
+        "mask": dataset.mask(dataset.defective),
+        "clean mask": dataset.mask(dataset.clean),
+        "unlisted image": dataset.image("9999"),
+        "unlisted mask": dataset.mask("9999"),
     }[key]
     if data is None:
         path.unlink()
     else:
         path.write_bytes(data)
-    return f"{path.relative_to(bad.folder)}: {message}"
+    return f"{path.relative_to(dataset.folder)}: {message}"
 
 
-def _truncated(bad: Spoiled) -> str:
-    path = bad.image(bad.clean)
+def _truncated(dataset: Dataset) -> str:
+    path = dataset.image(dataset.clean)
     path.write_bytes(path.read_bytes()[:900])
-    return f"Train/{bad.clean}.PNG: is truncated or damaged"
+    return f"Train/{dataset.clean}.PNG: is truncated or damaged"
 
 
-def _flipped_byte(bad: Spoiled) -> str:
-    path = bad.image(bad.clean)
+def _damaged_byte(dataset: Dataset) -> str:
+    path = dataset.image(dataset.clean)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
-    return f"Train/{bad.clean}.PNG: is truncated or damaged"
+    return f"Train/{dataset.clean}.PNG: is truncated or damaged"
 
 
-def _duplicate_across(bad: Spoiled) -> str:
-    shutil.copy(bad.image(bad.clean), bad.folder / "Test" / f"{bad.test}.PNG")
-    return f"Test/{bad.test}.PNG: has the same pixels as Train/{bad.clean}.PNG of the other split"
+def _duplicate_across(dataset: Dataset) -> str:
+    shutil.copy(dataset.image(dataset.clean), dataset.folder / "Test" / f"{dataset.test}.PNG")
+    return f"Test/{dataset.test}.PNG: has the same pixels as Train/{dataset.clean}.PNG of the other split"
 
 
-def _duplicate_row(bad: Spoiled) -> str:
-    bad.edit(lambda text: text + f"0\t1\t{bad.defective}.PNG\t0\t{bad.defective}_label.PNG\r\n")
-    return f"Train/{bad.defective}.PNG: is listed twice, again in line 26"
+def _duplicate_row(dataset: Dataset) -> str:
+    dataset.edit_labels(
+        lambda text: text + f"0\t1\t{dataset.defective}.PNG\t0\t{dataset.defective}_label.PNG\r\n"
+    )
+    return f"Train/{dataset.defective}.PNG: is listed a second time in line 26"
 
 
-def _malformed_row(bad: Spoiled) -> str:
-    bad.edit(lambda text: text + "what is this\r\n")
-    return "Train/Label/Labels.txt: line 26 is 'what is this'"
+def _malformed_row(dataset: Dataset) -> str:
+    dataset.edit_labels(lambda text: text + "not five fields\r\n")
+    return "Train/Label/Labels.txt: line 26 is 'not five fields', expected five fields separated by tabs"
 
 
-def _no_labels(bad: Spoiled) -> str:
-    (bad.folder / "Train" / "Label" / "Labels.txt").unlink()
+def _no_labels(dataset: Dataset) -> str:
+    (dataset.folder / "Train" / "Label" / "Labels.txt").unlink()
     return "Train/Label/Labels.txt: is missing"
 
 
-def _binary_labels(bad: Spoiled) -> str:
-    (bad.folder / "Train" / "Label" / "Labels.txt").write_bytes(b"\xff\xfe\x00\x81")
+def _binary_labels(dataset: Dataset) -> str:
+    (dataset.folder / "Train" / "Label" / "Labels.txt").write_bytes(b"\xff\xfe\x00\x81")
     return "Train/Label/Labels.txt: is not text"
 
 
-def _no_mask_in_row(bad: Spoiled) -> str:
-    bad.edit(lambda text: text.replace(f"{bad.defective}_label.PNG", "0"))
-    return f"Train/{bad.defective}.PNG: is defective without a mask"
+def _no_mask_in_row(dataset: Dataset) -> str:
+    dataset.edit_labels(lambda text: text.replace(f"{dataset.defective}_label.PNG", "0"))
+    return f"Train/{dataset.defective}.PNG: is listed as defective without a mask"
 
 
-def _mask_in_clean_row(bad: Spoiled) -> str:
-    bad.edit(lambda text: text.replace(f"{bad.defective}\t1\t", f"{bad.defective}\t0\t"))
-    return f"Train/{bad.defective}.PNG: is defect-free with the mask {bad.defective}_label.PNG"
+def _mask_in_clean_row(dataset: Dataset) -> str:
+    dataset.edit_labels(lambda text: text.replace(f"{dataset.defective}\t1\t", f"{dataset.defective}\t0\t"))
+    return (
+        f"Train/{dataset.defective}.PNG: is listed as defect-free with the mask {dataset.defective}_label.PNG"
+    )
 
 
-def _mask_of_another(bad: Spoiled) -> str:
-    bad.edit(lambda text: text.replace(f"{bad.defective}_label.PNG", f"{bad.second}_label.PNG"))
-    return f"Train/{bad.defective}.PNG: has the mask {bad.second}_label.PNG"
+def _mask_of_another(dataset: Dataset) -> str:
+    dataset.edit_labels(
+        lambda text: text.replace(f"{dataset.defective}_label.PNG", f"{dataset.second}_label.PNG")
+    )
+    return f"Train/{dataset.defective}.PNG: is listed with the mask {dataset.second}_label.PNG"
 
 
-def _only(bad: Spoiled, keep: Callable[[str, bool], bool]) -> None:
-    """Keep the images of Train for which `keep(name, defective)`."""
-    for flag in (True, False):
-        for name in _names(bad.folder, "Train", defective=flag):
-            if not keep(name, flag):
-                bad.image(name).unlink()
-                bad.mask(name).unlink(missing_ok=True)
-    left = {path.stem for path in (bad.folder / "Train").glob("*.PNG")}
-    bad.edit(lambda text: "".join(r for r in text.splitlines(keepends=True) if r[:4] in left or r == "1\r\n"))
+def _delete_from_train(dataset: Dataset, *kinds: bool) -> None:
+    """Delete the images of Train whose flag `defective` is in `kinds`, with their masks and rows."""
+    deleted = {name for kind in kinds for name in _names(dataset.folder, "Train", defective=kind)}
+    for name in deleted:
+        dataset.image(name).unlink()
+        dataset.mask(name).unlink(missing_ok=True)
+    dataset.edit_labels(
+        lambda text: "".join(row for row in text.splitlines(keepends=True) if row[:4] not in deleted)
+    )
 
 
-def _empty_split(bad: Spoiled) -> str:
-    _only(bad, lambda name, defective: False)
+def _empty_split(dataset: Dataset) -> str:
+    _delete_from_train(dataset, True, False)
     return "Train: holds no usable image"
 
 
-def _no_test(bad: Spoiled) -> str:
-    shutil.rmtree(bad.folder / "Test")
+def _no_test(dataset: Dataset) -> str:
+    shutil.rmtree(dataset.folder / "Test")
     return "Test: holds no usable image"
 
 
-def _no_defective(bad: Spoiled) -> str:
-    _only(bad, lambda name, defective: not defective)
+def _no_defective(dataset: Dataset) -> str:
+    _delete_from_train(dataset, True)
     return "Train: holds no defective image"
 
 
-def _no_clean(bad: Spoiled) -> str:
-    _only(bad, lambda name, defective: defective)
+def _no_clean(dataset: Dataset) -> str:
+    _delete_from_train(dataset, False)
     return "Train: holds no defect-free image"
 
 
-CASES: dict[str, Callable[[Spoiled], str]] = {
+CASES: dict[str, Callable[[Dataset], str]] = {
     **{case: functools.partial(_replace_file, case=case) for case in FILES},
     "truncated": _truncated,
-    "flipped byte": _flipped_byte,
+    "damaged byte": _damaged_byte,
     "duplicate across splits": _duplicate_across,
     "duplicate row": _duplicate_row,
     "malformed row": _malformed_row,
@@ -210,30 +225,30 @@ CASES: dict[str, Callable[[Spoiled], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_data_are_refused_in_one_line_that_names_the_file_and_nothing_stays(
-    case: str, bad: Spoiled, tmp_path: Path
+def test_invalid_data_are_an_error_in_one_line_that_names_the_file_and_no_files_are_left(
+    case: str, dataset: Dataset, tmp_path: Path
 ) -> None:
-    expected = CASES[case](bad)
+    expected = CASES[case](dataset)
     with pytest.raises(UserError) as caught:
-        ingest(str(bad.folder), tmp_path / "out" / "raw", class_id=1)
+        ingest(str(dataset.folder), tmp_path / "out" / "raw", class_id=1)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_all_problems_are_collected(bad: Spoiled) -> None:
-    spoiled = ("16-bit", "mask with 128", "malformed row", "mask without row")
-    expected = [CASES[case](bad) for case in spoiled]
-    problems = " | ".join(map(str, validate(bad.folder, 1).problems))
+def test_all_problems_are_collected(dataset: Dataset) -> None:
+    cases = ("16-bit", "mask with 128", "malformed row", "mask without row")
+    expected = [CASES[case](dataset) for case in cases]
+    problems = " | ".join(map(str, validate(dataset.folder, 1).problems))
     assert [text for text in expected if text not in problems] == []
 
 
-def test_an_image_that_repeats_another_of_its_split_is_a_warning_in_both_reports(
-    bad: Spoiled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_image_that_repeats_another_image_of_its_split_is_a_warning_in_both_reports(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(bad.image(bad.defective), bad.image(bad.clean))
-    first, second = sorted((bad.defective, bad.clean))
-    ingest(str(bad.folder), tmp_path / "raw", class_id=1)
+    shutil.copy(dataset.image(dataset.defective), dataset.image(dataset.clean))
+    first, second = sorted((dataset.defective, dataset.clean))
+    ingest(str(dataset.folder), tmp_path / "raw", class_id=1)
     report = json.loads((tmp_path / "raw" / "report.json").read_text())
     message = f"has the same pixels as Train/{first}.PNG"
     assert report["valid"]
@@ -241,51 +256,118 @@ def test_an_image_that_repeats_another_of_its_split_is_a_warning_in_both_reports
     page = (tmp_path / "raw" / "report.html").read_text()
     assert "Warnings: 1." in page
     assert f"<code>Train/{second}.PNG</code> {message}" in page
-    assert "images that repeat another of their split: 1," in capsys.readouterr().err
+    assert "images that repeat another image of their split: 1;" in capsys.readouterr().err
 
 
-def test_images_that_are_not_square_are_refused(bad: Spoiled) -> None:
-    for path in bad.folder.rglob("*.PNG"):
-        path.write_bytes(_png(read_grey(path.read_bytes())[:48]))
-    problems = [str(problem) for problem in validate(bad.folder, 1).problems]
+def test_images_that_are_not_square_are_a_problem(dataset: Dataset) -> None:
+    for path in dataset.folder.rglob("*.PNG"):
+        path.write_bytes(_file(read_grey(path.read_bytes())[:48]))
+    problems = [str(problem) for problem in validate(dataset.folder, 1).problems]
     assert any("is 64×48, expected square images" in problem for problem in problems)
 
 
-def test_thumbs_db_and_other_strangers_are_ignored_and_listed(bad: Spoiled) -> None:
-    strangers = {"Train/Thumbs.db", "Test/.DS_Store", "Train/Label/._0017_label.PNG"}
-    for name in strangers:
-        (bad.folder / name).write_bytes(b"x")
-    report = validate(bad.folder, 1)
+def test_other_files_are_ignored_and_listed(dataset: Dataset) -> None:
+    other_files = {"Train/Thumbs.db", "Test/.DS_Store", "Train/Label/._0017_label.PNG"}
+    for name in other_files:
+        (dataset.folder / name).write_bytes(b"x")
+    report = validate(dataset.folder, 1)
     assert report.problems == ()
-    assert set(report.ignored) == strangers
+    assert set(report.ignored) == other_files
 
 
-def test_a_good_dataset_counts_images_and_mask_pixels(raw: Path) -> None:
+def test_images_and_mask_pixels_are_counted(raw: Path) -> None:
     report = validate(raw, 1)
     assert report.problems == report.warnings == ()
     assert report.counts() == {
         "train": SplitCounts(images=24, defective=8),
         "test": SplitCounts(images=16, defective=5),
     }
-    first = next(c for c in report.checked if c.sample.mask_path)
+    first = next(item for item in report.checked if item.sample.mask_path)
     assert first.sample.mask_path
     assert first.mask_pixels == np.count_nonzero(np.asarray(Image.open(first.sample.mask_path)))
     assert report.synthetic
     assert not report.complete
 
 
-def test_one_generated_image_among_others_makes_all_synthetic_and_its_pixels_alone_do_not(
-    bad: Spoiled,
+def test_one_file_with_the_mark_of_generated_images_makes_the_dataset_synthetic(dataset: Dataset) -> None:
+    generated = dataset.image(dataset.clean).read_bytes()
+    for path in dataset.folder.rglob("*.PNG"):
+        path.write_bytes(_file(read_grey(path.read_bytes())))  # the same pixels without the mark
+    assert not validate(dataset.folder, 1).synthetic
+    dataset.image(dataset.clean).write_bytes(generated)
+    assert validate(dataset.folder, 1).synthetic
+
+
+def test_the_json_report_has_the_official_counts_and_the_mask_areas(raw: Path) -> None:
+    report = json.loads((raw / "report.json").read_text())
+    assert report["valid"]
+    assert report["official"]["train"] == {"images": 575, "defective": 79}
+    assert len(report["mask_pixels"]) == 13
+
+
+# Comparison with the official class
+
+
+def _checked_class(train: tuple[int, int], test: tuple[int, int], size: int = 512) -> list[CheckedSample]:
+    """Return samples without problems; `train` and `test` are the numbers of images and defective images."""
+    samples = [
+        Sample(split, str(n), Path(f"{n}.PNG"), None, n < defective)
+        for split, (images, defective) in (("train", train), ("test", test))
+        for n in range(images)
+    ]
+    return [
+        CheckedSample(sample, (size, size), "", None, str(n), 0, False, ())
+        for n, sample in enumerate(samples)
+    ]
+
+
+def test_a_class_with_the_official_counts_is_official() -> None:
+    checked = _checked_class((575, 82), (575, 68))
+    assert check_counts(checked, 4, official=True) == []
+    assert is_official(count_images(checked), 4)
+    assert not is_official(count_images(checked), 5)
+
+
+@pytest.mark.parametrize(
+    ("train", "size", "message"),
+    [
+        ((575, 81), 512, "Train: has all 575 images of Class4, but 81 are defective, expected 82"),
+        ((575, 82), 256, "Train: has all 575 images of Class4, but not all have 512×512 pixels"),
+    ],
+)
+def test_a_split_of_the_official_number_of_images_must_agree_with_the_official_class(
+    train: tuple[int, int], size: int, message: str
 ) -> None:
-    paths = sorted(bad.folder.rglob("*.PNG"))
-    first = bad.image(bad.clean).read_bytes()
-    for path in paths:
-        path.write_bytes(_png(read_grey(path.read_bytes())))
-    assert not validate(bad.folder, 1).synthetic
-    bad.image(bad.clean).write_bytes(first)
-    assert validate(bad.folder, 1).synthetic
+    checked = _checked_class(train, (575, 68), size)
+    assert str(check_counts(checked, 4, official=True)[0]) == message
+    assert check_counts(checked, 4, official=False) == []
 
 
-def test_grey_levels_survive_decoding() -> None:
-    array = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(read_grey(_png(array)), array)
+def test_a_part_of_a_class_has_no_problems_but_is_not_official() -> None:
+    checked = _checked_class((100, 20), (575, 68))
+    assert check_counts(checked, 4, official=True) == []
+    assert not is_official(count_images(checked), 4)
+
+
+def test_generated_images_of_the_official_number_need_not_agree_with_the_official_class(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OFFICIAL_COUNTS, 1, {"train": (24, 7), "test": (16, 4)})
+    assert validate(raw, 1).problems == ()
+
+
+def test_a_class_with_the_official_counts_and_a_problem_is_not_complete(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in copy_class(raw, tmp_path).rglob("*.PNG"):
+        Image.fromarray(read_grey(path.read_bytes())).save(path)  # without the mark of generated images
+    monkeypatch.setitem(OFFICIAL_COUNTS, 1, {"train": (24, 8), "test": (16, 5)})
+    report = validate(tmp_path, 1)
+    assert is_official(report.counts(), 1)
+    assert str(report.problems[0]).endswith("not all have 512×512 pixels")
+    assert not report.complete
+
+
+@pytest.mark.parametrize("defective", [0, 30])
+def test_images_of_one_kind_are_enough_in_test(defective: int) -> None:
+    assert check_counts(_checked_class((100, 20), (30, defective)), 4, official=True) == []

@@ -1,20 +1,23 @@
+"""Choice, colours, captions and files of the pictures of test images."""
+
 import base64
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.examples import image_result
+from tinyunet.core.documents.evaluation import ImageResult
 from tinyunet.evaluation import overlays as o
 
 
-def _row(defective: bool, score: float, dice: float | None = None) -> dict[str, Any]:
-    return {"defective": defective, "score": score, "dice": dice}
+def _row(defective: bool, score: float, dice: float | None = None) -> ImageResult:
+    return image_result(defective=defective, score=score, dice=dice)
 
 
-def test_worst_are_wrong_verdicts_then_low_dice_and_best_are_high_dice_then_quiet_clean_images() -> None:
+def test_worst_are_wrong_verdicts_then_low_dice_and_best_are_high_dice_then_clean_images() -> None:
     rows = [
         _row(True, 5, 0.9),
         _row(True, 4, 0.3),
@@ -24,30 +27,30 @@ def test_worst_are_wrong_verdicts_then_low_dice_and_best_are_high_dice_then_quie
         _row(False, -7),
     ]
     worst, best = o.choose(rows, threshold=0.0, count=3)
-    assert worst == [4, 2]  # half of the four notable ones
+    assert worst == [4, 2]  # half of the four candidates
     assert best == [0, 1, 5]
 
 
-def test_no_image_is_drawn_twice_and_none_when_none_is_wanted() -> None:
+def test_no_image_is_chosen_twice_and_a_count_of_zero_chooses_none() -> None:
     rows = [_row(True, 5, 0.5 + i / 100) for i in range(5)]
     worst, best = o.choose(rows, threshold=0.0, count=8)
     assert (worst, best) == ([0, 1, 2], [4, 3])
     assert o.choose(rows, threshold=0.0, count=0) == ([], [])
 
 
-def test_hits_false_alarms_and_misses_get_their_colours_and_the_rest_stays_grey() -> None:
+def test_hits_false_alarms_and_misses_have_their_colours_and_other_pixels_are_grey() -> None:
     label, predicted = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
     label[1, 1:3] = True
     predicted[1, 2:4] = True
-    canvas = o.compare(np.full((8, 8), 77, np.uint8), label, predicted)
+    canvas = o.draw_comparison(np.full((8, 8), 77, np.uint8), label, predicted)
     assert canvas.dtype == np.uint8
     assert canvas[1, 1].tolist() == list(o.MISSED)
     assert canvas[1, 2].tolist() == list(o.HIT)
-    assert canvas[1, 3].tolist() == list(o.FALSE)
+    assert canvas[1, 3].tolist() == list(o.FALSE_ALARM)
     assert canvas[5, 5].tolist() == [77, 77, 77]
 
 
-def test_the_inside_of_a_region_shows_the_image_and_its_edge_the_colour() -> None:
+def test_a_region_is_transparent_and_its_edge_is_not() -> None:
     mask = np.zeros((7, 7), bool)
     mask[1:6, 1:6] = True
     canvas = o.highlight(np.full((7, 7), 100, np.uint8), mask)
@@ -55,14 +58,14 @@ def test_the_inside_of_a_region_shows_the_image_and_its_edge_the_colour() -> Non
     assert canvas[3, 3].tolist() == [92, 144, 173]  # .45·100 + .55·(86, 180, 233)
 
 
-def test_an_edge_is_also_where_a_region_meets_the_border_of_the_image() -> None:
+def test_a_region_has_an_edge_at_the_border_of_the_image() -> None:
     canvas = o.highlight(np.full((4, 4), 100, np.uint8), np.ones((4, 4), bool))
     assert canvas[0, 0].tolist() == list(o.HIT)
     assert canvas[1, 1].tolist() != list(o.HIT)
 
 
-def test_the_colours_differ_in_brightness_too() -> None:
-    luma = sorted(0.299 * r + 0.587 * g + 0.114 * b for r, g, b in (o.HIT, o.FALSE, o.MISSED))
+def test_the_colours_also_differ_in_brightness() -> None:
+    luma = sorted(0.299 * r + 0.587 * g + 0.114 * b for r, g, b in (o.HIT, o.FALSE_ALARM, o.MISSED))
     assert luma[2] - luma[0] > 10
 
 
@@ -71,21 +74,21 @@ def test_a_panel_has_four_tiles_of_one_size(size: int) -> None:
     grey = np.full((size, size), 50, np.uint8)
     label = np.zeros((size, size), bool)
     label[: size // 2] = True
-    strip = o.panel(grey, label, np.zeros((size, size)), 0.5)
+    strip = o.draw_panel(grey, label, np.zeros((size, size)), 0.5)
     assert strip.size == (4 * 256 + 3 * 4, 256)
     assert strip.getpixel((10, 10)) == (50, 50, 50)  # image
     assert strip.getpixel((270, 10)) == (255, 255, 255)  # label, above
     assert strip.getpixel((270, 250)) == (0, 0, 0)  # label, below
-    red, green, blue = np.array(strip)[0, 790].astype(int)  # comparison: nothing was predicted
+    red, green, blue = np.array(strip)[0, 790].astype(int)  # comparison: no pixel was predicted
     assert min(red, blue) - green > 20  # purple
 
 
-def test_file_names_are_safe_whatever_the_image_is_called() -> None:
+def test_file_names_are_safe_for_any_name_of_an_image() -> None:
     assert o.file_name(3, "worst", "../../etc/pass wd") == "worst-03-.._.._etc_pass_wd.png"
     assert len(o.file_name(1, "best", "x" * 500)) < 100
 
 
-def test_captions_say_truth_and_verdict() -> None:
+def test_captions_contain_truth_and_verdict() -> None:
     assert o.caption(_row(True, -1.0, 0.25), 0.0) == "Dice 0.250, defective and passed, score -1.00"
     assert o.caption(_row(False, 2.5), 0.0) == "clean and flagged, score 2.50"
 
@@ -99,7 +102,7 @@ def test_pictures_are_saved_with_a_header_and_embedded_without(tmp_path: Path) -
         assert saved.getpixel((5, o.HEADER + 5)) == (10, 200, 30)
         header = np.array(saved)[: o.HEADER]
         assert all(
-            (header == colour).all(axis=2).sum() == 100 for colour in (o.HIT, o.FALSE, o.MISSED)
+            (header == colour).all(axis=2).sum() == 100 for colour in (o.HIT, o.FALSE_ALARM, o.MISSED)
         )  # keys
         assert (header[:, -1] == 255).all()  # nothing is cut off
     kind, data = panel.data_uri().split(",")

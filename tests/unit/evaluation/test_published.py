@@ -1,21 +1,18 @@
+"""NVIDIA's published scores, and the conditions for a comparison with them."""
+
 import pytest
 
+from tests.unit.examples import records_manifest
 from tinyunet.evaluation.published import AMP, FLOAT32, comparability, published
 
 # Implied Dice on defective images at 0.75 and 0.99, computed by hand from the rounded tables.
 IMPLIED = {1: (0.891, 0.894), 4: (0.896, 0.904), 8: (0.780, 0.775), 10: (0.877, 0.880)}
-OFFICIAL = {
-    "class_id": 3,
-    "complete": True,
-    "synthetic": False,
-    "source_digest": "d",
-    "validation_fraction": 0.15,
-}
+OFFICIAL = records_manifest(class_id=3, source_digest="d")
 
 
 @pytest.mark.parametrize(("class_id", "expected"), IMPLIED.items())
 def test_implied_dice_follows_from_iou_and_tnr(class_id: int, expected: tuple[float, float]) -> None:
-    dice = published(class_id)["float32"]["dice_defective"]
+    dice = published(class_id).float32.dice_defective
     assert (dice[0], dice[3]) == pytest.approx(expected, abs=0.001)
 
 
@@ -29,9 +26,9 @@ def test_tables_have_the_published_means(
 
 
 def test_rates_are_fractions() -> None:
-    row = published(9)["amp"]
-    assert row["tpr"] == pytest.approx([0.9987] * 4)
-    assert row["tnr"][0] == pytest.approx(0.9981)
+    amp = published(9).amp
+    assert amp.tpr == pytest.approx((0.9987,) * 4)
+    assert amp.tnr[0] == pytest.approx(0.9981)
 
 
 def test_only_the_complete_official_split_at_full_size_is_comparable() -> None:
@@ -41,7 +38,7 @@ def test_only_the_complete_official_split_at_full_size_is_comparable() -> None:
     assert sentence.endswith("left 15% of it for validation.")
 
 
-def test_more_poses_than_nvidia_took_are_said() -> None:
+def test_a_comparison_names_the_number_of_poses() -> None:
     comparable, sentence = comparability(OFFICIAL, image_size=512, trained_on="d", poses=8)
     assert comparable
     assert sentence.endswith("judged over 8 poses.")
@@ -65,10 +62,11 @@ def test_a_model_of_other_training_data_is_not_comparable(trained_on: str | None
         ({"complete": False}, 128, ["re-split", "128×128"]),
     ],
 )
-def test_every_reason_against_comparing_is_named(
+def test_every_reason_against_a_comparison_is_named(
     changes: dict[str, bool], image_size: int, words: list[str]
 ) -> None:
-    comparable, sentence = comparability(OFFICIAL | changes, image_size=image_size, trained_on="d", poses=1)
+    data = OFFICIAL.model_copy(update=changes)
+    comparable, sentence = comparability(data, image_size=image_size, trained_on="d", poses=1)
     assert not comparable
     assert sentence.startswith("Not comparable with NVIDIA's published numbers")
     assert all(word in sentence for word in words)

@@ -1,4 +1,4 @@
-"""The layers that compute less are the plain ones: the same function, gradients and weights."""
+"""The layers with fewer operations have the outputs, gradients and weights of the plain Keras layers."""
 
 import keras
 import numpy as np
@@ -17,26 +17,29 @@ def normal(*shape: int) -> tf.Tensor:
     return tf.constant(RANDOM.normal(size=shape), tf.float32)
 
 
-def with_gradients(layer: keras.Layer, inputs: list[tf.Tensor], plain: keras.Layer | None = None) -> Arrays:
-    """Give output, gradients of inputs and gradients of weights; `plain` is what comes before `layer`."""
+def with_gradients(layer: keras.Layer, inputs: list[tf.Tensor], first: keras.Layer | None = None) -> Arrays:
+    """Return output, gradients of inputs and gradients of weights; `first` is applied before `layer`."""
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         x = inputs if len(inputs) > 1 else inputs[0]
-        y = layer(plain(x) if plain else x)
-        pulled = tf.reduce_sum(y * tf.sin(tf.reshape(tf.range(tf.size(y), dtype=tf.float32), y.shape)))
-    return [y.numpy(), *(g.numpy() for g in tape.gradient(pulled, [*inputs, *layer.trainable_variables]))]
+        y = layer(first(x) if first else x)
+        weighted_sum = tf.reduce_sum(y * tf.sin(tf.reshape(tf.range(tf.size(y), dtype=tf.float32), y.shape)))
+    return [
+        y.numpy(),
+        *(g.numpy() for g in tape.gradient(weighted_sum, [*inputs, *layer.trainable_variables])),
+    ]
 
 
-def same(found: Arrays, expected: Arrays) -> None:
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, atol=2e-6 * np.abs(other).max())
+def assert_equal(actual: Arrays, expected: Arrays) -> None:
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=2e-6 * np.abs(b).max())
 
 
 @pytest.mark.parametrize(
     ("height", "width", "channels", "filters"), [(6, 6, 3, 5), (1, 1, 2, 1), (5, 8, 4, 2)]
 )
-def test_up_conv_is_upsampling_and_a_2x2_convolution(
+def test_up_conv_equals_upsampling_and_a_2x2_convolution(
     height: int, width: int, channels: int, filters: int
 ) -> None:
     x = normal(2, height, width, channels)
@@ -44,36 +47,36 @@ def test_up_conv_is_upsampling_and_a_2x2_convolution(
     plain.build((None, None, None, channels))
     weights = [normal(2, 2, channels, filters), normal(filters)]
     plain.set_weights(weights)
-    lean = UpConv2D(filters, kernel_initializer="zeros")
-    lean.build(x.shape)
-    lean.set_weights(weights)
-    same(with_gradients(lean, [x]), with_gradients(plain, [x], keras.layers.UpSampling2D(2)))
+    fast = UpConv2D(filters, kernel_initializer="zeros")
+    fast.build(x.shape)
+    fast.set_weights(weights)
+    assert_equal(with_gradients(fast, [x]), with_gradients(plain, [x], keras.layers.UpSampling2D(2)))
 
 
-def test_joined_conv_is_a_convolution_of_joined_channels() -> None:
-    parts = [normal(2, 5, 7, 3), normal(2, 5, 7, 4)]
+def test_joined_conv_equals_a_convolution_of_concatenated_channels() -> None:
+    inputs = [normal(2, 5, 7, 3), normal(2, 5, 7, 4)]
     plain = keras.layers.Conv2D(6, 3, padding="same", activation="relu")
     plain.build((None, None, None, 7))
-    lean = JoinedConv2D(6, 3, kernel_initializer="zeros")
-    lean.build([part.shape for part in parts])
+    fast = JoinedConv2D(6, 3, kernel_initializer="zeros")
+    fast.build([x.shape for x in inputs])
     weights = [normal(3, 3, 7, 6), normal(6)]
-    for layer in (plain, lean):
+    for layer in (plain, fast):
         layer.set_weights(weights)
-    same(with_gradients(lean, parts), with_gradients(plain, parts, keras.layers.Concatenate()))
+    assert_equal(with_gradients(fast, inputs), with_gradients(plain, inputs, keras.layers.Concatenate()))
 
 
-def test_both_forms_of_the_network_have_the_same_weights_by_name_and_give_the_same_logits() -> None:
-    lean, plain = build_unet(32, seed=7), build_unet(32, seed=7, plain=True)
-    assert [v.path for v in lean.trainable_variables] == [v.path for v in plain.trainable_variables]
-    same(lean.get_weights(), plain.get_weights())
+def test_both_forms_of_the_network_have_the_same_named_weights_and_the_same_logits() -> None:
+    fast, plain = build_unet(32, seed=7), build_unet(32, seed=7, plain=True)
+    assert [v.path for v in fast.trainable_variables] == [v.path for v in plain.trainable_variables]
+    assert_equal(fast.get_weights(), plain.get_weights())
     x = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
     expected = plain(x).numpy()
-    for model in (lean, rebuild(plain), rebuild(rebuild(plain), plain=True)):
+    for model in (fast, rebuild(plain), rebuild(rebuild(plain), plain=True)):
         np.testing.assert_allclose(model(x), expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_the_forms_differ_by_no_more_than_the_rounding_of_a_mixed_precision(precision: str) -> None:
+def test_the_forms_differ_only_by_the_rounding_of_mixed_precision(precision: str) -> None:
     x = np.random.default_rng(2).uniform(0, 255, (1, 64, 64, 1)).astype(np.float32)
     exact = build_unet(64, seed=7, plain=True)(x).numpy()
     error = {
@@ -83,6 +86,6 @@ def test_the_forms_differ_by_no_more_than_the_rounding_of_a_mixed_precision(prec
     assert error[False] < 2 * error[True]
 
 
-def test_the_plain_form_needs_nothing_but_keras() -> None:
+def test_the_plain_form_has_only_layers_of_keras() -> None:
     modules = {type(layer).__module__.split(".")[0] for layer in build_unet(32, plain=True).layers}
     assert modules == {"keras"}

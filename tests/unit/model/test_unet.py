@@ -1,4 +1,4 @@
-"""The network is the published one, layer by layer."""
+"""The network in comparison with its publication, and model files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.model.unet import PARAMETERS, build_unet, rebuild
 from tinyunet.training.keras_file import load_model
 
-# Parameters of each convolution in order, k²·in·out + out, from the published description.
+# Number of parameters of each convolution in order, k²·in·out + out, from the published description.
 LAYERS = [
     320, 9_248, 9_248, 9_248, 18_496, 36_928, 73_856, 147_584, 295_168, 590_080, 131_200,
     295_040, 73_792, 16_448, 73_792, 18_464, 4_128, 18_464, 4_624, 1_040, 13_856, 9_248, 33,
@@ -18,14 +18,14 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_it_has_exactly_the_published_parameters_layer_by_layer(plain: bool) -> None:
+def test_every_layer_has_the_published_number_of_parameters(plain: bool) -> None:
     model = build_unet(32, plain=plain)
     assert [layer.count_params() for layer in model.layers if layer.count_params()] == LAYERS
     assert model.count_params() == sum(LAYERS) == PARAMETERS == 1_850_305
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_logits_are_float32_of_the_input_size_whatever_the_precision(precision: str) -> None:
+def test_logits_are_float32_of_the_input_size_in_every_precision(precision: str) -> None:
     logits = build_unet(precision=precision)(np.full((2, 48, 64, 1), 128, np.float32))
     assert logits.dtype == tf.float32
     assert logits.shape == (2, 48, 64, 1)
@@ -45,9 +45,9 @@ def test_kernels_are_he_uniform_and_biases_zero() -> None:
     assert not any(np.any(v.numpy()) for v in model.variables if v.name == "bias")
 
 
-def test_seed_decides_the_weights() -> None:
-    first, again, other = (build_unet(32, seed=s).get_weights() for s in (1, 1, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+def test_the_initial_weights_are_a_function_of_the_seed() -> None:
+    first, repeated, other = (build_unet(32, seed=s).get_weights() for s in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, repeated, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
@@ -55,7 +55,7 @@ def test_upsampling_repeats_pixels_and_the_2x2_convolution_pads_right_and_below(
     model = build_unet(32, plain=True)
     layer = model.get_layer("decoder1_up_conv")
     kernel = np.zeros(layer.kernel.shape, np.float32)
-    kernel[1, 1, 0, 0] = 1.0  # takes the pixel to the lower right
+    kernel[1, 1, 0, 0] = 1.0  # selects the pixel to the lower right
     layer.kernel.assign(kernel)
     x = np.zeros((1, 4, 4, layer.kernel.shape[2]), np.float32)
     x[0, :, :, 0] = np.arange(16).reshape(4, 4)
@@ -67,11 +67,11 @@ def test_upsampling_repeats_pixels_and_the_2x2_convolution_pads_right_and_below(
     np.testing.assert_array_equal(up, [[0, 0, 1, 1], [0, 0, 1, 1], [4, 4, 5, 5], [4, 4, 5, 5]])
 
 
-def test_another_precision_keeps_weights_and_scaling() -> None:
+def test_a_model_rebuilt_in_another_precision_has_the_same_weights_and_scaling() -> None:
     model = build_unet(32, seed=4, precision="mixed_bfloat16", scale=0.5, offset=-7.0)
-    twin = rebuild(model, precision="float32")
-    assert twin.get_layer("normalize").offset == -7.0
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), twin.get_weights(), strict=True))
+    rebuilt = rebuild(model, precision="float32")
+    assert rebuilt.get_layer("normalize").offset == -7.0
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), rebuilt.get_weights(), strict=True))
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_model(tmp_path / "model.keras")(x), model(x))
 
 
-def test_a_missing_or_broken_model_file_is_named(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_or_damaged_model_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.keras does not exist"):
         load_model(tmp_path / "absent.keras")
-    (tmp_path / "broken.keras").write_bytes(b"not a model")
-    with pytest.raises(UserError, match=r"broken\.keras is not a readable Keras model"):
-        load_model(tmp_path / "broken.keras")
+    (tmp_path / "damaged.keras").write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"damaged\.keras is not a readable Keras model"):
+        load_model(tmp_path / "damaged.keras")

@@ -59,16 +59,3 @@ def test_metrics_of_another_program_are_passed_over(tmp_path: Path, content: str
     (tmp_path / "other" / "metrics.json").write_text(content)
     _judgement(tmp_path / "zz", "a" * 64, 0.2)
     assert find_operating_point(tmp_path / "model", "a" * 64).threshold == 0.2
-
-
-@pytest.mark.parametrize("name", ["model/model.keras", "model/copy.keras", "copy"])
-def test_a_keras_file_takes_the_thresholds_of_its_folder(
-    model: Path, evaluation: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    shutil.copytree(model, tmp_path / "model")
-    shutil.copytree(evaluation, tmp_path / "evaluation")
-    (tmp_path / "copy").mkdir()
-    for place in ("model", "copy"):
-        shutil.copy(model / "model.keras", tmp_path / place / "copy.keras")
-    load_serving(tmp_path / name)
-    assert capsys.readouterr().err.endswith(f" from {tmp_path / 'evaluation'}\n")

@@ -66,38 +66,6 @@ def test_predict_agrees_with_the_evaluation_of_the_same_model(
         assert row["defective"] == str(int(image["score"] > result["test"]["image_threshold"]))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_what_this_machine_only_emulates_runs_in_float32(
-    model: Path,
-    records: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    policy: str,
-) -> None:
-    copied = shutil.copytree(model, tmp_path / "model")
-    network = rebuild(keras.models.load_model(model / "model.keras"), precision=policy, plain=True)
-    network.save(copied / "model.keras")
-    serving_model(network, 0.5, 0.0, 64).save(tmp_path / "serving.keras")
-    used: list[str] = []
-    forward = evaluation_module.rebuild
-
-    def watched(network: keras.Model) -> keras.Model:
-        used.append(network.get_layer("decoder0_conv1").dtype_policy.name)
-        return forward(network)
-
-    monkeypatch.setattr(evaluation_module, "rebuild", watched)
-    for emulated, expected in ((True, "float32"), (False, policy)):
-        monkeypatch.setattr(unet, "is_emulated", lambda name, e=emulated: e and name == policy)
-        evaluate(copied, records, tmp_path / f"judged{emulated}", EvalConfig(overlays=0))
-        assert used.pop() == expected
-        for place in (copied, tmp_path / "serving.keras"):
-            inner = load_serving(place).get_layer("tinyunet")
-            assert inner.get_layer("decoder0_conv1").dtype_policy.name == expected
-        said = capsys.readouterr().err
-        assert said.count(f"only emulates {policy}: the model runs in float32") == 3 * emulated
-
-
 def test_files_of_the_same_name_do_not_overwrite_each_other(
     model: Path, inputs: Path, tmp_path: Path
 ) -> None:
@@ -202,28 +170,6 @@ def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp
     shutil.copy(inputs / "0001.PNG", inputs / "more.png")
     assert predict(model, [inputs], tmp_path / "out")[0] == 3
     assert predict(model, [inputs / "more.png"], tmp_path / "out")[0] == 1
-
-
-def test_a_model_with_other_outputs_is_refused(tmp_path: Path) -> None:
-    inputs = keras.Input((8, 8, 1))
-    keras.Model(inputs, {"heat": keras.layers.ReLU()(inputs)}).save(tmp_path / "other.keras")
-    with pytest.raises(UserError, match="gives heat; expected probability"):
-        load_serving(tmp_path / "other.keras")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nowhere", "does not exist"),
-        ("empty", "holds 0 .keras files"),
-        ("text.keras", "not a readable Keras model"),
-    ],
-)
-def test_a_model_that_is_none_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(UserError, match=message):
-        load_serving(tmp_path / name)
 
 
 def test_images_are_read_one_batch_ahead_at_most() -> None:

@@ -138,17 +138,3 @@ def test_the_saved_model_for_tensorflow_gives_keras_outputs(
     expected = serving.predict_on_batch(images[..., None])
     np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-3)
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
-
-
-def test_models_are_found_as_folder_file_and_inside_a_registry_download(
-    network: keras.Model, model: Path, images: Bytes, tmp_path: Path
-) -> None:
-    (tmp_path / "download" / "data").mkdir(parents=True)
-    serving_model(network, 0.5, 0.0, 64).save(tmp_path / "download" / "data" / "model.keras")
-    places = (model, model / "model.keras", tmp_path / "download")
-    found = [load_serving(place, plain=True) for place in places]
-    scores = [one.predict_on_batch(images[..., None])["score"] for one in found]
-    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-6)
-    np.testing.assert_allclose(scores[2], scores[0], rtol=1e-6)
-    fast = load_serving(model).predict_on_batch(images[..., None])["score"]
-    np.testing.assert_allclose(fast, scores[0], atol=1e-5, err_msg="the fast layers round otherwise")

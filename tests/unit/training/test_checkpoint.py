@@ -1,5 +1,6 @@
-"""Checkpoints in a folder: which are kept, and what becomes of a bad one."""
+"""Checkpoints in a folder: which files remain, what is restored, and errors of damaged files."""
 
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,22 @@ import keras
 import numpy as np
 import pytest
 
+from tinyunet.core.documents.checkpoint import CheckpointState
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.training.checkpoint import Checkpoint, Checkpoints, checkpoint_precision
+from tinyunet.training.checkpoint import Checkpoints, checkpoint_precision
 
-# The discard port: nothing listens.
-AWAY = {"S3_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+# Port 9 is the discard port: no server listens.
+UNREACHABLE = {
+    "S3_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "b",
+}
+
+
+def state(step: int) -> CheckpointState:
+    return CheckpointState(
+        step=step, history=({"step": step},), identity={"seed": 0}, run_key="run", precision="float32"
+    )
 
 
 @pytest.fixture
@@ -22,16 +34,21 @@ def model() -> keras.Model:
 
 
 @pytest.fixture
-def checkpoints(model: keras.Model, tmp_path: Path) -> Checkpoints:
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def checkpoints(model: keras.Model, folder: Path) -> Checkpoints:
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    return Checkpoints(str(tmp_path / "kept"), model, optimizer)
+    return Checkpoints(str(folder), model, optimizer)
 
 
 def save(checkpoints: Checkpoints, model: keras.Model, step: int) -> None:
-    """Keep a state whose weights are all the number of its step."""
+    """Save a checkpoint in which every weight equals the step."""
     model.set_weights([np.full_like(weight, step) for weight in model.get_weights()])
-    checkpoints.save(Checkpoint(step, [{"step": step}], {"seed": 0}, "run", "float32"))
+    checkpoints.save(state(step))
 
 
 def files(folder: Path) -> list[str]:
@@ -39,8 +56,8 @@ def files(folder: Path) -> list[str]:
 
 
 @contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """A file system that takes no more of a file than this."""
+def file_size_limit(size: int) -> Iterator[None]:
+    """Limit the size of every file that this process writes, in bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -49,21 +66,27 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_the_newest_two_are_kept_and_the_newest_is_restored(
-    checkpoints: Checkpoints, model: keras.Model, tmp_path: Path
+def test_the_newest_two_remain_and_the_newest_is_restored(
+    checkpoints: Checkpoints, model: keras.Model, folder: Path
 ) -> None:
     for step in (9, 10, 11):
         save(checkpoints, model, step)
-    assert files(tmp_path / "kept") == ["step-00000010.npz", "step-00000011.npz"]
+    assert files(folder) == ["step-00000010.npz", "step-00000011.npz"]
     model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
-    found = checkpoints.restore(lambda _: None)
-    assert found == Checkpoint(11, [{"step": 11}], {"seed": 0}, "run", "float32")
+    assert checkpoints.restore(lambda _: None) == state(11)
     assert all((weight == 11).all() for weight in model.get_weights())
-    assert checkpoint_precision(f"{tmp_path}/kept/") == "float32"
+    assert checkpoint_precision(f"{folder}/") == "float32"
 
 
-def test_one_that_is_not_accepted_changes_no_variable(checkpoints: Checkpoints, model: keras.Model) -> None:
-    def refuse(found: Checkpoint) -> None:
+def test_without_a_checkpoint_nothing_is_restored(checkpoints: Checkpoints, folder: Path) -> None:
+    assert checkpoints.restore(lambda _: None) is None
+    assert checkpoint_precision(str(folder)) == ""
+
+
+def test_a_checkpoint_that_fails_the_check_changes_no_variable(
+    checkpoints: Checkpoints, model: keras.Model
+) -> None:
+    def refuse(found: CheckpointState) -> None:
         raise UserError(f"step {found.step} is another training's")
 
     save(checkpoints, model, 1)
@@ -73,94 +96,118 @@ def test_one_that_is_not_accepted_changes_no_variable(checkpoints: Checkpoints, 
     assert not any(weight.any() for weight in model.get_weights())
 
 
-def test_one_that_cannot_be_written_whole_leaves_the_one_before(
-    checkpoints: Checkpoints, model: keras.Model, tmp_path: Path
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
+    checkpoints: Checkpoints, model: keras.Model, folder: Path
 ) -> None:
     save(checkpoints, model, 1)
-    with largest_file(1000), pytest.raises(UserError, match="File too large while making"):
+    with file_size_limit(1000), pytest.raises(UserError, match="File too large while making"):
         save(checkpoints, model, 2)
-    assert files(tmp_path / "kept") == ["step-00000001.npz"]
+    assert files(folder) == ["step-00000001.npz"]
 
 
-def test_a_damaged_one_is_named(checkpoints: Checkpoints, model: keras.Model, tmp_path: Path) -> None:
+def test_the_error_of_a_damaged_checkpoint_names_the_file(
+    checkpoints: Checkpoints, model: keras.Model, folder: Path
+) -> None:
     save(checkpoints, model, 1)
-    file = tmp_path / "kept" / "step-00000001.npz"
+    file = folder / "step-00000001.npz"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"step-00000001\.npz is not a usable checkpoint .*; delete it to"):
         checkpoints.restore(lambda _: None)
 
 
-def test_clearing_leaves_the_files_of_others(
-    checkpoints: Checkpoints, model: keras.Model, tmp_path: Path
-) -> None:
+def test_clear_leaves_other_files(checkpoints: Checkpoints, model: keras.Model, folder: Path) -> None:
     save(checkpoints, model, 1)
-    (tmp_path / "kept" / "notes.txt").touch()
+    (folder / "notes.txt").touch()
     checkpoints.clear()
-    assert files(tmp_path / "kept") == ["notes.txt"]
-    (tmp_path / "kept" / "notes.txt").unlink()
+    assert files(folder) == ["notes.txt"]
+    (folder / "notes.txt").unlink()
     checkpoints.clear()
-    assert not (tmp_path / "kept").exists()
+    assert not folder.exists()
 
 
-def test_what_must_be_kept_is_not_given_up_where_the_store_is_away(
+def test_an_unreachable_store_is_an_error_only_for_a_required_checkpoint(
     model: keras.Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in AWAY.items():
+    for name, value in UNREACHABLE.items():
         monkeypatch.setenv(name, value)
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    away, state = Checkpoints("s3://bucket/kept", model, optimizer), Checkpoint(3, [], {}, "run")
+    remote = Checkpoints("s3://bucket/checkpoints", model, optimizer)
     with pytest.raises(Unreachable, match="the endpoint does not answer"):
-        away.save(state, must=True)
+        remote.save(state(3), required=True)
     assert capsys.readouterr().err == ""
-    away.save(state, must=False)
-    away.clear()
+    remote.save(state(3), required=False)
+    remote.clear()
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("tinyunet: warning: no checkpoint of step 3: s3://bucket/kept/step-00000003.npz")
+    assert first.startswith(
+        "tinyunet: warning: no checkpoint of step 3: s3://bucket/checkpoints/step-00000003.npz"
+    )
     assert second.startswith(
-        "tinyunet: warning: checkpoints are left: s3://bucket/kept at http://127.0.0.1:9"
+        "tinyunet: warning: checkpoints were not deleted: s3://bucket/checkpoints at http://127.0.0.1:9"
     )
 
 
-def test_the_state_of_many_variables_comes_back_in_their_order(tmp_path: Path) -> None:
-    """More than ten, of one shape: nothing but their order tells them apart."""
+def test_many_variables_are_restored_in_their_order(folder: Path) -> None:
+    """There are more than ten variables of one shape: only their order distinguishes them."""
     layers = [keras.layers.Dense(1, use_bias=False) for _ in range(12)]
     model = keras.Sequential([keras.Input((1,)), *layers])
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
-    checkpoints = Checkpoints(str(tmp_path / "kept"), model, optimizer)
-    expected = [np.full((1, 1), place, np.float32) for place in range(12)]
+    checkpoints = Checkpoints(str(folder), model, optimizer)
+    expected = [np.full((1, 1), index, np.float32) for index in range(12)]
     model.set_weights(expected)
-    checkpoints.save(Checkpoint(1, [], {}, "run"))
+    checkpoints.save(state(1))
     model.set_weights(expected[::-1])
     checkpoints.restore(lambda _: None)
     np.testing.assert_array_equal(model.get_weights(), expected)
 
 
-def test_the_state_of_the_optimizer_comes_back(model: keras.Model, tmp_path: Path) -> None:
+def test_the_state_of_the_optimizer_is_restored(model: keras.Model, folder: Path) -> None:
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    checkpoints = Checkpoints(str(tmp_path / "kept"), model, optimizer)
+    checkpoints = Checkpoints(str(folder), model, optimizer)
     optimizer.iterations.assign(7)
-    checkpoints.save(Checkpoint(7, [], {}, "run"))
+    checkpoints.save(state(7))
     optimizer.iterations.assign(0)
     checkpoints.restore(lambda _: None)
     assert int(optimizer.iterations) == 7
 
 
-def test_one_of_another_version_is_named_and_changes_no_variable(model: keras.Model, tmp_path: Path) -> None:
+def test_a_checkpoint_with_other_variables_changes_no_variable(model: keras.Model, folder: Path) -> None:
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
-    plain = Checkpoints(str(tmp_path / "kept"), model, optimizer)
     other = keras.optimizers.Adam()
     other.build(model.trainable_variables)
-    before = model.get_weights()
-    Checkpoints(str(tmp_path / "kept"), model, other).save(Checkpoint(1, [], {}, "run"))
-    model.set_weights([weight + 1 for weight in before])
-    with pytest.raises(UserError, match=r"other variables than this version; delete .*kept to begin anew"):
-        plain.restore(lambda _: None)
-    np.testing.assert_array_equal(model.get_weights()[0], before[0] + 1)
+    Checkpoints(str(folder), model, other).save(state(1))
+    weights = [weight + 1 for weight in model.get_weights()]
+    model.set_weights(weights)
+    with pytest.raises(UserError, match=r"other variables than this version; delete .* to start again"):
+        Checkpoints(str(folder), model, optimizer).restore(lambda _: None)
+    np.testing.assert_array_equal(model.get_weights()[0], weights[0])
 
-    np.savez(tmp_path / "kept" / "step-00000002.npz", meta=np.array('{"step": 2, "colour": "red"}'))
-    with pytest.raises(UserError, match=r"step-00000002\.npz is not a usable checkpoint .*colour"):
-        plain.restore(lambda _: None)
+
+def test_the_error_of_a_state_that_does_not_fit_names_the_value(
+    checkpoints: Checkpoints, folder: Path
+) -> None:
+    folder.mkdir()
+    np.savez(folder / "step-00000002.npz", meta=np.array('{"step": "two"}'))
+    with pytest.raises(UserError, match=r"step-00000002\.npz is not a usable checkpoint \(step is 'two'; "):
+        checkpoints.restore(lambda _: None)
+
+
+def test_the_state_of_an_older_or_newer_version_is_read(
+    checkpoints: Checkpoints, model: keras.Model, folder: Path
+) -> None:
+    save(checkpoints, model, 1)
+    file = folder / "step-00000001.npz"
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    meta = json.loads(str(arrays["meta"]))
+    assert list(meta) == ["step", "history", "identity", "run_key", "precision"]
+    older = {name: value for name, value in meta.items() if name != "precision"}
+    np.savez(file, **(arrays | {"meta": np.array(json.dumps(older))}))
+    restored = checkpoints.restore(lambda _: None)
+    assert restored is not None
+    assert (restored.step, restored.precision) == (1, "")
+    np.savez(file, **(arrays | {"meta": np.array(json.dumps(meta | {"new": 1}))}))
+    assert checkpoints.restore(lambda _: None) == state(1)

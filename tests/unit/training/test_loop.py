@@ -1,4 +1,4 @@
-"""When a finished model is this run's, and when it is another's."""
+"""The training loop: resumption, signals, and trainings that do not fit the model folder."""
 
 import csv
 import json
@@ -12,29 +12,30 @@ from typing import Any
 import pytest
 
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.errors import UserError
+from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
+from tinyunet.core.errors import UserError
 from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training.checkpoint import Checkpoints
 from tinyunet.training.distributed import World
 from tinyunet.training.loop import train
-from tinyunet.training.run import Job
+from tinyunet.training.run import TrainingRun
 from tinyunet.training.stopping import Stopped
 
-# As in the fixture `model`.
+# The configuration of the fixture `model`.
 SAME = {"image_size": 64, "steps": 12, "global_batch": 8, "precision": "float32", "validate_every": 6}
 
 
-class Diary(NullTracker):
-    """A tracker that notes under which key a training begins and how it ends; it may ask it to stop."""
+class RecordingTracker(NullTracker):
+    """Records run keys and final statuses; with `stop` it sends SIGTERM after the first step."""
 
     def __init__(self, *, stop: bool = False) -> None:
-        self.keys: list[str] = []
-        self.ends: list[str] = []
+        self.run_keys: list[str] = []
+        self.statuses: list[str] = []
         self._stop = stop
 
-    def start(self, run_name: str, **known: Any) -> str:
-        self.keys.append(known["run_key"])
+    def start(self, run_name: str, **values: Any) -> str:
+        self.run_keys.append(values["run_key"])
         return ""
 
     def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
@@ -43,112 +44,128 @@ class Diary(NullTracker):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def finish(self, status: str) -> None:
-        self.ends.append(status)
+        self.statuses.append(status)
 
 
-def again(
-    records: Path, out: Path, tracker: NullTracker | None = None, key: str = "again", **changes: Any
-) -> dict[str, Any]:
+def train_again(
+    records: Path, out: Path, tracker: NullTracker | None = None, run_key: str = "again", **changes: Any
+) -> ModelDocument:
     config = TrainConfig(**(SAME | changes))
-    job = Job(records, str(out), f"{out}.checkpoints", config, World(), key)
-    return train(job, tracker or NullTracker())
+    run = TrainingRun(records=str(records), out=str(out), config=config, run_key=run_key)
+    return train(run, World(), tracker or NullTracker())
 
 
 def test_a_finished_model_is_not_trained_again(
     model: Path, records: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert again(records, model)["steps"] == 12
+    assert train_again(records, model) == ModelDocument.read(model)
     assert "already holds this model (12 steps); nothing to do" in capsys.readouterr().out
 
 
-def test_what_changes_no_step_may_differ(model: Path, records: Path) -> None:
-    assert again(records, model, checkpoint_every=5, validate_every=0, accumulate=4)["steps"] == 12
+def test_options_that_change_no_result_may_differ(model: Path, records: Path) -> None:
+    assert train_again(records, model, checkpoint_every=5, validate_every=0, accumulate=4).steps == 12
 
 
-def test_another_configuration_is_refused(model: Path, records: Path) -> None:
+def test_another_configuration_is_an_error(model: Path, records: Path) -> None:
     with pytest.raises(UserError, match=r"holds a training with seed=0, expected 1; choose another --out"):
-        again(records, model, seed=1)
+        train_again(records, model, seed=1)
 
 
-def test_a_key_younger_than_the_model_was_at_its_default(model: Path, records: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_older_than_an_option_had_the_default(
+    model: Path, records: Path, tmp_path: Path
+) -> None:
     older = tmp_path / "model"
     shutil.copytree(model, older)
     content = json.loads((older / "model.json").read_text())
     del content["identity"]["compression"]
     (older / "model.json").write_text(json.dumps(content))
-    assert again(records, older)["steps"] == 12
+    assert train_again(records, older).steps == 12
     with pytest.raises(UserError, match=r"holds a training with compression='none', expected 'fp16'"):
-        again(records, older, compression="fp16")
+        train_again(records, older, compression="fp16")
 
 
-def test_an_emulated_precision_is_said(
+def test_an_emulated_precision_is_reported(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tinyunet.training.distributed._cpu_has", lambda *_: False)
-    again(records, tmp_path / "model", image_size=32, steps=1, precision="mixed_float16")
+    monkeypatch.setattr("tinyunet.training.loop.is_emulated", lambda _: True)
+    train_again(records, tmp_path / "model", image_size=32, steps=1, precision="mixed_float16")
     assert "mixed_float16 (this CPU emulates it: slower than float32), " in capsys.readouterr().out
 
 
-def test_a_training_goes_on_in_the_precision_that_auto_was_at_its_start(
+def test_a_resumed_training_keeps_the_precision_that_auto_selected_first(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise UserError("no space")
 
-    def go_on() -> dict[str, Any]:
-        return again(records, tmp_path / "model", image_size=32, steps=2, precision="auto")
+    def resume() -> ModelDocument:
+        return train_again(records, tmp_path / "model", image_size=32, steps=2, precision="auto")
 
     monkeypatch.setattr("tinyunet.training.loop.resolve_precision", lambda _: "mixed_bfloat16")
     with monkeypatch.context() as broken:
-        broken.setattr("tinyunet.training.model_folder.write", full)
+        broken.setattr("tinyunet.training.model_folder.write_model", full)
         with pytest.raises(UserError, match="no space"):
-            go_on()
+            resume()
     monkeypatch.setattr("tinyunet.training.loop.resolve_precision", lambda _: "float32")
-    assert go_on()["precision"] == "mixed_bfloat16"
+    assert resume().precision == "mixed_bfloat16"
     with pytest.raises(UserError, match=r"holds a training with precision='auto', expected 'float32'"):
-        again(records, tmp_path / "model", image_size=32, steps=2, precision="float32")
+        train_again(records, tmp_path / "model", image_size=32, steps=2, precision="float32")
 
 
-def test_the_records_are_not_needed_once_they_are_read(
+def test_the_records_may_be_deleted_after_the_first_step(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "records"
     shutil.copytree(records, copy)
     save = Checkpoints.save
 
-    def save_without(self: Checkpoints, *state: Any, **how: Any) -> None:
+    def delete_and_save(self: Checkpoints, *state: Any, **options: Any) -> None:
         shutil.rmtree(copy, ignore_errors=True)
-        save(self, *state, **how)
+        save(self, *state, **options)
 
-    monkeypatch.setattr(Checkpoints, "save", save_without)
-    done = again(copy, tmp_path / "model", image_size=32, steps=2, checkpoint_every=1)
+    monkeypatch.setattr(Checkpoints, "save", delete_and_save)
+    document = train_again(copy, tmp_path / "model", image_size=32, steps=2, checkpoint_every=1)
     assert not copy.exists()
-    assert done["identity"]["data"] == RecordsManifest.read(records)["digest"]
+    assert document.identity["data"] == RecordsManifest.read(records).digest
 
 
-def test_a_stopped_training_keeps_its_step_its_run_and_its_history_and_one_at_its_end_is_finished(
+def test_a_stopped_training_resumes_with_its_step_its_run_and_its_history(
     records: Path, tmp_path: Path
 ) -> None:
-    """Asked after step 1, told to all ranks with step 2, it ends after step 3; asked after 4, after 6."""
+    """The request after step 1 reaches all ranks in step 2 and stops them after step 3.
+
+    The resumed training gets its request after step 4. It would stop after step 6, the last one, so it ends
+    as finished.
+    """
     out, short = tmp_path / "model", {"image_size": 32, "steps": 6, "validate_every": 2}
-    first, second = Diary(stop=True), Diary(stop=True)
+    first, second = RecordingTracker(stop=True), RecordingTracker(stop=True)
     with pytest.raises(Stopped, match="stopped after step 3; the same command resumes") as stopped:
-        again(records, out, first, "first", **short)
+        train_again(records, out, first, "first", **short)
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.glob("*.checkpoints/*")] == ["step-00000003.npz"]
-    again(records, out, second, "second", **short)
-    assert [*first.ends, *second.ends] == ["KILLED", "FINISHED"]
-    assert [*first.keys, *second.keys] == ["first", "first"]
+    train_again(records, out, second, "second", **short)
+    assert [*first.statuses, *second.statuses] == ["KILLED", "FINISHED"]
+    assert [*first.run_keys, *second.run_keys] == ["first", "first"]
     with (out / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert [int(row["step"]) for row in rows if row["validation_dice"]] == [2, 4, 6]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
-def test_a_loss_that_is_no_number_ends_the_training(records: Path, tmp_path: Path) -> None:
-    diary = Diary()
+def test_the_last_checkpoint_remains_if_the_training_keeps_it(records: Path, tmp_path: Path) -> None:
+    config = TrainConfig(**(SAME | {"image_size": 32, "steps": 1}))
+    out, checkpoints = str(tmp_path / "model"), tmp_path / "checkpoints"
+    run = TrainingRun(
+        records=str(records), out=out, config=config, checkpoints=str(checkpoints), keep_checkpoints=True
+    )
+    train(run, World(), NullTracker())
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000001.npz"]
+
+
+def test_a_loss_that_is_not_finite_is_an_error(records: Path, tmp_path: Path) -> None:
+    tracker = RecordingTracker()
     with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d; expected a finite number: lower"):
-        again(records, tmp_path / "model", diary, image_size=32, steps=4, learning_rate=1e30)
-    assert diary.ends == ["FAILED"]
+        train_again(records, tmp_path / "model", tracker, image_size=32, steps=4, learning_rate=1e30)
+    assert tracker.statuses == ["FAILED"]
     assert not (tmp_path / "model").exists()

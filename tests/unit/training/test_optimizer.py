@@ -1,4 +1,4 @@
-"""The published recipe against numbers computed independently with NumPy."""
+"""Optimizers, learning rates and weight decay, compared with independent computations in NumPy."""
 
 import keras
 import numpy as np
@@ -10,11 +10,11 @@ from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch
 from tinyunet.model.unet import build_unet
 from tinyunet.training.distributed import World
-from tinyunet.training.optimizer import averaging, build_optimizer, learning_rate
+from tinyunet.training.optimizer import averaged_weights, build_optimizer, ema_momentum, learning_rate
 from tinyunet.training.step import TrainStep
 
 
-def test_the_recipe_is_the_published_one() -> None:
+def test_the_preset_nvidia_has_the_published_values() -> None:
     c = NVIDIA
     assert (c.steps, c.global_batch, c.image_size) == (2500, 16, 512)
     assert (c.learning_rate, c.decay_rate, c.decay_steps, c.schedule) == (1e-4, 0.8, 500, "staircase")
@@ -23,12 +23,12 @@ def test_the_recipe_is_the_published_one() -> None:
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 1e-4), (499, 1e-4), (500, 8e-5), (2499, 4.096e-5)])
-def test_learning_rate_falls_by_a_fifth_every_500_steps(step: int, rate: float) -> None:
+def test_the_staircase_decreases_by_a_fifth_every_500_steps(step: int, rate: float) -> None:
     assert float(learning_rate(NVIDIA)(step)) == pytest.approx(rate, rel=1e-6)
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1000, 20), (5, 4), (1, 0)])
-def test_the_cosine_rises_linearly_then_falls_to_zero_however_short_the_run(steps: int, warmup: int) -> None:
+def test_the_cosine_increases_linearly_then_decreases_to_zero_in_every_run(steps: int, warmup: int) -> None:
     rate = learning_rate(FAST.replace({"steps": steps, "learning_rate": 0.1, "warmup_steps": 20}))
     rates = [float(rate(step)) for step in range(steps + 1)]
     assert rates[0] == pytest.approx(0.1 / max(1, warmup))
@@ -37,14 +37,27 @@ def test_the_cosine_rises_linearly_then_falls_to_zero_however_short_the_run(step
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
 
 
-@pytest.mark.parametrize(("steps", "decay"), [(1000, 0.99), (250, 0.96), (5, 0.0)])
-def test_averaged_weights_remember_a_tenth_of_the_run(steps: int, decay: float) -> None:
-    assert averaging(FAST.replace({"steps": steps})) == pytest.approx(decay)
-    assert averaging(NVIDIA) == 0.0
+@pytest.mark.parametrize(("steps", "momentum"), [(1000, 0.99), (250, 0.96), (5, 0.0)])
+def test_the_horizon_of_the_averaged_weights_is_a_tenth_of_the_run(steps: int, momentum: float) -> None:
+    """1 / (1 - 0.99) is 100, a tenth of 1,000 steps."""
+    assert ema_momentum(FAST.replace({"steps": steps})) == pytest.approx(momentum)
+    assert ema_momentum(NVIDIA) == 0.0
+
+
+def test_averaged_weights_are_those_of_the_model_only_inside_the_block() -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    optimizer = build_optimizer(FAST.replace({"steps": 100}), "float32")
+    optimizer.build(model.trainable_variables)
+    for _ in range(3):
+        optimizer.apply([tf.constant([[1.0]])], model.trainable_variables)
+    own = model.get_weights()[0]
+    with averaged_weights(model, optimizer):
+        assert model.get_weights()[0] != own
+    assert model.get_weights()[0] == own
 
 
 def numpy_rmsprop(weights: np.ndarray, gradients: list[np.ndarray], rate: float) -> np.ndarray:
-    """tf.compat.v1.train.RMSPropOptimizer(centered=True), written from its formula."""
+    """Compute the steps of tf.compat.v1.train.RMSPropOptimizer(centered=True) from its formula."""
     mean, square, momentum = np.zeros_like(weights), np.ones_like(weights), np.zeros_like(weights)
     for g in gradients:
         mean = 0.9 * mean + 0.1 * g
@@ -54,7 +67,7 @@ def numpy_rmsprop(weights: np.ndarray, gradients: list[np.ndarray], rate: float)
     return weights
 
 
-def test_three_rmsprop_steps_equal_tensorflow_1s_formula() -> None:
+def test_three_rmsprop_steps_equal_the_formula_of_tensorflow_1() -> None:
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 3)).astype(np.float32).astype(np.float64)
     gradients = [rng.normal(size=(5, 3)) * scale for scale in (1.0, 1e-3, 10.0)]
@@ -67,7 +80,7 @@ def test_three_rmsprop_steps_equal_tensorflow_1s_formula() -> None:
     np.testing.assert_allclose(variable.numpy() - start, expected - start, rtol=1e-3, atol=2e-7)
 
 
-def test_tf1_itself_takes_the_same_three_steps() -> None:
+def test_the_optimizer_of_tensorflow_1_takes_the_same_three_steps() -> None:
     rng = np.random.default_rng(1)
     start = rng.normal(size=(7,)).astype(np.float32)
     gradients = [rng.normal(size=(7,)).astype(np.float32) for _ in range(3)]
@@ -88,7 +101,7 @@ def test_tf1_itself_takes_the_same_three_steps() -> None:
     np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
 
 
-def a_batch() -> Batch:
+def random_batch() -> Batch:
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (2, 32, 32), dtype=np.uint8)
     masks = np.where(rng.random((2, 32, 32)) > 0.8, 255, 0).astype(np.uint8)
@@ -105,7 +118,7 @@ def test_l2_is_half_the_squared_norm_of_kernels_and_biases_and_part_of_the_loss(
         1e-5 * 0.5 * float((v.numpy().astype(np.float64) ** 2).sum()) for v in model.trainable_variables
     )
     step = TrainStep(model, build_optimizer(NVIDIA, "float32"), NVIDIA.replace({"image_size": 32}), World())
-    result = step(a_batch())
+    result = step(random_batch())
     assert float(result.l2) == pytest.approx(expected, rel=1e-5)
     assert float(result.loss) == pytest.approx(float(result.bce) + expected, rel=1e-5)
 
@@ -113,7 +126,7 @@ def test_l2_is_half_the_squared_norm_of_kernels_and_biases_and_part_of_the_loss(
 def test_weight_decay_is_coupled_to_the_gradient() -> None:
     config = NVIDIA.replace({"image_size": 32})
     model, twin = build_unet(32, seed=1), build_unet(32, seed=1)
-    batch = a_batch()
+    batch = random_batch()
     grey = batch.images.astype(np.float32)[..., None]
     targets = batch.masks.astype(np.float32)[..., None] / 255
     with tf.GradientTape() as tape:

@@ -1,36 +1,39 @@
-"""Micro-batches: the step of the whole batch, whichever way the loss mixes its images."""
+"""The training step for every division of the batch, and the scores of the validation split."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST, NVIDIA, THOROUGH
 from tinyunet.data.augment import warps
-from tinyunet.data.dataset import Batch
-from tinyunet.launch.launch import check_shares
+from tinyunet.data.dataset import Batch, Split
 from tinyunet.model.unet import build_unet
 from tinyunet.training.distributed import World
 from tinyunet.training.optimizer import build_optimizer
-from tinyunet.training.step import TrainStep
+from tinyunet.training.step import TrainStep, validate
 
 SIZE, IMAGES = 32, 8
 
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    """Eight images; the defects are in the first and the sixth, so that micro-batches differ."""
+    """Eight images; the first and the sixth are defective, so the micro-batches differ."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (IMAGES, SIZE, SIZE), dtype=np.uint8)
     masks = np.zeros_like(images)
     masks[0, 8:20, 8:20] = masks[5, :6, 20:] = 255
     gain, bias = (x.astype(np.float32) for x in (rng.uniform(0.9, 1.1, IMAGES), rng.uniform(-5, 5, IMAGES)))
-    turned = warps(rng.uniform(-1, 1, IMAGES), rng.uniform(0.9, 1.1, IMAGES), SIZE)
-    return Batch(images, masks, gain, bias, turned, tuple("abcdefgh"))
+    transforms = warps(rng.uniform(-1, 1, IMAGES), rng.uniform(0.9, 1.1, IMAGES), SIZE)
+    return Batch(images, masks, gain, bias, transforms, tuple("abcdefgh"))
 
 
 def losses(config: TrainConfig, batch: Batch) -> list[tuple[float, float]]:
-    """Loss and gradient norm of three steps."""
+    """Return loss and gradient norm of three steps."""
     model = build_unet(SIZE, seed=1, precision="float32")
     step = TrainStep(model, build_optimizer(config, "float32"), config, World())
     results = [step(batch) for _ in range(3)]
@@ -38,47 +41,111 @@ def losses(config: TrainConfig, batch: Batch) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("preset", [FAST, THOROUGH, NVIDIA], ids=["fast", "thorough", "nvidia"])
-def test_micro_batches_take_the_step_of_the_whole_batch(preset: TrainConfig, batch: Batch) -> None:
+def test_micro_batches_take_the_step_of_the_undivided_batch(preset: TrainConfig, batch: Batch) -> None:
     config = preset.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
-    whole = losses(config, batch)
-    parts = losses(config.replace({"accumulate": 4}), batch)
-    assert len(set(whole)) == 3, "the steps change the loss"
-    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
-    np.testing.assert_allclose(parts, whole, rtol=1e-4)
+    undivided = losses(config, batch)
+    divided = losses(config.replace({"accumulate": 4}), batch)
+    assert len(set(undivided)) == 3, "the steps change the loss"
+    np.testing.assert_allclose(divided[0], undivided[0], rtol=1e-5)
+    np.testing.assert_allclose(divided, undivided, rtol=1e-4)
 
 
-def test_a_deterministic_step_takes_image_by_image_the_step_of_the_whole_batch(batch: Batch) -> None:
+def test_a_deterministic_step_equals_the_undivided_step_and_does_not_depend_on_accumulate(
+    batch: Batch,
+) -> None:
     config = THOROUGH.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
     exact = losses(config.replace({"deterministic": True}), batch)
     np.testing.assert_allclose(exact, losses(config, batch), rtol=1e-4)
-    assert exact == losses(config.replace({"deterministic": True, "accumulate": IMAGES}), batch), (
-        "one at a time"
-    )
+    one_by_one = losses(config.replace({"deterministic": True, "accumulate": IMAGES}), batch)
+    assert exact == one_by_one
 
 
-def test_the_step_sends_its_gradients_as_configured(batch: Batch) -> None:
-    sent = []
+def test_gradients_are_compressed_as_configured(batch: Batch) -> None:
+    calls = []
 
     class Recording(World):
         def sum_all(self, tensors: list[object], *, compression: str = "none") -> list[object]:
-            sent.append((len(tensors), compression))
+            calls.append((len(tensors), compression))
             return list(tensors)
 
     config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES, "compression": "fp16"})
     model = build_unet(SIZE, seed=1, precision="float32")
     TrainStep(model, build_optimizer(config, "float32"), config, Recording())(batch)
-    assert set(sent) == {(len(model.trainable_variables), "fp16")}
+    assert set(calls) == {(len(model.trainable_variables), "fp16")}
 
 
-@pytest.mark.parametrize(
-    ("accumulate", "ranks", "said"),
-    [(4, 8, "accumulate is 4; expected a divisor of a rank's 2 images"), (1, 3, "ranks is 3; expected")],
-)
-def test_shares_that_are_not_equal_are_refused(accumulate: int, ranks: int, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        check_shares(FAST.replace({"accumulate": accumulate}), ranks)
+def test_a_step_counts_the_ranks_that_were_asked_to_stop(batch: Batch) -> None:
+    config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES})
+    step = TrainStep(
+        build_unet(SIZE, seed=1, precision="float32"), build_optimizer(config, "float32"), config, World()
+    )
+    assert [float(step(batch, stop=stop).stopping) for stop in (False, True)] == [0, 1]
 
 
-def test_micro_batches_of_a_fraction_of_an_image_are_refused() -> None:
-    with pytest.raises(UserError, match="accumulate is 3; expected a divisor of the global batch 16"):
-        FAST.replace({"accumulate": 3})
+# Four images of 2×2 pixels. All pixels of an image have the same logit. The first two images are defective in
+# their upper row.
+LOGITS = {0: 4.0, 1: -1.0, 2: 2.0, 3: -3.0}
+MASKS = np.array([[[255, 255], [0, 0]]] * 2 + [[[0, 0], [0, 0]]] * 2, np.uint8)
+GREY = np.stack([np.full((2, 2), index, np.uint8) for index in LOGITS])
+SPLIT = Split("validation", GREY, MASKS, np.array([True, True, False, False]), ("a", "b", "c", "d"))
+
+
+def forward(images: tf.Tensor) -> tf.Tensor:
+    table = tf.constant(list(LOGITS.values()))
+    return tf.gather(table, tf.cast(images, tf.int32))[..., None]
+
+
+@dataclass(frozen=True)
+class Half(World):
+    """One of two ranks; `other` is the contribution of the other rank."""
+
+    other: Any = None
+
+    def sum(self, tensor: tf.Tensor) -> tf.Tensor:
+        return tensor + self.other
+
+
+def test_dice_is_the_mean_of_defective_images_and_ap_ranks_all_images_by_their_largest_logit() -> None:
+    scores = validate(forward, SPLIT, World())
+    # Image 0: all four pixels are predicted, two are defective: 2·2 / (4 + 2). Image 1: none is predicted.
+    assert scores.dice == pytest.approx((2 / 3 + 0) / 2)
+    # By logit: defective 4, clean 2, defective -1, clean -3: precision 1 and 2/3 where recall increases.
+    assert scores.ap == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_loss_is_the_pooled_soft_dice_loss_and_the_mean_cross_entropy() -> None:
+    p = 1 / (1 + np.exp(-np.repeat(list(LOGITS.values()), 4)))
+    t = MASKS.ravel() / 255
+    dice_loss = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+    bce = -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))
+    assert validate(forward, SPLIT, World()).loss == pytest.approx(dice_loss + bce, rel=1e-5)
+
+
+@pytest.mark.parametrize(("logit", "dice"), [(1e-6, 2 * 2 / (4 + 2)), (0.0, 0.0)])
+def test_a_half_covered_pixel_is_defective_and_a_probability_of_one_half_is_not(
+    logit: float, dice: float
+) -> None:
+    masks = np.array([[[128, 255], [127, 0]], [[0, 0], [0, 0]]], np.uint8)
+    split = Split("validation", GREY[:2], masks, np.array([True, False]), ("a", "b"))
+    scores = validate(lambda images: forward(images) * 0.0 + logit, split, World())
+    assert scores.dice == pytest.approx(dice)
+
+
+def test_two_ranks_return_the_scores_of_one_rank() -> None:
+    one = validate(forward, SPLIT, World(), batch_size=1)
+    contributions: list[Any] = []
+
+    @dataclass(frozen=True)
+    class Recording(World):
+        def sum(self, tensor: tf.Tensor) -> tf.Tensor:
+            contributions.append(tensor)
+            return tensor
+
+    validate(forward, SPLIT, Recording(1, 2))
+    both = validate(forward, SPLIT, Half(0, 2, other=contributions[0]))
+    assert tuple(both) == pytest.approx(tuple(one))
+
+
+def test_weights_that_are_not_finite_are_an_error() -> None:
+    with pytest.raises(UserError, match=r"not finite.*lower learning_rate"):
+        validate(lambda images: forward(images) * np.nan, SPLIT, World())

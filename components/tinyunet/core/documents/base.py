@@ -26,7 +26,12 @@ class Part(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", protected_namespaces=(), validate_by_name=True
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        protected_namespaces=(),
+        validate_by_name=True,
+        defer_build=True,  # keeps the import fast
     )
 
     @model_validator(mode="before")

@@ -1,1 +1,1 @@
-"""Synthetic images in place of DAGM2007."""
+"""Synthetic images that replace DAGM2007 in tests and demonstrations."""

@@ -1,4 +1,4 @@
-"""Synthetic images in place of one class of DAGM2007, with the same layout and label statistics.
+"""Synthetic images with the layout and the label statistics of one class of DAGM2007.
 
 Every image has its own seed: the same options give the same bytes with the same software.
 """
@@ -22,14 +22,14 @@ Pixels = NDArray[np.uint8]
 
 
 class SyntheticConfig(Config):
-    """Options of the synthetic images.
+    """Options of the synthetic images of one class.
 
     Attributes:
         train: Number of images in Train.
         test: Number of images in Test.
         size: Side of the images in pixels.
         seed: Seed of the images.
-        defective: Fraction of the defective images in each split.
+        defective: Fraction of defective images in each split.
     """
 
     train: int = 96
@@ -46,34 +46,34 @@ class SyntheticConfig(Config):
         return self
 
     def flags(self, split: str) -> list[bool]:
-        """Return for every image of a split whether it is defective; both kinds occur at least once."""
-        count = getattr(self, split)
-        number = min(max(1, round(count * self.defective)), count - 1)
-        order = np.random.default_rng([self.seed, count, split == "train"]).permutation(count)
-        return [bool(position < number) for position in order]
+        """Return which images of a split are defective; at least one is, and at least one is not."""
+        images = getattr(self, split)
+        defective = min(max(1, round(images * self.defective)), images - 1)
+        order = np.random.default_rng([self.seed, images, split == "train"]).permutation(images)
+        return [bool(position < defective) for position in order]
 
 
 def parse_source(source: str) -> SyntheticConfig:
-    """Read `synthetic://[?train=&test=&size=&seed=&defective=]`.
+    """Return the options in `synthetic://[?train=&test=&size=&seed=&defective=]`.
 
     Raises:
         UserError: for another form of source, an unknown option, or a value out of range.
     """
     parts = urlsplit(source)
     if parts.netloc or parts.path not in ("", "/"):
-        raise UserError(f"{source!r} names a location; expected synthetic://, options after a question mark")
+        raise UserError(f"{source!r} names a location; expected synthetic:// or synthetic://?options")
     return SyntheticConfig().replace(dict(parse_qsl(parts.query, keep_blank_values=True)))
 
 
 def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
-    """Write one class in the official layout; the numbering starts in Test and continues in Train.
+    """Write one class in the official layout, where the numbering starts in Test and continues in Train.
 
     Args:
         folder: Folder for Train and Test; created if it does not exist.
         class_id: 1 to 10; it selects texture, defect and label statistics.
         config: Counts, size and seed.
     """
-    samples = _plan(folder, config)
+    samples = _list_samples(folder, config)
     for name in FOLDERS.values():
         (folder / name / "Label").mkdir(parents=True, exist_ok=True)
     parallel_map(lambda sample: _write(sample, class_id, config), samples, f"generating class {class_id}")
@@ -95,13 +95,13 @@ def make_image(
     image = kind.texture(rng, size)
     mask = np.zeros((size, size), np.uint8)
     if defective:
-        u, v = _ellipse(kind, size, rng)
+        u, v = _draw_ellipse(kind, size, rng)
         image = kind.defect(image, u, v, rng)
         mask[u * u + v * v <= 1] = 255
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
 
 
-def _plan(folder: Path, config: SyntheticConfig) -> list[Sample]:
+def _list_samples(folder: Path, config: SyntheticConfig) -> list[Sample]:
     samples: list[Sample] = []
     for split in ("test", "train"):
         base = folder / FOLDERS[split]
@@ -116,34 +116,34 @@ def _write(sample: Sample, class_id: int, config: SyntheticConfig) -> None:
     from PIL import Image as Picture
     from PIL.PngImagePlugin import PngInfo
 
-    mark = PngInfo()
-    mark.add_text(*GENERATED)
+    metadata = PngInfo()
+    metadata.add_text(*GENERATED)
     image, mask = make_image(class_id, config, int(sample.name), defective=sample.defective)
-    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1, pnginfo=mark)
+    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1, pnginfo=metadata)
     if sample.mask_path:
         Picture.fromarray(mask).save(sample.mask_path, format="PNG", compress_level=6)
 
 
-def _between(rng: np.random.Generator, bounds: tuple[float, float, float]) -> float:
-    """Draw from a beta distribution between two bounds, with the given mean."""
-    low, high, mean = bounds
+def _draw_length(rng: np.random.Generator, statistics: tuple[float, float, float]) -> float:
+    """Draw from a beta distribution with the given lowest value, highest value and mean."""
+    low, high, mean = statistics
     if high == low:
         return low
-    part = (mean - low) / (high - low)
-    return low + (high - low) * float(rng.beta(4 * part, 4 * (1 - part)))
+    relative_mean = (mean - low) / (high - low)
+    return low + (high - low) * float(rng.beta(4 * relative_mean, 4 * (1 - relative_mean)))
 
 
-def _ellipse(kind: Kind, size: int, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Return the coordinates u, v of every pixel in the frame of a random label ellipse."""
+def _draw_ellipse(kind: Kind, size: int, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Draw a label ellipse and return the coordinates u, v of every pixel along its semi-axes."""
     scale = size / 512
-    first = max(_between(rng, kind.first), 1 / scale)
-    second = _between(rng, kind.second) if kind.second else 0.571 * first
+    first = max(_draw_length(rng, kind.first), 1 / scale)
+    second = _draw_length(rng, kind.second) if kind.second else 0.571 * first
     second = max(min(first, second), 1 / scale)
     angle = rng.uniform(-kind.max_angle, kind.max_angle)
-    reach = np.hypot(
+    extent = np.hypot(
         first * np.array([np.sin(angle), np.cos(angle)]), second * np.array([np.cos(angle), np.sin(angle)])
     )
-    margin = np.zeros(2) if rng.random() < kind.clipped else np.minimum(reach, 255)
+    margin = np.zeros(2) if rng.random() < kind.clipped else np.minimum(extent, 255)
     cy, cx = rng.uniform(margin, 512 - margin) * scale
     y, x = np.ogrid[:size, :size]
     y, x = y + 0.5 - cy, x + 0.5 - cx

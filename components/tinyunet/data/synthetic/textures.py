@@ -1,7 +1,8 @@
-"""Ten texture classes and their defects, for the synthetic images in place of DAGM2007.
+"""Ten texture classes and their defects, for the synthetic images.
 
-Every texture is a function of a random generator and the image side; every defect changes a texture inside an
-ellipse, given by its own coordinates (u along the first, v along the second semi-axis, 1 at the border).
+A texture is a function of a random generator and the side of the image. A defect changes a texture inside an
+ellipse. The coordinates u and v run along the first and the second semi-axis of the ellipse, from 0 at its
+centre to 1 at its border.
 """
 
 from collections.abc import Callable
@@ -22,12 +23,12 @@ class Kind:
     """Texture, defect and label statistics of one class.
 
     Attributes:
-        texture: Gives grey levels float32 [size, size].
-        defect: From texture, u and v gives the changed texture.
-        first: Semi-axis in pixels at 512: lowest, highest, mean.
-        second: The other semi-axis likewise; None is 0.571 of the first.
+        texture: Function that returns grey levels, float32 [size, size].
+        defect: Function that returns a changed copy of a texture, from texture, u and v.
+        first: Lowest value, highest value and mean of the first semi-axis, in pixels at an image side of 512.
+        second: The same for the second semi-axis; None stands for 0.571 times the first semi-axis.
         max_angle: Largest absolute rotation in radians.
-        clipped: Part of the ellipses that may reach over the image border.
+        clipped: Fraction of the ellipses that may extend beyond the border of the image.
     """
 
     texture: Texture
@@ -143,7 +144,7 @@ def _blur(image: Image, u: Image, v: Image, rng: Rng) -> Image:
 
 
 def _stroke(depth: float, width: float) -> Defect:
-    """Draw a bent line along the first axis, `depth` grey levels lighter, `width` pixels (at 512) wide."""
+    """Return a defect: a bent line along u, `depth` grey levels lighter and `width` pixels (at 512) wide."""
 
     def draw(image: Image, u: Image, v: Image, rng: Rng) -> Image:
         bend = rng.uniform(-0.7, 0.7)
@@ -157,8 +158,8 @@ def _stroke(depth: float, width: float) -> Defect:
 
 def _speckles(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     """Add bright particles."""
-    crumbs = np.clip(_noise(rng, image.shape[0], 2.5, 2.5) - 0.4, 0, 1.2) * _inside(u, v, 0.6)
-    return _grey(image + 140 * crumbs)
+    particles = np.clip(_noise(rng, image.shape[0], 2.5, 2.5) - 0.4, 0, 1.2) * _inside(u, v, 0.6)
+    return _grey(image + 140 * particles)
 
 
 def _hatch(image: Image, u: Image, v: Image, rng: Rng) -> Image:
@@ -176,14 +177,14 @@ def _shade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
 
 def _fray(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     """Replace the texture by coarse noise, as loose threads do."""
-    loose = image.mean() + 24 * _noise(rng, len(image), 5, 5)
-    return _grey(image + (loose - image) * 0.8 * _inside(u, v))
+    threads = image.mean() + 24 * _noise(rng, len(image), 5, 5)
+    return _grey(image + (threads - image) * 0.8 * _inside(u, v))
 
 
-def _turn(image: Image, u: Image, v: Image, rng: Rng) -> Image:
-    """Rotate the direction of the texture."""
-    other = np.roll(image[:, ::-1], rng.integers(len(image)), axis=1)
-    return image + (other - image) * _inside(u, v, 0.15)
+def _mirror(image: Image, u: Image, v: Image, rng: Rng) -> Image:
+    """Mirror the texture."""
+    mirrored = np.roll(image[:, ::-1], rng.integers(len(image)), axis=1)
+    return image + (mirrored - image) * _inside(u, v, 0.15)
 
 
 def _fade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
@@ -192,8 +193,8 @@ def _fade(image: Image, u: Image, v: Image, rng: Rng) -> Image:
     return image + (level - image) * rng.uniform(0.65, 0.85) * _inside(u, v, 0.3)
 
 
-# Classes 1-6: semi-axes, angles and clipping of the published label parameters of the development data.
-# None are published for classes 7-10: these are our own.
+# Classes 1-6: semi-axes, angles and clipping are the published label parameters of the development data.
+# Classes 7-10: no parameters are published; these are chosen for this project.
 KINDS: dict[int, Kind] = {
     1: Kind(_moire, _blur, (33, 96, 60), (23, 95, 48), clipped=0.1),
     2: Kind(_streaks, _stroke(-90, 2.0), (23, 104, 55), (5, 52, 14), max_angle=0.79),
@@ -202,7 +203,7 @@ KINDS: dict[int, Kind] = {
     5: Kind(_clouds, _hatch, (36, 72, 54), None, clipped=1.0),
     6: Kind(_blotches, _shade, (260, 260, 260), (30, 30, 30), clipped=1.0),
     7: Kind(_weave, _fray, (30, 90, 55), (15, 45, 28)),
-    8: Kind(_stripes, _turn, (25, 70, 40), (12, 30, 20)),
+    8: Kind(_stripes, _mirror, (25, 70, 40), (12, 30, 20)),
     9: Kind(_cells, _stroke(70, 2.0), (40, 110, 70), (12, 30, 20)),
     10: Kind(_dots, _fade, (25, 70, 45), (20, 50, 32)),
 }

@@ -31,7 +31,7 @@ def test_another_seed_gives_other_images(tmp_path: Path) -> None:
     assert not {a[f"Train/{n:04d}.PNG"] for n in range(5, 11)} & set(b.values())
 
 
-def test_layout_names_and_labels_are_the_official_ones(tmp_path: Path) -> None:
+def test_layout_names_and_labels_have_the_official_form(tmp_path: Path) -> None:
     generate(tmp_path, 1, SMALL)
     samples = read_class(tmp_path)
     assert [(s.split, s.image_path.name) for s in samples] == [
@@ -45,14 +45,14 @@ def test_layout_names_and_labels_are_the_official_ones(tmp_path: Path) -> None:
     assert text.count(b"_label.PNG\r\n") == 2
 
 
-def test_a_source_gives_its_options() -> None:
+def test_the_options_are_read_from_the_source() -> None:
     config = parse_source("synthetic://?train=10&test=4&size=96&seed=5&defective=0.25")
     assert config == SyntheticConfig(train=10, test=4, size=96, seed=5, defective=0.25)
     assert parse_source("synthetic://") == SyntheticConfig()
 
 
 @pytest.mark.parametrize(
-    ("source", "named"),
+    ("source", "message"),
     [
         ("synthetic://?trian=10", "'trian'"),
         ("synthetic://?train=ten", "'ten'"),
@@ -63,19 +63,19 @@ def test_a_source_gives_its_options() -> None:
         ("synthetic://host", "synthetic://host"),
     ],
 )
-def test_a_wrong_option_is_named(source: str, named: str) -> None:
-    with pytest.raises(UserError, match=named):
+def test_the_error_of_a_wrong_option_names_it(source: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         parse_source(source)
 
 
 @pytest.mark.parametrize("defective", [0.001, 1 / 3, 0.999])
-def test_both_kinds_occur_whatever_the_part(defective: float) -> None:
+def test_both_kinds_of_images_occur_for_every_fraction(defective: float) -> None:
     flags = SyntheticConfig(train=9, defective=defective).flags("train")
     assert sum(flags) == {0.001: 1, 1 / 3: 3, 0.999: 8}[defective]
 
 
 @pytest.mark.parametrize("class_id", CLASSES)
-def test_a_defect_changes_the_texture_inside_its_mask_only(class_id: int) -> None:
+def test_a_defect_changes_the_texture_only_inside_its_mask(class_id: int) -> None:
     config = SyntheticConfig(size=128)
     for number in range(1, 4):
         clean, empty = make_image(class_id, config, number, defective=False)
@@ -106,8 +106,8 @@ def test_the_ten_textures_differ_clearly() -> None:
         assert np.abs(table[a] - table[b]).max() > 10, (a, b)
 
 
-# Mean area of a label in % of the image by the published mean semi-axes: π·60·48/512² is 3.45 % for class 1
-# and so on; class 6 (260 × 30) is at most 9.3 % and clipped.
+# The published mean semi-axes give the mean area of a label in percent of the image: for class 1 it is
+# π·60·48/512² = 3.45 %. For class 6 (260 × 30) it is at most 9.3 %, because the ellipses are clipped.
 @pytest.mark.parametrize(
     ("class_id", "low", "high"),
     [(1, 2.9, 3.9), (2, 0.7, 1.3), (3, 1.0, 1.6), (4, 2.2, 3.2), (5, 1.5, 2.2), (6, 5, 9.3)],
@@ -122,16 +122,16 @@ def _touches(mask: np.ndarray) -> bool:
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
-def test_labels_reach_over_the_border_only_where_the_originals_do() -> None:
+def test_labels_are_clipped_at_the_border_in_the_same_classes_as_in_dagm() -> None:
     config = SyntheticConfig(size=64)
-    share = {
+    fraction = {
         c: np.mean([_touches(make_image(c, config, n, defective=True)[1]) for n in range(1, 101)])
         for c in (3, 4, 5, 6)
     }
-    assert share[3] < 0.1
-    assert share[4] < 0.1
-    assert 0.2 < share[5] < 0.7
-    assert share[6] > 0.7
+    assert fraction[3] < 0.1
+    assert fraction[4] < 0.1
+    assert 0.2 < fraction[5] < 0.7
+    assert fraction[6] > 0.7
 
 
 def test_the_smallest_images_still_have_a_mask() -> None:

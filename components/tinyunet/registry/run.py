@@ -1,0 +1,86 @@
+"""The MLflow run that a version belongs to: its files, scores and description."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
+from tinyunet.evaluation.summary import headline
+from tinyunet.tracking.client import RUN_KEY, create_run, experiment_id, find_run, log_path, log_run_data
+from tinyunet.tracking.download import WEIGHTS_DIGEST
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", "curves", "overlays")
+NOTE = "mlflow.note.content"  # the description of a run, in Markdown
+NOTE_PREFIX = "Test: "  # the beginning of the descriptions that `log_scores` writes
+
+
+def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
+    """Return the run of the training; if this server does not have it, return a run for this model."""
+    from mlflow.exceptions import MlflowException
+
+    if model.mlflow and model.mlflow.run_id:
+        try:
+            return str(client.get_run(model.mlflow.run_id).info.run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
+    if run_id := find_run(client, experiment, run_key):
+        return run_id
+    title = f"class{model.class_id}-{model.preset}-{model.image_size}px-seed{model.seed}"
+    run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
+    tags = {RUN_KEY: run_key, WEIGHTS_DIGEST: model.weights_digest}
+    log_run_data(client, run_id, params=model.train.to_dict(), tags=tags)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def log_files(
+    client: "MlflowClient", run_id: str, folder: Path, names: Sequence[str], artifact_path: str
+) -> None:
+    """Store files and folders of a folder as artifacts of a run; absent ones are skipped."""
+    for path in (folder / name for name in names):
+        if path.exists():
+            target = f"{artifact_path}/{path.name}" if path.is_dir() else artifact_path
+            log_path(client, run_id, path, target)
+
+
+def log_scores(client: "MlflowClient", run_id: str, evaluation: Evaluation, artifact_path: str) -> None:
+    """Log the scores of an evaluation and a description to a run.
+
+    If the run already has scores on other test images, nothing is logged: the tags of the version contain the
+    new scores. A description that a user wrote is not changed.
+
+    Args:
+        client: Client of the tracking server.
+        run_id: The run.
+        evaluation: The evaluation.
+        artifact_path: Folder of the run's artifacts that contains the report.
+    """
+    digest, data = evaluation.data.test_digest, client.get_run(run_id).data
+    has_scores = any(name.startswith("test_") for name in data.metrics)
+    if has_scores and data.tags.get("test_digest") != digest:
+        return
+    tags = {"test_digest": digest}
+    if data.tags.get(NOTE, NOTE_PREFIX).startswith(NOTE_PREFIX):
+        report = f"Report: {artifact_path}/report.html, under Artifacts"
+        tags[NOTE] = f"{NOTE_PREFIX}{headline(evaluation)}\n\n{evaluation.comparability}\n\n{report}"
+    log_run_data(client, run_id, metrics=mlflow_metrics(evaluation), tags=tags)
+
+
+def mlflow_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Return the threshold, all defined scores on Test (test_…) and the main ones on validation."""
+    test, validation = evaluation.test, evaluation.validation
+    values = {f"test_{key}": value for key, value in test}
+    values |= {f"test_nvidia_iou_{threshold}": value for threshold, value in test.nvidia_iou.items()}
+    if bounds := test.bootstrap.dice_defective:
+        values |= {"test_dice_defective_p5": bounds[0], "test_dice_defective_p95": bounds[1]}
+    values |= {
+        "threshold": evaluation.threshold,
+        "validation_dice_defective": validation.dice_defective,
+        "validation_image_ap": validation.image_ap,
+    }
+    return {key: float(value) for key, value in values.items() if isinstance(value, int | float)}

@@ -1,0 +1,144 @@
+"""The versions of a registered model in MLflow: creation, tags, and the alias `champion`."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
+from tinyunet.core.documents.version import VersionTags
+from tinyunet.registry.champion import VersionScores, decide
+from tinyunet.tracking.client import MAX_TEXT, log_run_data
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+DESCRIPTION = (
+    "Finds and outlines surface defects on the texture of DAGM2007 class {class_id}. The alias `champion` "
+    "marks the version to use. The description of a version is its model card. The tag "
+    "`tinyunet.champion_reason` of a version states why it is the champion, or why it is not."
+)
+MODEL_KEY = "tinyunet.model_key"
+REASON = "tinyunet.champion_reason"
+
+
+def model_key(sha256: str, evaluation: Evaluation) -> str:
+    """Return the key of an evaluated model: a hash of its weights, thresholds, Dice and test images.
+
+    Args:
+        sha256: Digest of model.keras.
+        evaluation: Evaluation of the model.
+
+    Returns:
+        16 hex digits.
+    """
+    facts = [
+        sha256,
+        evaluation.threshold,
+        evaluation.test.image_threshold,
+        evaluation.test.dice_defective,
+        evaluation.data.test_digest,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def find_version(client: "MlflowClient", name: str, key: str) -> str | None:
+    """Return the version of a registered model that has this key; None if there is none."""
+    versions = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_KEY}` = '{key}'")
+    return str(versions[0].version) if versions else None
+
+
+def create_registered_model(client: "MlflowClient", name: str, class_id: int) -> None:
+    """Create a registered model with a description; an existing one is not changed."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description=DESCRIPTION.format(class_id=class_id))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def create_version(
+    client: "MlflowClient", name: str, tags: VersionTags, *, run_id: str, model_id: str, card: Path
+) -> str:
+    """Create a version of a registered model.
+
+    Args:
+        client: Client of the registry.
+        name: Registered model.
+        tags: Tags of the version.
+        run_id: The run that the version belongs to.
+        model_id: The logged model.
+        card: File of the model card, which becomes the description of the version; may be absent.
+
+    Returns:
+        The number of the version.
+    """
+    version = client.create_model_version(
+        name,
+        f"models:/{model_id}",
+        run_id=run_id,
+        tags=tags.tags(),
+        description=card.read_text(encoding="utf-8")[:MAX_TEXT] if card.is_file() else None,
+        model_id=model_id,
+    )
+    return str(version.version)
+
+
+def version_tags(key: str, model: EvaluatedModel, evaluation: Evaluation) -> VersionTags:
+    """Return the tags of a version.
+
+    Args:
+        key: From `model_key`.
+        model: The model that is registered.
+        evaluation: Its evaluation.
+    """
+    return VersionTags(
+        model_key=key,
+        test_digest=evaluation.data.test_digest,
+        dice_defective=evaluation.test.dice_defective,
+        image_ap=evaluation.test.image_ap,
+        threshold=evaluation.threshold,
+        image_threshold=evaluation.test.image_threshold,
+        git_revision=model.git_revision,
+        preset=model.preset,
+        synthetic=evaluation.data.synthetic,
+        weights_digest=model.weights_digest,
+    )
+
+
+def update_champion(client: "MlflowClient", run_id: str, name: str, version: str) -> tuple[bool, str]:
+    """Decide on the champion, move the alias if necessary, and write the reason to the version and its run.
+
+    The reason of a version that already is the champion is not changed.
+
+    Returns:
+        Whether the version is the champion now, and the reason.
+    """
+    alias = client.get_registered_model(name).aliases.get(CHAMPION)
+    current = None if alias is None else version_scores(client, name, str(alias))
+    champion, reason = decide(version_scores(client, name, version), current)
+    if current is None or current.version != version:
+        if champion:
+            client.set_registered_model_alias(name, CHAMPION, version)
+        client.set_model_version_tag(name, version, REASON, reason)
+        log_run_data(client, run_id, tags={"tinyunet.model_version": f"{name}/{version}", REASON: reason})
+    return champion, reason
+
+
+def version_scores(client: "MlflowClient", name: str, version: str) -> VersionScores:
+    """Read the scores of a version from its tags.
+
+    A version that was not created by `register` has scores of 0 on unknown test images.
+    """
+    tags = VersionTags.read(client.get_model_version(name, version).tags)
+    return VersionScores(
+        version=version,
+        test_digest=tags.test_digest,
+        dice=tags.dice_defective or 0.0,
+        ap=tags.image_ap or 0.0,
+        synthetic=tags.synthetic,
+        weights=tags.weights_digest,
+    )

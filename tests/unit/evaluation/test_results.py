@@ -1,0 +1,54 @@
+"""The content of metrics.json."""
+
+import dataclasses
+
+import numpy as np
+
+from tests.unit.evaluation.splits import four_images
+from tests.unit.examples import evaluated_model, records_manifest
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.evaluation import Evaluation
+from tinyunet.core.documents.records import RecordsManifest
+from tinyunet.evaluation.inference import SplitResult
+from tinyunet.evaluation.results import summarize
+
+RESULT = four_images([-3, -1, 2, 4])
+
+
+def summary(
+    *, manifest: RecordsManifest | None = None, validation: SplitResult = RESULT, test: SplitResult = RESULT
+) -> Evaluation:
+    manifest = manifest or records_manifest()
+    return summarize(evaluated_model(), manifest, EvalConfig(), validation=validation, test=test)
+
+
+def test_thresholds_depend_on_validation_alone() -> None:
+    results = [summary(test=test) for test in (RESULT, four_images([8, 9, -8, -9], missed=True))]
+    assert results[0].threshold == results[1].threshold
+    assert [result.test.image_threshold for result in results] == [0.5, 0.5]  # the middle of -1 and 2
+    assert [result.test.dice_defective for result in results] == [1, 0]
+    assert [result.test.image_auroc for result in results] == [1, 0]
+
+
+def test_a_model_of_other_records_is_noted() -> None:
+    result = summary(manifest=records_manifest(digest="0" * 64))
+    assert "other records" in result.notes[0]
+    assert result.comparable
+
+
+def test_a_model_of_another_dataset_is_not_comparable() -> None:
+    result = summary(manifest=records_manifest(source_digest="0" * 64))
+    assert "the model was trained on another dataset" in result.comparability
+    assert result.nvidia_published is None
+
+
+def test_nvidias_scores_are_included_where_they_are_comparable() -> None:
+    result = summary()
+    assert result.nvidia_published is not None
+    assert result.nvidia_published.class_id == 1
+
+
+def test_a_label_that_vanishes_at_a_small_size_is_noted() -> None:
+    counts = dataclasses.replace(RESULT.counts, positives=np.array([0, 0, 0, 1]))
+    result = summary(test=SplitResult(RESULT.split, counts, RESULT.scores))
+    assert "1 defective test image " in result.notes[0]

@@ -1,0 +1,84 @@
+"""Processes of a training: signals that are forwarded to them, and errors from their exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tinyunet.core.errors import UserError
+from tinyunet.launch.local_ranks import TrainingFailed, mpirun, run_ranks
+from tinyunet.training.stopping import DUPLICATE_S
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    yield now
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("program", "first"), [("mpirun", "USR2"), (sys.executable, "TERM")], ids=["mpirun", "one rank"]
+)
+@pytest.mark.parametrize(
+    ("interval", "count"),
+    [(DUPLICATE_S - 0.1, 1), (DUPLICATE_S + 0.1, 2)],
+    ids=["duplicate", "second request"],
+)
+def test_a_signal_is_forwarded_once_and_mpirun_gets_the_stop_signal_first(
+    program: str, first: str, interval: float, count: int, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class Process:
+        """A process that gets two SIGTERM while this test waits for it."""
+
+        def send_signal(self, number: int) -> None:
+            sent.append(signal.Signals(number).name.removeprefix("SIG"))
+
+        def wait(self) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            clock[0] += interval
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 143
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: Process())
+    with pytest.raises(TrainingFailed, match="training was stopped; the same command resumes") as caught:
+        run_ranks([program])
+    assert sent == [first, "TERM"][:count]
+    assert (caught.value.exit_code, caught.value.reported) == (128 + signal.SIGTERM, True)
+
+
+@pytest.mark.parametrize(
+    ("program", "message", "exit_code", "reported"),
+    [
+        ("exit 2", "training ended with exit code 2; its last lines are above", 2, True),
+        ("exit 1", "training ended with exit code 1; its last lines are above", 1, False),
+        ("kill -TERM $$", "training ended: SIGTERM ended a rank$", 143, False),
+        ("kill -KILL $$", "SIGKILL ended a rank, as Linux does when memory is exhausted", 137, False),
+    ],
+)
+@pytest.mark.parametrize("launcher", [[], mpirun(1)], ids=["one rank", "mpirun"])
+def test_an_exit_code_of_the_ranks_is_an_error_of_one_line(
+    launcher: list[str],
+    program: str,
+    message: str,
+    exit_code: int,
+    reported: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(TrainingFailed, match=message) as caught:
+        run_ranks([*launcher, "bash", "-c", program])
+    assert (caught.value.exit_code, caught.value.reported) == (exit_code, reported)
+    assert "Primary job" not in "".join(capfd.readouterr()), "mpirun's own report"
+
+
+def test_a_missing_mpirun_is_an_error(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="mpirun is not installed; expected Open MPI"):
+        run_ranks(mpirun(2))

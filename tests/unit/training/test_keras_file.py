@@ -1,0 +1,30 @@
+"""The model for this machine, and the digest of its weights."""
+
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+
+from tinyunet.model.unet import build_unet
+from tinyunet.training.keras_file import for_this_machine, weights_digest
+
+
+@pytest.mark.parametrize(("emulated", "policy"), [(True, "float32"), (False, "mixed_bfloat16")])
+def test_a_model_runs_in_float32_where_its_precision_is_emulated(
+    emulated: bool, policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tinyunet.model.precision.is_emulated", lambda _: emulated)
+    model = build_unet(32, seed=1, precision="mixed_bfloat16", plain=True)
+    result = for_this_machine(model)
+    assert result.get_layer("encoder0_conv1").dtype_policy.name == policy
+    assert (result is model) is not emulated
+    assert ("only emulates mixed_bfloat16" in capsys.readouterr().err) is emulated
+    assert weights_digest(result) == weights_digest(model)
+
+
+def test_the_digest_is_the_sha256_of_the_weights_bytes() -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.set_weights([np.array([[2.0]]), np.array([3.0])])
+    expected = hashlib.sha256(np.array([2.0, 3.0], np.float32).tobytes()).hexdigest()
+    assert weights_digest(model) == expected

@@ -1,0 +1,42 @@
+"""Progress lines and throughput without a terminal, with a clock that the test sets."""
+
+import time
+
+import pytest
+
+from tinyunet.training.progress import ProgressMeter
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_throughput_is_that_since_the_last_update(clock: list[float]) -> None:
+    meter = ProgressMeter(100, start=10, global_batch=16, show=False)
+    clock[0] += 2
+    assert meter.update(20, 0.5) == pytest.approx(10 / 2 * 16)
+    clock[0] += 4
+    assert meter.update(30, 0.5) == pytest.approx(10 / 4 * 16)
+
+
+def test_a_run_prints_25_lines_with_the_remaining_time(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressMeter(100, start=0, global_batch=8) as meter:
+        for step in range(1, 101):
+            clock[0] += 0.5
+            meter.update(step, 0.25)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 25
+    assert lines[0] == "step 4/100  loss 0.2500  16.0 img/s  ETA 0:48"
+    assert lines[-1] == "step 100/100  loss 0.2500  16.0 img/s  ETA 0:00"
+
+
+def test_other_ranks_print_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    meter = ProgressMeter(1, start=0, global_batch=8, show=False)
+    clock[0] += 1
+    meter.update(1, 0.5)
+    assert capsys.readouterr() == ("", "")
