@@ -29,6 +29,8 @@ OWNERS = {
         "tinyunet/tracking/tracker.py",
         "tinyunet/tracking/download.py",
         "tinyunet/registry/register.py",
+        "tinyunet/registry/run.py",
+        "tinyunet/registry/versions.py",
         "tinyunet/registry/logged_model.py",
         "tinyunet/devtools/reachability.py",
     },

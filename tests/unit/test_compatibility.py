@@ -1,11 +1,12 @@
 """Data made by an earlier version load and give the same results.
 
-The data in tests/data/before-rooms were made by commit 2e51bf3; the README.md there says how. The training took
-120 steps, the checkpoint is that of step 100. Each test gets a copy of the data.
+The data in tests/data/before-rooms were made by commit 2e51bf3; the README.md there says how. The training
+took 120 steps, the checkpoint is that of step 100. Each test gets a copy of the data.
 """
 
 import csv
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -228,4 +229,5 @@ def test_a_new_version_is_held_against_the_champion_of_before(
 
 def champion() -> int:
     """Return the version that is the champion."""
-    return int(mlflow.MlflowClient().get_model_version_by_alias(NAME, "champion").version)
+    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    return int(client.get_model_version_by_alias(NAME, "champion").version)

@@ -132,7 +132,7 @@ def _names(location: str) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(place: str) -> Iterator[Any]:
-    """Open a checkpoint; raise a UserError for every fault of it, also inside the block."""
+    """Open a checkpoint; raise a UserError if it cannot be read, also inside the block."""
     try:
         with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
             yield archive

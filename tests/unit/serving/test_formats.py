@@ -36,7 +36,9 @@ def test_saved_model_and_onnx_have_keras_outputs_at_any_size(
         assert np.mean(np.asarray(outputs["mask"]) != expected["mask"]) < 0.001
 
 
-def test_the_saved_model_also_has_a_signature_for_float_grey_levels(exported: Path, serving: keras.Model) -> None:
+def test_the_saved_model_also_has_a_signature_for_float_grey_levels(
+    exported: Path, serving: keras.Model
+) -> None:
     images = grey(64, 64)
     as_float = images.astype(np.float32) + 0.3
     as_float[0, 0, 0], as_float[0, 0, 1] = -5.0, 300.0
@@ -77,10 +79,14 @@ def test_every_format_averages_over_eight_poses(records: Path, tmp_path: Path) -
     assert abs(eight - one).max() > 0.1, "otherwise this test shows nothing"
     for name, run in runners.items():
         probability = np.asarray(run(images[..., None])["probability"])[..., 0]
-        np.testing.assert_allclose(probability, 1 / (1 + np.exp(-eight)), atol=0.02 if name == "int8" else 1e-5)
+        np.testing.assert_allclose(
+            probability, 1 / (1 + np.exp(-eight)), atol=0.02 if name == "int8" else 1e-5
+        )
 
 
-def test_calibration_images_are_half_defective_and_half_clean(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_images_are_half_defective_and_half_clean(
+    records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(formats, "CALIBRATION_IMAGES", 8)
     train = load_split(records, "train", 64)
     images = calibration_images(train)

@@ -1,30 +1,25 @@
-"""Models found anywhere and applied to images: predict."""
+"""Masks, overlays and the table of predictions."""
 
 import csv
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError
-from tinyunet.evaluation import evaluate as evaluation_module
 from tinyunet.evaluation.evaluate import evaluate
-from tinyunet.model import unet
-from tinyunet.model.unet import rebuild
 from tinyunet.serving import predict as prediction
-from tinyunet.serving.predict import load_serving, predict
-from tinyunet.serving.serving_model import serving_model
+from tinyunet.serving.predict import predict
 
 
 @pytest.fixture
 def inputs(raw: Path, tmp_path: Path) -> Path:
-    """Three good images."""
+    """A folder of three images."""
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("0001.PNG", "0002.PNG", "0003.PNG"):
@@ -37,12 +32,12 @@ def _rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_predict_writes_mask_overlay_and_row_of_every_image(
+def test_predict_writes_a_mask_an_overlay_and_a_row_of_every_image(
     model: Path, inputs: Path, tmp_path: Path
 ) -> None:
-    found = predict(model, [inputs], tmp_path / "out")
+    counts = predict(model, [inputs], tmp_path / "out")
     rows = _rows(tmp_path / "out")
-    assert found == (3, sum(row["defective"] == "1" for row in rows))
+    assert counts == (3, sum(row["defective"] == "1" for row in rows))
     assert [row["name"] for row in rows] == ["0001", "0002", "0003"]
     for row in rows:
         with Image.open(tmp_path / "out" / f"{row['name']}_mask.png") as mask:
@@ -58,12 +53,12 @@ def test_predict_agrees_with_the_evaluation_of_the_same_model(
 ) -> None:
     predict(model, [raw / "Test"], tmp_path / "out")
     rows = {row["name"]: row for row in _rows(tmp_path / "out")}
-    result = json.loads((evaluation / "metrics.json").read_text())
-    for image in result["images"]:
-        row = rows[image["name"]]
-        assert float(row["score"]) == pytest.approx(image["score"], abs=1e-3)
-        assert abs(int(row["area"]) - image["tp"] - image["fp"]) <= 2
-        assert row["defective"] == str(int(image["score"] > result["test"]["image_threshold"]))
+    result = Evaluation.read(evaluation)
+    for image in result.images:
+        row = rows[image.name]
+        assert float(row["score"]) == pytest.approx(image.score, abs=1e-3)
+        assert abs(int(row["area"]) - image.tp - image.fp) <= 2
+        assert row["defective"] == str(int(image.score > result.test.image_threshold))
 
 
 def test_files_of_the_same_name_do_not_overwrite_each_other(
@@ -85,8 +80,8 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(
     Image.new("RGB", (64, 64)).save(inputs / "0004.png")
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(inputs / "0005.png")
     (inputs / "0006.png").write_bytes((inputs / "0001.PNG").read_bytes()[:300])
-    (inputs / "0007.png").write_text("no picture")
-    with pytest.raises(UserError, match="4 of 7 files were refused"):
+    (inputs / "0007.png").write_text("not an image")
+    with pytest.raises(UserError, match="4 of 7 files were skipped"):
         predict(model, [inputs], tmp_path / "out")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(inputs))]
     assert len(lines) == 4
@@ -95,14 +90,14 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(
     assert len(_rows(tmp_path / "out")) == 3
 
 
-def test_nothing_is_written_when_no_file_is_usable(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no picture")
+def test_no_file_is_written_when_no_image_can_be_read(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("not an image")
     with pytest.raises(UserError, match="none of 1 files"):
         predict(model, [tmp_path / "a.png"], tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_images_of_several_sizes_go_through_in_one_run(model: Path, inputs: Path, tmp_path: Path) -> None:
+def test_images_of_several_sizes_are_predicted_in_one_run(model: Path, inputs: Path, tmp_path: Path) -> None:
     Image.new("L", (100, 80), 90).save(inputs / "0002b.png")
     predict(model, [inputs], tmp_path / "out")
     with Image.open(tmp_path / "out" / "0002b_mask.png") as mask:
@@ -110,7 +105,7 @@ def test_images_of_several_sizes_go_through_in_one_run(model: Path, inputs: Path
     assert [row["name"] for row in _rows(tmp_path / "out")] == ["0001", "0002", "0002b", "0003"]
 
 
-def test_a_folder_of_what_cameras_write_is_predicted(model: Path, inputs: Path, tmp_path: Path) -> None:
+def test_bmp_tiff_and_jpeg_images_are_predicted(model: Path, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "camera").mkdir()
     with Image.open(inputs / "0001.PNG") as image:
         for suffix in ("bmp", "TIF", "jpg"):
@@ -129,7 +124,7 @@ def test_a_folder_of_what_cameras_write_is_predicted(model: Path, inputs: Path, 
         ("out/0001.PNG", "is replaced"),
     ],
 )
-def test_bad_inputs_are_refused_before_anything_is_done(
+def test_bad_inputs_are_refused_before_the_prediction(
     model: Path, inputs: Path, tmp_path: Path, given: str, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -140,60 +135,62 @@ def test_bad_inputs_are_refused_before_anything_is_done(
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["0001.PNG"]
 
 
-@pytest.mark.parametrize("place", ["file/out", "readonly/out"])
-def test_a_place_that_cannot_be_written_is_one_line(
-    model: Path, inputs: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("out", ["file/out", "readonly/out"])
+def test_an_output_folder_that_cannot_be_written_is_an_error_in_one_line(
+    model: Path, inputs: Path, tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("x")
     mkdir = Path.mkdir
 
-    def refuse(path: Path, *args: object, **kwargs: object) -> None:  # root may write everywhere
+    def refuse(path: Path, *args: object, **kwargs: object) -> None:  # root has the right to write everywhere
         if path.name == "readonly":
             raise PermissionError(13, "Permission denied", str(path))
         mkdir(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(
-        UserError, match=rf"{place[:4]}.*(Not a directory|Permission denied) while making"
+        UserError, match=rf"{out[:4]}.*(Not a directory|Permission denied) while making"
     ) as caught:
-        predict(model, [inputs], tmp_path / place)
+        predict(model, [inputs], tmp_path / out)
     assert "\n" not in str(caught.value)
 
 
-def test_hidden_files_of_a_folder_are_no_images(model: Path, inputs: Path, tmp_path: Path) -> None:
-    (inputs / "._0001.PNG").write_bytes(b"\0\5\x16\7")  # what macOS keeps beside a file
+def test_hidden_files_of_a_folder_are_ignored(model: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "._0001.PNG").write_bytes(b"\0\5\x16\7")  # a resource fork of macOS
     assert predict(model, [inputs], tmp_path / "out")[0] == 3
 
 
-def test_a_folder_named_like_an_image_is_a_folder(model: Path, inputs: Path, tmp_path: Path) -> None:
+def test_a_folder_with_the_suffix_of_an_image_is_not_an_image(
+    model: Path, inputs: Path, tmp_path: Path
+) -> None:
     (inputs / "more.png").mkdir()
     shutil.copy(inputs / "0001.PNG", inputs / "more.png")
     assert predict(model, [inputs], tmp_path / "out")[0] == 3
     assert predict(model, [inputs / "more.png"], tmp_path / "out")[0] == 1
 
 
-def test_images_are_read_one_batch_ahead_at_most() -> None:
-    taken = 0
+def test_at_most_one_image_is_read_ahead_of_a_batch() -> None:
+    read = 0
 
-    def endless() -> Iterator[prediction.Item]:
-        nonlocal taken
+    def endless() -> Iterator[prediction.InputImage]:
+        nonlocal read
         while True:
-            taken += 1
-            yield prediction.Item(str(taken), Path("x"), np.zeros((8, 8), np.uint8))
+            read += 1
+            yield prediction.InputImage(str(read), Path("x"), np.zeros((8, 8), np.uint8))
 
     batches = prediction._batches(endless())
     for number in range(1, 20):
         assert len(next(batches)) == prediction.BATCH
-        assert taken <= number * prediction.BATCH + 1
+        assert read <= number * prediction.BATCH + 1
 
 
-def test_a_model_judged_over_eight_poses_predicts_so(
+def test_a_model_that_was_evaluated_over_eight_poses_predicts_over_eight_poses(
     model: Path, records: Path, raw: Path, tmp_path: Path
 ) -> None:
     copied = shutil.copytree(model, tmp_path / "model")
-    judged = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
+    result = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
     predict(copied, [raw / "Test"], tmp_path / "out")
     rows = {row["name"]: row for row in _rows(tmp_path / "out")}
-    for image in judged["images"]:
-        assert float(rows[image["name"]]["score"]) == pytest.approx(image["score"], abs=1e-4)
-        assert abs(int(rows[image["name"]]["area"]) - image["tp"] - image["fp"]) <= 2
+    for image in result.images:
+        assert float(rows[image.name]["score"]) == pytest.approx(image.score, abs=1e-4)
+        assert abs(int(rows[image.name]["area"]) - image.tp - image.fp) <= 2

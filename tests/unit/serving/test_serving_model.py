@@ -1,4 +1,4 @@
-"""The model as it is served: what goes in, what comes out, and that Keras alone loads it."""
+"""The served model: its inputs and outputs, and files that Keras can load without this package."""
 
 import zipfile
 from pathlib import Path
@@ -14,8 +14,7 @@ from tinyunet.core.config import EvalConfig
 from tinyunet.data.dataset import area_average, load_split
 from tinyunet.evaluation.inference import Predictor
 from tinyunet.model.metrics import image_score
-from tinyunet.serving.predict import load_serving
-from tinyunet.serving.serving_model import OUTPUTS, serving_model, shrunk
+from tinyunet.serving.serving_model import OUTPUTS, resize_by_area, serving_model
 
 Bytes = NDArray[np.uint8]
 
@@ -31,7 +30,7 @@ def images(records: Path) -> Bytes:
 
 
 def _identity(size: int) -> keras.Model:
-    """Logits are (grey - 100) / 20: all numbers can be had by hand."""
+    """Return a network with the logits (grey - 100) / 20."""
     inputs = keras.Input((size, size, 1))
     return keras.Model(inputs, keras.layers.Rescaling(1 / 20, -5.0)(inputs))
 
@@ -40,7 +39,7 @@ def _sigmoid(x: NDArray[np.floating]) -> NDArray[np.floating]:
     return 1 / (1 + np.exp(-x))
 
 
-def test_at_its_own_size_serving_gives_the_models_outputs(network: keras.Model, images: Bytes) -> None:
+def test_at_the_models_size_the_outputs_are_those_of_the_network(network: keras.Model, images: Bytes) -> None:
     logits = network(images[..., None].astype("float32")).numpy()
     result = serving_model(network, 0.3, 1.0, 64).predict_on_batch(images[..., None])
     assert set(result) == set(OUTPUTS)
@@ -57,18 +56,18 @@ def test_at_its_own_size_serving_gives_the_models_outputs(network: keras.Model, 
 
 
 @pytest.mark.parametrize("size", [64, 100])
-def test_over_eight_poses_serving_gives_the_evaluations_outputs(
+def test_over_eight_poses_the_outputs_are_those_of_the_evaluation(
     network: keras.Model, images: Bytes, tmp_path: Path, size: int
 ) -> None:
     serving = serving_model(network, 0.3, 1.0, 64, image_score="top100", test_time_poses=8)
     serving.save(tmp_path / "serving.keras")
-    given = np.stack([np.kron(i, np.ones((2, 2), np.uint8))[:size, :size] for i in images])
-    resized = np.stack([area_average(i, 64) for i in given])
+    inputs = np.stack([np.kron(i, np.ones((2, 2), np.uint8))[:size, :size] for i in images])
+    resized = np.stack([area_average(i, 64) for i in inputs])
     logits = Predictor(network, EvalConfig(test_time_poses=8)).logits(resized)
     one = Predictor(network, EvalConfig()).logits(resized)
-    assert abs(logits - one).max() > 1e-2, "or the poses would not show"
+    assert abs(logits - one).max() > 1e-2, "otherwise this test shows nothing"
     for model in (serving, keras.models.load_model(tmp_path / "serving.keras", compile=False)):
-        result = model.predict_on_batch(given[..., None])
+        result = model.predict_on_batch(inputs[..., None])
         np.testing.assert_allclose(result["score"], image_score(logits, "top100"), rtol=1e-4)
         if size == 64:
             np.testing.assert_allclose(result["probability"][..., 0], _sigmoid(logits), atol=1e-5)
@@ -81,14 +80,14 @@ def test_top100_is_the_mean_of_the_hundred_largest_logits(network: keras.Model, 
     np.testing.assert_allclose(result["score"], np.sort(logits)[:, -100:].mean(axis=1), rtol=1e-4)
 
 
-def test_the_smoothed_score_is_the_evaluations(network: keras.Model, images: Bytes) -> None:
+def test_the_smoothed_score_is_that_of_the_evaluation(network: keras.Model, images: Bytes) -> None:
     logits = network(images[..., None].astype("float32")).numpy()
     result = serving_model(network, 0.5, 0.0, 64, image_score="smoothed").predict_on_batch(images[..., None])
     np.testing.assert_allclose(result["score"], image_score(logits, "smoothed"), rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [128, 512, 96, 100])
-def test_larger_images_are_shrunk_as_the_training_data_are(side: int) -> None:
+def test_larger_images_are_resized_like_the_training_data(side: int) -> None:
     source = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
     small = (area_average(source, 32) / 20 - 5.0).astype(np.float32)
     result = serving_model(_identity(32), 0.5, 0.0, 32).predict_on_batch(source[None, ..., None])
@@ -98,13 +97,13 @@ def test_larger_images_are_shrunk_as_the_training_data_are(side: int) -> None:
 
 
 @pytest.mark.parametrize("size", [64, 96, 320, 480])
-def test_grey_levels_are_those_of_the_training_data(size: int) -> None:
+def test_resized_grey_levels_equal_those_of_the_training_data(size: int) -> None:
     source = np.random.default_rng(0).integers(0, 256, (3, 512, 512), dtype=np.uint8)
-    found = keras.ops.convert_to_numpy(shrunk(source[..., None].astype(np.float32), size))
-    np.testing.assert_array_equal(found[..., 0], [area_average(image, size) for image in source])
+    resized = keras.ops.convert_to_numpy(resize_by_area(source[..., None].astype(np.float32), size))
+    np.testing.assert_array_equal(resized[..., 0], [area_average(image, size) for image in source])
 
 
-def test_a_wide_image_keeps_its_size_and_its_sides() -> None:
+def test_the_mask_of_a_wide_image_has_its_size_and_orientation() -> None:
     source = np.zeros((1, 64, 128, 1), np.uint8)
     source[:, :, 64:] = 200  # right half
     result = serving_model(_identity(32), 0.5, 0.0, 32).predict_on_batch(source)
@@ -113,7 +112,7 @@ def test_a_wide_image_keeps_its_size_and_its_sides() -> None:
     assert result["mask"][0, :, 66:].min() == 1
 
 
-def test_the_saved_serving_model_needs_nothing_but_keras(
+def test_keras_loads_the_saved_model_without_this_package(
     network: keras.Model, images: Bytes, tmp_path: Path
 ) -> None:
     serving = serving_model(network, 0.5, 0.0, 64)
@@ -123,18 +122,18 @@ def test_the_saved_serving_model_needs_nothing_but_keras(
     loaded = keras.models.load_model(tmp_path / "serving.keras", compile=False)
     twice = np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)[..., None]
     for batch in (images[..., None], twice):
-        expected, found = serving.predict_on_batch(batch), loaded.predict_on_batch(batch)
+        expected, outputs = serving.predict_on_batch(batch), loaded.predict_on_batch(batch)
         for name in OUTPUTS:
-            np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+            np.testing.assert_allclose(outputs[name], expected[name], atol=1e-6)
 
 
-def test_the_saved_model_for_tensorflow_gives_keras_outputs(
+def test_the_saved_model_for_tensorflow_has_keras_outputs(
     network: keras.Model, images: Bytes, tmp_path: Path
 ) -> None:
     serving = serving_model(network, 0.5, 0.0, 64)
     serving.export(tmp_path / "saved", verbose=False)
     saved = tf.saved_model.load(tmp_path / "saved")
-    found = saved.serve(images[..., None])
+    outputs = saved.serve(images[..., None])
     expected = serving.predict_on_batch(images[..., None])
-    np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-3)
-    np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
+    np.testing.assert_allclose(outputs["probability"], expected["probability"], atol=1e-3)
+    np.testing.assert_allclose(outputs["score"], expected["score"], atol=1e-3)
