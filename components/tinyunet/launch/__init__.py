@@ -1,1 +1,1 @@
-"""Start the ranks of a training: in this process, by mpirun, or as an MPIJob."""
+"""The launchers of a training: one process, mpirun, or an MPIJob."""

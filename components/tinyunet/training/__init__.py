@@ -1,1 +1,1 @@
-"""One training run: the loop, its step, its state."""
+"""One training: its description, its loop, its step, its checkpoints and its model folder."""

@@ -39,9 +39,7 @@ def test_the_batch_size_does_not_change_the_counts(network: keras.Model, test_sp
         evaluate_split(Predictor(network, config), test_split, config).counts
         for config in (EvalConfig(), EvalConfig(batch_size=5))
     )
-    assert (
-        abs(sixteen.tp - five.tp).max() <= 1
-    )  # rounding may move a pixel by a level
+    assert abs(sixteen.tp - five.tp).max() <= 1  # rounding may move a pixel by a level
     assert (sixteen.positives == five.positives).all()
 
 

@@ -27,7 +27,7 @@ class EvaluatedData(Part):
         class_id: DAGM2007 class.
         validation_fraction: Part of Train that was held out for validation.
         fold: Which held-out part.
-        shards: Largest number of files of a split.
+        shards: Largest number of files of a split; 0 in files of early versions.
         test_digest: Digest of the test split.
         validation_digest: Digest of the validation split.
         images: Number of test images.
@@ -43,7 +43,7 @@ class EvaluatedData(Part):
     class_id: int
     validation_fraction: float
     fold: int
-    shards: int
+    shards: int = 0
     test_digest: str
     validation_digest: str
     images: int

@@ -44,14 +44,14 @@ class TrainingFigures(Part):
         seconds: Time of all steps.
         final_loss: Loss of the last step.
         validation_dice: Mean Dice of the defective validation images at a probability of 0.5.
-        validation_ap: Image-level average precision on validation.
+        validation_ap: Image-level average precision on validation; None in files of early versions.
     """
 
     images_per_s: float
     seconds: float
     final_loss: float
     validation_dice: float
-    validation_ap: float
+    validation_ap: float | None = None
 
 
 class ModelDocument(Document):
