@@ -1,14 +1,10 @@
 """The network in comparison with its publication, and model files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tinyunet.core.errors import UserError
 from tinyunet.model.unet import PARAMETERS, build_unet, rebuild
-from tinyunet.training.keras_file import load_model
 
 # Number of parameters of each convolution in order, k²·in·out + out, from the published description.
 LAYERS = [
@@ -72,18 +68,3 @@ def test_a_model_rebuilt_in_another_precision_has_the_same_weights_and_scaling()
     rebuilt = rebuild(model, precision="float32")
     assert rebuilt.get_layer("normalize").offset == -7.0
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), rebuilt.get_weights(), strict=True))
-
-
-def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
-    model = build_unet(32, seed=5, plain=True)
-    model.save(tmp_path / "model.keras")
-    x = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 1)).astype(np.float32)
-    np.testing.assert_array_equal(load_model(tmp_path / "model.keras")(x), model(x))
-
-
-def test_the_error_of_a_missing_or_damaged_model_file_names_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"absent\.keras does not exist"):
-        load_model(tmp_path / "absent.keras")
-    (tmp_path / "damaged.keras").write_bytes(b"not a model")
-    with pytest.raises(UserError, match=r"damaged\.keras is not a readable Keras model"):
-        load_model(tmp_path / "damaged.keras")

@@ -139,3 +139,23 @@ def test_weight_decay_is_coupled_to_the_gradient() -> None:
     for start, g, after in zip(before, gradients, model.trainable_variables, strict=True):
         expected = numpy_rmsprop(start, [g + 1e-5 * start], 1e-4)
         np.testing.assert_allclose(after.numpy(), expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_the_averaged_weights_are_in_the_model_inside_the_block_only(
+    precision: str, four_images: Batch
+) -> None:
+    config = FAST.replace({"image_size": 32, "global_batch": 4, "steps": 100, "warmup_steps": 0})
+    model = build_unet(32, seed=1, precision=precision)
+    optimizer = build_optimizer(config, precision)
+    step = TrainStep(model, optimizer, config, World())
+    history = []
+    for _ in range(3):
+        step(four_images)
+        history.append(model.get_weights()[0])
+    expected = history[0]  # the average begins with the weights of the first step
+    for weights in history[1:]:
+        expected = 0.9 * expected + 0.1 * weights
+    with averaged_weights(model, optimizer):
+        np.testing.assert_allclose(model.get_weights()[0], expected, atol=1e-6)
+    np.testing.assert_array_equal(model.get_weights()[0], history[-1])

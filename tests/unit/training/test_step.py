@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -149,3 +150,51 @@ def test_two_ranks_return_the_scores_of_one_rank() -> None:
 def test_weights_that_are_not_finite_are_an_error() -> None:
     with pytest.raises(UserError, match=r"not finite.*lower learning_rate"):
         validate(lambda images: forward(images) * np.nan, SPLIT, World())
+
+
+def make_step(
+    config: TrainConfig, precision: str
+) -> tuple[keras.Model, keras.optimizers.Optimizer, TrainStep]:
+    """Return a model, its optimizer and its step."""
+    model = build_unet(config.image_size, seed=1, precision=precision)
+    optimizer = build_optimizer(config, precision)
+    return model, optimizer, TrainStep(model, optimizer, config, World())
+
+
+@pytest.mark.parametrize("preset", [FAST, NVIDIA], ids=["fast", "nvidia"])
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_a_step_in_mixed_precision_has_the_losses_and_the_gradient_norm_of_a_float32_step(
+    preset: TrainConfig, precision: str, four_images: Batch
+) -> None:
+    config = preset.replace({"image_size": 32, "global_batch": 4, "steps": 100})
+    float32, mixed = (make_step(config, p)[2](four_images) for p in ("float32", precision))
+    for name in ("loss", "bce", "dice_loss", "l2"):
+        assert float(getattr(mixed, name)) == pytest.approx(float(getattr(float32, name)), rel=0.02), name
+    assert float(mixed.gradient_norm) == pytest.approx(float(float32.gradient_norm), rel=0.1), "unscaled"
+
+
+def test_float16_steps_change_all_weights_which_stay_float32(four_images: Batch) -> None:
+    config = FAST.replace({"image_size": 32, "global_batch": 4, "steps": 100})
+    model, optimizer, step = make_step(config, "mixed_float16")
+    before = model.get_weights()
+    losses = [float(step(four_images).loss) for _ in range(8)]
+    assert losses[-1] < losses[0]
+    assert int(optimizer.iterations.numpy()) == 8
+    assert float(optimizer.dynamic_scale.numpy()) == 2.0**15
+    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert all(changed), f"{changed.count(False)} weights did not change"
+    assert {w.dtype for w in model.get_weights()} == {np.dtype(np.float32)}
+
+
+def test_an_overflowing_gradient_skips_the_step_and_halves_the_scale(four_images: Batch) -> None:
+    config = FAST.replace({"image_size": 32, "global_batch": 4, "steps": 100})
+    model, optimizer, step = make_step(config, "mixed_float16")
+    optimizer.dynamic_scale.assign(2.0**40)  # the largest float16 is 65,504
+    before = model.get_weights()
+    result = step(four_images)
+    assert np.isfinite(float(result.loss)), "the loss itself is not scaled"
+    assert not np.isfinite(float(result.gradient_norm))
+    assert float(optimizer.dynamic_scale.numpy()) == 2.0**39
+    assert int(optimizer.iterations.numpy()) == 0, "the learning rate schedule does not count the step"
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
