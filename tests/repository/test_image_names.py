@@ -65,5 +65,5 @@ def test_the_newest_two_archives_of_each_kind_are_kept(
     for age, name in enumerate(("trainer-cpu-3", "trainer-cpu-2", "trainer-cpu-1", "trainer-1")):
         (folder / f"{name}.tar").touch()
         os.utime(folder / f"{name}.tar", (1e9 - age, 1e9 - age))
-    images.once("trainer-cpu-4.tar", lambda part: part.touch())
+    images.cached("trainer-cpu-4.tar", lambda part: part.touch())
     assert {path.stem for path in folder.iterdir()} == {"trainer-cpu-4", "trainer-cpu-3", "trainer-1"}
