@@ -27,13 +27,21 @@ TAG ?=
 STORE ?=
 REGION ?=
 TARGETS ?=
+PARAM ?=
 ARGS ?=
 COMPILE ?=
 
-run_options = --source '$(DATA)' --class-id '$(CLASS)' --ranks $(RANKS) --preset $(PRESET) --image-size $(IMAGE_SIZE) \
-  --steps $(STEPS) --precision $(PRECISION) --seed $(SEED) $(foreach s,$(SET),--set '$(s)') $(ARGS)
-with_services = $(if $(SERVICES),$(PY) -m tinyunet services start && . runs/services/env &&)
-kubeflow = $(PY) -m pipeline.$(1) --pipeline $(PIPELINE) --variant $(VARIANT) $(if $(HOST),--host '$(HOST)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
+# Values reach the programs through the environment, so that they may contain any characters. No recipe expands a
+# variable of the list above, and make itself must not expand a value of its command line when it exports it.
+$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
+export DATA CLASS RANKS PRESET IMAGE_SIZE STEPS PRECISION SEED SET SERVICES PORT HOST NAMESPACE VARIANT PIPELINE CRON
+export OVERLAY REGISTRY TAG STORE REGION TARGETS PARAM ARGS COMPILE
+
+with_arguments = $(PY) -m tinyunet.devtools.arguments
+run_options = --source=DATA --class-id=CLASS --ranks=RANKS --preset=PRESET --image-size=IMAGE_SIZE --steps=STEPS \
+  --precision=PRECISION --seed=SEED '--set=SET*' 'ARGS*'
+with_services = if [ -n "$$SERVICES" ]; then $(PY) -m tinyunet services start; . runs/services/env; fi;
+kubeflow_options = --pipeline=PIPELINE --variant=VARIANT '--host=HOST?' '--namespace=NAMESPACE?'
 
 ##@ Use
 .PHONY: help
@@ -44,19 +52,19 @@ help: ## Print this list
 .PHONY: run
 run: setup ## Run the pipeline on this machine: ingest, convert, train, evaluate, register
 #: DATA=synthetic://   or DAGM2007: a folder, .zip, s3://bucket/prefix or https://…
-#: CLASS=1 … 10        several classes (CLASS=1,3,5 or CLASS=all) also make a table beside NVIDIA's scores
+#: CLASS=1 … 10        several classes (CLASS=1,3,5 or CLASS=all) also give a table with NVIDIA's scores
 #: PRESET=fast         or thorough, nvidia (the published recipe);  STEPS=0 is the preset's number of steps
 #: IMAGE_SIZE=128      512 is the size of DAGM2007's images;  RANKS=1 is the number of Horovod ranks (mpirun)
 #: PRECISION=auto      or float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
 #: SERVICES=1          start MLflow and MinIO as local servers and use them
-	@$(with_services) exec $(PY) -m pipeline.run_local $(run_options)
+	@$(with_services) exec $(with_arguments) $(run_options) -- $(PY) -m pipeline.run_local
 
 .PHONY: ui
-ui: setup ## Start MLflow's dashboard of the runs of this folder at http://127.0.0.1:$PORT (PORT=5000)
+ui: setup ## Start MLflow's web page for the runs in runs/mlflow.db, at http://127.0.0.1:$PORT (PORT=5000)
 	@test -e runs/mlflow.db || { echo "no runs yet: make run" >&2; exit 2; }
-	@$(PY) -c 'import socket; socket.create_server(("127.0.0.1", int("$(PORT)"))).close()' 2>/dev/null || \
-	  { echo "port $(PORT) is taken or not allowed; choose another: make ui PORT=…" >&2; exit 2; }
-	@exec $(PY) -m mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
+	@$(PY) -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()' "$$PORT" 2>/dev/null || \
+	  { echo "port $$PORT is in use or not permitted; choose another one: make ui PORT=…" >&2; exit 2; }
+	@exec $(PY) -m mlflow server --host 127.0.0.1 --port "$$PORT" --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
 
 .PHONY: services services-stop
 services: setup ## Start MLflow and MinIO as local servers; runs/services/env has their addresses
@@ -66,58 +74,59 @@ services-stop: ## Stop the servers of make services
 
 .PHONY: bench doctor
 bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory; ARGS="--only train"
-	@$(PY) -m tinyunet bench $(ARGS)
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet bench
 doctor: setup ## Report what is missing, unreachable or misconfigured
-	@$(PY) -m tinyunet doctor $(ARGS)
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet doctor
 
 .PHONY: ablation
-ablation: setup ## Measure each choice of the fast preset on validation folds of one CLASS; ARGS="--published 1"
-	@$(PY) -m tinyunet ablation '$(DATA)' --class-id $(CLASS) --image-size $(IMAGE_SIZE) $(ARGS)
+ablation: setup ## Measure the effect of each choice of the preset fast, on validation folds of one CLASS; ARGS="--published 1"
+	@exec $(with_arguments) DATA --class-id=CLASS --image-size=IMAGE_SIZE 'ARGS*' -- $(PY) -m tinyunet ablation
 
 ##@ Kubeflow Pipelines
 .PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
 pipeline: setup ## Compile the pipelines to pipeline/build/tinyunet{,-classes}-{cpu,gpu}.yaml
 #: REGISTRY=…  TAG=…   as for make images;  TINYUNET_IMAGE=…  your own image for all tasks
 #: COMPILE="--node-selector gpu=a100"  options of the compiler; COMPILE=--help lists them
-	@$(PY) -m pipeline.compile $(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(TAG),--tag '$(TAG)') $(COMPILE)
+	@exec $(with_arguments) '--registry=REGISTRY?' '--tag=TAG?' 'COMPILE*' -- $(PY) -m pipeline.compile
 pipeline-upload: pipeline ## Upload the compiled pipeline; a second upload of the same pipeline changes nothing
 #: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile in multi-user Kubeflow
-#: PIPELINE=tinyunet   or tinyunet-classes: several classes in one run (classes=[1,2,…]), and a table beside NVIDIA's scores
+#: PIPELINE=tinyunet   or tinyunet-classes: several classes in one run (classes=[1,2,…]), and a table with NVIDIA's scores
 #: VARIANT=cpu         or gpu: one GPU per worker;  the environment variable KFP_TOKEN or KFP_COOKIES authenticates
-	@$(call kubeflow,upload) $(ARGS)
-pipeline-run: pipeline ## Upload, start a run and follow it to its end; ARGS="--param workers=4 --param preset=nvidia"
-	@$(call kubeflow,run) $(ARGS)
+	@exec $(with_arguments) $(kubeflow_options) 'ARGS*' -- $(PY) -m pipeline.upload
+pipeline-run: pipeline ## Upload, start a run and follow it to its end; PARAM="workers=4 preset=nvidia"
+	@exec $(with_arguments) $(kubeflow_options) '--param=PARAM*' 'ARGS*' -- $(PY) -m pipeline.run
 pipeline-schedule: pipeline ## Upload and replace the earlier schedule; CRON="0 0 3 * * *" (six fields, seconds first)
-	@$(call kubeflow,run) --cron '$(CRON)' $(ARGS)
+	@exec $(with_arguments) $(kubeflow_options) --cron=CRON '--param=PARAM*' 'ARGS*' -- $(PY) -m pipeline.run
 
 ##@ Cluster
 .PHONY: deploy connect images mpijob
 deploy: ## Deploy MinIO, PostgreSQL, MLflow, roles and network policies on Kubernetes; wait until they are healthy
 #: OVERLAY=local       or gpu (GPU nodes), production (external S3 and PostgreSQL, over TLS);  KUBECONFIG selects the cluster
 #: REGISTRY=…  TAG=…   as for make images
-	@k8s/deploy.sh $(OVERLAY)
+	@k8s/deploy.sh "$$OVERLAY"
 connect: ## Configure NAMESPACE for pipelines that use the MLflow of make deploy and an object store
 #: NAMESPACE=kubeflow  or your profile;  STORE=https://host:port  object store of the artifacts (default: Kubeflow's own)
 #: REGION=…            region of that store (default: that of make deploy, us-east-1)
-	@k8s/connect.sh '$(NAMESPACE)' '$(STORE)' '$(REGION)'
+	@k8s/connect.sh "$$NAMESPACE" "$$STORE" "$$REGION"
 images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
 #: REGISTRY=…          push them to this registry;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
-#: TAG=…               use another tag for each build: a node does not pull an image again whose name it has
-	@docker/images.sh '$(REGISTRY)' $(TARGETS)
+#: TAG=…               use another tag for each build, because a node does not pull an image name a second time
+	@set -f; docker/images.sh "$$REGISTRY" $$TARGETS
 mpijob: setup ## Generate k8s/mpijob.yaml; REGISTRY=…  TAG=…  as for make images
-	@$(PY) -m tinyunet mpijob --registry '$(REGISTRY)' --tag '$(TAG)' >k8s/mpijob.yaml.part && mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+	@$(PY) -m tinyunet mpijob --registry "$$REGISTRY" --tag "$$TAG" >k8s/mpijob.yaml.part || { rm k8s/mpijob.yaml.part; exit 2; }
+	@mv k8s/mpijob.yaml.part k8s/mpijob.yaml
 
 .PHONY: cluster cluster-images cluster-down test-cluster
-cluster: setup ## Start a one-node Kubernetes with the MPI Operator on this machine (root; 15 minutes the first time)
+cluster: setup ## Start a one-node Kubernetes with the MPI Operator on this machine (needs root; the first start takes 15 minutes)
 	@$(PY) tests/cluster/command.py up
 cluster-images: setup ## Build the images with buildah and load them into the cluster, which has no registry
 	@$(PY) tests/cluster/command.py images
 cluster-down: ## Delete the cluster and everything in it
 	@$(PY) tests/cluster/command.py down
-test-cluster: setup ## Run all tests on a real cluster: MPIJobs, their failures, the deployment
+test-cluster: setup ## Run the tests on a real cluster: MPIJobs, their failures, the deployment
 	@# The Kubernetes client leaves the closing of its connections to the garbage collector.
-	@$(PY) -m pytest tests/cluster -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' \
-	  --durations=0 --durations-min=5 $(ARGS)
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster \
+	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
 
 ##@ Develop
 .PHONY: setup lock
@@ -144,11 +153,11 @@ test: ## Run lint, type checks and all tests except those on a cluster, with cov
 test-ranks: setup ## Run the tests that start ranks with mpirun or horovodrun, and those of the pipeline
 	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed tests/pipeline --cov --cov-report= --durations=5
 test-others: setup ## Run all other tests of make test; pytest receives ARGS
-	@COVERAGE_FILE=.coverage.others $(PY) -m pytest --ignore=tests/distributed --ignore=tests/pipeline --ignore=tests/cluster \
-	  --cov --cov-report= --durations=15 $(ARGS)
+	@COVERAGE_FILE=.coverage.others exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest --ignore=tests/distributed \
+	  --ignore=tests/pipeline --ignore=tests/cluster --cov --cov-report= --durations=15
 test-unit: setup ## Run only the fast tests; pytest receives ARGS
-	@$(PY) -m pytest tests/unit tests/repository tests/components $(ARGS)
-ci: ## Run what CI runs
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/unit tests/repository tests/components
+ci: ## Run the same commands as CI: make test, then make test-cluster
 	@.ci/run
 
 .PHONY: clean

@@ -1,6 +1,6 @@
-"""Evaluations of several classes → one table with NVIDIA's published scores."""
+"""The component that writes the scores of several classes and NVIDIA's published scores as one table."""
 
-from typing import List  # noqa: UP035  KFP reads the annotation and knows only this name
+from typing import List  # noqa: UP035  KFP reads the annotation and accepts only this name
 
 from kfp.dsl import HTML, Artifact, Input, Metrics, Output
 
@@ -9,12 +9,12 @@ from components.base import component
 
 @component
 def compare(evaluations: Input[List[Artifact]], means: Output[Metrics], report: Output[HTML]) -> None:  # noqa: UP006
-    """Write and print the table, and mark the rows that may be compared with NVIDIA's.
+    """Write and print the table, and mark the rows that are comparable with NVIDIA's scores.
 
     Args:
         evaluations: Outputs of `evaluate`, one per class.
         means: Scores on Test, averaged over the classes.
-        report: The table at all thresholds of NVIDIA, a self-contained page.
+        report: A self-contained page with the table at all thresholds of NVIDIA.
     """
     import shutil
     import tempfile

@@ -1,4 +1,4 @@
-"""Verified class folder → sharded TFRecords: train, validation, test."""
+"""The component that converts a verified class folder to sharded TFRecords: train, validation, test."""
 
 from kfp.dsl import Dataset, Input, Metrics, Output
 
@@ -15,16 +15,17 @@ def convert(
     fold: int = 0,
     shards: int = 4,
 ) -> None:
-    """Write TFRecords and a manifest with their counts and SHA-256.
+    """Write TFRecords and a manifest with the numbers of images and the SHA-256 of every file.
 
     Args:
         raw: Output of `ingest`.
         records: Folder of `{split}-{i:05d}-of-{n:05d}.tfrecord` and manifest.json.
         sizes: Numbers of images and of defective images in every split.
         class_id: DAGM2007 class of `raw`.
-        validation_fraction: Part of Train that is held out for validation, per stratum (defective, clean).
-        fold: Which held-out part, from 0.
-        shards: TFRecord files per split.
+        validation_fraction: Fraction of Train that is held out for validation, separately for the defective
+            and the defect-free images.
+        fold: Number of the part of Train that is held out, counted from 0.
+        shards: Number of TFRecord files per split.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Model and TFRecords → scores on Test, curves, report and model card."""
+"""The component that evaluates a model on TFRecords: scores on Test, curves, report and model card."""
 
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
@@ -17,19 +17,20 @@ def evaluate(
     test_time_poses: int = 1,
     image_score: str = "max",
 ) -> None:
-    """Choose the threshold on validation, and compute the scores on Test.
+    """Choose the thresholds on the validation split, and compute the scores on Test.
 
     Args:
         records: Output of `convert`.
         model: Output of `train`.
         evaluation: Folder of metrics.json, curves, overlays, report.html and model_card.md.
-        metrics: Scores on Test, and the threshold.
+        metrics: Scores on Test, and the thresholds.
         roc: Image-level ROC curve and confusion matrix on Test.
-        report: Curves and overlays, a self-contained page.
+        report: A self-contained page with scores, curves and overlays.
         card: Model card.
-        test_time_poses: 1, or 8: average the logits over all dihedral poses.
-        image_score: Score of an image from its logits: `max` is the largest, `top100` the mean of the
-            100 largest, and `smoothed` the largest mean of 5×5 pixels.
+        test_time_poses: Number of poses in which every image is evaluated: 1, or all 8 dihedral poses, over
+            which the logits are averaged.
+        image_score: Score of an image: `max` is its largest logit, `top100` the mean of its 100 largest
+            logits, and `smoothed` the largest mean of the logits of 5×5 pixels.
     """
     import shutil
     from pathlib import Path

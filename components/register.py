@@ -1,4 +1,4 @@
-"""Evaluated model → a version in the registry; the best version has the alias `champion`."""
+"""The component that registers an evaluated model; the best version has the alias `champion`."""
 
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ def register(
     Args:
         model: Output of `train`.
         evaluation: Output of `evaluate`.
-        decision: The version, and 1 if it is the champion now, else 0.
-        name: Registered model; empty is the default name, tinyunet-dagm-classN.
+        decision: The number of the version, and 1 if it is the champion now, otherwise 0.
+        name: Name of the registered model; if it is empty, the name is tinyunet-dagm-classN.
 
     Returns:
         The version, whether it is the champion now, and the reason in one sentence.

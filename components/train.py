@@ -1,11 +1,11 @@
-"""TFRecords → a trained model, on N Horovod ranks."""
+"""The component that trains a model from TFRecords, on N Horovod ranks."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
 from components.base import component
 
-# What the pipeline sets on this task goes to the MPIJob's workers; its own pod gets the environment as well.
+# The workers of the MPIJob receive these settings; the pod of the task itself receives only the environment.
 PASSTHROUGHS = [
     dsl.TaskConfigField.RESOURCES,
     dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
@@ -34,24 +34,25 @@ def train(
     slots_per_worker: int = 1,
     launcher: str = "auto",
 ) -> None:
-    """Train on this machine or, on a cluster, as an MPIJob whose rank 0 writes at the model's own URI.
+    """Train on this machine or, on a cluster, as an MPIJob whose rank 0 writes the model to its URI.
 
     Args:
         records: Output of `convert`.
         model: Folder of model.keras, model.json and history.csv.
-        metrics: Final losses, validation Dice, throughput, seconds.
-        task_config: Resources, placement, volumes and environment for the workers; empty locally.
-        run_id: Identity of the pipeline run: a second launch of it resumes the first.
-        class_id: DAGM2007 class of the records: one run may train several.
+        metrics: Final losses, validation Dice, throughput and seconds.
+        task_config: Resources, placement, volumes and environment of the workers; empty on one machine.
+        run_id: Id of the pipeline run. A task that is launched again in the same run resumes the training.
+        class_id: DAGM2007 class of the records; one pipeline run may train several classes.
         preset: `fast`, `thorough` or `nvidia`.
-        image_size: Side in pixels, a multiple of 16.
-        steps: Optimizer steps; 0 is the preset's.
-        precision: auto, float32, mixed_float16 or mixed_bfloat16.
-        seed: Of weights, order and augmentation.
+        image_size: Side length of the resized images in pixels, a multiple of 16.
+        steps: Number of optimizer steps; 0 uses that of the preset.
+        precision: `auto`, `float32`, `mixed_float16` or `mixed_bfloat16`.
+        seed: Seed of the initial weights, of the order of the images and of the augmentation.
         overrides: YAML mapping of other training options, e.g. `learning_rate: 0.0005`.
-        workers: Worker pods. World size is workers × slots_per_worker and divides the global batch.
-        slots_per_worker: Ranks per worker pod.
-        launcher: auto (mpijob inside Kubernetes, else local), local or mpijob.
+        workers: Number of worker pods. workers × slots_per_worker is the world size and must divide the
+            global batch.
+        slots_per_worker: Number of ranks in each worker pod.
+        launcher: `auto` (`mpijob` inside Kubernetes, otherwise `local`), `local` or `mpijob`.
     """
     from tinyunet.core.presets import training_config
     from tinyunet.launch.launch import launch, pipeline_run

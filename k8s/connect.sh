@@ -15,7 +15,8 @@ apply() { "$kubectl" -n "$namespace" apply --server-side -f -; } # a client-side
 
 [ -n "$namespace" ] || fail "no namespace; expected the namespace of the runs: make connect NAMESPACE=kubeflow, or your profile"
 [ "$namespace" != $ours ] || fail "Kubeflow's pods cannot run in $ours (Pod Security restricted); give kubeflow or a profile"
-[[ -z $store || $store =~ ^https?://. ]] || fail "STORE is $store; expected a URL like http://host:9000, or no value for Kubeflow's own store"
+[[ -z $store || $store =~ ^https?://[][A-Za-z0-9.:/_-]+$ ]] || fail "STORE is ${store@Q}; expected a URL like http://host:9000, or no value for Kubeflow's own store"
+[[ ${3:-} =~ ^[A-Za-z0-9_-]*$ ]] || fail "REGION is ${3@Q}; expected letters, digits and _ -, such as us-east-1"
 "$kubectl" version >/dev/null 2>&1 || fail "no cluster answers; set KUBECONFIG"
 present=$(get "$namespace" namespace "$namespace")
 [ -n "$present" ] || fail "namespace $namespace does not exist; kubectl get namespaces lists all"

@@ -13,6 +13,8 @@ overlay=${1:-local} namespace=tinyunet timeout=${TIMEOUT:-600}
 kubectl=${KUBECTL:-kubectl}
 fail() { echo "deploy: $*" >&2; exit 2; }
 [ -d "$here/overlays/$overlay" ] || fail "no overlay $overlay; the overlays are: $(cd "$here/overlays" && echo *)"
+[[ ${REGISTRY:-} =~ ^[A-Za-z0-9./:_-]*$ ]] || fail "REGISTRY is ${REGISTRY@Q}; expected HOST[:PORT][/PATH], no https://"
+[[ ${TAG:-} =~ ^[A-Za-z0-9_.-]*$ ]] || fail "TAG is ${TAG@Q}; expected letters, digits and _ . -"
 "$kubectl" version >/dev/null 2>&1 || fail "no cluster answers; set KUBECONFIG (make cluster starts a cluster on this machine)"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }

@@ -1,4 +1,4 @@
-"""What the terminal shows of a local run: the output of the steps without KFP's own lines.
+"""Select the lines of a local run for the terminal: the output of the steps, without KFP's own lines.
 
 The log file contains every line.
 """
@@ -13,18 +13,18 @@ from typing import TextIO
 from pipeline.pipeline import STEPS
 from tinyunet.core.redaction import redact
 
-COMPARE = "compare"  # runs once, after the steps of all classes
+COMPARE = "compare"  # the step that runs once, after the steps of all classes
 ANSI = re.compile(r"\033\[\d+m")
 TASK_STARTED = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 TASK_FINISHED = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
-# Blocks of lines for the log only: the pattern of the first line and that of the last line.
+# Blocks of lines that only the log contains: patterns of the first and of the last line of a block.
 LOG_BLOCKS = (
     (re.compile(r"^ *\[KFP Executor .*Got executor_input:"), re.compile(r"^    }$")),
     (re.compile(r"- INFO - Task '[\w-]+' outputs:"), re.compile(r"^-{10}")),
 )
 TRACEBACK = re.compile(r"^    (Exception Group )?Traceback \(most recent call last\):$")
 RAISED = re.compile(r"^    (?P<kind>[\w.]+)(: (?P<message>.*))?$")  # the last line of a traceback
-# Single lines for the log only.
+# Single lines that only the log contains.
 LOG_LINES = re.compile(
     r"^\s*$|^-{10}|^ *\[KFP Executor |- INFO - (Running pipeline|Streamed logs|Pipeline )"
     r"|^    (During handling of|The above exception was|(\w+\.)+\w*(Error|Exception): )"
@@ -41,10 +41,10 @@ class Progress:
     Attributes:
         seconds: Wall time of every finished step, summed over the classes.
         finished_steps: Number of steps that finished.
-        current: The running or last step, with its class where there are several.
+        current: The running or last step, with its class if there are several classes.
         error: Type and message of the last exception that ended a step.
         failed: The first step that failed, and its error.
-        unfinished_classes: Of several classes, those whose last step has not finished.
+        unfinished_classes: Classes whose last step has not finished; empty if there is only one class.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -59,10 +59,10 @@ class Console(io.TextIOBase):
     """Replaces standard output while KFP runs a pipeline.
 
     Args:
-        terminal: Receives the headlines of the steps and the steps' own lines.
-        log: Receives every line, without colours and without the secrets of URLs.
-        total: Number of steps, for the headlines.
-        classes: Classes in the order in which the pipeline processes them; empty for a single class.
+        terminal: Stream that receives a headline for each step, and the lines that the steps print.
+        log: Stream that receives every line, without colours and without the secrets in URLs.
+        total: Number of steps, which the headlines contain.
+        classes: Classes in the order in which the pipeline processes them; empty if there is only one class.
 
     Attributes:
         progress: The state of the run.
@@ -77,11 +77,11 @@ class Console(io.TextIOBase):
         self._block_end: re.Pattern[str] | None = None
 
     def writable(self) -> bool:
-        """Return True."""
+        """Return True, because text can be written to this stream."""
         return True
 
     def write(self, text: str) -> int:
-        """Accept text of any length, and process every line as soon as it is complete."""
+        """Add text to the output, and process every line as soon as it is complete."""
         *lines, self._partial_line = (self._partial_line + text).split("\n")
         for line in lines:
             self._process(redact(ANSI.sub("", line)))
@@ -93,7 +93,7 @@ class Console(io.TextIOBase):
         self._log.flush()
 
     def block_next_task(self) -> None:
-        """Block a thread that announces another task; call this when the run is about to end."""
+        """Block the thread of KFP when it starts another task; call this before the process exits."""
         self._stopping = True
 
     def _process(self, line: str) -> None:
@@ -106,7 +106,7 @@ class Console(io.TextIOBase):
             self.flush()
 
     def _terminal_line(self, line: str) -> str | None:
-        """Return the terminal's line for a line of the output, or None if the terminal shows nothing."""
+        """Return the line that the terminal shows for a line of the output, or None if it shows none."""
         if self._block_end is not None:
             self._process_block_line(line, self._block_end)
             return None

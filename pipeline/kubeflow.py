@@ -1,7 +1,8 @@
 """Connect to a Kubeflow Pipelines API, and report its errors in one line.
 
 Credentials come only from the environment: KFP_TOKEN (bearer token), KFP_COOKIES (session of dex or
-oauth2-proxy) or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file.
+oauth2-proxy) or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file; without it,
+the variables of `tinyunet.core.network` do.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.network import ca_file, connection_problem, read_credential, tls_context
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 API_NAMESPACE = "kubeflow"
@@ -44,8 +46,8 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
     Raises:
         UserError: if no API answers, or it refuses the credentials.
     """
-    _tls_context()  # an error in KFP_CA_CERT is reported first
-    token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
+    ca = ca_file("KFP_CA_CERT")  # an error in KFP_CA_CERT is reported first
+    token, cookies = _credentials()
     host = host or (IN_CLUSTER if os.environ.get("KUBERNETES_SERVICE_HOST") else "")
     if host and not host.startswith(("http://", "https://")):
         raise UserError(f"host is {host!r}; expected a URL, such as https://kubeflow.example.org/pipeline")
@@ -63,10 +65,10 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
             return kfp.Client(
                 host=host or None,
                 namespace=API_NAMESPACE,
-                existing_token=token,
-                cookies=cookies,
+                existing_token=token or None,
+                cookies=cookies or None,
                 credentials=None if token or cookies else pod,
-                ssl_ca_cert=os.environ.get("KFP_CA_CERT") or None,
+                ssl_ca_cert=ca,
             )
         except TimeoutError as error:
             cluster = f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace {API_NAMESPACE})"
@@ -86,8 +88,9 @@ def one_line_errors(host: str, namespace: str) -> Iterator[None]:
     except kfp_server_api.ApiException as error:
         raise UserError(describe_api_error(error, host, namespace)) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        remedy = "set KFP_CA_CERT to its CA file" if "CERTIFICATE" in str(error) else "check HOST"
-        raise UserError(f"{host or 'the cluster'} does not answer ({_short(error)}); {remedy}") from error
+        problem = connection_problem(error, host, "KFP_CA_CERT")
+        reason = f": {problem}" if problem else f" does not answer ({_short(error)}); check HOST"
+        raise UserError(f"{host or 'the cluster'}{reason}") from error
 
 
 def describe_api_error(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
@@ -133,17 +136,17 @@ def _check_api(host: str, namespace: str) -> None:
 
 
 def _tls_context() -> ssl.SSLContext:
-    """Return a TLS context that trusts the same CAs as the SDK: KFP_CA_CERT or certifi, not the system's."""
-    path = os.environ.get("KFP_CA_CERT") or certifi.where()
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:
-        reason = f"KFP_CA_CERT is {path!r} ({_short(error)})"
-        raise UserError(f"{reason}; expected a file of PEM certificates: correct or unset it") from error
+    """Return a TLS context that trusts the same CAs as the SDK: not the system's, but those of certifi."""
+    return tls_context(ca_file("KFP_CA_CERT") or certifi.where())
+
+
+def _credentials() -> tuple[str, str]:
+    """Return KFP_TOKEN and KFP_COOKIES; empty if they are not set."""
+    return read_credential("KFP_TOKEN"), read_credential("KFP_COOKIES", spaces=True)
 
 
 def _headers() -> dict[str, str]:
-    token, cookies = os.environ.get("KFP_TOKEN"), os.environ.get("KFP_COOKIES")
+    token, cookies = _credentials()
     if not (token or cookies) and POD_TOKEN.is_file():
         token = POD_TOKEN.read_text().strip()
     bearer = {"Authorization": f"Bearer {token}"} if token else {}

@@ -18,8 +18,9 @@ from components.train import train
 from pipeline.resources import LOCAL, Resources
 
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
-# The sources of the parameter descriptions. The last component that has a parameter describes it.
-COMPONENTS = (register, evaluate, train, convert, ingest)
+# The sources of the parameter descriptions. The last component that has a parameter describes it; `ingest`
+# also has the parameters that it only checks.
+COMPONENTS = (ingest, register, evaluate, train, convert)
 CLASSES = "DAGM2007 classes, 1 to 10. Each class has its own model."
 
 PipelineFunction = Callable[..., None]
@@ -97,7 +98,21 @@ def _add_class_tasks(
 
     This signature is the only list of the pipeline's parameters. The defaults are those of the components.
     """
-    raw = ingest(source=source, class_id=class_id).set_display_name("1 Ingest")
+    training = {
+        "preset": preset, "image_size": image_size, "steps": steps, "precision": precision, "seed": seed,
+        "overrides": overrides, "workers": workers, "slots_per_worker": slots_per_worker,
+        "launcher": launcher,
+    }  # fmt: skip
+    raw = ingest(
+        source=source,
+        class_id=class_id,
+        validation_fraction=validation_fraction,
+        fold=fold,
+        test_time_poses=test_time_poses,
+        image_score=image_score,
+        model_name=model_name,
+        **training,
+    ).set_display_name("1 Ingest")
     records = convert(
         raw=raw.outputs["raw"], class_id=class_id, validation_fraction=validation_fraction, fold=fold
     ).set_display_name("2 Convert")
@@ -105,15 +120,7 @@ def _add_class_tasks(
         records=records.outputs["records"],
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         class_id=class_id,
-        preset=preset,
-        image_size=image_size,
-        steps=steps,
-        precision=precision,
-        seed=seed,
-        overrides=overrides,
-        workers=workers,
-        slots_per_worker=slots_per_worker,
-        launcher=launcher,
+        **training,
     ).set_display_name("3 Train")
     evaluation = evaluate(
         records=records.outputs["records"],
@@ -163,5 +170,6 @@ def _with_task_parameters(
 def _descriptions(names: Collection[str]) -> str:
     """Return the components' descriptions of these parameters, one line for each, as in a docstring."""
     texts = {name: spec.description for c in COMPONENTS for name, spec in c.component_spec.inputs.items()}
-    texts |= {"model_name": texts["name"], "classes": CLASSES}
+    class_id = ingest.component_spec.inputs["class_id"].description
+    texts |= {"model_name": texts["name"], "class_id": class_id, "classes": CLASSES}
     return "\n".join(f"    {name}: {' '.join(texts[name].split())}" for name in names)

@@ -14,11 +14,11 @@ import yaml
 
 from pipeline.kubeflow import one_line_errors, print_dashboard_url
 from pipeline.options import RunOptions, parse_run
-from pipeline.preflight import check_parameters
 from pipeline.schedule import check_cron, schedule
 from pipeline.upload import PipelineVersion, compiled_pipeline, connect_and_upload
 from tinyunet.cli.options import run_command
 from tinyunet.core.errors import UserError
+from tinyunet.launch.parameters import check_parameters
 
 TERMINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 # The conversion from text for each type of a pipeline parameter.

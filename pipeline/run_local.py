@@ -26,16 +26,16 @@ from tinyunet.core.errors import CommandError
 from tinyunet.launch.local_checkpoints import delete_checkpoints
 from tinyunet.tracking.uri import default_uri
 
-STOP_TIMEOUT_S = 60.0  # a stopped training finishes up to two steps and writes a checkpoint
-SIGNAL_TIMEOUT_S = 0.5  # processes that received the signal of the whole group end within this time
+STOP_TIMEOUT_S = 60.0  # within this time, a training finishes up to two steps and writes a checkpoint
+SIGNAL_TIMEOUT_S = 0.5  # within this time, a process ends if it received the signal itself
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
 def run(arguments: Mapping[str, Any], folder: Path) -> Progress:
-    """Run the pipeline for one class, or for several classes, in this folder; its log is run.log there.
+    """Run the pipeline for one class or for several classes; write everything, with run.log, into `folder`.
 
     Raises:
-        StepFailed: naming the step and the log.
+        StepFailed: if a step fails; the message names the step and the log.
     """
     runner = local.SubprocessRunner(use_venv=False)
     # The default workspace would be a folder in /tmp.
@@ -48,13 +48,13 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Progress:
             try:
                 pipeline()(**arguments)
             except RuntimeError as error:
-                _print_finished_classes(folder)
+                _publish_finished_classes(folder)
                 raise StepFailed(console.progress, folder / "run.log") from error
     return console.progress
 
 
 def new_folder(root: Path) -> Path:
-    """Create the folder of a run, `<date>-<time>`; a second one in the same second ends in -2."""
+    """Create the folder of a run, `<date>-<time>`; a second run in the same second gets the suffix -2."""
     first = root.absolute() / time.strftime("%Y%m%d-%H%M%S")
     folder, number = first, 1
     while True:
@@ -67,15 +67,15 @@ def new_folder(root: Path) -> Path:
             return folder
 
 
-class StepFailed(CommandError):  # noqa: N818  the name reads as the message does
+class StepFailed(CommandError):  # noqa: N818  named after the event, like JobFailed
     """A step of the pipeline ended with an error."""
 
     def __init__(self, progress: Progress, log: Path) -> None:
         step, (kind, message) = progress.failed or (progress.current, progress.error)
         self.exit_code = 2 if kind.endswith("UserError") else 1
         reason = message or kind or "it ended without a message"
-        rejected = step == "train" and self.exit_code == 2  # there is nothing to resume
-        hint = "" if rejected else _continuation_hint(progress)
+        wrong_input = step == "train" and self.exit_code == 2  # there is nothing to resume
+        hint = "" if wrong_input else _continuation_hint(progress)
         super().__init__(f"step {step} failed: {reason} (whole log: {log}){hint}")
 
 
@@ -85,7 +85,7 @@ def _run_environment(console: Console, folder: Path) -> Iterator[None]:
     os.environ |= {
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        # Set explicitly, because a pod (of a notebook, for example) has no default.
+        # Set explicitly, because in a pod (for example of a notebook) the library has no default.
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or default_uri(),
     }
     # A step whose shell has ended becomes a child of this process.
@@ -103,22 +103,23 @@ def _run_environment(console: Console, folder: Path) -> Iterator[None]:
 
 
 def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) -> None:
-    """Terminate the step, which writes a checkpoint if it trains; kill every process that does not end.
+    """Stop the run: terminate the running step, and kill its processes that do not end in time.
 
-    The process exits at once afterwards, because KFP would start the remaining classes.
+    A training writes a checkpoint. Afterwards this process exits at once, because otherwise KFP would start
+    the remaining classes.
     """
     for ignored in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)  # make sends the signal of the whole group a second time
+        signal.signal(ignored, signal.SIG_IGN)  # make forwards a signal that was already received
     console.block_next_task()
     process, deadline = psutil.Process(), time.monotonic() + STOP_TIMEOUT_S
-    if not (number == signal.SIGINT and _in_foreground()):  # Ctrl-C has reached every process already
+    if not (number == signal.SIGINT and _in_foreground()):  # Ctrl-C has already reached every process
         _terminate(process.children(recursive=True))
-    while children := process.children(recursive=True):  # again, because a child may have started meanwhile
+    while children := process.children(recursive=True):  # repeated, because a child may start another one
         for child in psutil.wait_procs(children, timeout=max(0.1, deadline - time.monotonic()))[1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
     try:
-        _print_finished_classes(folder)
+        _publish_finished_classes(folder)
         hint = _continuation_hint(console.progress)
         print(f"tinyunet: stopped; every process of the run has ended{hint}", file=sys.stderr, flush=True)
         console.flush()
@@ -126,10 +127,13 @@ def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) 
         os._exit(128 + number)
 
 
-def _print_finished_classes(folder: Path) -> None:
-    """Delete the checkpoints of the finished classes; print their evaluations, for `tinyunet compare`."""
+def _publish_finished_classes(folder: Path) -> None:
+    """Delete the checkpoints of the finished classes, copy their reports, and print their evaluation folders.
+
+    The command `tinyunet compare` can use these folders.
+    """
     _delete_checkpoints_of_finished_classes(folder)
-    with contextlib.suppress(OSError):  # such as a full disk: the error that ended the run is more important
+    with contextlib.suppress(OSError):  # for example a full disk; the error that ended the run is reported
         print(*(f"{line}\n" for line in publish_finished_classes(folder)), sep="", end="", flush=True)
 
 
@@ -140,9 +144,10 @@ def _delete_checkpoints_of_finished_classes(folder: Path) -> None:
 
 
 def _terminate(children: Sequence[psutil.Process]) -> None:
-    """Terminate the processes of this process group: KFP's shell and the Python process of the step.
+    """Terminate those children that are in the process group of this process and have not ended.
 
-    They end without it if the whole group received the signal. Ranks form another group.
+    They are the shell that KFP starts and the Python process of the step. If the signal was sent to the whole
+    group, they end without this function. The ranks are in another process group.
     """
 
     def is_of_this_group(child: psutil.Process) -> bool:
@@ -156,9 +161,9 @@ def _terminate(children: Sequence[psutil.Process]) -> None:
 
 
 def _continuation_hint(progress: Progress) -> str:
-    """Return the end of a message that says how to continue the run; empty if nothing can be resumed.
+    """Return the end of a message that states how to continue the run; empty if nothing can be resumed.
 
-    Of several classes, the finished ones are registered and need no second run. A training resumes from its
+    With several classes, only those that have not finished must be run again. A training resumes from its
     checkpoint.
     """
     if progress.unfinished_classes:
@@ -172,7 +177,7 @@ def _in_foreground() -> bool:
 
 
 def execute(argv: Sequence[str] | None) -> None:
-    """Check the options, run the pipeline, and print the results and their files."""
+    """Check the options, run the pipeline, and print the scores and the paths of the reports."""
     arguments = pipeline_arguments(parse(argv, __doc__))
     check_local_run(arguments)
     folder = new_folder(Path("runs"))

@@ -97,7 +97,7 @@ def test_an_existing_secret_is_used_with_another_store(services: Cluster, kubefl
         (["nowhere"], "namespace nowhere does not exist"),
         (["default"], "no service seaweedfs or minio-service in namespace kubeflow"),
         (["default", MINIO], "secret default/mlpipeline-minio-artifact is missing; create tinyunet-s3"),
-        (["default", "elsewhere"], "STORE is elsewhere; expected"),
+        (["default", "elsewhere"], "STORE is 'elsewhere'; expected"),
     ],
 )
 def test_a_missing_requirement_is_reported_in_one_line_and_nothing_is_written(

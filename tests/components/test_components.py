@@ -17,6 +17,7 @@ from components.train import train
 from pipeline.pipeline import PIPELINES
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST
 from tinyunet.training.model_folder import read_model
 from tinyunet.training.run import TrainingRun
@@ -30,6 +31,12 @@ COMPONENTS = {
     "compare": compare,
 }
 
+LAUNCH = {"steps": 0, "overrides": "", "workers": 1, "slots_per_worker": 1, "launcher": "auto"}
+TRAINING = {
+    name: getattr(TrainConfig(), name) for name in ("preset", "image_size", "precision", "seed")
+} | LAUNCH
+EVALUATION = {name: getattr(EvalConfig(), name) for name in ("test_time_poses", "image_score")}
+
 
 def defaults(function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
@@ -39,19 +46,12 @@ def defaults(function: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "config", "other"),
     [
-        ("ingest", DataConfig, {"source": "synthetic://"}),
+        ("ingest", DataConfig, {"source": "synthetic://", "model_name": ""} | TRAINING | EVALUATION),
         ("convert", DataConfig, {}),
         (
             "train",
             TrainConfig,
-            {
-                "class_id": 1,
-                "steps": 0,
-                "overrides": "",
-                "workers": 1,
-                "slots_per_worker": 1,
-                "launcher": "auto",
-            },
+            {"class_id": 1} | LAUNCH,
         ),
         ("evaluate", EvalConfig, {}),
         ("register", DataConfig, {"name": ""}),
@@ -83,6 +83,24 @@ def test_every_component_documents_its_parameters(name: str) -> None:
     documented = COMPONENTS[name].python_func.__doc__
     for parameter in inspect.signature(COMPONENTS[name].python_func).parameters:
         assert f"\n        {parameter}: " in documented
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"model_name": "team/a"}, "model name is 'team/a'"),
+        ({"preset": "slow"}, "unknown preset 'slow'"),
+        ({"workers": 3}, "ranks is 3; expected a divisor of the global batch 16"),
+        ({"image_score": "mean"}, "image_score is 'mean'"),
+    ],
+)
+def test_the_first_task_refuses_a_parameter_of_a_later_task_and_fetches_nothing(
+    parameters: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    raw, report = artifact(dsl.Dataset, tmp_path / "raw"), artifact(dsl.HTML, tmp_path / "report")
+    with pytest.raises(UserError, match=message):
+        ingest.python_func(raw=raw, report=report, **parameters)
+    assert list(tmp_path.iterdir()) == []
 
 
 def artifact(kind: type[Any], path: Path) -> Any:

@@ -9,6 +9,7 @@ from fake_kfp import FakeKfp
 from pipeline import compile as compiling
 from pipeline import upload
 from pipeline.pipeline import PIPELINES
+from tinyunet.core.network import CA_VARIABLES
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,7 @@ def no_kubeflow(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "KFP_CA_CERT",
         "KF_PIPELINES_ENDPOINT",
         "KUBERNETES_SERVICE_HOST",
+        *CA_VARIABLES,
     ):
         monkeypatch.delenv(name, raising=False)
 

@@ -192,8 +192,8 @@ def test_every_parameter_has_a_description(
     one, several = (spec[0]["root"]["inputDefinitions"]["parameters"] for spec in (compiled, classes))
     assert all(p.get("description") for p in (one | several).values())
     assert one["class_id"]["description"] == "DAGM2007 class, 1 to 10."
-    assert one["model_name"]["description"].startswith("Registered model; empty is")
-    assert one["image_score"]["description"].endswith("mean of 5×5 pixels.")
+    assert one["model_name"]["description"].startswith("Name of the registered model; if")
+    assert one["image_score"]["description"].endswith("logits of 5×5 pixels.")
 
 
 def test_every_parameter_is_passed_to_every_step_that_has_it(compiled: list[dict[str, Any]]) -> None:

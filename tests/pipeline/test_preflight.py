@@ -25,6 +25,7 @@ from tinyunet.core.errors import UserError
         (["--class-id", "1,two"], "class is '1,two'; expected 1 to 10, several as 1,3,5, or all"),
         (["--class-id", "2,2"], "class is '2,2'; expected every class once: leave out the second one"),
         (["--class-id", "all", "--model-name", "steel"], "--model-name is for one class"),
+        (["--model-name", "team/a"], "model name is 'team/a'; expected at most 256 characters without / : @"),
         (["--precision", "float64"], "precision is 'float64'"),
         (["--steps", "-5"], "steps is -5; expected at least 1, or 0 for the preset's own number"),
         (["--source", ""], "source is ''; expected a folder, a .zip or a URL"),

@@ -10,6 +10,7 @@ from fake_kfp import FakeKfp
 
 from pipeline import compile as compiling
 from pipeline import kubeflow, upload
+from tests.servers import PUBLIC_NAME, forward_proxy
 
 pytestmark = pytest.mark.usefixtures("no_kubeflow")
 
@@ -222,10 +223,11 @@ def test_the_error_of_an_invalid_ca_file_names_it(
     assert kfp.log == []
 
 
-def test_the_cas_of_the_system_are_not_trusted(
-    no_kubeflow: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The SDK does not trust them either."""
+@pytest.mark.parametrize("name", ["KFP_CA_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_server_with_a_private_ca_needs_the_file_of_the_ca(
+    no_kubeflow: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:  # fmt: skip
     pem = tmp_path / "own.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=own",
@@ -234,15 +236,34 @@ def test_the_cas_of_the_system_are_not_trusted(
     )  # fmt: skip
     with pem.open("a") as file:
         file.write((tmp_path / "crt").read_text())
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.setenv(name, str(pem))
     with FakeKfp().serving(pem) as kfp:
         line = error_line(capsys, "--host", kfp.host)
-        assert f"{kfp.host} does not answer ([SSL: CERTIFICATE_VERIFY_FAILED]" in line
-        assert line.endswith("); set KFP_CA_CERT to its CA file")
+        assert f"{kfp.host}: the certificate of the server is not accepted (self-signed certificate)" in line
+        assert line.endswith("; set KFP_CA_CERT to a file with the CA of the server")
         assert kfp.log == []
-        monkeypatch.setenv("KFP_CA_CERT", str(pem))
+        monkeypatch.setenv(name, str(pem))
         assert upload.main(["--host", kfp.host]) == 0
+
+
+@pytest.mark.parametrize("name", ["KFP_TOKEN", "KFP_COOKIES"])
+def test_credentials_with_a_line_break_are_named_but_not_shown(
+    kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hidden\nhidden")
+    line = error_line(capsys, "--host", kfp.host)
+    assert f"{name} contains a line break" in line
+    assert "hidden" not in line
+    monkeypatch.setenv(name, "a=b\n")
+    assert upload.main(["--host", kfp.host]) == 0
+
+
+def test_the_api_is_reached_without_a_proxy(
+    no_kubeflow: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with forward_proxy() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert "does not answer" in error_line(capsys, "--host", f"http://{PUBLIC_NAME}")
+        assert proxy.requests == []
 
 
 def test_ctrl_c_prints_one_line(

@@ -26,10 +26,12 @@ OWNERS = {
     "kubernetes": {"tinyunet/mpijob/client.py"},
     "mlflow": {
         "tinyunet/tracking/client.py",
+        "tinyunet/tracking/deletion.py",
         "tinyunet/tracking/tracker.py",
         "tinyunet/tracking/download.py",
         "tinyunet/registry/register.py",
         "tinyunet/registry/run.py",
+        "tinyunet/registry/turn.py",
         "tinyunet/registry/versions.py",
         "tinyunet/registry/logged_model.py",
         "tinyunet/devtools/reachability.py",

@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -94,12 +95,13 @@ def test_every_make_target_exists_with_its_variables(command: Command) -> None:
     assert [target for target in targets if target not in TARGETS] == []
     assert set(values) - VARIABLES - documented_variables() == set()
     assert unknown_settings(values.get("SET", "").split(), TrainConfig) == []
-    for target in targets if {"ARGS", "COMPILE"} & set(values) else ():
+    for target in targets if {"ARGS", "COMPILE", "PARAM"} & set(values) else ():
         words = tuple(f"{values.get('ARGS', '')} {values.get('COMPILE', '')}".split())
         assert target in PROGRAMS.keys() | PYTEST
         if target in PROGRAMS:
             assert unknown_options(words, PROGRAMS[target]) == []
         parameters = [value for word, value in pairwise(words) if word == "--param"]
+        parameters += shlex.split(values.get("PARAM", ""))
         known = generated_tables.pipeline_parameters()
         assert [p for p in parameters if f"`{p.partition('=')[0]}`" not in known] == []
 

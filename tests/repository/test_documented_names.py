@@ -46,7 +46,7 @@ def test_the_pages_name_the_projects_own_environment_variables_and_no_others() -
 
 
 def test_the_pages_name_every_environment_variable_that_the_code_reads() -> None:
-    reads = r"environ(?:\.get)?[\[(]\s*\"([A-Z][A-Z0-9_]+)\"(?!\] = )"
+    reads = r"(?:environ(?:\.get)?[\[(]|read_credential\()\s*\"([A-Z][A-Z0-9_]+)\"(?!\] = )"
     read = set(re.findall(reads, sources()))
     assert read - documented_variables() == set()
     assert {name for name in documented_variables() if name not in sources()} == set()

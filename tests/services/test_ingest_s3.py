@@ -55,3 +55,25 @@ def test_a_missing_or_incomplete_class_is_refused_and_writes_nothing(
         ingest(bucket + below, tmp_path / "new" / "out", class_id=class_id)
     assert "\n" not in str(caught.value)
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["class1", "CLASS1.ZIP"])
+def test_names_in_lower_case_and_archives_of_another_kind_are_found_on_s3(
+    raw: Path, prefix: str, tmp_path: Path, name: str
+) -> None:
+    for path in (p for split in ("Train", "Test") for p in (raw / split).rglob("*") if p.is_file()):
+        target = tmp_path / "up" / "class1" / path.relative_to(raw).as_posix().lower()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    if name == "CLASS1.ZIP":
+        shutil.make_archive(str(tmp_path / "class1"), "zip", tmp_path / "up")
+        shutil.rmtree(tmp_path / "up" / "class1")
+        (tmp_path / "class1.zip").rename(tmp_path / "up" / name)
+    (tmp_path / "up" / "Class2.tar.gz").write_bytes(b"x")
+    upload(tmp_path / "up", prefix)
+    for n, source in enumerate((prefix, f"{prefix}/{name}")):
+        assert ingest(source, tmp_path / f"out{n}", class_id=1).digest == RawManifest.read(raw).digest
+    with pytest.raises(UserError, match=r"; Class2\.tar\.gz is a tar archive: unpack it, or repack it"):
+        ingest(prefix, tmp_path / "out", class_id=2)
+    with pytest.raises(UserError, match=r"/Class2\.tar\.gz is a tar archive; expected a folder"):
+        ingest(f"{prefix}/Class2.tar.gz", tmp_path / "out", class_id=2)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import Registered
+from tests.unit.registry.conftest import register_at_once
 from tinyunet.cli.main import parse
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import Evaluation
@@ -106,11 +107,11 @@ def test_a_model_evaluated_over_eight_poses_is_served_with_eight_poses(
 ) -> None:
     options = EvalConfig(test_time_poses=8, overlays=0)
     evaluation = evaluate(untracked, records, tmp_path / "eight", options)
-    served = load_serving(register(untracked, tmp_path / "eight", name="eight poses").uri)
+    served = load_serving(register(untracked, tmp_path / "eight", name="eight 'poses'").uri)
     images = load_split(records, "test", 64).images[..., None]
     scores = [image.score for image in evaluation.images]
     np.testing.assert_allclose(served.predict_on_batch(images)["score"], scores, atol=1e-4)
-    metadata = yaml.safe_load((download_model("models:/eight poses@champion") / "MLmodel").read_text())
+    metadata = yaml.safe_load((download_model("models:/eight 'poses'@champion") / "MLmodel").read_text())
     assert metadata["metadata"]["test_time_poses"] == 8
 
 
@@ -177,6 +178,29 @@ def test_the_alias_moves_only_to_a_better_model_on_the_same_test_images(
     assert (same_weights.version, same_weights.champion, champion()) == ("6", True, 6)
     other_images = challenge(dice=0.95, ap=1.00, digest="e" * 64)
     assert (other_images.version, other_images.champion, champion()) == ("4", True, 4)
+
+
+def test_of_20_registrations_at_the_same_moment_the_best_one_is_champion(
+    client: mlflow.MlflowClient,
+) -> None:
+    name, dices = "twenty", [0.5 + i / 100 for i in range(20)]
+    client.create_registered_model(name)
+    secrets.SystemRandom().shuffle(dices)
+    register_at_once(client, name, dices)
+    champion = client.get_model_version_by_alias(name, "champion")
+    assert float(champion.tags["dice_defective"]) == max(dices)
+    assert len(client.search_model_versions(f"name = '{name}'")) == 20
+    assert client.get_registered_model(name).tags == {}
+
+
+def test_a_model_whose_run_was_deleted_can_be_registered_again(
+    client: mlflow.MlflowClient, registered: Registered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = registered.result.run_id
+    client.delete_run(run_id)
+    assert register(registered.model, registered.evaluation).run_id == run_id
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+    assert f"the MLflow run {run_id} was deleted; it is restored" in capsys.readouterr().err
 
 
 def test_a_model_trained_without_this_server_gets_one_new_run(

@@ -115,8 +115,8 @@ def test_uploading_a_missing_file_is_refused(prefix: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "AWS_SECRET_ACCESS_KEY does not fit"),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "AWS_ACCESS_KEY_ID is unknown to the endpoint"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "AWS_SECRET_ACCESS_KEY does not belong to"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "the endpoint does not know AWS_ACCESS_KEY_ID"),
         ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY not set"),
         (
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
@@ -148,7 +148,7 @@ def test_an_endpoint_that_is_not_an_s3_server_is_recognised(
     prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("S3_ENDPOINT_URL", os.environ["MLFLOW_TRACKING_URI"])
-    assert "not an answer of an S3 server" in failure(lambda: s3.list_objects(prefix))
+    assert "the answer is not that of an S3 server" in failure(lambda: s3.list_objects(prefix))
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_store_in_another_region_needs_the_name_of_its_region(
         message = failure(calls)
         assert "region" in message
         assert "eu-central-1" in message
-        assert message.endswith("set AWS_DEFAULT_REGION to the store's")
+        assert message.endswith("set AWS_DEFAULT_REGION to the store's region")
 
 
 def test_an_empty_region_means_the_default_region(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,16 +23,17 @@ from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.documents import PeakMemory
 from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.core.config import DataConfig
-from tinyunet.core.documents.base import Part
+from tinyunet.core.documents.base import JsonObject
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert
+from tinyunet.launch.local_ranks import mpirun_fault, rank_environment
 from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet
 
 IMAGES = "synthetic://?train=24&test=16"  # 512×512 as in DAGM2007; the records take 12 MB
 TERMINATE_TIMEOUT_S = 15.0  # between SIGTERM and SIGKILL
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=JsonObject)
 
 
 def convert_cases(scratch: Path) -> dict[str, Case]:
@@ -118,6 +119,7 @@ def run_program(command: Sequence[str]) -> str:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,  # Ctrl-C of a terminal reaches only this process, which then ends the program
+        env=rank_environment(),
     ) as process:  # fmt: skip
         try:
             output, errors = process.communicate()
@@ -125,7 +127,7 @@ def run_program(command: Sequence[str]) -> str:
             _terminate(process)
             raise
     if process.returncode:
-        last_line = (errors.strip().splitlines() or ["(it printed no error)"])[-1]
+        last_line = mpirun_fault(command) or (errors.strip().splitlines() or ["(it printed no error)"])[-1]
         raise UserError(
             f"{' '.join(command)[:200]} ended with exit code {process.returncode}: {last_line[:200]}; "
             "--only GROUP,… measures without it"

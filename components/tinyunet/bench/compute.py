@@ -1,7 +1,7 @@
-"""Measurements that `tinyunet bench` makes in its own process: training, prediction, their bounds, the input.
+"""Measure training, prediction and input in the process of `tinyunet bench`, and a bound for prediction.
 
-Every measured call ends with a value that is read from the device. The computation is therefore complete
-when the clock is read. Cases that are compared use the same model, image size and batch.
+Every measured call reads a value from the device at its end, so the computation is complete when the clock is
+read. Measurements that are compared use the same model, image size and batch.
 """
 
 import time
@@ -25,20 +25,20 @@ from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
 
 BATCH_SIZES = (1, 16)  # images per forward pass
-GEMM_SIDE = {"CPU": 2048, "GPU": 8192}  # of square matrices: 17 GFLOP and 1.1 TFLOP per product
-WARMUP_BATCHES = 4  # taken before the input is timed; this is more than its queue holds
+GEMM_SIDE = {"CPU": 2048, "GPU": 8192}  # rows and columns of a matrix: 17 GFLOP and 1.1 TFLOP per product
+WARMUP_BATCHES = 4  # batches before the measurement of the input; the queue of batches is shorter
 
 
 def precisions() -> tuple[str, ...]:
-    """Return float32, followed by the precision that `auto` selects on this machine if it is another one.
+    """Return float32 and, if it is different, the precision that `auto` selects on this machine.
 
-    Other precisions are not measured: the machine would emulate them, which takes hours.
+    Other precisions are not measured, because the machine would emulate them, which takes hours.
     """
     return tuple(dict.fromkeys(("float32", resolve_precision("auto"))))
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Count the multiply-adds of all convolutions for one image; padding counts like pixels."""
+    """Return the number of multiply-adds of all convolutions for one image, including those of padding."""
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     return int(sum(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3]) for layer in layers))
 
@@ -56,10 +56,10 @@ def random_split(size: int, count: int = 32) -> Split:
 def train_cases(config: BenchConfig) -> dict[str, Case]:
     """Return the measurements of training steps in images/s, for each precision and for plain Keras.
 
-    `plain Keras` is the training that a user writes without this library: Keras' own layers, `compile` with
-    Adam and binary cross-entropy from logits, then `train_on_batch`, in the fastest precision. It neither
-    clips gradients nor averages weights. All cases use the same batch.
-    `step_ms` holds the time of each single step, for percentiles.
+    `plain Keras` is a training without this library, as a user would write it: the layers of Keras, `compile`
+    with Adam and binary cross-entropy from logits, then `train_on_batch`, in the fastest precision. It
+    neither clips gradients nor averages weights. All cases use the same batch.
+    `step_ms` contains the time of every step, from which percentiles are computed.
     """
     recipe, fastest = config.recipe(), precisions()[-1]
     cases = {f"train {precision}": train_case(recipe, precision) for precision in precisions()}
@@ -75,12 +75,13 @@ def train_case(recipe: TrainConfig, precision: str) -> Case:
 
 
 def predict_cases(config: BenchConfig) -> dict[str, Case]:
-    """Return the measurements of the forward pass in images/s, and of its bound on this machine.
+    """Return the measurements of the forward pass in images/s, and of an estimated bound on this machine.
 
-    The bound is `GEMM ceiling`: the rate of one large matrix product, divided by the operations of the
-    published model per image (two per multiply-add). A forward pass of the published layers would reach this
-    bound if it consisted of such products only. The forward pass of this library can exceed the bound:
-    `model.layers` need 3 % fewer operations, and a convolution may be slightly faster than one large product.
+    The bound is called `GEMM ceiling`: the operations per second of one large matrix product, divided by the
+    operations of the published model per image (two per multiply-add). A forward pass of the published layers
+    would reach it if it consisted only of such products. The forward pass of this library can be faster:
+    the layers of `model.layers` need 3 % fewer operations, and a convolution may be slightly faster than one
+    large product.
     """
     cases: dict[str, Case] = {}
     operations = 2 * multiply_adds(build_unet(config.image_size, plain=True))
@@ -106,11 +107,11 @@ def predict_case(model: keras.Model, precision: str, batch_size: int) -> Case:
 
 
 def input_cases(config: BenchConfig) -> dict[str, Case]:
-    """Return the measurement of drawing and augmenting batches without a training.
+    """Return the measurement of the input: batches are drawn and augmented without a training.
 
-    `images_per_s` is the rate per second of wall time, as one training would receive the images.
-    `images_per_core_s` is the rate per second of CPU time of this process (`time.process_time`), which is
-    the rate of one core.
+    `images_per_s` is the number of images per second of wall time, the rate at which a training would receive
+    them. `images_per_core_s` is the number of images per second of CPU time of this process
+    (`time.process_time`), the rate of one core.
     """
     recipe, data = config.recipe(), random_split(config.image_size)
 

@@ -1,9 +1,9 @@
 """Documents that the measuring processes of `tinyunet bench` print as one line of JSON."""
 
-from tinyunet.core.documents.base import Part
+from tinyunet.core.documents.base import JsonObject
 
 
-class StepTimes(Part):
+class StepTimes(JsonObject):
     """Times of training steps, measured by `bench.kernels`.
 
     Attributes:
@@ -13,7 +13,7 @@ class StepTimes(Part):
     step_ms: list[float]
 
 
-class PeakMemory(Part):
+class PeakMemory(JsonObject):
     """Peak memory of a process, measured by `bench.children`.
 
     Attributes:
@@ -23,7 +23,7 @@ class PeakMemory(Part):
     peak_mib: float
 
 
-class RankTimes(Part):
+class RankTimes(JsonObject):
     """Times of a training step, measured by `bench.ranks`, in seconds.
 
     Attributes:

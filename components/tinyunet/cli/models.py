@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinyunet.cli.options import add_command, add_out, add_settings, parse_settings
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.tensorflow_import import import_tensorflow
+from tinyunet.tracking.names import check_model_name
 
 if TYPE_CHECKING:
     from tinyunet.cli.options import Commands
@@ -76,6 +77,7 @@ def _add_register(commands: "Commands") -> None:
 
 
 def _register(arguments: Namespace) -> None:
+    check_model_name(arguments.name)
     import_tensorflow()
     from tinyunet.registry.register import register
 

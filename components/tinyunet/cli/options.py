@@ -1,4 +1,4 @@
-"""The argument parser, the options that several commands share, and the handling of their errors."""
+"""Define the argument parser and the options of several commands, and print the errors of commands."""
 
 import sys
 import time
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
 
     Commands = _SubParsersAction["Parser"]
 
-ERROR_DELAY_S = 20.0  # all ranks fail alike: rank 0 prints the error, and mpirun ends the others meanwhile
+# All ranks fail with the same error. Rank 0 prints it, and mpirun ends the other ranks within this time.
+ERROR_DELAY_S = 20.0
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose errors are one line.
+    """An argument parser that prints an error as one line.
 
     Attributes:
-        hint: End of the error line; empty refers to --help.
+        hint: Text at the end of the line; if it is empty, the line refers to --help.
     """
 
     hint = ""
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and where the options are listed; exit with 2."""
+        """Print the error and the place where the options are listed, and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message}; {self.hint or f'see {self.prog} --help'}\n")
 
 
 def add_command(commands: "Commands", name: str, text: str, run: Callable[[Namespace], int | None]) -> Parser:
-    """Add a subcommand whose parsed arguments have the function `run`; `text` is its help text."""
+    """Add a subcommand that calls `run` with its parsed arguments; `text` is its help text."""
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=run)
     return parser
@@ -53,7 +54,7 @@ def add_settings(parser: ArgumentParser, config: type[DataConfig | TrainConfig |
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """Split KEY=VALUE settings.
+    """Convert settings of the form KEY=VALUE to a dictionary.
 
     Raises:
         UserError: for a setting without `=`, without a key or without a value.
@@ -72,7 +73,7 @@ def run_command(function: Callable[[], int | None]) -> int:
         function: The command; it returns its exit code, or None for 0.
 
     Returns:
-        The exit code: the command's own, that of a CommandError (2 for a UserError), or 130 after Ctrl-C.
+        The exit code: that of the command, that of a CommandError (2 for a UserError), or 130 after Ctrl-C.
     """
     try:
         return _run(function)

@@ -1,7 +1,7 @@
-"""Typed configuration of every step.
+"""Define the typed configurations of the steps.
 
-These models are the only source of default values; tests hold the command line, the components and the
-manifests equal to them. The training presets stand in `presets`.
+The classes of this module are the only source of default values. Tests check that the command line, the
+components and the manifests have the same defaults. The training presets are in `presets`.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Config(BaseModel):
-    """Base class of all configurations: frozen, with checked values; unknown keys are errors."""
+    """Base class of all configurations: immutable, with checked values; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -30,7 +30,7 @@ class Config(BaseModel):
             """Check the values.
 
             Raises:
-                UserError: if one does not fit.
+                UserError: if a key is unknown or a value is invalid.
             """
             _refuse_unknown(type(self), values)
             try:
@@ -41,19 +41,19 @@ class Config(BaseModel):
                 raise UserError(f"{key} {message}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as JSON and MLflow take them."""
+        """Return the values as types that JSON and MLflow accept."""
         return self.model_dump()
 
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON, 12 hex digits."""
+        """Return the first 12 hex digits of the SHA-256 of the values as JSON with sorted keys."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def replace(self, changes: Mapping[str, Any]) -> Self:
-        """Return a copy with some values changed; a string is read as the type of its field.
+        """Return a copy with some values changed; a string is converted to the type of its field.
 
         Raises:
-            UserError: for a key that does not exist or a value that does not fit.
+            UserError: if a key is unknown or a value is invalid.
         """
         _refuse_unknown(type(self), changes)
         fields = type(self).model_fields
@@ -62,13 +62,14 @@ class Config(BaseModel):
 
 
 class DataConfig(Config):
-    """How the images of a class become records, and which of them form the validation split.
+    """Configuration of the conversion to TFRecords and of the validation split.
 
     Attributes:
         class_id: DAGM2007 class, 1 to 10.
-        validation_fraction: Part of Train that is held out for validation, per stratum (defective, clean).
-        fold: Which held-out part, 0 ≤ fold < ⌊1 / validation_fraction⌋.
-        shards: TFRecord files per split.
+        validation_fraction: Fraction of Train that is held out for validation, separately for the defective
+            and the defect-free images.
+        fold: Number of the part of Train that is held out, 0 ≤ fold < ⌊1 / validation_fraction⌋.
+        shards: Number of TFRecord files per split.
     """
 
     class_id: Annotated[int, Field(ge=1, le=10)] = 1
@@ -83,50 +84,61 @@ class DataConfig(Config):
         return self
 
 
-# What may differ between a training and its resumption without changing what it computes.
-FREE_KEYS = frozenset({"checkpoint_every", "validate_every", "accumulate"})
+# Options that a resumed training may change, because they do not change the computed weights.
+CHANGEABLE_ON_RESUME = frozenset({"checkpoint_every", "validate_every", "accumulate"})
 
 
 class TrainConfig(Config):
-    """One training. The defaults are the preset `fast`; `presets.PRESETS` holds the others.
+    """Configuration of a training. The defaults are the preset `fast`; `presets.PRESETS` has the others.
 
     Attributes:
-        preset: Name of the preset that the other values started from.
-        image_size: Side in pixels that images are resized to (area average), a multiple of 16.
-        steps: Optimizer steps, each on one global batch.
-        global_batch: Images per step over all ranks; world size times `accumulate` must divide it.
-        accumulate: Number of micro-batches that a rank's share of a batch is cut into. Each needs that much
-            less memory for activations; a step costs one more forward pass and computes the same. A
-            deterministic step processes single images, in parallel up to the number of threads and to the
+        preset: Name of the preset that gives the values of all other options that are not set.
+        image_size: Side length of the resized images in pixels (area average), a multiple of 16.
+        steps: Number of optimizer steps; each step uses one global batch.
+        global_batch: Number of images per step over all ranks; a multiple of the world size times
+            `accumulate`.
+        accumulate: Number of micro-batches into which each rank divides its part of a batch. The memory for
+            activations is divided by this number. Each step needs one additional forward pass, and its result
+            is the same up to rounding. A deterministic step processes single images; the number of images
+            that it processes in parallel is at most the number of CPU threads of the rank, and at most the
             size of a micro-batch.
-        compression: Number format of gradients between ranks: `none`, or `fp16`, half the bytes.
-        seed: Seed of the initial weights, the order of images and the augmentation.
-        precision: Keras dtype policy; `auto` is the fastest safe one on this device.
-        deterministic: The same seed and machine give the same weights, bit for bit, at any world size: images
-            are processed one by one, each operation in one thread, and summed in float64. Slower.
-        optimizer: `adam`, or `rmsprop_tf1` (centered, second moment starting at one, ε in the root).
-        learning_rate: Peak learning rate.
-        schedule: `cosine` (after `warmup_steps`, to zero at `steps`) or `staircase`.
-        warmup_steps: Linear warm-up of the cosine schedule.
-        decay_rate: Factor of the staircase schedule.
-        decay_steps: Steps between two decays of the staircase schedule.
-        clip_norm: Limit of the global gradient norm; 0 is none.
-        weight_decay: Coupled L2: this times ½‖v‖² of every kernel and bias is part of the loss.
-        ema: The horizon of the exponential moving average of the weights, as a fraction of the run; the
-            averaged weights are the result. 0 is no averaging.
-        loss: `image_dice_bce` (mean Dice loss of defective images + BCE), `dice_bce` (Dice loss pooled over
-            the batch + BCE), or `adaptive` (pooled Dice loss where below 0.3, else BCE).
-        normalization: `standardize` (mean and deviation of the training images) or `zero_centered`
-            (x/127.5 - 1).
-        clean_fraction: Part of every batch drawn from defect-free images.
-        poses: `dihedral` (all 8) or `published` (horizontal flip, rotations by 0, 90, 180 degrees).
+        compression: Compression of the gradients that the ranks exchange: `none`, or `fp16`, which halves the
+            number of bytes.
+        seed: Seed of the initial weights, of the order of the images and of the augmentation.
+        precision: Keras dtype policy; `auto` selects the fastest one that the device supports in hardware.
+        deterministic: Whether the same seed and machine give the same weights, bit for bit, at any world
+            size. Every image is processed separately, each operation in one thread, and the results are
+            summed in float64. This is slower.
+        optimizer: `adam`, or `rmsprop_tf1`, the RMSProp of TensorFlow 1 (centered; the second moment starts
+            at one; ε is inside the square root).
+        learning_rate: Largest learning rate of the schedule.
+        schedule: `cosine` (linear warm-up, then cosine decay to zero at the last step) or `staircase` (the
+            rate is multiplied by `decay_rate` every `decay_steps` steps).
+        warmup_steps: Number of warm-up steps of the cosine schedule.
+        decay_rate: Factor of one decay of the staircase schedule.
+        decay_steps: Number of steps between two decays of the staircase schedule.
+        clip_norm: Largest global norm of the gradients; larger gradients are scaled down to it. 0 disables
+            clipping.
+        weight_decay: Factor of the L2 regularization: the loss includes this factor times ½‖v‖² of every
+            kernel and bias.
+        ema: Time constant of the exponential moving average of the weights, as a fraction of `steps`. The
+            averaged weights are the result of the training. 0 disables averaging.
+        loss: `image_dice_bce` (mean Dice loss of the defective images + BCE), `dice_bce` (Dice loss pooled
+            over the batch + BCE), or `adaptive` (pooled Dice loss if it is below 0.3, otherwise BCE).
+        normalization: `standardize` (subtract the mean of the training images and divide by their standard
+            deviation) or `zero_centered` (x/127.5 - 1).
+        clean_fraction: Fraction of every batch that is drawn from the defect-free images.
+        poses: `dihedral` (all 8 combinations of flips and quarter turns) or `published` (horizontal flip,
+            rotations by 0, 90 and 180 degrees).
         max_shift: Largest shift, as a fraction of the image side; the border is filled by reflection.
-        max_rotation: Largest rotation about the centre in degrees, in both directions and on top of the pose;
-            the border is filled by reflection.
+        max_rotation: Largest rotation about the centre in degrees, in both directions, in addition to the
+            pose; the border is filled by reflection.
         max_zoom: Largest change of scale, as a natural logarithm: 0.15 is a factor of 0.86 to 1.16.
-        photometric: Largest relative change of contrast, and of brightness in standard deviations.
-        checkpoint_every: Steps between checkpoints.
-        validate_every: Steps between passes over the validation split; 0 is only at the end.
+        photometric: Largest change of contrast (relative) and of brightness (in standard deviations of the
+            grey levels).
+        checkpoint_every: Number of steps between two checkpoints.
+        validate_every: Number of steps between two evaluations of the validation split; with 0 it is
+            evaluated only at the end.
     """
 
     preset: Literal["fast", "thorough", "nvidia"] = "fast"
@@ -161,34 +173,35 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         size, batch = self.image_size, self.global_batch
-        sides = "a multiple of 16, at least 32 (four 2×2 poolings)"
+        sides = "a multiple of 16, at least 32, because the network halves the image size four times"
         require(size >= 32 and size % 16 == 0, "image_size", size, sides)
         divisor = f"a divisor of the global batch {batch}"
         require(batch % self.accumulate == 0, "accumulate", self.accumulate, divisor)
         exact = self.compression == "none" or not self.deterministic
-        rounding = "none where deterministic is true: its rounding differs between world sizes"
-        require(exact, "compression", self.compression, rounding)
+        expected = "none with deterministic=true, because rounding to fp16 depends on the world size"
+        require(exact, "compression", self.compression, expected)
         return self
 
     @property
     def warped(self) -> bool:
-        """Whether images are rotated or zoomed."""
+        """Return whether images are rotated or zoomed in addition to the pose."""
         return self.max_rotation > 0 or self.max_zoom > 0
 
     def resume_identity(self) -> dict[str, Any]:
-        """Return the values that a resumption must share with the training that it continues."""
-        return {key: value for key, value in self.to_dict().items() if key not in FREE_KEYS}
+        """Return the options that a resumed training must not change."""
+        return {key: value for key, value in self.to_dict().items() if key not in CHANGEABLE_ON_RESUME}
 
 
 class EvalConfig(Config):
-    """How a model is evaluated.
+    """Configuration of an evaluation.
 
     Attributes:
-        batch_size: Images per forward pass.
-        test_time_poses: 1, or 8: average the logits over all dihedral poses.
-        image_score: Image-level score: `max` logit, `top100`, the mean of the 100 largest logits, or
-            `smoothed`, the largest mean of 5×5 neighbouring logits.
-        overlays: Number of best and of worst test images that are drawn.
+        batch_size: Number of images per forward pass.
+        test_time_poses: Number of poses in which every image is evaluated: 1, or all 8 dihedral poses, over
+            which the logits are averaged.
+        image_score: Score of an image: `max` (the largest logit), `top100` (the mean of the 100 largest
+            logits) or `smoothed` (the largest mean of 5×5 neighbouring logits).
+        overlays: Number of the best test images, and of the worst ones, for which overlays are drawn.
     """
 
     batch_size: Positive = 16

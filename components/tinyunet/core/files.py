@@ -1,12 +1,12 @@
-"""Files and folders that are written completely or not at all, and file system errors in one line."""
+"""Write files and folders completely or not at all, and report file system errors in one line."""
 
-import json
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from tinyunet.core.errors import UserError
 
@@ -15,7 +15,7 @@ from tinyunet.core.errors import UserError
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield the path `<name>.part` beside `target`, for a file or a folder.
 
-    At the end it is renamed to `target`. After an error it is deleted.
+    After the block, the path is renamed to `target`. If the block raises an error, the path is deleted.
     """
     part = target.with_name(target.name + ".part")
     _delete(part)
@@ -29,7 +29,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_errors(out: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line: the path, the reason, and the output `out`.
+    """Convert an error of the file system to one line: the path, the reason, and the output `out`.
 
     Raises:
         UserError: instead of OSError.
@@ -39,16 +39,16 @@ def file_errors(out: Path) -> Iterator[None]:
     except OSError as error:
         path, reason = error.filename or out, error.strerror or str(error)[:200]
         raise UserError(
-            f"{path}: {reason} while making {out}; correct this and run the command again"
+            f"{path}: {reason} while writing {out}; correct this and run the command again"
         ) from error
 
 
 @contextmanager
 def atomic_folder(out: Path, *, marker: str) -> Iterator[Path]:
-    """Yield an empty folder that replaces `out` at the end; after an error it is deleted.
+    """Yield an empty folder that replaces `out` after the block, or is deleted if the block raises an error.
 
     Args:
-        out: The folder to write. It may be absent, empty, or an older result, which is replaced.
+        out: The folder to write. If it exists, it must be empty or contain an older result.
         marker: Name of a file that every result of this kind contains.
 
     Raises:
@@ -57,7 +57,7 @@ def atomic_folder(out: Path, *, marker: str) -> Iterator[Path]:
     out = out.resolve()
     with file_errors(out):
         if out.exists() and not out.is_dir():
-            raise UserError(f"{out} is a file; expected a folder, choose another --out")
+            raise UserError(f"{out} is a file; expected a folder; choose another --out")
         if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
             raise UserError(f"{out} is not empty and holds no {marker}; choose another --out")
         with atomic_path(out) as part:
@@ -69,7 +69,7 @@ def atomic_folder(out: Path, *, marker: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `out`; it is deleted at the end unless the caller renamed it to `out`.
+    """Yield an empty folder beside `out`; it is deleted after the block unless the block renamed it to `out`.
 
     Raises:
         UserError: if the file system reports an error, such as a full disk.
@@ -84,7 +84,7 @@ def scratch_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         for folder in new_parents:
-            with suppress(OSError):  # the folder is not empty: it contains the output
+            with suppress(OSError):  # the folder is not empty, because it contains the output
                 folder.rmdir()
 
 
@@ -97,7 +97,27 @@ def require_space(target: Path, size: int) -> None:
     folder = next(p for p in (target, *target.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise UserError(f"{target} needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free some space")
+        raise UserError(
+            f"{target} needs {size / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free; free some space"
+        )
+
+
+def why_unreadable(path: Path) -> str | None:
+    """Return why a path is not a regular file, as the predicate of a sentence; None for a regular file.
+
+    A link is followed. A FIFO or a device is not opened, because reading from it may never end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is in a loop of links"
+        if path.is_symlink():
+            return f"is a broken link (to {path.readlink()})"
+        return f"cannot be read ({error.strerror})"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return None if stat.S_ISREG(mode) else "is not a regular file"
 
 
 def _delete(path: Path) -> None:
@@ -107,24 +127,7 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Raises:
-        UserError: if the file is missing or does not contain a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; expected a JSON file there") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}); create it again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds {type(value).__name__}; expected a JSON object")
-    return value
-
-
 def cache_folder() -> Path:
-    """Return the folder of cached files: TINYUNET_CACHE, or tinyunet in XDG_CACHE_HOME or ~/.cache."""
+    """Return TINYUNET_CACHE or, if it is not set, the folder `tinyunet` in XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TINYUNET_CACHE") or Path(root) / "tinyunet")

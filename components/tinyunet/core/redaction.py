@@ -6,8 +6,10 @@ _USERINFO = re.compile(r"(\w+://)[^/\s\"']+@")
 _SECRET_QUERY = re.compile(
     r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s\"']+", re.I
 )
+_SECRET_HEADER = re.compile(r"(?<![\w?&-])(Credential=|Signature=|Bearer +)[^\s,;\"']+")
 
 
 def redact(text: str) -> str:
-    """Replace user names, passwords, tokens and signatures in URIs by ***."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+    """Replace user names, passwords, tokens and signatures in URIs and in HTTP headers by ***."""
+    text = _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+    return _SECRET_HEADER.sub(r"\1***", text)

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, as the one line that a user reads."""
+"""Describe validation errors of pydantic in one line."""
 
 import re
 from collections.abc import Iterable
@@ -21,40 +21,43 @@ TYPES = {
 
 
 def explain(error: ValidationError, bounds: Iterable[object] = ()) -> tuple[str, str]:
-    """Describe the first fault of a validation.
+    """Describe the first of the errors that pydantic reports.
 
     Args:
-        error: What pydantic raised.
-        bounds: Limits of the field (`annotated_types`), to name both ends of its range; may be empty.
+        error: The exception of pydantic.
+        bounds: Limits of the field (`annotated_types`), so that the text names both; may be empty.
 
     Returns:
         The key, with dots between the levels (`splits.train.images`), and "is VALUE; expected …".
     """
-    fault = error.errors(include_url=False)[0]
-    key = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "missing":
+    details = error.errors(include_url=False)[0]
+    key = ".".join(map(str, details["loc"]))
+    if details["type"] == "missing":
         return key, "is missing; expected a value"
-    if fault["type"] == "extra_forbidden":
-        return key, "is not known; expected no such key"
-    return key, f"is {_short(fault['input'])}; expected {_expected(fault, bounds)}"
+    if details["type"] == "extra_forbidden":
+        return key, "is an unknown key; remove it"
+    return key, f"is {_shorten(details['input'])}; expected {_describe_expected(details, bounds)}"
 
 
-def _expected(fault: Any, bounds: Iterable[object]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
-    kind, context = fault["type"], fault.get("ctx", {})
+def _describe_expected(details: Any, bounds: Iterable[object]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
+    kind, context = details["type"], details.get("ctx", {})
     if kind == "literal_error":
         return "one of " + re.sub(r"'?(, | or |$)'?", r"\1", context["expected"].lstrip("'")).replace(
             " or ", ", "
         )
-    if (limits := _range(bounds)) and (kind.startswith(("greater", "less")) or kind == "finite_number"):
+    limits = _describe_range(bounds)
+    if limits and kind.startswith(("greater", "less")):
         return limits
+    if limits and kind == "finite_number":
+        return f"{TYPES[kind]}, {limits}"
     for name in ("ge", "gt", "le", "lt"):
         if name in context:
-            return _range([{"ge": Ge, "gt": Gt, "le": Le, "lt": Lt}[name](context[name])])
-    return next((text for name, text in TYPES.items() if kind.startswith(name)), fault["msg"])
+            return _describe_range([{"ge": Ge, "gt": Gt, "le": Le, "lt": Lt}[name](context[name])])
+    return next((text for name, text in TYPES.items() if kind.startswith(name)), details["msg"])
 
 
-def _range(bounds: Iterable[object]) -> str:
-    """Return the limits of a number in words; empty without limits."""
+def _describe_range(bounds: Iterable[object]) -> str:
+    """Return the limits of a number in words, or an empty string if there are none."""
     low, high = None, None
     for bound in bounds:
         if isinstance(bound, Ge | Gt):
@@ -68,6 +71,6 @@ def _range(bounds: Iterable[object]) -> str:
     return " and ".join(filter(None, (lower, upper)))
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyunet.core.archives import kind_by_name
 from tinyunet.core.errors import UserError
+from tinyunet.data.labels import Row, decode_labels, parse_labels
 
 CLASSES: tuple[int, ...] = tuple(range(1, 11))
 SPLITS: tuple[str, ...] = ("train", "test")
 FOLDERS: dict[str, str] = {"train": "Train", "test": "Test"}
+OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 OFFICIAL_SIZE = 512
 
 # (number of images, number of defective images) of each split.
@@ -25,6 +28,20 @@ OFFICIAL_COUNTS: dict[int, dict[str, tuple[int, int]]] = {
     5: {"train": (575, 70), "test": (575, 80)},
     6: {"train": (575, 83), "test": (575, 67)},
     **{n: {"train": (1150, 150), "test": (1150, 150)} for n in range(7, 11)},
+}
+
+# `validate.labels_digest` of the names and labels of each split, computed from the published Labels.txt.
+OFFICIAL_LABELS: dict[int, dict[str, str]] = {
+    1: {"train": "3df1d9b4c01176ac", "test": "cfd22285d71b915f"},
+    2: {"train": "444bd30c6ed89c52", "test": "09fd70056864d8f6"},
+    3: {"train": "25e6d538a02e0ad3", "test": "ada91ea53681cfca"},
+    4: {"train": "e5874b7b4e565cce", "test": "fd1ee44d2b3bce84"},
+    5: {"train": "0bc69b09596cd3ef", "test": "06c5d0130d081165"},
+    6: {"train": "32ae3cf0d48452b3", "test": "b02979138a9a2a12"},
+    7: {"train": "cb5dba80c5f8cfda", "test": "7184f5f1ee3aa713"},
+    8: {"train": "0e1e1f2b639b2f17", "test": "e26a83cefb412f83"},
+    9: {"train": "151bfcf40c927934", "test": "e2751f7ce7a983d0"},
+    10: {"train": "a3402b33b72b2956", "test": "acdb4768042be653"},
 }
 
 
@@ -48,23 +65,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of Labels.txt.
-
-    Attributes:
-        line: Number of the line, counted from 1.
-        defective: Whether the image shows a defect.
-        image: File name of the image.
-        mask: File name of the mask; None where the image is defect-free.
-    """
-
-    line: int
-    defective: bool
-    image: str
-    mask: str | None
-
-
-@dataclass(frozen=True)
 class Problem:
     """A fault of a file; `file` is its path inside the class folder."""
 
@@ -73,29 +73,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message}"
-
-
-def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
-    """Parse Labels.txt; a byte order mark, CRLF, blank lines, a header line and trailing tabs are accepted.
-
-    Args:
-        text: Tab-separated rows `number, 0|1, image, 0, mask|0`. A first line with one field is a header.
-
-    Returns:
-        The rows, and the number and the fault of every malformed line.
-    """
-    rows: list[Row] = []
-    errors: list[tuple[int, str]] = []
-    for line, content in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
-        fields = content.strip().split("\t")
-        if not content.strip() or (line == 1 and len(fields) == 1):
-            continue
-        if len(fields) != 5 or fields[1] not in ("0", "1"):
-            expected = "expected five fields separated by tabs: number, 0 or 1, image, 0, mask or 0"
-            errors.append((line, f"{content.strip()!r}, {expected}"))
-            continue
-        rows.append(Row(line, fields[1] == "1", fields[2], None if fields[4] == "0" else fields[4]))
-    return rows, errors
 
 
 def format_labels(samples: Iterable[Sample]) -> str:
@@ -139,11 +116,13 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
     labels_file = f"{base.name}/Label/Labels.txt"
     images, masks = _find_png_files(base), _find_png_files(base / "Label")
     try:
-        text = (base / "Label" / "Labels.txt").read_text("utf-8")
+        text = decode_labels((base / "Label" / "Labels.txt").read_bytes())
     except FileNotFoundError:
-        return [], [Problem(labels_file, "is missing; every split needs its list of labels")]
-    except UnicodeDecodeError:
-        return [], [Problem(labels_file, "is not text; expected tab-separated rows")]
+        missing = Problem(labels_file, "is missing; every split needs its list of labels")
+        return [], [*_find_archives(base), missing]
+    except UnicodeError:
+        message = "is not text in UTF-8 or UTF-16; expected tab-separated rows, save it as UTF-8"
+        return [], [Problem(labels_file, message)]
     rows, errors = parse_labels(text)
     problems = [Problem(labels_file, f"line {line} is {message}") for line, message in errors]
     samples = {}
@@ -155,6 +134,8 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
             mask = masks[row.mask.lower()] if row.mask else None
             samples[stem] = Sample(split, stem, images[row.image.lower()], mask, row.defective)
     problems += _find_unlisted_files(rows, base, images, masks)
+    if problems:
+        problems = [*_find_archives(base), *problems]
     return sorted(samples.values(), key=lambda sample: sample.name), problems
 
 
@@ -198,17 +179,39 @@ def _check_row(
     if repeated:
         problems.append(Problem(name, f"is listed a second time {position}"))
     if row.image.lower() not in images:
-        problems.append(Problem(name, f"is missing, but listed {position}"))
+        problems.append(_missing(base, row.image, position))
     if row.defective and row.mask is None:
         problems.append(Problem(name, f"is listed as defective without a mask {position}"))
     if not row.defective and row.mask is not None:
         problems.append(Problem(name, f"is listed as defect-free with the mask {row.mask} {position}"))
     if row.mask is not None and row.mask.lower() not in masks:
-        problems.append(Problem(f"{base.name}/Label/{row.mask}", f"is missing, but listed {position}"))
-    if row.mask is not None and row.mask.lower() != f"{Path(row.image).stem}_label.png".lower():
+        problems.append(_missing(base, f"Label/{row.mask}", position))
+    if row.mask is not None and Path(row.mask).stem.lower() != f"{Path(row.image).stem}_label".lower():
         expected = f"{Path(row.image).stem}_label.PNG"
         problems.append(Problem(name, f"is listed with the mask {row.mask} {position}, expected {expected}"))
     return problems
+
+
+def _missing(base: Path, name: str, position: str) -> Problem:
+    """Describe a listed file that is not among the PNG files: missing, or a picture of another format."""
+    listed = base / name
+    for path in sorted(listed.parent.glob("*")):
+        suffix = path.suffix.lower()
+        if path.stem.lower() == listed.stem.lower() and suffix in OTHER_PICTURES:
+            message = f"is a {suffix} file, listed {position}; expected a PNG, 8-bit grey: convert it"
+            return Problem(path.relative_to(base.parent).as_posix(), message)
+    return Problem(f"{base.name}/{name}", f"is missing, but listed {position}")
+
+
+def _find_archives(base: Path) -> list[Problem]:
+    """Return the archives in a split, as problems: the files that they contain are not read."""
+    files = sorted(path for folder in (base, base / "Label") if folder.is_dir() for path in folder.iterdir())
+    kinds = {path: "zip" if path.suffix.lower() == ".zip" else kind_by_name(path.name) for path in files}
+    return [
+        Problem(path.relative_to(base.parent).as_posix(), f"is a {kind} archive; unpack it")
+        for path, kind in kinds.items()
+        if kind
+    ]
 
 
 def _find_unlisted_files(

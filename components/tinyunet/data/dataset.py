@@ -1,4 +1,4 @@
-"""A split of the records in memory, and the training batches of one rank."""
+"""Load a split of the records into memory, and prepare the training batches of one rank."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse
 Array = NDArray[np.uint8]
 
 MASK_LEVEL = 128
-"""Coverage (0 to 255) from which a pixel of a resized mask counts as defective: one half."""
+"""Value of a resized mask (0 to 255) from which a pixel is defective: at least half of its area is."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Split:
     Attributes:
         name: `train`, `validation` or `test`.
         images: uint8 [N, S, S], grey levels.
-        masks: uint8 [N, S, S], defective fraction of a pixel, times 255; `masks >= 128` is the binary label.
-        defective: bool [N].
+        masks: uint8 [N, S, S], 255 times the defective fraction of a pixel; the binary label is
+            `masks >= MASK_LEVEL`.
+        defective: bool [N], whether the image shows a defect.
         names: Names of the N images, such as `0576`.
     """
 
@@ -46,15 +47,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Batch:
-    """The b images of one rank in one step.
+    """The images of one rank in one training step; b is their number.
 
     Attributes:
-        images: uint8 [b, S, S]; the input of the network is `images * gain + bias`, in grey levels.
-        masks: uint8 [b, S, S], coverage times 255.
-        gain: float32 [b].
-        bias: float32 [b], grey levels.
-        warps: float32 [b, 8], transforms (`augment.warps`) that the training step applies to both.
-        names: Names of the b images.
+        images: uint8 [b, S, S], grey levels; the input of the network is `images * gain + bias`.
+        masks: uint8 [b, S, S], 255 times the defective fraction of a pixel.
+        gain: float32 [b], factor of the grey levels of each image.
+        bias: float32 [b], grey levels that are added to each image.
+        warps: float32 [b, 8], transforms (`augment.warps`) that the training step applies to images and
+            masks.
+        names: Names of the images.
     """
 
     images: NDArray[np.uint8]
@@ -66,16 +68,17 @@ class Batch:
 
 
 def load_split(records: Path, split: str, image_size: int, *, verify: bool = False) -> Split:
-    """Read a split and resize it by area average.
+    """Read a split and resize its images by averaging over areas.
 
     Args:
         records: Folder that `convert` wrote.
         split: `train`, `validation` or `test`.
-        image_size: Side in pixels, at most that of the stored images.
-        verify: Whether the SHA-256 of every shard is checked as well.
+        image_size: Side length in pixels, at most that of the stored images.
+        verify: Whether the SHA-256 of every shard is also checked.
 
     Raises:
-        UserError: if a shard is missing, damaged or differs from the manifest, or if the size does not fit.
+        UserError: if a shard is missing, damaged or different from the manifest, or if `image_size` is larger
+            than the stored images.
     """
     manifest = RecordsManifest.read(records)
     if split not in SPLITS:
@@ -100,7 +103,7 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
 
 
 def statistics(split: Split) -> tuple[float, float]:
-    """Return mean and standard deviation of all pixels of a split, in grey levels."""
+    """Return the mean and the standard deviation of the grey levels of all pixels of a split."""
     counts = sum(np.bincount(image.ravel(), minlength=256) for image in split.images)
     levels, fractions = np.arange(256), counts / np.sum(counts)
     mean = float(fractions @ levels)
@@ -108,26 +111,27 @@ def statistics(split: Split) -> tuple[float, float]:
 
 
 def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_size: int) -> Iterator[Batch]:
-    """Yield the batches of the steps `start` to `config.steps` for one rank.
+    """Yield the batches of one rank, from step `start` to the last step.
 
-    Defective and defect-free images form two endless streams, each with a new permutation per epoch. The
-    fraction `clean_fraction` of a global batch comes from the stream of defect-free images, at evenly spread
-    positions. Rank r receives the r-th of `world_size` contiguous slices. A background thread prepares the
-    batches; it ends with the iterator.
+    The defective and the defect-free images are two endless sequences with a new permutation in every epoch.
+    The fraction `clean_fraction` of a global batch comes from the sequence of defect-free images, at evenly
+    distributed positions. A global batch is divided into `world_size` contiguous slices, and rank r receives
+    slice r. A background thread prepares the batches; it ends when the iterator is exhausted or closed.
 
     Args:
-        split: Images in memory.
-        config: Seed, sizes and augmentation.
+        split: The images.
+        config: The training configuration; seed, sizes and augmentation are used.
         start: First step, counted from 0.
         rank: This rank, 0 to world_size - 1.
         world_size: Number of ranks; a divisor of `config.global_batch`.
 
     Raises:
-        UserError: if the global batch cannot be divided, or the split lacks defective or clean images.
+        UserError: if `world_size` does not divide the global batch, or the split has no defective or no
+            defect-free images although the batches need them.
     """
-    _check(split, config, world_size)
-    make = _BatchMaker(split, config, rank, world_size)
-    return prefetch(make, range(start, config.steps))
+    _check_batches(split, config, world_size)
+    make_batch = _BatchMaker(split, config, rank, world_size)
+    return prefetch(make_batch, range(start, config.steps))
 
 
 class _BatchMaker:
@@ -154,7 +158,7 @@ class _BatchMaker:
         )
         indices = self._choose_images(step)[rank_slice]
         images = np.empty((len(indices), size, size), np.uint8)
-        masks = np.zeros_like(images)  # the mask of a defect-free image stays empty
+        masks = np.zeros_like(images)  # the mask of a defect-free image remains zero
         for slot, (index, (flip, turns, (down, right))) in enumerate(zip(indices, changes, strict=True)):
             shift_into(images[slot], pose(split.images[index], flip=flip, turns=turns), down, right)
             if split.defective[index]:
@@ -176,23 +180,22 @@ class _BatchMaker:
         return indices
 
 
-def _check(split: Split, config: TrainConfig, world_size: int) -> None:
+def _check_batches(split: Split, config: TrainConfig, world_size: int) -> None:
     if config.global_batch % world_size:
         raise UserError(
-            f"global_batch is {config.global_batch}, not a multiple of {world_size} ranks; "
-            f"choose a multiple of {world_size}"
+            f"global_batch is {config.global_batch}; expected a multiple of the number of ranks, {world_size}"
         )
     if not split.defective.any():
         raise UserError(f"split {split.name} holds no defective image; training needs at least one")
     if clean_slots(config.global_batch, config.clean_fraction).any() and split.defective.all():
         raise UserError(
             f"split {split.name} holds no defect-free image, but clean_fraction is {config.clean_fraction}; "
-            "set clean_fraction=0 or add such images"
+            "set clean_fraction=0, or add defect-free images"
         )
 
 
 def _read_shard(records: Path, shard: Shard, size: int, pool: Executor) -> list[Record]:
-    """Read one shard; TensorFlow is called from one thread only, because its dispatch is not thread-safe."""
+    """Read one shard. Only one thread calls TensorFlow, because its eager dispatch is not thread-safe."""
     import tensorflow as tf
 
     path = records / shard.file

@@ -34,8 +34,7 @@ def ingest(source: str, out: Path, *, class_id: int) -> RawManifest:
     """
     require(class_id in CLASSES, "class_id", class_id, "1 to 10")
     with scratch_folder(out) as scratch:
-        stage(source, scratch, class_id)
-        report = validate(scratch, class_id)
+        report = validate(scratch, class_id, stage(source, scratch, class_id))
         if report.problems:
             raise UserError(summarize(remove_credentials(source), report.problems))
         manifest = build_manifest(report, source)
@@ -52,6 +51,8 @@ def ingest(source: str, out: Path, *, class_id: int) -> RawManifest:
     say(f"{out}: {_counts_text(report)}, digest {manifest.digest[:12]}")
     if report.warnings:
         say(f"images that repeat another image of their split: {len(report.warnings)}; see {out}/report.html")
+    for note in report.notes:
+        say(f"note: {note}")
     return manifest
 
 

@@ -15,6 +15,7 @@ from tinyunet.data.dagm import Problem, Sample
 MAX_SIDE = 8192
 GENERATED = ("Software", "TinyUNet synthetic")  # text chunk in every PNG of a generated image
 CAMERA_FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
+_STARTS = {b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"GIF8": "GIF"}
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 _MODES = {"1": "1-bit black and white", "P": "palette", "I;16": "16-bit grey", "F": "grey in floating point"}
 
@@ -84,7 +85,8 @@ def read_grey(data: bytes) -> NDArray[np.uint8]:
         UserError: for any other file. The message has no subject: the caller puts the file name before it.
     """
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
-        raise UserError("is not a PNG" if data else "is empty, expected a PNG")
+        kind = next((name for start, name in _STARTS.items() if data.startswith(start)), "")
+        raise UserError(f"is not a PNG{kind and f' but {kind}'}" if data else "is empty, expected a PNG")
     depth, colour = data[24], data[25]
     if (depth, colour) != (8, 0):
         raise UserError(f"is {depth}-bit {_COLOURS.get(colour, 'unknown')}, expected 8-bit grey")

@@ -1,4 +1,4 @@
-"""Conversion of an ingested class to TFRecord shards and a manifest; the same input gives the same bytes."""
+"""Convert an ingested class to TFRecord shards and a manifest; the same input gives the same bytes."""
 
 import hashlib
 import itertools
@@ -43,20 +43,21 @@ class Record:
 
 
 def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
-    """Write train, validation and test shards of an ingested class.
+    """Write the train, validation and test shards of an ingested class.
 
     Args:
         raw: Folder that `ingest` wrote.
-        out: Folder for `{split}-NNNNN-of-NNNNN.tfrecord` and manifest.json. If it already holds these
-            records, nothing is done.
+        out: Folder to write: `{split}-NNNNN-of-NNNNN.tfrecord` and manifest.json. If it already contains
+            these records, it is not changed.
         config: Class, validation split and number of shards.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: if `raw` is not an ingested dataset, holds another class or has changed; if a stratum is
-            too small to split; or if `out` holds other files.
+        UserError: if `raw` is not an ingested dataset, contains another class or has changed; if there are
+            too few defective or defect-free images for the validation split; or if `out` contains other
+            files.
     """
     dataset = RawManifest.read(raw)
     class_id = dataset.class_id
@@ -65,7 +66,7 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
             f"{raw} holds class {class_id}, but class_id is {config.class_id}; give class_id={class_id}"
         )
     hashes = {(file.split, file.name): (file.image_sha256, file.mask_sha256) for file in dataset.files}
-    import tensorflow  # noqa: F401  the import takes seconds, which the progress should not count
+    import tensorflow  # noqa: F401  imported before the progress starts, because it takes seconds
 
     pixels = {file.name: file.pixels_sha256 for file in dataset.files if file.split == "train"}
     with scratch_folder(out) as scratch:
@@ -93,7 +94,7 @@ def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
     Args:
         records: Folder that `convert` wrote.
         shard: The shard in the manifest.
-        verify: Whether the SHA-256 is checked as well.
+        verify: Whether the SHA-256 is also checked.
 
     Raises:
         UserError: if the file is missing or differs from the manifest.
@@ -101,7 +102,7 @@ def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
     path = records / shard.file
     if not path.is_file():
         raise UserError(
-            f"{path} is missing, but listed in manifest.json; remove the folder and convert again"
+            f"{path} is missing, although manifest.json lists it; remove the folder and convert again"
         )
     size = path.stat().st_size
     if size != shard.bytes:
@@ -111,7 +112,7 @@ def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
 
 
 def serialize(record: Record) -> bytes:
-    """Return a tf.train.Example: raw image bytes, mask as packed bits, name, label, height, width."""
+    """Return a serialized tf.train.Example: pixels, mask as packed bits, name, label, height and width."""
     import tensorflow as tf
 
     def bytes_feature(value: bytes) -> Any:  # noqa: ANN401  TensorFlow has no types
@@ -136,7 +137,7 @@ def parse(serialized: bytes) -> Record:
     """Return the record that `serialize` encoded.
 
     Raises:
-        ValueError: if a field is missing or does not fit the shape.
+        ValueError: if a field is missing or its length does not match the height and the width.
     """
     import tensorflow as tf
 
@@ -146,7 +147,7 @@ def parse(serialized: bytes) -> Record:
         height, width, defective = (feature[k].int64_list.value[0] for k in ("height", "width", "defective"))
         image, mask, name = (feature[k].bytes_list.value[0] for k in ("image", "mask", "name"))
     except (KeyError, IndexError) as error:
-        raise ValueError(f"lacks {error}") from error
+        raise ValueError(f"a field is missing or empty: {error}") from error
     bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=height * width)
     shape = (height, width)
     pixels = np.frombuffer(image, np.uint8).reshape(shape)
@@ -156,11 +157,12 @@ def parse(serialized: bytes) -> Record:
 def _split_samples(
     samples: list[Sample], config: DataConfig, pixels: dict[str, str]
 ) -> dict[str, list[Sample]]:
-    """Return the samples of each split; copies of one image are all in train or all in validation."""
+    """Return the samples of each split; all copies of an image are in the same split, train or validation."""
     held_out: set[str] = set()
     train = [sample for sample in samples if sample.split == "train"]
-    for flag, stratum in ((True, "defective"), (False, "defect-free")):
-        copies = group_copies([sample.name for sample in train if sample.defective == flag], pixels)
+    for defective, stratum in ((True, "defective"), (False, "defect-free")):
+        names = [sample.name for sample in train if sample.defective == defective]
+        copies = group_copies(names, pixels)
         for name in validation_names(
             copies, fraction=config.validation_fraction, fold=config.fold, stratum=stratum
         ):
@@ -190,7 +192,7 @@ def _decode(path: Path, sha256: str | None) -> Array:
 def _write_split(
     folder: Path, split: str, records: Iterable[Record], count: int, shards: int
 ) -> RecordsSplit:
-    """Write one split as shards of nearly equal counts, in order of name."""
+    """Write one split as shards with nearly equal numbers of images, in the order of their names."""
     digest, defective, shard_entries = hashlib.sha256(), 0, []
     remaining = iter(records)
     for index in range(shards):
@@ -205,7 +207,7 @@ def _write_split(
 
 
 def _write_shard(path: Path, records: list[Record], update: Callable[[bytes], None]) -> int:
-    """Write one shard, pass its names and pixels to `update`, and return the number of defective images."""
+    """Write one shard and return the number of its defective images; `update` receives names and pixels."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -1,4 +1,4 @@
-"""Checks of `tinyunet doctor`: installed programs, free resources, settings and reachable servers."""
+"""Check the installed programs, the free resources, the settings and the servers, for `tinyunet doctor`."""
 
 import os
 import platform
@@ -39,9 +39,9 @@ Finished = subprocess.CompletedProcess[str]
 
 
 def run() -> list[Check]:
-    """Run all checks once; they change nothing."""
+    """Run all checks and return their results; the checks do not change anything."""
     loaded = _call([sys.executable, "-c", _LOAD], timeout=LOAD_TIMEOUT_S)
-    checks = (launcher, disk, memory, settings, tracking, credentials, store, kubernetes, chromium)
+    checks = (mpirun, disk, memory, settings, tracking, credentials, store, kubernetes, chromium)
     return [python(), tensorflow(), devices(loaded), horovod(loaded), *(check() for check in checks)]
 
 
@@ -50,9 +50,8 @@ def python() -> Check:
     current = platform.python_version()
     if (3, 11) <= sys.version_info[:2] < (3, 13):
         return Check("Python", "ok", f"{current} at {sys.executable}")
-    return Check(
-        "Python", "fail", f"{current}; expected 3.11 or 3.12", "make the environment with one of these"
-    )
+    remedy = "create the virtual environment with one of these versions"
+    return Check("Python", "fail", f"{current}; expected 3.11 or 3.12", remedy)
 
 
 def tensorflow() -> Check:
@@ -87,12 +86,12 @@ def horovod(loaded: "Finished | None") -> Check:
     return Check("Horovod", "ok", f"{installed}, built with MPI{' and Gloo' if gloo else ''}")
 
 
-def launcher() -> Check:
+def mpirun() -> Check:
     """Check that mpirun is installed."""
     path = shutil.which("mpirun")
     if not path:
         remedy = "install Open MPI (Debian: apt-get install openmpi-bin)"
-        return Check("mpirun", "warn", "not found: several ranks on this machine need it", remedy)
+        return Check("mpirun", "warn", "not found; only several ranks on this machine need it", remedy)
     result = _call([path, "--version"])
     return Check("mpirun", "ok", result.stdout.splitlines()[0] if result and result.stdout else path)
 
@@ -115,36 +114,36 @@ def memory() -> Check:
 
     free = psutil.virtual_memory().available / GB
     if free < MIN_MEMORY_GB:
-        remedy = "end other programs, or use a smaller image_size or global_batch"
+        remedy = "stop other programs, or use a smaller image_size or global_batch"
         return Check("memory", "warn", f"{free:.1f} GB available, {MIN_MEMORY_GB:.0f} GB needed", remedy)
     return Check("memory", "ok", f"{free:.1f} GB available")
 
 
 def settings() -> Check:
-    """Check for TINYUNET_… variables that no program reads; they are probably typing errors."""
-    ours = {name for name in os.environ if name.startswith("TINYUNET_")}
-    if unknown := sorted(ours - KNOWN_VARIABLES):
+    """Check for TINYUNET_… variables that no program reads; their names are probably misspelt."""
+    present = {name for name in os.environ if name.startswith("TINYUNET_")}
+    if unknown := sorted(present - KNOWN_VARIABLES):
         remedy = f"unset or correct them; known: {', '.join(sorted(KNOWN_VARIABLES))}"
         return Check("settings", "warn", f"unknown variables {', '.join(unknown)}", remedy)
     return Check("settings", "ok", "no unknown TINYUNET_… variable")
 
 
 def kubernetes() -> Check:
-    """Check that a cluster answers to kubectl, if kubectl is installed; a cluster is optional."""
+    """Check that kubectl can reach a cluster, if kubectl is installed; a cluster is optional."""
     if not shutil.which("kubectl"):
         return Check("Kubernetes", "ok", "kubectl is not installed; only commands for a cluster need it")
     result = _call(["kubectl", "version", "--request-timeout=5s"])
     if result is None or result.returncode:
         detail = f"kubectl is installed, but no cluster answers: {_last_line(result)}"
-        return Check("Kubernetes", "warn", detail, "needed for a cluster only; check KUBECONFIG")
+        return Check("Kubernetes", "warn", detail, "check KUBECONFIG; only commands for a cluster need it")
     return Check("Kubernetes", "ok", result.stdout.strip().splitlines()[-1])
 
 
 def chromium() -> Check:
-    """Check that Chromium is installed; only the browser tests need it."""
+    """Check that Chromium or Chrome is installed; only the browser tests need it."""
     if path := browser():
         return Check("Chromium", "ok", f"{path} (browser tests)")
-    return Check("Chromium", "warn", "not found: only the browser tests need it", "apt-get install chromium")
+    return Check("Chromium", "warn", "not found; only the browser tests need it", "apt-get install chromium")
 
 
 def browser() -> str | None:

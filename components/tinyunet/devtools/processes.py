@@ -12,14 +12,15 @@ from pathlib import Path
 import psutil
 import requests
 
-from tinyunet.core.documents.base import Part
+from tinyunet.core.documents.base import JsonObject
 from tinyunet.core.errors import UserError
+from tinyunet.core.network import no_proxy
 
 HOST = "127.0.0.1"
 STOP_TIMEOUT_S = 15.0
 
 
-class ProcessRecord(Part):
+class ProcessRecord(JsonObject):
     """Content of a pid file: the process id, and the creation time of the process in seconds (Unix)."""
 
     pid: int
@@ -45,7 +46,7 @@ class Service:
     def healthy(self) -> bool:
         """Return whether the server is ready now."""
         try:
-            return requests.get(self.url + self.health, timeout=5).ok
+            return requests.get(self.url + self.health, timeout=5, proxies={"no_proxy": no_proxy()}).ok
         except requests.RequestException:
             return False
 
@@ -69,7 +70,7 @@ def ensure_running(
         env: Variables that are added to the environment of this process.
 
     Raises:
-        UserError: if its port is taken, the process ends, or it is not healthy within the timeout. In these
+        UserError: if its port is in use, the process ends, or it is not healthy within the timeout. In these
             cases the service does not run.
     """
     process = running_process(folder, service.name) or _start(folder, service, command, env)
@@ -108,7 +109,7 @@ def _require_free_port(service: Service) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             name = f"TINYUNET_{service.name.upper()}_PORT"
-            raise UserError(f"port {port} for {service.name} is taken; set {name} to a free one") from error
+            raise UserError(f"port {port} for {service.name} is in use; set {name} to a free port") from error
 
 
 def running_process(folder: Path, name: str) -> psutil.Process | None:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from tinyunet.core.errors import Unreachable, UserError
+from tinyunet.core.network import connection_problem, read_credential
 from tinyunet.core.redaction import redact
 from tinyunet.tracking.client import silence_mlflow
 
@@ -51,6 +52,8 @@ def _server(uri: str, client: str) -> Check:
     except Unreachable as error:
         detail = f"{start} does not answer ({error})"
         return Check("MLflow", "fail", detail, "start it (make services), or unset MLFLOW_TRACKING_URI")
+    except UserError as error:
+        return Check("MLflow", "fail", f"MLFLOW_TRACKING_URI is {shown}: {error}", "correct these settings")
     if response.status_code == 403 and "Host" in response.text:
         detail = f"{start} refuses this host name (403, its protection against DNS rebinding)"
         return Check("MLflow", "fail", detail, "start the server with --allowed-hosts NAME,NAME:*")
@@ -67,6 +70,7 @@ def _get(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
     """Request a path of an MLflow server once, with the credentials and TLS settings of MLflow's client.
 
     Raises:
+        UserError: if a certificate or a proxy prevents a connection, or a setting is not valid.
         Unreachable: if there is no answer; the message names the kind of failure.
     """
     silence_mlflow()
@@ -80,13 +84,18 @@ def _get(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
             access, path, "GET", timeout=PROBE_TIMEOUT_S, max_retries=0, raise_on_status=False
         )
     except MlflowException as error:
+        if problem := connection_problem(error, uri, "REQUESTS_CA_BUNDLE"):
+            raise UserError(problem) from error
         raise Unreachable(type(error.__context__ or error).__name__) from error
 
 
 def credentials() -> Check:
     """Check that both or none of the S3 credentials are set; the result does not contain their values."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    missing = [name for name in names if not os.environ.get(name)]
+    try:
+        missing = [name for name in names if not read_credential(name)]
+    except UserError as error:
+        return Check("S3 credentials", "fail", str(error), "set it again")
     if not missing:
         return Check("S3 credentials", "ok", "set")
     remedy = f"set {' and '.join(missing)}"
@@ -101,7 +110,7 @@ def store() -> Check:
     """Check that the S3 endpoint answers, by listing its buckets."""
     from tinyunet.storage import s3
 
-    endpoint = os.environ.get("S3_ENDPOINT_URL")
+    endpoint = os.environ.get("S3_ENDPOINT_URL", "").strip()
     if not endpoint:
         return Check("S3", "ok", "S3_ENDPOINT_URL is not set: local files only")
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, cache_folder
+from tinyunet.core.network import no_proxy
 from tinyunet.devtools.processes import HOST, Service, ensure_running, free_port, running_process, terminate
 from tinyunet.storage import s3
 
@@ -35,7 +36,7 @@ def start(folder: Path = FOLDER, *, mlflow_port: int = 5000, minio_port: int = 9
         The environment variables that make TinyUNet use the services.
 
     Raises:
-        UserError: if a port is taken, MinIO cannot be built or a service does not start.
+        UserError: if a port is in use, MinIO cannot be built or a service does not start.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,8 @@ def _mlflow_env(env: Mapping[str, str]) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_TRACKING_URI": "",
+        "NO_PROXY": no_proxy(),
+        "no_proxy": no_proxy(),
     }
 
 

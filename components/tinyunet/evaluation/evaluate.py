@@ -1,4 +1,4 @@
-"""The evaluation of a model: thresholds from validation, scores on Test; report, model card and pictures."""
+"""Evaluate a model: choose thresholds on the validation split, compute scores on Test, and write reports."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
     """Evaluate a trained model and write the evaluation folder.
 
     Args:
-        model: Folder written by training (model.keras, model.json, history.csv).
+        model: Folder that a training wrote (model.keras, model.json, history.csv).
         records: Folder of TFRecords with its manifest.json.
         out: Folder to write: metrics.json, report.html, model_card.md, curves/ and overlays/.
         config: Configuration of the evaluation.
@@ -32,8 +32,8 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
         The content of metrics.json.
 
     Raises:
-        UserError: if model or records are missing, damaged or of another schema, or if the records are of
-            another class than the model.
+        UserError: if the model or the records are missing, damaged or of another schema version, or if they
+            are of different classes.
     """
     document, manifest = read_evaluated_model(model), RecordsManifest.read(records)
     check_class(model, document, records, manifest)
@@ -52,7 +52,7 @@ def read_evaluated_model(folder: Path) -> EvaluatedModel:
     """Read the model.json of a model folder and compute the SHA-256 of its model.keras.
 
     Raises:
-        UserError: if the folder is not a trained model or has another schema.
+        UserError: if the folder is not that of a trained model, or has another schema version.
     """
     document = read_model(folder)
     digest = hashlib.sha256((folder / "model.keras").read_bytes()).hexdigest()
@@ -63,12 +63,12 @@ def check_class(model: Path, document: ModelDocument, records: Path, manifest: R
     """Check that a model and records are of the same class.
 
     Raises:
-        UserError: if they are not; the message names both classes.
+        UserError: if they are of different classes; the message names both.
     """
     if document.class_id != manifest.class_id:
         raise UserError(
-            f"{model} was trained on class {document.class_id}, {records} hold class "
-            f"{manifest.class_id}; expected the same class, choose other records"
+            f"{model} was trained on class {document.class_id}, but {records} hold class "
+            f"{manifest.class_id}; expected the same class: choose other records"
         )
 
 

@@ -1,4 +1,4 @@
-"""Start a training: on this machine, in one process or under mpirun, or on Kubernetes as an MPIJob."""
+"""Start a training: on this machine (one process, or several under mpirun), or as an MPIJob on Kubernetes."""
 
 import os
 import sys
@@ -27,9 +27,9 @@ def pipeline_run(
         records: URI of the TFRecords.
         out: URI of the model folder.
         config: The training configuration.
-        run_id: Identity of the pipeline run.
-        class_id: DAGM2007 class of the records. It is part of the run key, because one pipeline run may train
-            several classes.
+        run_id: Id of the pipeline run.
+        class_id: DAGM2007 class of the records. It is a part of the run key, because one pipeline run may
+            train several classes.
         ranks: World size.
     """
     run_key = f"class{class_id}-{run_id}"
@@ -43,7 +43,7 @@ def launch(
 ) -> ModelDocument:
     """Train on this machine or as an MPIJob.
 
-    Under an MPIJob, rank 0 writes the model folder at its URI, and the local folder remains absent.
+    In an MPIJob, rank 0 writes the model folder directly to its URI; no local folder is created.
 
     Args:
         run: The training; `records` and `out` are artifact URIs of KFP.
@@ -55,7 +55,7 @@ def launch(
         The content of model.json.
 
     Raises:
-        UserError: for bad input or a bad environment.
+        UserError: if the input or a setting of the environment is wrong.
         TrainingFailed: if the ranks end without a model.
         JobFailed: if the MPIJob fails.
     """
@@ -72,7 +72,9 @@ def launch(
         return launch_local(run)
     except TrainingFailed as failure:
         if failure.exit_code == BAD_INPUT:
-            raise UserError("training refused its input; the line above gives the reason") from failure
+            raise UserError(
+                "the training ended because of wrong input; the line above gives the reason"
+            ) from failure
         raise
 
 
@@ -110,7 +112,7 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
         slots_per_worker,
         f"a divisor of the world size {run.ranks}",
     )
-    tracking_uri()  # an error in the tracking URI is raised here, before the job starts
+    tracking_uri()  # raises an error of the tracking URI before the job starts
     if s3.is_remote(run.records) and not s3.exists(f"{run.records}/manifest.json"):
         raise UserError(
             f"S3_ENDPOINT_URL is {os.environ['S3_ENDPOINT_URL']}, which has no {run.records}/manifest.json; "
@@ -135,11 +137,11 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
 
 
 def mounted_path(uri: str) -> str:
-    """Return the local path of an artifact in a pipeline task: its mount point, or the local path itself."""
+    """Return the path at which KFP mounts an artifact in a pipeline task; a local path is not changed."""
     scheme, separator, rest = uri.partition("://")
     return f"/{'gcs' if scheme == 'gs' else scheme}/{rest}" if separator else uri
 
 
 def _s3_uri(uri: str) -> str:
-    """Return the s3:// form of an artifact URI; KFP writes minio:// for a bucket of MinIO."""
+    """Return an artifact URI with the scheme s3:// if KFP wrote it with the scheme minio://."""
     return uri.replace("minio://", "s3://", 1) if uri.startswith("minio://") else uri

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,16 @@ from tinyunet.core.errors import UserError
 from tinyunet.training.stopping import STOP_SIGNAL, is_duplicate
 
 BAD_INPUT = UserError.exit_code
+# Variables of an allocation of a batch system and of an outer launcher of MPI programs. With them, mpirun
+# would start the ranks on other machines, with programs that are absent here, or would refuse to start.
+_ALLOCATION = re.compile(
+    r"(SLURM|PBS|LSB|LOADL|COBALT|ALPS|FLUX|JSM|PALS|PMI|PMIX)_|PE_HOSTFILE$|OMPI_(?!MCA_)"
+    r"|OMPI_MCA_(plm|ras|ess|pmix|initial_wdir|orte_(?!tmpdir_base))"
+)
+# The same batch systems as components of Open MPI, which a configuration file of the machine may select.
+_BATCH_SYSTEMS = "^slurm,tm,lsf,gridengine,loadleveler,alps,pbs,pals,flux"
+PROBE_TIMEOUT_S = 30.0
+MAX_REASON = 400  # characters
 
 
 class TrainingFailed(Exception):  # noqa: N818  the message is a complete sentence
@@ -32,11 +43,42 @@ def mpirun(ranks: int) -> list[str]:
 
     The ranks share all cores, so a waiting rank yields its core to the others. As root, Open MPI requires an
     additional option. `--quiet` suppresses mpirun's report of a failed rank, which would hide the error of
-    the rank; `run_ranks` reports the failure in one line.
+    the rank; `run_ranks` reports the failure in one line. The ranks start on this machine even in an
+    allocation of a batch system, if the command gets the variables of `rank_environment`.
     """
     as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    local = ["--host", f"localhost:{ranks}", "--mca", "plm", _BATCH_SYSTEMS, "--mca", "ras", _BATCH_SYSTEMS]
     shared = ["--oversubscribe", "--bind-to", "none", "--map-by", "slot", "--mca", "mpi_yield_when_idle", "1"]
-    return ["mpirun", "--quiet", *as_root, "-np", str(ranks), *shared]
+    return ["mpirun", "--quiet", *as_root, "-np", str(ranks), *local, *shared]
+
+
+def rank_environment() -> dict[str, str]:
+    """Return the environment without the variables of a batch system or of an outer MPI launcher."""
+    return {name: value for name, value in os.environ.items() if not _ALLOCATION.match(name)}
+
+
+def mpirun_fault(command: Sequence[str]) -> str:
+    """Return why mpirun cannot start any program with the options of a command that failed.
+
+    Returns:
+        The reason in one line; empty if mpirun can start a program, or if the command is not one of mpirun.
+    """
+    if command[0] != "mpirun":
+        return ""
+    ranks = int(command[command.index("-np") + 1])
+    probe = [*(word for word in mpirun(ranks) if word != "--quiet"), "true"]
+    try:
+        done = subprocess.run(
+            probe, env=rank_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            encoding="utf-8", errors="replace", timeout=PROBE_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"it does not end within {PROBE_TIMEOUT_S:.0f} s"
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in f"{done.stderr}{done.stdout}".splitlines()]
+    reason = " ".join(line for line in lines if line.strip("-*"))
+    return reason[:MAX_REASON] or f"it ends with exit code {done.returncode} and prints no reason"
 
 
 def run_ranks(command: Sequence[str]) -> None:
@@ -46,12 +88,14 @@ def run_ranks(command: Sequence[str]) -> None:
         command: Command of the rank, or `mpirun` and its arguments.
 
     Raises:
-        UserError: if mpirun is not installed.
+        UserError: if mpirun is not installed or cannot start any program.
         TrainingFailed: with the exit code of the ranks, or 128 + the number of the signal.
     """
     try:
         # In its own session, Ctrl-C of a terminal reaches the ranks only once, through `forward`.
-        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_stop_with_parent)
+        process = subprocess.Popen(
+            command, env=rank_environment(), start_new_session=True, preexec_fn=_stop_with_parent
+        )
     except FileNotFoundError as error:
         raise UserError(
             f"{command[0]} is not installed; expected Open MPI (Debian: apt-get install openmpi-bin)"
@@ -74,6 +118,8 @@ def run_ranks(command: Sequence[str]) -> None:
     if code and forwarded:
         message = "training was stopped; the same command resumes"
         raise TrainingFailed(message, 128 + forwarded[0][0], reported=True)
+    if code and (fault := mpirun_fault(command)):
+        raise UserError(f"mpirun cannot start ranks on this machine: {fault}; correct this, or use one rank")
     if code:
         raise _failure(code)
 

@@ -6,7 +6,7 @@ from tinyunet.core.config import TrainConfig
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.presets import FAST
 from tinyunet.launch.launch import launch_local
-from tinyunet.training.run import TrainingRun, default_run_key
+from tinyunet.training.run import TrainingRun
 
 
 def train(
@@ -28,12 +28,5 @@ def train(
         UserError: if mpirun is not installed, or if the ranks do not divide the global batch.
         TrainingFailed: if the ranks end with an exit code other than 0.
     """
-    run = TrainingRun(
-        records=str(records),
-        out=str(out),
-        config=config,
-        run_key=default_run_key(str(out)),
-        ranks=ranks,
-        class_id=class_id,
-    )
+    run = TrainingRun(records=str(records), out=str(out), config=config, ranks=ranks, class_id=class_id)
     return launch_local(run)

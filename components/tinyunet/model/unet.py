@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from tinyunet.core.errors import UserError
 from tinyunet.model.layers import JoinedConv2D, UpConv2D
 
 PARAMETERS = 1_850_305
@@ -71,16 +72,25 @@ def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = F
         model: A model made by `build_unet` or read from a file.
         precision: Dtype policy; None stands for the policy of the model.
         plain: See `build_unet`.
+
+    Raises:
+        UserError: if the layers or the weights are not those of a TinyUNet.
     """
-    normalize = model.get_layer("normalize")
-    rebuilt = build_unet(
-        model.input_shape[1],
-        precision=precision or model.get_layer("bottleneck_conv1").dtype_policy.name,
-        scale=normalize.scale,
-        offset=normalize.offset,
-        plain=plain,
-    )
-    rebuilt.set_weights(model.get_weights())
+    try:
+        normalize = model.get_layer("normalize")
+        rebuilt = build_unet(
+            model.input_shape[1],
+            precision=precision or model.get_layer("bottleneck_conv1").dtype_policy.name,
+            scale=normalize.scale,
+            offset=normalize.offset,
+            plain=plain,
+        )
+        rebuilt.set_weights(model.get_weights())
+    except (ValueError, AttributeError, TypeError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise UserError(
+            f"the model {model.name!r} is not a TinyUNet ({reason}); use a model that `tinyunet train` wrote"
+        ) from error
     return rebuilt
 
 

@@ -1,8 +1,10 @@
 """The example job in k8s/mpijob.yaml; `tinyunet mpijob` prints this file."""
 
 import json
+import re
 from dataclasses import replace
 
+from tinyunet.core.errors import require
 from tinyunet.mpijob.spec import Json, MPIJobSpec, WorkerPods, build
 
 _HEADER = """\
@@ -31,7 +33,12 @@ def example(registry: str = "", tag: str = "") -> Json:
     """Return the example job for an image of this registry and tag.
 
     No two parts of the result are the same object, since YAML would write them as anchors.
+
+    Raises:
+        UserError: if the registry or the tag cannot be part of the name of an image.
     """
+    require(re.fullmatch(r"[\w.:/-]*", registry) is not None, "registry", registry, "HOST[:PORT][/PATH]")
+    require(re.fullmatch(r"[\w.-]*", tag) is not None, "tag", tag, "letters, digits and _ . -")
     name, version = EXAMPLE.image.split(":")
     image = f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
     return dict(json.loads(json.dumps(build(replace(EXAMPLE, image=image)))))

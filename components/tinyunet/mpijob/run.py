@@ -1,4 +1,4 @@
-"""Execution of an MPIJob: create or adopt it, follow it, stream its log, report a failure, clean up."""
+"""Run an MPIJob: create it or adopt an existing one, print its log until it ends, and report a failure."""
 
 import os
 import signal
@@ -23,8 +23,9 @@ _TERMINATED = 128 + signal.SIGTERM
 def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
     """Run the job until it succeeds.
 
-    An existing job of the same name and specification is followed, not started a second time. If the cluster
-    removes a pod, the job is started again, at most `spec.restarts` times. SIGTERM deletes the job.
+    If a job of the same name and specification exists, this function follows it instead of starting a second
+    one. If the cluster removes a pod, the job is started again, at most `spec.restarts` times. After SIGTERM
+    or Ctrl-C, the job is deleted.
 
     Args:
         spec: The job.
@@ -32,9 +33,9 @@ def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
 
     Raises:
         UserError: if the cluster, the CRD or a permission is missing, or the job cannot start.
-        JobFailed: if the job fails; with the launcher's exit code and the last lines of its log.
+        JobFailed: if the job fails. It has the exit code of the launcher and the last lines of its log.
     """
-    with _sigterm_raises():
+    with _raise_on_sigterm():
         run_manifest(
             Cluster(spec.namespace),
             build(spec),
@@ -46,7 +47,7 @@ def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
 
 @contextmanager
 def exit_with_job_code() -> Iterator[None]:
-    """Exit with the job's exit code if the block raises JobFailed; print the error to stderr."""
+    """If the block raises JobFailed, print the error to stderr and exit with the exit code of the job."""
     try:
         yield
     except JobFailed as error:
@@ -60,23 +61,28 @@ def run_manifest(
     """Run an MPIJob that is given as Kubernetes JSON; see `run_mpijob`."""
     name = manifest["metadata"]["name"]
     title = f"MPIJob {cluster.namespace}/{name}"
-    for left in reversed(range(restarts + 1)):
+    for remaining_restarts in reversed(range(restarts + 1)):
         watcher = Watcher(cluster, name, pending_seconds=pending_seconds, log=log)
         try:
-            log(f"{title} {_ensure(cluster, manifest)}")
-            end = _follow_or_delete(cluster, name, watcher)
+            log(f"{title} {_create_or_adopt(cluster, manifest)}")
+            outcome = _follow_or_delete(cluster, name, watcher)
         except Unreachable as error:
-            raise JobFailed(f"{title}: {error}; the job may still run, and a retry follows it") from error
+            raise JobFailed(
+                f"{title}: {error}; the job may still be running: a retry will follow it"
+            ) from error
         except JobFailed as error:
             raise JobFailed(f"{title}: {error}") from error
-        if not end.reason:
+        if not outcome.reason:
             log(f"{title} succeeded")
             return
-        if end.lost:
+        if outcome.lost:
             delete_and_wait(cluster, name)
-        if not (end.lost and left):
-            raise JobFailed(_report(title, end, watcher), exit_code=end.exit_code)
-        log(f"{title} {end.reason}; starting it again from its last checkpoint ({left} restarts left)")
+        if not (outcome.lost and remaining_restarts):
+            raise JobFailed(_describe_failure(title, outcome, watcher), exit_code=outcome.exit_code)
+        log(
+            f"{title} {outcome.reason}; starting it again from its last checkpoint "
+            f"(remaining restarts: {remaining_restarts})"
+        )
 
 
 def _follow_or_delete(cluster: Cluster, name: str, watcher: Watcher) -> Outcome:
@@ -90,15 +96,16 @@ def _follow_or_delete(cluster: Cluster, name: str, watcher: Watcher) -> Outcome:
         raise
 
 
-def _ensure(cluster: Cluster, manifest: Json) -> str:
-    """Create the job, or adopt an existing one of the same specification that did not fail.
+def _create_or_adopt(cluster: Cluster, manifest: Json) -> str:
+    """Create the job, or adopt an existing job of the same specification unless it failed.
 
-    A job that failed, and a job of another specification that succeeded, are replaced.
+    An existing job is deleted and created again if it failed, or if it has another specification and
+    succeeded.
 
     Returns:
-        What was done, for the log.
+        The end of a line for the log: what was done.
     """
-    name, owners = manifest["metadata"]["name"], _owners()
+    name, owners = manifest["metadata"]["name"], _owner_references()
     owned = manifest | {"metadata": manifest["metadata"] | ({"ownerReferences": owners} if owners else {})}
     while retry_while_unreachable(lambda: cluster.create(owned)) is None:
         existing = retry_while_unreachable(lambda: cluster.job(name))
@@ -111,22 +118,23 @@ def _ensure(cluster: Cluster, manifest: Json) -> str:
             return "already exists; following it"
         if not failed and not condition(existing, "Succeeded"):
             raise JobFailed(
-                "a job of this name runs with another specification; wait for it, use another run key, or "
-                f"delete it: kubectl -n {cluster.namespace} delete mpijob {name}"
+                "a job of this name is running with another specification; wait for its end, use another run "
+                f"key, or delete it: kubectl -n {cluster.namespace} delete mpijob {name}"
             )
         delete_and_wait(cluster, name)
     return "created"
 
 
 def _adopt(cluster: Cluster, job: Json, owners: list[Json]) -> None:
+    """Add owners to an existing job, so that it exists as long as one of its owners."""
     present = job["metadata"].get("ownerReferences") or []
-    uids = {one.get("uid") for one in present}
-    if missing := [one for one in owners if one["uid"] not in uids]:
+    uids = {owner.get("uid") for owner in present}
+    if missing := [owner for owner in owners if owner["uid"] not in uids]:
         retry_while_unreachable(lambda: cluster.set_owners(job["metadata"]["name"], [*present, *missing]))
 
 
-def _owners() -> list[Json]:
-    """Return the reference to the pod of this pipeline task, if Kubeflow Pipelines names it."""
+def _owner_references() -> list[Json]:
+    """Return a reference to the pod of this pipeline task; empty outside a task of Kubeflow Pipelines."""
     name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}] if name and uid else []
 
@@ -136,13 +144,14 @@ def _digest(job: Json) -> str | None:
     return annotations.get(DIGEST_ANNOTATION)
 
 
-def _report(title: str, end: Outcome, watcher: Watcher) -> str:
+def _describe_failure(title: str, outcome: Outcome, watcher: Watcher) -> str:
     lines = [line for line in watcher.log.tail if line.strip()]
-    return "\n  | ".join([f"{title} {end.reason}" + (", last lines of its log:" if lines else ""), *lines])
+    announcement = ", last lines of its log:" if lines else ""
+    return "\n  | ".join([f"{title} {outcome.reason}{announcement}", *lines])
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _raise_on_sigterm() -> Iterator[None]:
     """Raise SystemExit in the block on SIGTERM; do nothing outside the main thread."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

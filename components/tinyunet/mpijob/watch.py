@@ -1,7 +1,8 @@
-"""Following of one MPIJob until it ends.
+"""Follow an MPIJob until it ends.
 
-Every decision is made from a complete snapshot of the cluster; a watch only triggers the next snapshot.
-A broken connection, an expired watch (410 Gone) or a restarted API server therefore never loses an event.
+Every decision is made from a complete snapshot of the job's objects. A Kubernetes watch only determines when
+the next snapshot is taken. Therefore no change is missed after a broken connection, an expired watch (410
+Gone) or a restart of the API server.
 """
 
 import time
@@ -15,14 +16,14 @@ from tinyunet.mpijob.log import LogFollower
 from tinyunet.mpijob.pods import created_at, disrupted_pods, event_time, launcher_pod, worker_uids
 from tinyunet.mpijob.status import JobFailed, Obstacle, Outcome, Snapshot, obstacle, outcome
 
-_POLL_S = 5  # seconds between two snapshots while the job does not change
+_POLL_S = 5  # longest time between two snapshots, in seconds
 
 
 class Watcher:
-    """Follows one job by name.
+    """Follows the job of a given name.
 
     Attributes:
-        log: The launcher's log; the report of a failure quotes its last lines.
+        log: Follower of the launcher's log. The message about a failure quotes the last lines of the log.
     """
 
     def __init__(
@@ -31,17 +32,17 @@ class Watcher:
         self.log = LogFollower(cluster, log)
         self._cluster, self._name, self._print = cluster, name, log
         self._pending_seconds = pending_seconds
-        self._waiting: tuple[str, float] | None = None  # the obstacle that was logged, start of the wait
+        self._waiting: tuple[str, float] | None = None  # the obstacle in the log, and the start of the wait
         self._worker_uids: dict[str, str] = {}
         self._lost: set[str] = set()
 
     def follow(self) -> Outcome:
-        """Follow the job to its end; return its outcome.
+        """Follow the job until it ends, and return its outcome.
 
         Raises:
             UserError: if the job cannot start, or does not start within `pending_seconds`.
             JobFailed: if the job was deleted.
-            Unreachable: if the API server does not answer for minutes.
+            Unreachable: if the API server does not answer for five minutes.
         """
         snapshot = self._snapshot()
         while not outcome(snapshot):
@@ -58,7 +59,7 @@ class Watcher:
         if job is None or job["metadata"].get("deletionTimestamp"):
             self.log.finish(1)
             raise JobFailed("it was deleted while it ran; start it again to resume from the last checkpoint")
-        events = [one for one in self._cluster.events(self._name) if event_time(one) >= created_at(job)]
+        events = [event for event in self._cluster.events(self._name) if event_time(event) >= created_at(job)]
         return Snapshot(job, self._cluster.pods(self._name), events)
 
     def _update(self, snapshot: Snapshot) -> None:

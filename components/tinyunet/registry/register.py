@@ -8,6 +8,7 @@ from tinyunet.core.errors import UserError, require
 from tinyunet.evaluation.evaluate import read_evaluated_model
 from tinyunet.registry.logged_model import log_model
 from tinyunet.registry.run import EVALUATION_FILES, find_or_create_run, log_files, log_scores
+from tinyunet.registry.turn import turn
 from tinyunet.registry.versions import (
     create_registered_model,
     create_version,
@@ -18,6 +19,7 @@ from tinyunet.registry.versions import (
 )
 from tinyunet.tracking.client import mlflow_errors, open_client
 from tinyunet.tracking.download import MODEL_FILES, WEIGHTS_DIGEST, training_artifact_path
+from tinyunet.tracking.names import check_model_name
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         name: Registered model; default tinyunet-dagm-class<N>.
 
     Raises:
-        UserError: if the evaluation is of another model or MLflow cannot be reached.
+        UserError: if the evaluation is of another model, the name is unusable, or MLflow cannot be reached.
     """
+    check_model_name(name)
     document, result = read_evaluated_model(model), Evaluation.read(evaluation)
     if result.model.sha256 not in ("", document.sha256):
         raise UserError(f"{evaluation} evaluates another model than {model}; expected its own evaluation")
@@ -72,14 +75,17 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         artifact_path = f"evaluation/{key}"
         log_files(client, run_id, evaluation, EVALUATION_FILES, artifact_path)
         log_scores(client, run_id, result, artifact_path)
-        version = find_version(client, name, key)
-        if version is None:
+        model_id = ""
+        if find_version(client, name, key) is None:
             model_id = log_model(run_id, model, document, result)
             create_registered_model(client, name, document.class_id)
-            tags, card = version_tags(key, document, result), evaluation / "model_card.md"
-            version = create_version(client, name, tags, run_id=run_id, model_id=model_id, card=card)
-        # A version of an early release lacks this tag.
-        client.set_model_version_tag(name, version, WEIGHTS_DIGEST, digest)
-        champion, reason = update_champion(client, run_id, name, version)
+        tags, card = version_tags(key, document, result), evaluation / "model_card.md"
+        with turn(client, name):
+            version = find_version(client, name, key) or create_version(
+                client, name, tags, run_id=run_id, model_id=model_id, card=card
+            )
+            # A version of an early release lacks this tag.
+            client.set_model_version_tag(name, version, WEIGHTS_DIGEST, digest)
+            champion, reason = update_champion(client, run_id, name, version)
     uri = f"models:/{name}/{version}"
     return Registration(name, version, champion, reason, run_id, uri, artifact_path)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinyunet.core.console import say
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.evaluation.summary import headline
 from tinyunet.tracking.client import RUN_KEY, create_run, experiment_id, find_run, log_path, log_run_data
+from tinyunet.tracking.deletion import ACTIVE
 from tinyunet.tracking.download import WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
@@ -18,15 +20,9 @@ NOTE_PREFIX = "Test: "  # the beginning of the descriptions that `log_scores` wr
 
 
 def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
-    """Return the run of the training; if this server does not have it, return a run for this model."""
-    from mlflow.exceptions import MlflowException
-
-    if model.mlflow and model.mlflow.run_id:
-        try:
-            return str(client.get_run(model.mlflow.run_id).info.run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+    """Return the run of the training; if it cannot be used, return a run for this model."""
+    if model.mlflow and model.mlflow.run_id and _is_usable(client, model.mlflow.run_id):
+        return model.mlflow.run_id
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
     if run_id := find_run(client, experiment, run_key):
         return run_id
@@ -36,6 +32,27 @@ def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
     log_run_data(client, run_id, params=model.train.to_dict(), tags=tags)
     client.set_terminated(run_id, "FINISHED")
     return run_id
+
+
+def _is_usable(client: "MlflowClient", run_id: str) -> bool:
+    """Return whether this server has a run, in an experiment that is not deleted; restore a deleted run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    experiment = client.get_experiment(run.experiment_id)
+    if experiment.lifecycle_stage != ACTIVE:
+        experiment_id(client)  # raises an error if the present experiment is deleted, too
+        say(f"the experiment {experiment.name!r} of the MLflow run {run_id} is deleted; another run is used")
+        return False
+    if run.lifecycle_stage != ACTIVE:
+        client.restore_run(run_id)
+        say(f"the MLflow run {run_id} was deleted; it is restored, because this model belongs to it")
+    return True
 
 
 def log_files(

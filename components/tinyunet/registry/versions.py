@@ -1,4 +1,4 @@
-"""The versions of a registered model in MLflow: creation, tags, and the alias `champion`."""
+"""Create the versions of a registered model in MLflow, set their tags, and move the alias `champion`."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.core.documents.version import VersionTags
 from tinyunet.registry.champion import VersionScores, decide
 from tinyunet.tracking.client import MAX_TEXT, log_run_data
+from tinyunet.tracking.names import tag_filter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 DESCRIPTION = (
     "Finds and outlines surface defects on the texture of DAGM2007 class {class_id}. The alias `champion` "
-    "marks the version to use. The description of a version is its model card. The tag "
-    "`tinyunet.champion_reason` of a version states why it is the champion, or why it is not."
+    "marks the version to use. The description of each version is its model card. The tag "
+    "`tinyunet.champion_reason` of each version states why it is the champion, or why it is not."
 )
 MODEL_KEY = "tinyunet.model_key"
+SCORE_TAGS = ("test_digest", "dice_defective", "image_ap", "synthetic", "weights_digest")  # of the rule
 REASON = "tinyunet.champion_reason"
 
 
@@ -33,20 +35,20 @@ def model_key(sha256: str, evaluation: Evaluation) -> str:
     Returns:
         16 hex digits.
     """
-    facts = [
+    identity = [
         sha256,
         evaluation.threshold,
         evaluation.test.image_threshold,
         evaluation.test.dice_defective,
         evaluation.data.test_digest,
     ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
 def find_version(client: "MlflowClient", name: str, key: str) -> str | None:
-    """Return the version of a registered model that has this key; None if there is none."""
-    versions = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_KEY}` = '{key}'")
-    return str(versions[0].version) if versions else None
+    """Return the number of the version with this key, or None if there is none."""
+    versions = client.search_model_versions(tag_filter(MODEL_KEY, key))
+    return next((str(version.version) for version in versions if version.name == name), None)
 
 
 def create_registered_model(client: "MlflowClient", name: str, class_id: int) -> None:
@@ -67,10 +69,10 @@ def create_version(
 
     Args:
         client: Client of the registry.
-        name: Registered model.
+        name: Name of the registered model.
         tags: Tags of the version.
-        run_id: The run that the version belongs to.
-        model_id: The logged model.
+        run_id: Id of the run that the version belongs to.
+        model_id: Id of the logged model.
         card: File of the model card, which becomes the description of the version; may be absent.
 
     Returns:
@@ -91,7 +93,7 @@ def version_tags(key: str, model: EvaluatedModel, evaluation: Evaluation) -> Ver
     """Return the tags of a version.
 
     Args:
-        key: From `model_key`.
+        key: Key of the evaluated model; see `model_key`.
         model: The model that is registered.
         evaluation: Its evaluation.
     """
@@ -110,9 +112,11 @@ def version_tags(key: str, model: EvaluatedModel, evaluation: Evaluation) -> Ver
 
 
 def update_champion(client: "MlflowClient", run_id: str, name: str, version: str) -> tuple[bool, str]:
-    """Decide on the champion, move the alias if necessary, and write the reason to the version and its run.
+    """Decide whether a version is the champion, move the alias if it is, and store the reason as a tag.
 
-    The reason of a version that already is the champion is not changed.
+    The version and its run get the tag. If the version already was the champion, nothing is changed. Call
+    this function inside `turn`: it reads the alias and writes it later, and another registration between
+    them would be lost.
 
     Returns:
         Whether the version is the champion now, and the reason.
@@ -131,9 +135,10 @@ def update_champion(client: "MlflowClient", run_id: str, name: str, version: str
 def version_scores(client: "MlflowClient", name: str, version: str) -> VersionScores:
     """Read the scores of a version from its tags.
 
-    A version that was not created by `register` has scores of 0 on unknown test images.
+    If another program created the version, its scores are 0 and its test images are unknown.
     """
-    tags = VersionTags.read(client.get_model_version(name, version).tags)
+    given = client.get_model_version(name, version).tags
+    tags = VersionTags.read({key: given[key] for key in SCORE_TAGS if given.get(key)})
     return VersionScores(
         version=version,
         test_digest=tags.test_digest,

@@ -38,15 +38,42 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
         return serving_model(network, image_size=document.image_size, **asdict(operating_point))
     file = _keras_file(path)
     loaded = for_this_machine(load_model(file))
-    if isinstance(loaded.output, dict):
-        if set(OUTPUTS) <= set(loaded.output):
-            say(f"thresholds and poses of {model} are those that it was exported with")
-            return loaded
-        raise UserError(
-            f"{path} gives {', '.join(loaded.output)}; expected {', '.join(OUTPUTS)}: export it again"
-        )
+    if _check_shapes(loaded, path):
+        say(f"thresholds and poses of {model} are those that it was exported with")
+        return loaded
     operating_point = find_operating_point(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
     return serving_model(loaded, image_size=loaded.input_shape[1] or 512, **asdict(operating_point))
+
+
+def _check_shapes(model: keras.Model, path: Path) -> bool:
+    """Return whether a loaded model is one for serving; otherwise it is a network.
+
+    Raises:
+        UserError: if the model is neither, by the names and shapes of its inputs and outputs.
+    """
+    if not model.built or not getattr(model, "inputs", None):
+        raise UserError(f"{path} has no defined input; build the model before it is saved")
+    given, output = model.input_shape, model.output
+    if isinstance(output, dict):
+        if not set(OUTPUTS) <= set(output):
+            raise UserError(
+                f"{path} gives {', '.join(output)}; expected {', '.join(OUTPUTS)}: export it again"
+            )
+        ranks = [len(output[name].shape) for name in OUTPUTS]
+        if given != (None, None, None, 1) or ranks != [4, 4, 1, 1]:
+            raise UserError(
+                f"{path} takes images of shape {given}; expected (None, None, None, 1), and outputs as of "
+                "`tinyunet export`: export it again"
+            )
+        return True
+    result = model.output_shape
+    square = isinstance(given, tuple) and len(given) == 4 and given[1] == given[2]
+    if not square or (given[0], given[3]) != (None, 1) or result != given:
+        raise UserError(
+            f"{path} maps {given} to {result}; expected grey images (None, S, S, 1) and logits of the same "
+            "shape: use a model that `tinyunet train` or `tinyunet export` wrote"
+        )
+    return False
 
 
 def _find_model(model: str) -> Path:

@@ -75,10 +75,12 @@ def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
 
 
 def _read_evaluation(file: Path, sha256: str) -> Evaluation | None:
-    """Read an evaluation; None if it is of other weights, absent, or a file of another program."""
+    """Read an evaluation; None if it is of other weights, absent, damaged, or a file of another program."""
     try:
         evaluation = Evaluation.read(file.parent)
-    except (UserError, OSError):
+    except (UserError, OSError) as error:
+        if file.is_file() and sha256.encode() in file.read_bytes():
+            say(f"tinyunet: warning: {error}")
         return None
     return evaluation if evaluation.model.sha256 == sha256 else None
 

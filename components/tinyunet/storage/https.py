@@ -11,6 +11,7 @@ import requests
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, require_space
+from tinyunet.core.network import ca_file, connection_problem, proxy_for
 from tinyunet.core.redaction import redact
 from tinyunet.storage.transfer import Transfer
 
@@ -35,7 +36,8 @@ def download(url: str, dest: Path) -> Path:
     """
     _require_secure(url)
     with atomic_path(dest) as part, requests.Session() as session:
-        session.mount("http://", _SecureHttpAdapter())
+        for scheme in ("http", "https"):
+            session.mount(f"{scheme}://", _Adapter())
         _download_with_retries(session, url, part)
     return dest
 
@@ -54,7 +56,7 @@ def _download_with_retries(session: requests.Session, url: str, part: Path) -> N
             if status == 416:
                 part.unlink(missing_ok=True)
         except requests.RequestException as error:
-            reason = _cause(error)
+            reason = connection_problem(error, url, "REQUESTS_CA_BUNDLE") or _cause(error)
             if isinstance(error, requests.exceptions.SSLError | requests.exceptions.InvalidURL):
                 break
         if attempt < ATTEMPTS:
@@ -66,7 +68,13 @@ def _download_rest(session: requests.Session, url: str, part: Path) -> None:
     """Download the bytes that `part` does not contain yet."""
     offset = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
-    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+    with session.get(
+        url,
+        headers=headers,
+        stream=True,
+        timeout=TIMEOUT_S,
+        verify=ca_file() or True,
+    ) as response:
         response.raise_for_status()
         if etag := response.headers.get("ETag"):
             session.headers["If-Range"] = etag  # the server sends the whole file if it has changed
@@ -83,8 +91,8 @@ def _download_rest(session: requests.Session, url: str, part: Path) -> None:
         raise requests.ConnectionError(f"got {part.stat().st_size} of {total} bytes")
 
 
-class _SecureHttpAdapter(requests.adapters.HTTPAdapter):
-    """Refuses plain HTTP to other machines, also after a redirect."""
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Refuses plain HTTP to other machines, and chooses the proxy; both also after a redirect."""
 
     def send(
         self,
@@ -93,7 +101,9 @@ class _SecureHttpAdapter(requests.adapters.HTTPAdapter):
         **kwargs: Any,  # noqa: ANN401
     ) -> requests.Response:
         """Check the URL of a request and send it."""
-        _require_secure(request.url or "")
+        url = request.url or ""
+        _require_secure(url)
+        kwargs["proxies"] = {urlsplit(url).scheme: proxy} if (proxy := proxy_for(url)) else {}
         return super().send(request, *args, **kwargs)
 
 

@@ -1,9 +1,10 @@
-"""Objects on S3 (any endpoint, such as MinIO or AWS). This is the only module that imports minio.
+"""Read and write objects on S3: MinIO, AWS or another endpoint. Only this module imports minio.
 
 Every call reads its settings from the environment: `S3_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`,
-`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, and `AWS_REGION` or `AWS_DEFAULT_REGION` (default us-east-1).
-Files are written completely or not at all. Every call ends within a bounded time; every error is a
-`UserError`.
+`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` or `AWS_DEFAULT_REGION` (default us-east-1), and
+the variables that `core.network` reads.
+Files are written completely or not at all. A call ends within a few minutes if the server does not answer.
+Every error is a `UserError`.
 """
 
 import io
@@ -17,21 +18,22 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
+from tinyunet.core import network
 from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.redaction import redact
 from tinyunet.storage.https import download
 from tinyunet.storage.transfer import THREADS, Transfer, run_concurrently, safe_target, split_uri
 
-CONNECT_S, READ_S, RETRIES, BUSY = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
+CONNECT_S, READ_S, RETRIES, RETRIED_STATUS = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
 _MISSING_CODES = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
 _REASONS = {
-    "NoSuchBucket": "no bucket of that name; create it or correct the name",
-    "AccessDenied": "access denied; AWS_ACCESS_KEY_ID needs the permission to do this",
-    "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is unknown to the endpoint; correct it",
-    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit AWS_ACCESS_KEY_ID; correct it",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-} | dict.fromkeys(_MISSING_CODES, "no object of that name; correct it")
+    "NoSuchBucket": "no bucket of that name; create the bucket or correct the name",
+    "AccessDenied": "access denied; AWS_ACCESS_KEY_ID needs a permission for this operation",
+    "InvalidAccessKeyId": "the endpoint does not know AWS_ACCESS_KEY_ID; correct it",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID; correct it",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+} | dict.fromkeys(_MISSING_CODES, "no object of that name; correct the name")
 
 
 def is_remote(location: str) -> bool:
@@ -50,7 +52,7 @@ def fetch(uri: str, dest: Path) -> Path:
         `dest`.
 
     Raises:
-        UserError: if the server or the object cannot be reached, found or read. No incomplete file remains.
+        UserError: if the server cannot be reached or the object cannot be read. No incomplete file remains.
     """
     if uri.startswith(("https://", "http://")):
         return download(uri, dest)
@@ -67,7 +69,7 @@ def push(path: Path, uri: str) -> None:
     """Upload a file.
 
     Raises:
-        UserError: if the file is missing or the endpoint refuses it.
+        UserError: if the file does not exist or the upload fails.
     """
     bucket, key = split_uri(uri)
     with _one_line_errors(uri):
@@ -92,14 +94,14 @@ def list_objects(uri: str) -> list[str]:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Read a whole object."""
+    """Return the content of an object."""
     bucket, key = split_uri(uri)
     with _one_line_errors(uri), closing(_client().get_object(bucket, key)) as response:
         return bytes(response.read())
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write an object atomically: a reader gets the old or the new content."""
+    """Write an object atomically: a program that reads it gets either the old or the new content."""
     bucket, key = split_uri(uri)
     with _one_line_errors(uri):
         _client().put_object(bucket, key, io.BytesIO(data), len(data))
@@ -113,7 +115,7 @@ def remove(uri: str) -> None:
 
 
 def make_bucket(name: str) -> None:
-    """Create a bucket, unless it exists."""
+    """Create a bucket if it does not exist."""
     with _one_line_errors(f"s3://{name}"):
         client = _client()
         if not client.bucket_exists(name):
@@ -127,28 +129,37 @@ def list_buckets() -> list[str]:
 
 
 def _client() -> Minio:
-    url = os.environ.get("S3_ENDPOINT_URL", "")
+    url = _endpoint()
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
         raise UserError(
-            f"S3_ENDPOINT_URL is {redact(url)!r}; expected http(s)://host[:port], of MinIO or another S3"
+            f"S3_ENDPOINT_URL is {redact(url)!r}; expected http(s)://host[:port], the address of an S3 server"
         )
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    if unset := [name for name in names if not os.environ.get(name)]:
+    keys = [network.read_credential(name) for name in names]
+    if unset := [name for name, key in zip(names, keys, strict=True) if not key]:
         raise UserError(f"{' and '.join(unset)} not set; S3 needs {' and '.join(names)} in the environment")
     return Minio(
         parts.netloc,
-        access_key=os.environ[names[0]],
-        secret_key=os.environ[names[1]],
-        session_token=os.environ.get("AWS_SESSION_TOKEN") or None,
+        access_key=keys[0],
+        secret_key=keys[1],
+        session_token=network.read_credential("AWS_SESSION_TOKEN") or None,
         secure=parts.scheme == "https",
-        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-        http_client=urllib3.PoolManager(
+        region=network.read_credential("AWS_REGION")
+        or network.read_credential("AWS_DEFAULT_REGION")
+        or "us-east-1",
+        http_client=network.open_pool(
+            url,
+            network.tls_context(network.ca_file("AWS_CA_BUNDLE")),
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
             maxsize=THREADS,  # one connection per thread
-            retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=BUSY),
+            retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=RETRIED_STATUS),
         ),
     )
+
+
+def _endpoint() -> str:
+    return os.environ.get("S3_ENDPOINT_URL", "").strip()
 
 
 def _size(bucket: str, key: str) -> int | None:
@@ -164,7 +175,7 @@ def _size(bucket: str, key: str) -> int | None:
 
 
 def _listing(bucket: str, key: str) -> list[tuple[str, int]]:
-    """Return name and size in bytes of all objects under a prefix, sorted by name."""
+    """Return the name and the size in bytes of every object under a prefix, sorted by name."""
     objects = _client().list_objects(bucket, prefix=key and key.rstrip("/") + "/", recursive=True)
     return sorted((str(o.object_name), o.size or 0) for o in objects if not str(o.object_name).endswith("/"))
 
@@ -198,7 +209,7 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
 
 
 def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
-    """Write an object to a file; retry twice if the connection is interrupted."""
+    """Download an object to a file; try again, at most twice, if the connection is interrupted."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part.minio")  # minio does not delete it on error
     try:
         for remaining in reversed(range(RETRIES + 1)):
@@ -214,22 +225,26 @@ def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
 
 @contextmanager
 def _one_line_errors(uri: str) -> Iterator[None]:
-    """Turn the exceptions of minio and urllib3 into a UserError of one line."""
+    """Convert the exceptions of minio and urllib3 to a UserError of one line."""
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
         kind = Unreachable if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError) else UserError
-        raise kind(redact(f"{uri} at {os.environ.get('S3_ENDPOINT_URL')}: {_reason(error)}")) from error
+        reason = network.hide_credentials(_reason(error))
+        raise kind(f"{redact(f'{uri} at {_endpoint()}')}: {reason}") from error
 
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, S3Error):
-        remedy = "; set AWS_DEFAULT_REGION to the store's" if "region" in str(error.message) else ""
+        remedy = "; set AWS_DEFAULT_REGION to the store's region" if "region" in str(error.message) else ""
         return _REASONS.get(str(error.code), f"{error.code}: {error.message}{remedy}")
     if isinstance(error, MinioException):
-        return f"not an answer of an S3 server ({text}); correct S3_ENDPOINT_URL"
+        through = " through the proxy" if network.proxy_for(_endpoint()) else ""
+        return f"the answer is not that of an S3 server{through} ({text}); correct S3_ENDPOINT_URL"
     if isinstance(error, urllib3.exceptions.HTTPError):
+        if problem := network.connection_problem(error, _endpoint(), "AWS_CA_BUNDLE"):
+            return problem
         kind = type(getattr(error, "reason", None) or error).__name__
         return f"the endpoint does not answer ({kind}); start it or correct S3_ENDPOINT_URL"
     return text

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
-from tinyunet.core.documents.base import Options, Part
+from tinyunet.core.documents.base import JsonObject, Options
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.files import atomic_path
 from tinyunet.core.presets import FAST, NVIDIA
@@ -55,7 +55,7 @@ SCORES = {"dice": "Dice of defective images, validation", "ap": "image AP, valid
 COLORS = {BASE: "#1f77b4", PUBLISHED: "#d95f02"}
 
 
-class Row(Part):
+class Row(JsonObject):
     """Scores of one row, with one value per seed.
 
     Attributes:

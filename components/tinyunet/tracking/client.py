@@ -4,7 +4,6 @@ Every call reads its settings from the environment: `MLFLOW_EXPERIMENT_NAME` (de
 variables that `tracking.uri` reads.
 """
 
-import fcntl
 import getpass
 import logging
 import os
@@ -16,8 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.network import connection_problem, hide_credentials, prepare_mlflow_client
 from tinyunet.core.redaction import redact
-from tinyunet.tracking.uri import database_path, tracking_uri
+from tinyunet.tracking.database import creation_lock, database_error
+from tinyunet.tracking.deletion import check_experiment
+from tinyunet.tracking.names import experiment_folder, tag_filter
+from tinyunet.tracking.uri import database_path, default_uri, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,30 +86,19 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
         folder.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    with _database_lock(folder):
+    with creation_lock(folder):
         return mlflow.MlflowClient(uri)
 
 
-@contextmanager
-def _database_lock(folder: Path | None) -> Iterator[None]:
-    """Allow one process at a time to open a database in a folder, because MLflow then creates its tables."""
-    if folder is None:
-        yield
-        return
-    with (folder / "mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def silence_mlflow() -> None:
-    """Turn off MLflow's telemetry, progress bars, long retries and INFO lines."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    """Turn off MLflow's telemetry, progress bars, long retries and INFO lines; set its proxies and CAs."""
+    prepare_mlflow_client(_SETTINGS)
     import mlflow  # the import sets the levels of the loggers
 
     del mlflow
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are exceptions, too
 
 
 @contextmanager
@@ -131,7 +123,8 @@ def mlflow_errors(*, short_timeout: bool = False) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, RequestException, ConnectionError) as error:
-        raise UserError(f"MLFLOW_TRACKING_URI is {redact(tracking_uri())}: {_reason(error)}") from error
+        reason = connection_problem(error, tracking_uri(), "REQUESTS_CA_BUNDLE") or _reason(error)
+        raise UserError(f"MLFLOW_TRACKING_URI is {redact(tracking_uri())}: {reason}") from error
     finally:
         if short_timeout:
             os.environ.pop(name, None)
@@ -149,12 +142,7 @@ def experiment_id(client: "MlflowClient") -> str:
     if experiment is None:
         _create_experiment(client, name)
         experiment = client.get_experiment_by_name(name)
-    if experiment.lifecycle_stage != "active":
-        raise UserError(
-            f"the MLflow experiment {name!r} is deleted; restore it "
-            f"(mlflow experiments restore -x {experiment.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to "
-            "another"
-        )
+    check_experiment(experiment)
     return str(experiment.experiment_id)
 
 
@@ -166,7 +154,8 @@ def _create_experiment(client: "MlflowClient", name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     database = database_path(tracking_uri())
-    location = (database.parent / "mlartifacts" / name).as_uri() if database else None
+    folder = experiment_folder(name)
+    location = (database.parent / "mlartifacts" / folder).as_uri() if database else None
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows charts instead of traces
     try:
         client.create_experiment(name, artifact_location=location, tags=kind)
@@ -177,11 +166,8 @@ def _create_experiment(client: "MlflowClient", name: str) -> None:
 
 def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | None:
     """Return the id of the newest run whose tag `tinyunet.run_key` is `run_key`, or None."""
-    text = run_key.replace("'", "")
-    runs = client.search_runs(
-        [experiment], f"tags.`{RUN_KEY}` = '{text}'", order_by=["start_time DESC"], max_results=1
-    )
-    return str(runs[0].info.run_id) if runs else None
+    runs = client.search_runs([experiment], tag_filter(RUN_KEY, run_key), order_by=["start_time DESC"])
+    return next((str(run.info.run_id) for run in runs if run.data.tags.get(RUN_KEY) == run_key), None)
 
 
 def create_run(client: "MlflowClient", experiment: str, run_key: str, *, name: str, source: str) -> str:
@@ -233,6 +219,9 @@ def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 
 def _reason(error: BaseException) -> str:
+    database = database_path(tracking_uri())
+    if database and (reason := database_error(error, database)):
+        return reason
     text = " ".join(str(error).split())
     if "Invalid Host header" in text:
         return "the server refuses this host name; start it with --allowed-hosts NAME,NAME:*"
@@ -244,5 +233,6 @@ def _reason(error: BaseException) -> str:
             "or correct the address"
         )
     if text.endswith("not found"):
-        text += "; expected a registered model or a run of this MLflow (make ui shows them)"
-    return redact(text)[:300]
+        page = "make ui" if tracking_uri() == default_uri() else "its web page"
+        text += f"; expected a registered model or a run of this MLflow ({page} shows them)"
+    return hide_credentials(text)[:300]

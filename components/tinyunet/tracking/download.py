@@ -1,5 +1,6 @@
 """Download models and model folders from MLflow into the cache folder."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 WEIGHTS_DIGEST = "weights_digest"  # a tag of versions, logged models and training runs
+LOGGED_MODEL = re.compile(r"m-[^/@]+")  # an id; a registered model may have a name that begins alike
 MODEL_FILES = ("model.json", "history.csv", "model.keras")  # of a model folder
 
 
@@ -80,7 +82,7 @@ def _find_training(client: "MlflowClient", uri: str) -> tuple[str, str]:
     if scheme == "runs":
         run_id = name.split("/")[0]
         return run_id, str(client.get_run(run_id).data.tags.get(WEIGHTS_DIGEST, ""))
-    if scheme == "models" and name.startswith("m-"):
+    if scheme == "models" and LOGGED_MODEL.fullmatch(name):
         logged = client.get_logged_model(name)
         return str(logged.source_run_id), str(logged.tags.get(WEIGHTS_DIGEST, ""))
     version = _find_version(client, uri)
@@ -96,7 +98,7 @@ def _find_logged_model(client: "MlflowClient", uri: str) -> str:
         if not outputs:
             raise UserError(f"{uri}: this run has no model; register one, or name another run")
         return str(outputs[-1].model_id)
-    if scheme == "models" and rest.startswith("m-"):
+    if scheme == "models" and LOGGED_MODEL.fullmatch(rest):
         return rest
     version = _find_version(client, uri)
     return str(version.model_id or version.source.rsplit("/", 1)[-1])

@@ -1,7 +1,7 @@
-"""Training runs in MLflow: rank 0 creates one run per training; a resumed training continues its run.
+"""Record trainings in MLflow: rank 0 creates one run per training; a resumed training continues its run.
 
 If the server cannot be reached at the start, the training ends with an error. If it cannot be reached later,
-the training continues and only the curves of its run are incomplete.
+the training continues, and its run in MLflow is incomplete.
 """
 
 import json
@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from tinyunet.core.config import FREE_KEYS
+from tinyunet.core.config import CHANGEABLE_ON_RESUME
 from tinyunet.core.documents.model import MlflowReference
 from tinyunet.core.documents.records import RecordsManifest
-from tinyunet.core.errors import UserError
 from tinyunet.core.presets import with_missing_options
 from tinyunet.core.redaction import redact
 from tinyunet.tracking.client import (
@@ -28,6 +27,7 @@ from tinyunet.tracking.client import (
     mlflow_errors,
     open_client,
 )
+from tinyunet.tracking.deletion import check_run
 from tinyunet.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-FLUSH_S, RETRY_S, SAMPLING_S = 5.0, 60.0, 5.0
+FLUSH_S = 5.0  # time between two requests that send metrics
+RETRY_S = 60.0  # time between two such requests after one that failed
+SAMPLING_S = 5.0  # time between two samples of the system metrics
 MAX_BATCH = 1000  # metrics per request, MLflow's limit
-MAX_PENDING = 100_000  # metrics in memory while the server cannot be reached
+MAX_PENDING = 100_000  # metrics that are kept in memory while the server cannot be reached
 MAX_DIGEST = 36  # MLflow's limit for the digest of a dataset, in characters
-CHANGEABLE = FREE_KEYS | {"world_size"}  # parameters that a resumed training may change
+CHANGEABLE_PARAMS = CHANGEABLE_ON_RESUME | {"world_size"}  # parameters that a resumed training may change
 CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 
@@ -76,7 +78,7 @@ class NullTracker:
 
 
 class Tracker(NullTracker):
-    """Records one training in MLflow: parameters, tags, datasets, curves over the steps, system metrics."""
+    """Records a training in MLflow: parameters, tags, datasets, metrics of the steps, system metrics."""
 
     def __init__(self) -> None:
         self._client: MlflowClient | None = None
@@ -97,18 +99,19 @@ class Tracker(NullTracker):
     ) -> str:
         """Create a run, or continue an existing one.
 
-        If the variable MLFLOW_RUN_ID is set, its run is continued. Otherwise the newest run with the same key
-        is continued, if its parameters and data are the same.
+        If the environment variable MLFLOW_RUN_ID is set, the run with this id is continued. Otherwise the
+        newest run with the same key is continued if its data and its parameters are the same, apart from
+        those that a resumed training may change. Otherwise a run is created.
 
         Args:
             run_name: Name shown in the UI.
             params: Parameters, which may be nested; a parameter that the run already has is not changed.
-            tags: Tags.
+            tags: Tags of the run.
             dataset: Manifest of the records; its splits become the run's datasets.
-            run_key: Identity of the training, the tag `tinyunet.run_key`.
+            run_key: Identity of the training; stored as the tag `tinyunet.run_key`.
 
         Returns:
-            The run's id.
+            The id of the run.
 
         Raises:
             UserError: within 15 s, if the server cannot be reached or refuses a request.
@@ -131,7 +134,10 @@ class Tracker(NullTracker):
         return self._run_id
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add points to the run's curves, except values that are not finite; points are sent in batches."""
+        """Add the metrics of a step to the run; values that are not finite are omitted.
+
+        The metrics are sent in batches, at most once in FLUSH_S seconds.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -141,7 +147,7 @@ class Tracker(NullTracker):
             self._flush()
 
     def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Add the rows of a history to the curves; each row contains its `step`."""
+        """Add the metrics of several steps to the run; each row contains its `step`."""
         for row in rows:
             self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
 
@@ -153,17 +159,17 @@ class Tracker(NullTracker):
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run."""
-        with self._warn_on_error(f"the run lacks {', '.join(tags)}"):
+        with self._warn_on_error(f"the run does not have the tags {', '.join(tags)}"):
             log_run_data(self._started_client(), self._run_id, tags=tags)
 
     def finish(self, status: str) -> None:
-        """Send the pending points and end the run with a status: FINISHED, FAILED or KILLED."""
+        """Send the pending metrics and end the run with a status: FINISHED, FAILED or KILLED."""
         if not self._run_id:
             return
         with self._warn_on_error("the last system metrics are missing"):
             _stop_monitor(self._monitor)
         self._flush()
-        with self._warn_on_error(f"the status of the run is not {status}"):
+        with self._warn_on_error(f"the run does not have the status {status}"):
             self._started_client().set_terminated(self._run_id, status)
 
     def _started_client(self) -> "MlflowClient":
@@ -172,7 +178,7 @@ class Tracker(NullTracker):
 
     def _flush(self) -> None:
         self._next_flush = time.monotonic() + RETRY_S
-        with self._warn_on_error("its curves will have gaps, history.csv has all points"):
+        with self._warn_on_error("the curves of the run will have gaps; history.csv is complete"):
             while self._pending:
                 self._started_client().log_batch(self._run_id, metrics=self._pending[:MAX_BATCH])
                 del self._pending[:MAX_BATCH]
@@ -180,7 +186,7 @@ class Tracker(NullTracker):
 
     @contextmanager
     def _warn_on_error(self, consequence: str) -> Iterator[None]:
-        """Turn an exception into a warning, which is printed once; the training continues without MLflow."""
+        """Convert an exception to a warning, so that the training continues; print only the first one."""
         try:
             with mlflow_errors(short_timeout=True):
                 yield
@@ -193,23 +199,22 @@ class Tracker(NullTracker):
 def _find_resumable(
     client: "MlflowClient", run_key: str, params: Mapping[str, object], tags: Mapping[str, str]
 ) -> str | None:
-    """Return the id of the run to continue: one with the same key, parameters and data."""
+    """Return the id of the run to continue, or None if there is none; see `Tracker.start`."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        if client.get_run(run_id).info.lifecycle_stage != "active":
-            raise UserError(f"MLFLOW_RUN_ID is {run_id!r}, a deleted run; restore it or unset the variable")
+        check_run(client, run_id)
         return run_id
     run_id = find_run(client, experiment_id(client), run_key)
     if run_id is None:
         return None
     data = client.get_run(run_id).data
-    before = with_missing_options(data.params)
-    fixed = {key: value for key, value in flatten(params).items() if key not in CHANGEABLE}
-    same = all(str(before.get(key, value)) == str(value) for key, value in fixed.items())
+    recorded = with_missing_options(data.params)
+    fixed = {key: value for key, value in flatten(params).items() if key not in CHANGEABLE_PARAMS}
+    same = all(str(recorded.get(key, value)) == str(value) for key, value in fixed.items())
     return run_id if same and data.tags.get("data_digest") == tags["data_digest"] else None
 
 
 def _datasets(manifest: RecordsManifest) -> "list[DatasetInput]":
-    """Return the splits of the records as MLflow datasets; no image is read."""
+    """Return the splits of the records as MLflow datasets, from the manifest alone."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"uri": redact(manifest.source)})
@@ -227,7 +232,7 @@ def _datasets(manifest: RecordsManifest) -> "list[DatasetInput]":
 
 
 def _start_monitor(run_id: str) -> "SystemMetricsMonitor":
-    """Start to sample CPU, memory, disk, network and GPUs every 5 s; a resumed run continues its curves."""
+    """Start to sample the system metrics (CPU, memory, disk, network, GPUs); a resumed run continues them."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, sampling_interval=SAMPLING_S, resume_logging=True)

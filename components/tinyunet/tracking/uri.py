@@ -29,7 +29,7 @@ def tracking_uri() -> str:
         UserError: if the variable is a folder or a file: URI, which MLflow no longer supports, or has another
             scheme that MLflow does not support; in a Kubernetes pod, also if the variable is not set.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or default_uri()
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError(
             "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,25 +15,77 @@ from tinyunet.core.errors import UserError
 if TYPE_CHECKING:
     import keras
 
+# Layers of Keras that contain or load code.
+CODE_LAYERS = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+
 
 def load_model(path: Path) -> "keras.Model":
-    """Load a model that `tinyunet train` wrote.
+    """Load a model that `tinyunet train` wrote; a file that contains code is refused before it is loaded.
 
     Args:
         path: The `.keras` file.
 
     Raises:
-        UserError: if the file is missing or is not a Keras model.
+        UserError: if the file is missing, is not a Keras model, contains code, or needs another Keras.
     """
     import keras
 
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected a Keras model file (train one first)")
+    version = keras.__version__
     try:
+        version = _check_file(path)
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
+    except UserError:
+        raise
+    except Exception as error:  # Keras raises almost any exception for a file of another version
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = lines[0][:120]
+        if version != keras.__version__:
+            raise UserError(
+                f"{path} was written by Keras {version}, and Keras {keras.__version__} cannot read it "
+                f"({reason}); use an environment with keras=={version}, or train the model again"
+            ) from error
         raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
+
+
+def _check_file(path: Path) -> str:
+    """Return the version of Keras that wrote a file.
+
+    Raises:
+        UserError: if the file is not in the format `.keras`, or contains code.
+    """
+    # Keras would read an HDF5 file of the old format without its protection against code in the file.
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            kind = (
+                "an HDF5 file, the old format of Keras" if file.read(4) == b"\x89HDF" else "not a .keras file"
+            )
+        raise UserError(f"{path} is not a readable Keras model (it is {kind}); train it again")
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+        version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    if code := sorted(set(_find_code(config))):
+        raise UserError(
+            f"{path} contains code ({', '.join(code)[:120]}), which is not run; expected a model of "
+            "Keras' own layers, such as `tinyunet train` writes"
+        )
+    return version
+
+
+def _find_code(config: object) -> Iterator[str]:
+    """Yield the names of the Lambda layers and of the classes outside Keras in the config of a model."""
+    if isinstance(config, dict):
+        name, module = str(config.get("class_name", "")), config.get("module", "keras")
+        package = str(module).partition(".")[0]
+        if name in CODE_LAYERS:
+            yield "Lambda" if name == "__lambda__" else name
+        elif name and not name.startswith("__") and package not in ("keras", "builtins"):
+            yield f"{module}.{name}" if module else f"custom class {name}"
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from _find_code(value)
 
 
 def for_this_machine(model: "keras.Model") -> "keras.Model":

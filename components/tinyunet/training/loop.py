@@ -1,4 +1,4 @@
-"""The training loop. Every caller uses `train`: command line, components, MPIJobs and tests."""
+"""Run the training loop. The command line, the components, MPIJobs and tests all call `train`."""
 
 import signal
 from contextlib import nullcontext
@@ -31,15 +31,15 @@ from tinyunet.training.run import TrainingRun
 from tinyunet.training.step import StepResult, TrainStep, validate
 from tinyunet.training.stopping import Stopped, StopRequest
 
-FLUSH_EVERY = 10  # steps between two transfers of the losses from the device, and between two calls of MLflow
+FLUSH_EVERY = 10  # steps between two transfers of the results from the device, and two calls of the tracker
 
 
 def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument:
     """Train a model, or resume an interrupted training.
 
-    A training resumes by default. If the model folder has a finished model of this training, the function
-    returns at once. If there is a checkpoint of this training, it continues from there. A model or checkpoint
-    of another configuration or of other data is an error.
+    If the model folder contains the finished model of this training, its description is returned. If there is
+    a checkpoint of this training, the training continues from it. A model or a checkpoint of another
+    configuration or of other data is an error.
 
     Args:
         run: The training; its `records` is a local folder of TFRecords.
@@ -50,12 +50,13 @@ def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument
         The content of model.json.
 
     Raises:
-        UserError: for data, a configuration or a checkpoint that does not fit.
-        Stopped: after SIGINT or SIGTERM; the state is saved.
+        UserError: if the data, the configuration or a checkpoint is invalid or does not belong to this
+            training.
+        Stopped: after SIGINT or SIGTERM, when a checkpoint has been written.
     """
-    # On S3 there is no lock: two MPIJobs of one run key have the same name, so only one can exist.
-    locks = world.is_chief and not s3.is_remote(run.checkpoint_location)
-    with exclusive_lock(Path(run.checkpoint_location)) if locks else nullcontext():
+    # S3 needs no lock: MPIJobs with the same run key have the same name, so only one of them can exist.
+    needs_lock = world.is_chief and not s3.is_remote(run.checkpoint_location)
+    with exclusive_lock(Path(run.checkpoint_location)) if needs_lock else nullcontext():
         finished: ModelDocument | None = world.broadcast_object(
             model_folder.finished_model(run.out) if world.is_chief else None
         )
@@ -70,7 +71,7 @@ def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument
 class _Training:
     """The state of one training between its first and its last step.
 
-    The manifest is read once: a launcher may delete the records before the training ends.
+    The manifest is read only once, because a launcher may delete the records before the training ends.
     """
 
     def __init__(self, run: TrainingRun, world: World, tracker: NullTracker) -> None:
@@ -99,7 +100,7 @@ class _Training:
         self.run_key = run.run_key
 
     def _resolve_precision(self) -> str:
-        """Return the precision on rank 0. A resumed training keeps the one that `auto` selected first."""
+        """Return the precision; for `auto`, a resumed training keeps the precision of its checkpoint."""
         precision, location = self.config.precision, self.run.checkpoint_location
         recorded = checkpoint_precision(location) if self.world.is_chief and precision == "auto" else ""
         return recorded or resolve_precision(precision)
@@ -126,7 +127,7 @@ class _Training:
         return document
 
     def _restore(self) -> int:
-        """Load the newest checkpoint on rank 0, copy all variables to the other ranks; return the step."""
+        """Load the newest checkpoint on rank 0 and copy all variables to the other ranks; return its step."""
         state: CheckpointState | None = self.world.broadcast_object(
             self.checkpoints.restore(self._check) if self.world.is_chief else None
         )
@@ -163,7 +164,8 @@ class _Training:
             for step, batch in zip(range(start + 1, config.steps + 1), source, strict=False):
                 result = self.step(batch, stop=bool(request.signal_number))
                 pending.append((step, result))
-                # `stopping` is read one step late, so that the device never waits. It is equal on all ranks.
+                # The result of the previous step is used, because reading the current one would wait for the
+                # device. All ranks have the same value and therefore stop after the same step.
                 stop = step < config.steps and previous is not None and float(previous.stopping) > 0
                 previous, is_last = result, step == config.steps
                 save = step % config.checkpoint_every == 0 or is_last or stop
@@ -178,7 +180,7 @@ class _Training:
                     raise Stopped(step, request.signal_number or signal.SIGTERM)
 
     def _flush(self, pending: list[tuple[int, StepResult]], meter: ProgressMeter) -> None:
-        """Read the results of the steps since the last flush, which waits for the device, and log them."""
+        """Read the results of all pending steps from the device, which waits for them, and log them."""
         rows = [self._row(step, result) for step, result in pending]
         rate = meter.update(int(rows[-1]["step"]), rows[-1]["loss"])
         for row in rows:

@@ -1,4 +1,4 @@
-"""The training step on one global batch, and the scores of the validation split."""
+"""Run the training step on a global batch, and compute the scores of the validation split."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,16 +18,16 @@ from tinyunet.training.distributed import World, threads_per_rank
 
 
 class StepResult(NamedTuple):
-    """Figures of one step on the global batch, scalar float32 tensors.
+    """Results of one step on the global batch, scalar float32 tensors.
 
     Attributes:
-        loss: Loss with weight decay, before the update.
-        bce: Binary cross-entropy.
+        loss: Loss including weight decay, before the update of the weights.
+        bce: Mean binary cross-entropy per pixel.
         dice_loss: Soft Dice loss, pooled over the batch.
-        l2: Weight decay's part of the loss.
+        l2: Part of the loss that is due to weight decay.
         gradient_norm: Global norm of the gradients, before clipping.
         learning_rate: Learning rate of the step.
-        stopping: Number of ranks that were asked to stop.
+        stopping: Number of ranks that were requested to stop.
     """
 
     loss: tf.Tensor
@@ -50,10 +50,11 @@ class TrainStep:
     With `accumulate`, a rank processes its micro-batches one after another: first a forward pass for the
     sums, then a second forward pass together with the backward pass.
 
-    A deterministic step processes single images, in parallel up to the number of threads and to the size of
-    a micro-batch, and sums in float64. The float64 sum of a few float32 numbers is exact or nearly exact, so
-    the result after rounding to float32 does not depend on how the batch was divided. A different last bit
-    would matter: Adam divides by the size of the gradient and so amplifies the difference.
+    A deterministic step processes single images and sums in float64. The number of images that it processes
+    in parallel is at most the number of threads, and at most the size of a micro-batch. The float64 sum of a
+    few float32 numbers is exact or nearly exact, so the result after rounding to float32 does not depend on
+    how the batch is divided. Without this, a difference in the last bit would grow from step to step, because
+    Adam divides by the magnitude of the gradient.
 
     Args:
         model: The model to train.
@@ -75,11 +76,11 @@ class TrainStep:
         self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
-        """Take one step.
+        """Run one training step.
 
         Args:
             batch: This rank's slice of the global batch.
-            stop: Whether this rank was asked to stop; `StepResult.stopping` reports it to all ranks.
+            stop: Whether this rank was requested to stop; `StepResult.stopping` reports it to all ranks.
         """
         inputs = (batch.images, batch.masks, batch.gain, batch.bias, batch.warps, np.float32(stop))
         result: StepResult = self._run(*map(tf.constant, inputs))
@@ -88,7 +89,7 @@ class TrainStep:
     def _step(self, *inputs: tf.Tensor) -> StepResult:
         *arrays, stop = inputs
         count = self._micro_batches
-        in_parts = count > 1 or self._exact  # one graph for any number of images
+        in_parts = count > 1 or self._exact  # a deterministic step uses the same graph for one image, too
         if in_parts:
             arrays = [tf.reshape(x, [count, -1, *x.shape[1:]]) for x in arrays]
             local = self._accumulated_sums(arrays)
@@ -120,11 +121,11 @@ class TrainStep:
     def _sums(
         self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, warps: tf.Tensor
     ) -> tf.Tensor:
-        both = tf.cast(tf.stack([images, masks], -1), tf.float32)
+        channels = tf.cast(tf.stack([images, masks], -1), tf.float32)
         if self._config.warped:
-            both = warp(both, warps)
-        grey = both[..., :1] * gain[:, None, None, None] + bias[:, None, None, None]
-        return batch_sums(self._model(grey, training=True), both[..., 1:] / 255.0)
+            channels = warp(channels, warps)
+        grey = channels[..., :1] * gain[:, None, None, None] + bias[:, None, None, None]
+        return batch_sums(self._model(grey, training=True), channels[..., 1:] / 255.0)
 
     def _accumulated_sums(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the sums over all micro-batches; at most `_parallel` of them are in memory at a time.
@@ -194,7 +195,7 @@ class Validation(NamedTuple):
 
 
 def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 16) -> Validation:
-    """Return the scores of a split. Each rank processes a part of it; all ranks return the same scores.
+    """Return the scores of a split. Each rank evaluates a part of it; all ranks return the same scores.
 
     Args:
         forward: Compiled forward pass.

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tinyunet.cli.main import main, parse
-from tinyunet.core.files import read_json
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.ingest import ingest
 
 Prepare = Callable[["Inputs"], list[str]]
@@ -233,7 +233,7 @@ def test_convert_reads_the_class_from_the_manifest_of_the_images(tmp_path: Path)
     raw, out = tmp_path / "raw", tmp_path / "records"
     ingest("synthetic://?train=24&test=4&size=32", raw, class_id=2)
     assert main(["convert", str(raw), "--out", str(out)]) == 0
-    assert read_json(out / "manifest.json")["class_id"] == 2
+    assert RecordsManifest.read(out).class_id == 2
 
 
 def test_a_missing_database_is_not_created_to_find_a_model(

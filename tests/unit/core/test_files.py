@@ -1,5 +1,6 @@
 """Atomic writes, file system errors, free space, and the cache folder."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from tinyunet.core.files import (
     atomic_path,
     cache_folder,
     file_errors,
-    read_json,
     require_space,
     scratch_folder,
+    why_unreadable,
 )
 
 SETUP = Path(__file__).parents[3] / ".ci" / "setup"
@@ -88,7 +89,7 @@ def test_a_scratch_folder_that_became_the_output_remains(tmp_path: Path) -> None
 
 def test_a_file_system_error_names_path_reason_and_output(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
-    message = f"{absent}: No such file or directory while making out; correct this"
+    message = f"{absent}: No such file or directory while writing out; correct this"
     with pytest.raises(UserError, match=message), file_errors(Path("out")):
         absent.read_bytes()
 
@@ -96,24 +97,6 @@ def test_a_file_system_error_names_path_reason_and_output(tmp_path: Path) -> Non
 def test_a_transfer_larger_than_the_free_space_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="free some space"):
         require_space(tmp_path / "new" / "x", 10**18)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "does not exist"),
-        (b"{", "is not JSON"),
-        (b"\xff", "is not JSON"),
-        (b"[]", "holds list; expected"),
-    ],
-)
-def test_a_file_that_is_not_a_json_object_is_refused(
-    content: bytes | None, message: str, tmp_path: Path
-) -> None:
-    if content is not None:
-        (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(UserError, match=f"x.json {message}"):
-        read_json(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(
@@ -136,3 +119,23 @@ def test_setup_and_library_have_the_same_cache_folder(
         ["bash", "-c", f'{rule}; echo "$cache"'], stdout=subprocess.PIPE, text=True, check=True
     )
     assert shell.stdout.strip() == str(cache_folder()) == expected
+
+
+def test_only_regular_files_are_readable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "broken").symlink_to("absent")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    reasons = {
+        name: why_unreadable(tmp_path / name) for name in ("file", "link", "broken", "loop", "pipe", "x")
+    }
+    assert reasons == {
+        "file": None,
+        "link": None,
+        "broken": "is a broken link (to absent)",
+        "loop": "is in a loop of links",
+        "pipe": "is not a regular file",
+        "x": "cannot be read (No such file or directory)",
+    }
+    assert why_unreadable(tmp_path) == "is a folder"

@@ -9,37 +9,6 @@ from tinyunet.data import dagm
 OFFICIAL = "1\r\n0576\t0\t0576.PNG\t0\t0\t\r\n0577\t1\t0577.PNG\t0\t0577_label.PNG\r\n"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        OFFICIAL,
-        OFFICIAL.replace("\r\n", "\n"),
-        "\ufeff" + OFFICIAL,
-        OFFICIAL.replace("1\r\n", "", 1),
-        OFFICIAL.replace("\t0\t\r\n", "\t0\r\n"),
-        OFFICIAL + "\r\n\r\n",
-        OFFICIAL.rstrip(),
-    ],
-    ids=["official", "lf", "bom", "no header", "no trailing tab", "blank lines", "no last newline"],
-)
-def test_every_variant_of_labels_is_parsed_into_the_same_rows(text: str) -> None:
-    rows, errors = dagm.parse_labels(text)
-    assert errors == []
-    assert [(r.defective, r.image, r.mask) for r in rows] == [
-        (False, "0576.PNG", None),
-        (True, "0577.PNG", "0577_label.PNG"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "row", ["0578\t2\t0578.PNG\t0\t0", "0578\t1\t0578.PNG", "0578 1 0578.PNG 0 0", "a\tb\tc\td\te\tf"]
-)
-def test_a_malformed_row_is_reported_with_its_line_and_the_other_rows_are_parsed(row: str) -> None:
-    rows, errors = dagm.parse_labels(OFFICIAL + row + "\n")
-    assert len(rows) == 2
-    assert [line for line, _ in errors] == [4]
-
-
 def test_formatted_labels_equal_the_official_file(tmp_path: Path) -> None:
     samples = [
         dagm.Sample("train", "0576", tmp_path / "0576.PNG", None, False),
@@ -91,6 +60,38 @@ def test_upper_and_lower_case_in_file_names_are_equal(tmp_path: Path) -> None:
     samples, problems = dagm.scan_split(tmp_path, "train")
     assert problems == []
     assert [s.name for s in samples] == ["0576", "0577"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("0577.jpg", "Train/0577.jpg: is a .jpg file, listed in line 3 of Labels.txt; expected a PNG"),
+        ("Label/0577_LABEL.TIF", "Train/Label/0577_LABEL.TIF: is a .tif file, listed in line 3"),
+    ],
+)
+def test_a_picture_of_another_format_is_named_as_what_it_is(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "Train" / "Label").mkdir(parents=True)
+    files = {"0576.PNG": "0576.PNG", "0577.jpg": "0577.PNG", "Label/0577_LABEL.TIF": "Label/0577_label.PNG"}
+    for other, png in files.items():
+        (tmp_path / "Train" / (other if other == name else png)).touch()
+    listed = OFFICIAL.replace("0577.PNG", name) if "/" not in name else OFFICIAL
+    for labels in (OFFICIAL, listed):
+        (tmp_path / "Train" / "Label" / "Labels.txt").write_text(labels)
+        problems = dagm.scan_split(tmp_path, "train")[1]
+        assert len(problems) == 1
+        assert str(problems[0]).startswith(message)
+
+
+def test_an_archive_in_a_split_without_its_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Train" / "Label").mkdir(parents=True)
+    for name in ("images.tar.gz", "more.ZIP", "notes.txt"):
+        (tmp_path / "Train" / name).touch()
+    problems = list(map(str, dagm.scan_split(tmp_path, "train")[1]))
+    assert problems == [
+        "Train/images.tar.gz: is a tar archive; unpack it",
+        "Train/more.ZIP: is a zip archive; unpack it",
+        "Train/Label/Labels.txt: is missing; every split needs its list of labels",
+    ]
 
 
 def test_the_summary_shows_three_problems_and_counts_the_others() -> None:

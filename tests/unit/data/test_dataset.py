@@ -243,7 +243,7 @@ def test_the_images_of_the_split_are_not_modified() -> None:
 @pytest.mark.parametrize(
     ("defective", "changes", "world_size", "message"),
     [
-        (5, {"global_batch": 8}, 3, "global_batch is 8, not a multiple of 3 ranks; choose a multiple of 3"),
+        (5, {"global_batch": 8}, 3, "global_batch is 8; expected a multiple of the number of ranks, 3"),
         (0, {}, 1, "holds no defective image"),
         (12, {}, 1, r"holds no defect-free image, but clean_fraction is 0\.5"),
     ],

@@ -74,7 +74,7 @@ def test_a_class_that_does_not_exist_is_an_error(tmp_path: Path, class_id: int) 
 
 def test_an_error_of_the_file_system_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="Not a directory while making"):
+    with pytest.raises(UserError, match="Not a directory while writing"):
         ingest("synthetic://?train=4&test=4&size=32", tmp_path / "file" / "out", class_id=1)
 
 

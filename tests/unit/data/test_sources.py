@@ -1,5 +1,6 @@
 import functools
 import http.server
+import os
 import re
 import shutil
 import threading
@@ -122,3 +123,95 @@ def test_user_password_and_query_are_removed_from_a_url() -> None:
     assert remove_credentials("https://me:pw@host/a.zip?token=s#x") == "https://host/a.zip"
     assert remove_credentials("s3://bucket/prefix") == "s3://bucket/prefix"
     assert remove_credentials("synthetic://?train=4") == "synthetic://?train=4"
+
+
+def _rename_to_lower_case(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rename(path.with_name(path.name.lower()))
+
+
+def test_names_in_lower_case_give_the_same_dataset_from_a_folder_and_a_zip(raw: Path, tmp_path: Path) -> None:
+    copy_class(raw, tmp_path / "root" / "Class1")
+    _rename_to_lower_case(tmp_path / "root")
+    labels = tmp_path / "root" / "class1" / "train" / "label" / "labels.txt"
+    labels.write_text(labels.read_text(), "utf-16")
+    archive = shutil.make_archive(str(tmp_path / "CLASS1"), "zip", tmp_path / "root")
+    Path(archive).rename(tmp_path / "CLASS1.ZIP")
+    for n, source in enumerate(("root", "root/class1", "CLASS1.ZIP", ".")):
+        if source == ".":
+            shutil.rmtree(tmp_path / "root")
+        manifest = ingest(str(tmp_path / source), tmp_path / f"out{n}", class_id=1)
+        assert manifest.digest == RawManifest.read(raw).digest
+        names = {
+            path.relative_to(tmp_path / f"out{n}").as_posix() for path in tmp_path.glob(f"out{n}/*/*/*.txt")
+        }
+        assert names == {"Train/Label/Labels.txt", "Test/Label/Labels.txt"}
+        shutil.rmtree(tmp_path / f"out{n}")
+
+
+@pytest.mark.parametrize(
+    "name", ["class1", "Class1/train", "Class1/Train/LABEL", "Class1/Train/Label/labels.txt"]
+)
+def test_two_names_that_differ_in_upper_and_lower_case_are_an_error(
+    raw: Path, tmp_path: Path, name: str
+) -> None:
+    copy_class(raw, tmp_path / "root" / "Class1")
+    (second,) = (
+        p
+        for p in (tmp_path / "root").rglob("*")
+        if p.relative_to(tmp_path / "root").as_posix().lower() == name.lower()
+    )
+    copy = tmp_path / "root" / name
+    shutil.copytree(second, copy) if second.is_dir() else shutil.copy(second, copy)
+    with pytest.raises(UserError, match=rf"holds .*{copy.name}.*; keep one of them"):
+        ingest(str(tmp_path / "root"), tmp_path / "out", class_id=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Class1.7z", "7z"), ("Upload/Class1.tar.gz", "tar"), ("Class1/Train.rar", "RAR")]
+)
+def test_an_archive_of_another_kind_is_named(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / "root" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    with pytest.raises(
+        UserError, match=rf"names, in upper or lower case; {name} is a {kind} archive: unpack it"
+    ):
+        ingest(str(tmp_path / "root"), tmp_path / "out", class_id=1)
+    with pytest.raises(UserError, match=rf"{name} is a {kind} archive; expected a folder"):
+        ingest(str(path), tmp_path / "out", class_id=1)
+    with pytest.raises(UserError, match=rf"host/{name} is a {kind} archive; expected a folder"):
+        ingest(f"https://host/{name}?token=x", tmp_path / "out", class_id=1)
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+UNREADABLE = {
+    "broken link": (lambda path: path.symlink_to("absent"), "is a broken link (to absent)"),
+    "loop of links": (_loop, "is in a loop of links"),
+    "folder": (Path.mkdir, "is a folder"),
+    "pipe": (os.mkfifo, "is not a regular file"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_file_that_cannot_be_read_is_named_and_left_out_unless_it_is_listed(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    create, reason = UNREADABLE[case]
+    folder = copy_class(raw, tmp_path / "in")
+    create(folder / "Train" / "9999.png")
+    assert ingest(str(folder), tmp_path / "out", class_id=1).digest == RawManifest.read(raw).digest
+    assert f"note: Train/9999.png: {reason}; it is left out" in capsys.readouterr().err
+    (folder / "Test" / "0001.PNG").unlink()
+    create(folder / "Test" / "0001.PNG")
+    with pytest.raises(UserError, match=re.escape(f"Test/0001.PNG: {reason}; correct")):
+        ingest(str(folder), tmp_path / "other", class_id=1)
+
+
+def test_a_source_that_is_a_broken_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Class1").symlink_to("absent")
+    with pytest.raises(UserError, match=r"Class1 is a broken link \(to absent\); expected a folder"):
+        ingest(str(tmp_path / "Class1"), tmp_path / "out", class_id=1)

@@ -49,7 +49,7 @@ def test_a_record_without_a_feature_is_an_error() -> None:
 
     example = tf.train.Example.FromString(serialize(_make_record()))
     del example.features.feature["mask"]
-    with pytest.raises(ValueError, match="lacks"):
+    with pytest.raises(ValueError, match="missing"):
         parse(example.SerializeToString())
 
 

@@ -1,6 +1,7 @@
 """Validation of a class. In `raw`, the images of Train are 0017 to 0040, those of Test 0001 to 0016."""
 
 import functools
+import hashlib
 import io
 import json
 import shutil
@@ -15,10 +16,10 @@ from PIL import Image
 from tests.unit.data.conftest import copy_class
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.errors import UserError
-from tinyunet.data.dagm import OFFICIAL_COUNTS, Sample
+from tinyunet.data.dagm import OFFICIAL_COUNTS, OFFICIAL_LABELS, SPLITS, Problem, Sample
 from tinyunet.data.ingest import ingest
 from tinyunet.data.pixels import CheckedSample, read_grey
-from tinyunet.data.validate import check_counts, count_images, is_official, validate
+from tinyunet.data.validate import check_counts, is_official, labels_digest, note_counts, validate
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ FILES: dict[str, tuple[str, bytes | None, str]] = {
     "palette": ("clean", _file(_grey(), "P"), "is 8-bit palette, expected 8-bit grey"),
     "1-bit mask": ("mask", _file(_grey(value=255), "1"), "is 1-bit grey, expected 8-bit grey"),
     "empty file": ("clean", b"", "is empty, expected a PNG"),
-    "jpeg": ("clean", _file(_grey(), kind="JPEG"), "is not a PNG"),
+    "jpeg": ("clean", _file(_grey(), kind="JPEG"), "is not a PNG but JPEG"),
     "too many pixels": ("clean", _huge_file(), "has 100000×100000 pixels, expected at most 8192×8192"),
     "mask with 128": ("mask", _file(_grey(value=255) - 127 * np.eye(64, dtype="u1")), "holds the value 128"),
     "mask of another size": ("mask", _file(_grey(32, 255)), "is 32×32, but its image is 64×64"),
@@ -321,32 +322,74 @@ def _checked_class(train: tuple[int, int], test: tuple[int, int], size: int = 51
     ]
 
 
-def test_a_class_with_the_official_counts_is_official() -> None:
-    checked = _checked_class((575, 82), (575, 68))
-    assert check_counts(checked, 4, official=True) == []
-    assert is_official(count_images(checked), 4)
-    assert not is_official(count_images(checked), 5)
+def _declare_official(checked: list[CheckedSample], class_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the official labels of a class by those of these samples."""
+    samples = {split: [c.sample for c in checked if c.sample.split == split] for split in SPLITS}
+    counts = {split: (len(items), sum(s.defective for s in items)) for split, items in samples.items()}
+    monkeypatch.setitem(OFFICIAL_COUNTS, class_id, counts)
+    digests = {split: labels_digest(items) for split, items in samples.items()}
+    monkeypatch.setitem(OFFICIAL_LABELS, class_id, digests)
 
 
-@pytest.mark.parametrize(
-    ("train", "size", "message"),
-    [
-        ((575, 81), 512, "Train: has all 575 images of Class4, but 81 are defective, expected 82"),
-        ((575, 82), 256, "Train: has all 575 images of Class4, but not all have 512×512 pixels"),
-    ],
-)
-def test_a_split_of_the_official_number_of_images_must_agree_with_the_official_class(
-    train: tuple[int, int], size: int, message: str
-) -> None:
-    checked = _checked_class(train, (575, 68), size)
+def test_the_digest_of_labels_is_the_hash_of_the_sorted_lines() -> None:
+    samples = [Sample("train", name, Path(name), None, flag) for name, flag in (("b", True), ("a", False))]
+    assert labels_digest(samples) == hashlib.sha256(b"a 0\nb 1\n").hexdigest()[:16]
+
+
+def test_a_class_with_the_official_names_and_labels_is_official(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = _checked_class((57, 8), (57, 6))
+    assert not is_official(checked, 4)
+    _declare_official(checked, 4, monkeypatch)
+    assert is_official(checked, 4)
+    assert not is_official(checked[1:], 4)
+    assert not is_official(checked, 5)
+    assert check_counts(checked, 4, official=True) == note_counts(checked, 4) == []
+
+
+def test_an_official_split_must_have_the_official_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = _checked_class((57, 8), (57, 6), 256)
+    _declare_official(checked, 4, monkeypatch)
+    message = "Train: has all 57 images of Class4, but not all have 512×512 pixels"
     assert str(check_counts(checked, 4, official=True)[0]) == message
     assert check_counts(checked, 4, official=False) == []
 
 
-def test_a_part_of_a_class_has_no_problems_but_is_not_official() -> None:
-    checked = _checked_class((100, 20), (575, 68))
+@pytest.mark.parametrize("defective", [58, 82])
+def test_a_split_that_only_has_the_official_number_of_images_is_noted_and_not_official(
+    defective: int,
+) -> None:
+    checked = _checked_class((575, defective), (100, 20), 256)
     assert check_counts(checked, 4, official=True) == []
-    assert not is_official(count_images(checked), 4)
+    assert not is_official(checked, 4)
+    (note,) = map(str, note_counts(checked, 4))
+    assert note.startswith("Train: has 575 images, as many as the official Class4, but its names and labels")
+    assert f"({defective} defective, official 82)" in note
+
+
+def test_notes_are_printed_and_reported_and_the_images_are_written(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in dataset.folder.rglob("*.PNG"):
+        path.write_bytes(_file(read_grey(path.read_bytes())))  # without the mark of generated images
+    monkeypatch.setitem(OFFICIAL_COUNTS, 1, {"train": (24, 8), "test": (16, 5)})
+    assert not ingest(str(dataset.folder), tmp_path / "raw", class_id=1).complete
+    assert capsys.readouterr().err.count("note: T") == 2
+    report = json.loads((tmp_path / "raw" / "report.json").read_text())
+    assert [warning["file"] for warning in report["warnings"]] == ["Train", "Test"]
+    page = (tmp_path / "raw" / "report.html").read_text()
+    assert "Warnings: 2." in page
+    assert "it is not treated as official" in page
+
+
+def test_the_reason_of_a_file_that_was_left_out_replaces_that_it_is_missing(dataset: Dataset) -> None:
+    dataset.image(dataset.clean).unlink()
+    left_out = [
+        Problem(f"Train/{dataset.clean}.png", "is a broken link"),
+        Problem("Test/x.png", "is a folder"),
+    ]
+    report = validate(dataset.folder, 1, left_out)
+    assert list(map(str, report.problems)) == [f"Train/{dataset.clean}.png: is a broken link"]
+    assert list(map(str, report.notes)) == ["Test/x.png: is a folder; it is left out"]
 
 
 def test_generated_images_of_the_official_number_need_not_agree_with_the_official_class(
@@ -361,9 +404,9 @@ def test_a_class_with_the_official_counts_and_a_problem_is_not_complete(
 ) -> None:
     for path in copy_class(raw, tmp_path).rglob("*.PNG"):
         Image.fromarray(read_grey(path.read_bytes())).save(path)  # without the mark of generated images
-    monkeypatch.setitem(OFFICIAL_COUNTS, 1, {"train": (24, 8), "test": (16, 5)})
+    _declare_official(list(validate(tmp_path, 1).checked), 1, monkeypatch)
     report = validate(tmp_path, 1)
-    assert is_official(report.counts(), 1)
+    assert is_official(report.checked, 1)
     assert str(report.problems[0]).endswith("not all have 512×512 pixels")
     assert not report.complete
 

@@ -23,6 +23,16 @@ def test_a_service_is_started_once_and_stopped_completely(tmp_path: Path, web: W
     assert not service.healthy()
 
 
+def test_a_service_is_found_although_a_proxy_is_set(
+    tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, command = web
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    ensure_running(tmp_path, service, lambda: command, {})
+    assert service.healthy()
+
+
 def test_a_service_that_ends_at_once_is_reported_with_its_last_line(tmp_path: Path, web: Web) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('the disk is full')"]
     with pytest.raises(UserError, match=r"web did not start: the disk is full; the whole log"):

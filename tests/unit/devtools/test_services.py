@@ -16,7 +16,7 @@ def test_a_taken_port_is_reported_with_its_variable_and_nothing_starts(tmp_path:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} for minio is taken; set TINYUNET_MINIO_PORT"):
+        with pytest.raises(UserError, match=f"port {port} for minio is in use; set TINYUNET_MINIO_PORT"):
             services.start(tmp_path, minio_port=port, mlflow_port=free_port())
     assert not any(running_process(tmp_path, name) for name in ("minio", "mlflow"))
 

@@ -127,7 +127,7 @@ def test_bad_input_of_the_ranks_is_a_user_error(records: Path, monkeypatch: pyte
 
     run = TrainingRun(records=str(records), out="absent")
     monkeypatch.setattr(module, "run_ranks", fail(2))
-    with pytest.raises(UserError, match="training refused its input; the line above gives the reason"):
+    with pytest.raises(UserError, match="because of wrong input; the line above gives the reason"):
         start(run)
     monkeypatch.setattr(module, "run_ranks", fail(137))
     with pytest.raises(TrainingFailed, match="the ranks failed"):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.launch.local_ranks import TrainingFailed, mpirun, run_ranks
+from tinyunet.launch.local_ranks import TrainingFailed, mpirun, mpirun_fault, run_ranks
 from tinyunet.training.stopping import DUPLICATE_S
 
 
@@ -82,3 +82,48 @@ def test_a_missing_mpirun_is_an_error(tmp_path: os.PathLike[str], monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="mpirun is not installed; expected Open MPI"):
         run_ranks(mpirun(2))
+
+
+ALLOCATIONS = {
+    "slurm": "SLURM_JOB_ID=7 SLURM_JOBID=7 SLURM_NODELIST=node[1-2] SLURM_JOB_NODELIST=node[1-2]"
+    " SLURM_NTASKS=4 SLURM_TASKS_PER_NODE=2(x2) SLURM_NNODES=2 SLURM_JOB_NUM_NODES=2"
+    " SLURM_STEP_ID=0 SLURM_PROCID=0",
+    "pbs": "PBS_JOBID=7.server PBS_ENVIRONMENT=PBS_BATCH PBS_NODEFILE=/absent",
+    "lsf": "LSB_JOBID=7 LSB_HOSTS=node1 LSB_MCPU_HOSTS=node1 LSB_DJOB_HOSTFILE=/absent",
+    "sge": "SGE_ROOT=/absent ARC=lx-amd64 JOB_ID=7 PE_HOSTFILE=/absent",
+    "settings of Open MPI": "OMPI_MCA_plm=slurm OMPI_MCA_ras=slurm OMPI_MCA_orte_default_hostfile=/absent",
+}
+
+
+@pytest.mark.parametrize("variables", ALLOCATIONS.values(), ids=ALLOCATIONS)
+def test_ranks_start_on_this_machine_in_an_allocation_of_a_batch_system(
+    variables: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for variable in variables.split():
+        monkeypatch.setenv(*variable.split("=", 1))
+    run_ranks([*mpirun(2), "bash", "-c", "echo rank $OMPI_COMM_WORLD_RANK"])
+    assert sorted(capfd.readouterr().out.splitlines()) == ["rank 0", "rank 1"]
+
+
+def test_ranks_start_in_a_process_that_mpirun_has_started(capfd: pytest.CaptureFixture[str]) -> None:
+    program = (
+        "from tinyunet.launch.local_ranks import mpirun, run_ranks; run_ranks([*mpirun(2), 'echo', 'rank'])"
+    )
+    run_ranks([*mpirun(1), sys.executable, "-c", program])
+    assert capfd.readouterr().out.splitlines() == ["rank", "rank"]
+
+
+def test_the_reason_of_an_mpirun_that_cannot_start_is_part_of_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMPI_MCA_rmaps", "absent")
+    reason = (
+        "mpirun cannot start ranks on this machine: .*Component: +absent.*; correct this, or use one rank"
+    )
+    with pytest.raises(UserError, match=reason) as caught:
+        run_ranks([*mpirun(2), "true"])
+    assert "\n" not in str(caught.value)
+
+
+def test_mpirun_is_not_blamed_for_the_exit_code_of_a_program() -> None:
+    assert mpirun_fault([*mpirun(1), "false"]) == mpirun_fault([sys.executable, "-c", ""]) == ""

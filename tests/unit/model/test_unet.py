@@ -1,9 +1,11 @@
 """The network in comparison with its publication, and model files."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tinyunet.core.errors import UserError
 from tinyunet.model.unet import PARAMETERS, build_unet, rebuild
 
 # Number of parameters of each convolution in order, k²·in·out + out, from the published description.
@@ -68,3 +70,10 @@ def test_a_model_rebuilt_in_another_precision_has_the_same_weights_and_scaling()
     rebuilt = rebuild(model, precision="float32")
     assert rebuilt.get_layer("normalize").offset == -7.0
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), rebuilt.get_weights(), strict=True))
+
+
+def test_a_network_of_another_kind_cannot_be_rebuilt() -> None:
+    inputs = keras.Input((32, 32, 1))
+    other = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs), name="other")
+    with pytest.raises(UserError, match=r"the model 'other' is not a TinyUNet \(No such layer: normalize"):
+        rebuild(other)

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from tinyunet.core.errors import UserError
 from tinyunet.mpijob.example import example, manifest
 
 MANIFEST = Path(__file__).parents[3] / "k8s" / "mpijob.yaml"
@@ -12,6 +14,15 @@ MANIFEST = Path(__file__).parents[3] / "k8s" / "mpijob.yaml"
 
 def container(job: dict[str, Any], role: str) -> dict[str, Any]:
     return job["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("registry", "tag", "name"),
+    [("https://x y", "", "registry"), ("a\nb", "", "registry"), ("", "a: b", "tag")],
+)
+def test_a_value_that_would_change_the_manifest_is_refused(registry: str, tag: str, name: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} is '"):
+        manifest(registry, tag)
 
 
 def test_the_printed_manifest_is_the_committed_one() -> None:

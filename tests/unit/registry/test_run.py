@@ -1,8 +1,14 @@
-"""Scores of an evaluation as MLflow metrics."""
+"""The run of a version in a real database, and the scores of an evaluation as MLflow metrics."""
 
-from tests.unit.examples import evaluation, scores
-from tinyunet.core.documents.evaluation import Bootstrap
-from tinyunet.registry.run import mlflow_metrics
+import mlflow
+import pytest
+
+from tests.unit.examples import evaluated_model, evaluation, scores
+from tinyunet.core.documents.evaluation import Bootstrap, EvaluatedModel
+from tinyunet.core.documents.model import MlflowReference
+from tinyunet.core.errors import UserError
+from tinyunet.registry.run import find_or_create_run, mlflow_metrics
+from tinyunet.tracking.client import experiment_id
 
 
 def test_metrics_are_the_threshold_all_scores_on_test_and_the_main_ones_on_validation() -> None:
@@ -30,3 +36,45 @@ def test_an_undefined_score_is_not_a_metric() -> None:
     undefined = scores(dice_defective=None, bootstrap=Bootstrap(dice_defective=None))
     metrics = mlflow_metrics(evaluation(test=undefined, validation=undefined))
     assert not [name for name in metrics if "dice_defective" in name]
+
+
+def with_run(run_id: str) -> EvaluatedModel:
+    reference = MlflowReference(tracking_uri="x", run_id=run_id)
+    return evaluated_model(mlflow=reference)
+
+
+def test_a_deleted_run_is_restored_and_reported(
+    client: mlflow.MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = client.create_run(experiment_id(client)).info.run_id
+    assert find_or_create_run(client, with_run(run)) == run
+    assert capsys.readouterr().err == ""
+    client.delete_run(run)
+    assert find_or_create_run(client, with_run(run)) == run
+    assert client.get_run(run).info.lifecycle_stage == "active"
+    assert capsys.readouterr().err.startswith(f"the MLflow run {run} was deleted; it is restored")
+
+
+def test_a_run_of_a_deleted_experiment_is_replaced_by_a_run_of_the_present_one(
+    client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = experiment_id(client)
+    run = client.create_run(experiment).info.run_id
+    client.delete_experiment(experiment)
+    with pytest.raises(UserError, match="the MLflow experiment 'tinyunet' is deleted"):
+        find_or_create_run(client, with_run(run))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+    other = find_or_create_run(client, with_run(run))
+    assert client.get_run(other).info.experiment_id == experiment_id(client)
+    assert capsys.readouterr().err == (
+        f"the experiment 'tinyunet' of the MLflow run {run} is deleted; another run is used\n"
+    )
+    client.delete_run(other)
+    assert find_or_create_run(client, with_run(run)) not in (run, other)
+
+
+def test_a_run_that_this_server_does_not_have_is_replaced_by_a_new_run(client: mlflow.MlflowClient) -> None:
+    new = find_or_create_run(client, with_run("0" * 32))
+    assert client.get_run(new).info.status == "FINISHED"
+    assert find_or_create_run(client, with_run("0" * 32)) == new

@@ -1,25 +1,16 @@
 """Versions and the alias `champion` in a registry without a server; tests/services uses a real one."""
 
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 
 from tests.unit.examples import evaluated_model, evaluation, scores
+from tests.unit.registry.conftest import NAME
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.registry.versions import REASON, model_key, update_champion, version_scores, version_tags
 
 DATA = evaluation().data
-NAME = "model"
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> mlflow.MlflowClient:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = mlflow.MlflowClient(uri, registry_uri=uri)
-    client.create_registered_model(NAME)
-    return client
 
 
 def add_version(client: mlflow.MlflowClient, **tags: object) -> str:

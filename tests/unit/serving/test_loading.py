@@ -1,6 +1,7 @@
 """Models that are loaded for serving from folders and files."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.model import precision
 from tinyunet.model.unet import rebuild
 from tinyunet.serving.loading import load_serving
-from tinyunet.serving.serving_model import serving_model
+from tinyunet.serving.serving_model import OUTPUTS, serving_model
 
 
 @pytest.mark.parametrize("name", ["model/model.keras", "model/copy.keras", "copy"])
@@ -60,6 +61,44 @@ def test_a_precision_that_this_machine_only_emulates_is_replaced_by_float32(
             assert inner.get_layer("decoder0_conv1").dtype_policy.name == expected
         messages = capsys.readouterr().err
         assert messages.count(f"only emulates {policy}: the model runs in float32") == 3 * emulated
+
+
+def _network(
+    shape: tuple[int | None, ...] = (8, 8, 1), inputs: int = 1, layer: keras.Layer | None = None
+) -> keras.Model:
+    given = [keras.Input(shape) for _ in range(inputs)]
+    result = (layer or keras.layers.Conv2D(1, 1))(keras.layers.Add()(given) if inputs > 1 else given[0])
+    return keras.Model(given if inputs > 1 else given[0], result)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda: _network((8, 8, 3)), r"maps \(None, 8, 8, 3\) to \(None, 8, 8, 1\); expected grey images"),
+        (lambda: _network((8, 16, 1)), r"maps \(None, 8, 16, 1\)"),
+        (lambda: _network((None, None, 3)), r"maps \(None, None, None, 3\)"),
+        (lambda: _network((8,), layer=keras.layers.Dense(2)), r"maps \(None, 8\) to \(None, 2\)"),
+        (lambda: _network(layer=keras.layers.MaxPooling2D()), r"maps .* to \(None, 4, 4, 1\)"),
+        (lambda: _network(layer=keras.layers.Conv2D(2, 1)), r"maps .* to \(None, 8, 8, 2\)"),
+        (lambda: _network(inputs=2), r"maps \[\(None, 8, 8, 1\), \(None, 8, 8, 1\)\] to"),
+        (lambda: keras.Sequential([keras.layers.Conv2D(1, 1)]), "has no defined input"),
+    ],
+)
+def test_a_network_with_other_inputs_or_outputs_is_refused(
+    tmp_path: Path, network: Callable[[], keras.Model], message: str
+) -> None:
+    network().save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match=rf"other\.keras {message}") as caught:
+        load_serving(tmp_path / "other.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_exported_model_of_colour_images_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    keras.Model(inputs, dict.fromkeys(OUTPUTS, keras.layers.Conv2D(1, 1)(inputs))).save(tmp_path / "a.keras")
+    with pytest.raises(UserError, match=r"takes images of shape \(None, 8, 8, 3\); expected"):
+        load_serving(tmp_path / "a.keras")
 
 
 def test_a_model_with_other_outputs_is_refused(tmp_path: Path) -> None:

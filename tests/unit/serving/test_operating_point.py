@@ -23,7 +23,9 @@ def test_thresholds_come_from_an_evaluation_of_the_same_weights(
     expected = OperatingPoint(result.threshold, result.test.image_threshold, "max")
     assert find_operating_point(model, sha256) == expected
     assert find_operating_point(model, "0" * 64) == OperatingPoint(0.5, 0.0, "max")
-    assert find_operating_point(tmp_path, sha256) == OperatingPoint()
+    elsewhere = tmp_path / "elsewhere" / "model"  # its neighbours are this test's own
+    elsewhere.mkdir(parents=True)
+    assert find_operating_point(elsewhere, sha256) == OperatingPoint()
 
 
 def test_the_default_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,3 +72,14 @@ def test_a_metrics_file_of_another_program_is_ignored(tmp_path: Path, content: s
     (tmp_path / "other" / "metrics.json").write_text(content)
     write_evaluation(tmp_path / "zz", "a" * 64, 0.2)
     assert find_operating_point(tmp_path / "model", "a" * 64).threshold == 0.2
+
+
+def test_a_damaged_evaluation_of_the_same_weights_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_evaluation(tmp_path, "b" * 64, 0.4)
+    file = tmp_path / "metrics.json"
+    file.write_text(file.read_text().replace('"threshold": 0.4', '"threshold": "high"'))
+    assert find_operating_point(tmp_path, "b" * 64) == OperatingPoint()
+    assert "warning: " in (text := capsys.readouterr().err)
+    assert "threshold is 'high'; expected a float" in text

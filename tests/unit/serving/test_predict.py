@@ -1,6 +1,7 @@
 """Masks, overlays and the table of predictions."""
 
 import csv
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_an_output_folder_that_cannot_be_written_is_an_error_in_one_line(
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(
-        UserError, match=rf"{out[:4]}.*(Not a directory|Permission denied) while making"
+        UserError, match=rf"{out[:4]}.*(Not a directory|Permission denied) while writing"
     ) as caught:
         predict(model, [inputs], tmp_path / out)
     assert "\n" not in str(caught.value)
@@ -160,13 +161,38 @@ def test_hidden_files_of_a_folder_are_ignored(model: Path, inputs: Path, tmp_pat
     assert predict(model, [inputs], tmp_path / "out")[0] == 3
 
 
-def test_a_folder_with_the_suffix_of_an_image_is_not_an_image(
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_predicted(
+    model: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inputs / "a.png").symlink_to("absent")
+    _loop(inputs / "b.png")
+    (inputs / "c.png").mkdir()
+    os.mkfifo(inputs / "d.png")
+    (inputs / "e.png").symlink_to("/proc/self/mem")  # reading it is an I/O error
+    with pytest.raises(UserError, match="6 of 9 files were skipped"):
+        predict(model, [inputs, inputs / "b.png"], tmp_path / "out")  # b.png as of the shell's in/*
+    assert len(_rows(tmp_path / "out")) == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(inputs))]
+    assert [line.removeprefix(f"{inputs}/") for line in lines] == [
+        "a.png is a broken link (to absent), expected an image",
+        "b.png is in a loop of links, expected an image",
+        "c.png is a folder, expected an image",
+        "d.png is not a regular file, expected an image",
+        "e.png cannot be read (Input/output error)",
+        "b.png is in a loop of links, expected an image",
+    ]
+
+
+def test_a_folder_with_the_suffix_of_an_image_can_be_an_input(
     model: Path, inputs: Path, tmp_path: Path
 ) -> None:
-    (inputs / "more.png").mkdir()
-    shutil.copy(inputs / "0001.PNG", inputs / "more.png")
-    assert predict(model, [inputs], tmp_path / "out")[0] == 3
-    assert predict(model, [inputs / "more.png"], tmp_path / "out")[0] == 1
+    (tmp_path / "more.png").mkdir()
+    shutil.copy(inputs / "0001.PNG", tmp_path / "more.png")
+    assert predict(model, [tmp_path / "more.png"], tmp_path / "out")[0] == 1
 
 
 def test_at_most_one_image_is_read_ahead_of_a_batch() -> None:
@@ -180,8 +206,8 @@ def test_at_most_one_image_is_read_ahead_of_a_batch() -> None:
 
     batches = prediction._batches(endless())
     for number in range(1, 20):
-        assert len(next(batches)) == prediction.BATCH
-        assert read <= number * prediction.BATCH + 1
+        assert len(next(batches)) == prediction.BATCH_SIZE
+        assert read <= number * prediction.BATCH_SIZE + 1
 
 
 def test_a_model_that_was_evaluated_over_eight_poses_predicts_over_eight_poses(

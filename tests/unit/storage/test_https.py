@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import PUBLIC_NAME, forget_network, forward_proxy, private_ca, tls_front
 from tinyunet.core.errors import UserError
+from tinyunet.core.network import CA_VARIABLES
 from tinyunet.storage.https import CHUNK, download
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
@@ -80,6 +82,16 @@ def serving(server: Server) -> Iterator[Server]:
             thread.join()
 
 
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_network(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return private_ca(tmp_path_factory.mktemp("ca"))
+
+
 def failure(url: str, dest: Path) -> str:
     with pytest.raises(UserError) as caught:
         download(url, dest)
@@ -137,3 +149,50 @@ def test_an_unreachable_server_is_reported_within_15_s(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["https://me:hidden@host:port/x", "https://127.0.0.1:9/x?sig=hidden"])
 def test_a_failed_download_names_its_url_without_credentials(url: str, tmp_path: Path) -> None:
     assert "hidden" not in failure(url, tmp_path / "out")
+
+
+def test_a_private_ca_is_named_and_each_variable_with_its_file_helps(
+    tmp_path: Path, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, pem = certificates
+    with serving(Server()) as server, tls_front(server.url, pem) as port:
+        url = f"https://127.0.0.1:{port}/file"
+        message = failure(url, tmp_path / "out")
+        assert "the certificate of the server is not accepted (unable to get local issuer" in message
+        assert "; set REQUESTS_CA_BUNDLE to a file with the CA of the server" in message
+        for name in CA_VARIABLES:
+            with monkeypatch.context() as patch:
+                patch.setenv(name, str(ca))
+                assert download(url, tmp_path / name).read_bytes() == CONTENT
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca))
+        assert "use the name of the server that the certificate contains" in failure(
+            f"https://localhost:{port}/file", tmp_path / "out"
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(CA_VARIABLES)
+
+
+def test_a_server_without_tls_is_named(tmp_path: Path) -> None:
+    with serving(Server()) as server:
+        url = server.url.replace("http:", "https:")
+        assert "the server does not use TLS at this port; write http://" in failure(url, tmp_path / "out")
+
+
+def test_a_download_goes_through_the_proxy_and_one_from_this_machine_does_not(
+    tmp_path: Path, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, pem = certificates
+    with forward_proxy() as proxy, serving(Server()) as server, tls_front(server.url, pem) as port:
+        for name, value in {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "SSL_CERT_FILE": ca}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("TINYUNET_ALLOW_HTTP", "1")
+        secure, plain = f"{PUBLIC_NAME}:{port}", server.url.replace("127.0.0.1", PUBLIC_NAME)
+        assert download(f"{server.url}/file", tmp_path / "direct").read_bytes() == CONTENT
+        assert download(f"https://{secure}/file", tmp_path / "secure").read_bytes() == CONTENT
+        server.location = f"{server.url}/file"
+        assert download(f"{plain}/redirect", tmp_path / "plain").read_bytes() == CONTENT
+        assert proxy.requests == [f"CONNECT {secure}", f"GET {plain}/redirect"]
+        proxy.refuses = True
+        message = failure(f"https://{secure}/file", tmp_path / "out")
+        assert f"the proxy {proxy.url} does not connect to it (403 Forbidden)" in message
+        monkeypatch.setenv("NO_PROXY", "example.test")
+        assert "the proxy" not in failure(f"https://{secure}/file", tmp_path / "out")

@@ -100,7 +100,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
     checkpoints: Checkpoints, model: keras.Model, folder: Path
 ) -> None:
     save(checkpoints, model, 1)
-    with file_size_limit(1000), pytest.raises(UserError, match="File too large while making"):
+    with file_size_limit(1000), pytest.raises(UserError, match="File too large while writing"):
         save(checkpoints, model, 2)
     assert files(folder) == ["step-00000001.npz"]
 

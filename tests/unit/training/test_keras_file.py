@@ -1,6 +1,10 @@
 """The model for this machine, and the digest of its weights."""
 
 import hashlib
+import re
+import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.model.unet import build_unet
+from tinyunet.model.unet import PARAMETERS, build_unet
 from tinyunet.training.keras_file import for_this_machine, load_model, weights_digest
 
 
@@ -45,3 +49,67 @@ def test_the_error_of_a_missing_or_damaged_model_file_names_it(tmp_path: Path) -
     (tmp_path / "damaged.keras").write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"damaged\.keras is not a readable Keras model"):
         load_model(tmp_path / "damaged.keras")
+
+
+class Own(keras.layers.Layer):
+    def call(self, x: object) -> object:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (lambda: keras.layers.Lambda(lambda x: x * 2), "Lambda"),
+        (lambda: keras.layers.Lambda(keras.ops.abs), "Lambda"),
+        (lambda: keras.layers.TimeDistributed(keras.layers.Lambda(keras.ops.abs)), "Lambda"),
+        (Own, "Own"),
+    ],
+)
+def test_a_model_that_contains_code_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: Callable[[], keras.Layer], name: str
+) -> None:
+    inputs = keras.Input((4, 8, 8, 1))
+    keras.Model(inputs, layer()(inputs)).save(tmp_path / "code.keras")
+    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("the file was loaded"))
+    with pytest.raises(
+        UserError, match=rf"code\.keras contains code \(.*{name}\), which is not run"
+    ) as caught:
+        load_model(tmp_path / "code.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_hdf5_file_is_refused_because_keras_would_run_code_in_it(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of the old format
+        build_unet(32, plain=True).save(tmp_path / "model.h5")
+    for name in ("model.h5", "model.keras"):
+        (tmp_path / "model.h5").rename(tmp_path / name)
+        with pytest.raises(UserError, match="it is an HDF5 file, the old format of Keras"):
+            load_model(tmp_path / name)
+        (tmp_path / name).rename(tmp_path / "model.h5")
+
+
+def _change(path: Path, member: str, old: bytes, new: bytes) -> None:
+    with zipfile.ZipFile(path) as source:
+        contents = {name: source.read(name) for name in source.namelist()}
+    contents[member] = contents[member].replace(old, new)
+    with zipfile.ZipFile(path, "w") as target:
+        for name, data in contents.items():
+            target.writestr(name, data)
+
+
+def test_a_file_of_another_version_of_keras_is_named_with_its_version(tmp_path: Path) -> None:
+    path, version = tmp_path / "model.keras", keras.__version__.encode()
+    build_unet(32, plain=True).save(path)
+    _change(path, "metadata.json", version, b"3.99.0")
+    assert load_model(path).count_params() == PARAMETERS
+    _change(path, "config.json", b'"Conv2D"', b'"Conv2DOfTheFuture"')
+    message = (
+        rf"model\.keras was written by Keras 3\.99\.0, and Keras {re.escape(keras.__version__)} cannot "
+        r"read it .*Conv2DOfTheFuture.*; use an environment with keras==3\.99\.0, or train the model again"
+    )
+    with pytest.raises(UserError, match=message):
+        load_model(path)
+    _change(path, "metadata.json", b"3.99.0", version)
+    with pytest.raises(UserError, match=r"model\.keras is not a readable Keras model .*Conv2DOfTheFuture"):
+        load_model(path)

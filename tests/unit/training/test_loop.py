@@ -16,6 +16,7 @@ from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.tracking.tracker import NullTracker
+from tinyunet.training import model_folder
 from tinyunet.training.checkpoint import Checkpoints
 from tinyunet.training.distributed import World
 from tinyunet.training.loop import train
@@ -169,3 +170,22 @@ def test_a_loss_that_is_not_finite_is_an_error(records: Path, tmp_path: Path) ->
         train_again(records, tmp_path / "model", tracker, image_size=32, steps=4, learning_rate=1e30)
     assert tracker.statuses == ["FAILED"]
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "files"), [("", ["model.checkpoints.lock"]), ("s3://bucket/checkpoints", [])]
+)
+def test_a_folder_of_checkpoints_is_locked_and_a_location_on_s3_is_not(
+    checkpoints: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def finished_model(out: str) -> None:
+        assert [path.name for path in tmp_path.rglob("*")] == files
+        raise UserError("end of the test")
+
+    monkeypatch.setattr(model_folder, "finished_model", finished_model)
+    run = TrainingRun(records="records", out=str(tmp_path / "model"), checkpoints=checkpoints)
+    with pytest.raises(UserError, match="end of the test"):
+        train(run, World(), NullTracker())
+    assert list(tmp_path.iterdir()) == []

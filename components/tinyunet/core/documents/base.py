@@ -1,4 +1,4 @@
-"""Reading and writing of documents: JSON files in the folders that the steps exchange."""
+"""Read and write documents: JSON files in the folders that the steps exchange."""
 
 import json
 from pathlib import Path
@@ -11,18 +11,18 @@ from tinyunet.core.files import atomic_path
 from tinyunet.core.validation import explain
 
 SCHEMA_VERSION = 1
-READING = {"reading": True}  # pydantic's context while a file is read
+READING = {"reading": True}  # context that is passed to pydantic when a file is read
 
 Item = TypeVar("Item")
-Sequence = Annotated[tuple[Item, ...], Strict(False)]  # a list in JSON
-Options = dict[str, bool | int | float | str]  # a recorded configuration
+JsonList = Annotated[tuple[Item, ...], Strict(False)]  # a tuple in Python, a list in JSON
+Options = dict[str, bool | int | float | str]  # the values of a configuration, as a document records them
 
 
-class Part(BaseModel):
-    """Base class of documents and of the objects in them.
+class JsonObject(BaseModel):
+    """Base class of the documents and of the JSON objects in them.
 
-    An unknown key is an error where a program makes the object, and is ignored where a file is read: a newer
-    version may have written it.
+    If a program creates the object, an unknown key is an error. If a file is read, an unknown key is ignored,
+    because a newer version of the program may have written the file.
     """
 
     model_config = ConfigDict(
@@ -31,7 +31,7 @@ class Part(BaseModel):
         extra="forbid",
         protected_namespaces=(),
         validate_by_name=True,
-        defer_build=True,  # keeps the import fast
+        defer_build=True,  # so that the import is fast
     )
 
     @model_validator(mode="before")
@@ -43,14 +43,14 @@ class Part(BaseModel):
         return {key: value for key, value in values.items() if key in known}
 
 
-class Document(Part):
-    """Base class of the documents that are files.
+class Document(JsonObject):
+    """Base class of the documents that are stored as files.
 
     Attributes:
         FILE: Name of the file in its folder.
         MADE_BY: The command that writes the folder.
-        REMEDY: What a user can do about a file that does not fit.
-        INDENT: Indentation of the file.
+        REMEDY: What a user can do if the file is invalid.
+        INDENT: Number of spaces by which the JSON is indented.
     """
 
     FILE: ClassVar[str]
@@ -65,7 +65,8 @@ class Document(Part):
         """Read the document of a folder.
 
         Raises:
-            UserError: if there is none, or it does not fit: naming file, key, value and expectation.
+            UserError: if there is none, or it is invalid; the message names the file, the key, its value, and
+                what was expected.
         """
         path = folder / cls.FILE
         if not path.is_file():
@@ -81,11 +82,11 @@ class Document(Part):
             place: Path or URI of the file, for messages.
 
         Raises:
-            UserError: as `read`.
+            UserError: if the document is invalid; see `read`.
         """
         try:
             values = json.loads(text)
-        except ValueError as error:  # of JSON and of UTF-8
+        except ValueError as error:  # the text is not JSON or not UTF-8
             raise UserError(f"{place} is not JSON ({error}); {cls.REMEDY}") from error
         if not isinstance(values, dict):
             raise UserError(f"{place} holds a {type(values).__name__}, expected an object; {cls.REMEDY}")
@@ -98,14 +99,14 @@ class Document(Part):
             if message.startswith("is missing"):
                 message = f"is missing; expected a file that `{cls.MADE_BY}` wrote"
             raise UserError(f"{place}: {key} {message}; {cls.REMEDY}") from error
-        except UserError as error:  # of a configuration in it
+        except UserError as error:  # a configuration in the document is invalid
             raise UserError(f"{place}: {error}; {cls.REMEDY}") from error
 
     def text(self) -> str:
-        """Return the content of the file; keys stand in the order of the fields."""
+        """Return the content of the file; the keys have the order of the fields."""
         return json.dumps(self.model_dump(by_alias=True), indent=self.INDENT, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write the document into its folder; the file appears complete or not at all."""
+        """Write the document into its folder; the file is written completely or not at all."""
         with atomic_path(folder / self.FILE) as part:
             part.write_text(self.text(), encoding="utf-8")

@@ -1,9 +1,9 @@
 """The state of a training that its checkpoint keeps beside the variables."""
 
-from tinyunet.core.documents.base import Options, Part, Sequence
+from tinyunet.core.documents.base import JsonList, JsonObject, Options
 
 
-class CheckpointState(Part):
+class CheckpointState(JsonObject):
     """Everything that a resumption needs but the values of the variables.
 
     Attributes:
@@ -15,7 +15,7 @@ class CheckpointState(Part):
     """
 
     step: int
-    history: Sequence[dict[str, float]]
+    history: JsonList[dict[str, float]]
     identity: Options
     run_key: str
     precision: str = ""

@@ -1,9 +1,9 @@
 """The comparison of several classes: comparison.json in the folder that `compare` writes."""
 
-from tinyunet.core.documents.base import Part, Sequence
+from tinyunet.core.documents.base import JsonList, JsonObject
 
 
-class NvidiaScores(Part):
+class NvidiaScores(JsonObject):
     """NVIDIA's three scores at one threshold; None where the images do not define a score.
 
     Attributes:
@@ -17,7 +17,7 @@ class NvidiaScores(Part):
     tnr: float | None
 
 
-class ComparedClass(Part):
+class ComparedClass(JsonObject):
     """One class.
 
     Attributes:
@@ -45,7 +45,7 @@ class ComparedClass(Part):
     dice: tuple[float, float]
 
 
-class Comparison(Part):
+class Comparison(JsonObject):
     """The whole file.
 
     Attributes:
@@ -54,6 +54,6 @@ class Comparison(Part):
         notice: Which rows may be compared with NVIDIA's, and why the others may not.
     """
 
-    rows: Sequence[ComparedClass]
+    rows: JsonList[ComparedClass]
     means: dict[str, float | None]
     notice: str

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tinyunet.core.documents.base import Document, Part, Sequence
+from tinyunet.core.documents.base import Document, JsonList, JsonObject
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.raw import SplitCounts
 
@@ -15,7 +15,7 @@ class EvaluatedModel(ModelDocument):
     sha256: str = ""
 
 
-class EvaluatedData(Part):
+class EvaluatedData(JsonObject):
     """The records that the model was evaluated on.
 
     Attributes:
@@ -25,7 +25,7 @@ class EvaluatedData(Part):
         complete: Whether the images are the complete official class.
         synthetic: Whether any image was generated.
         class_id: DAGM2007 class.
-        validation_fraction: Part of Train that was held out for validation.
+        validation_fraction: Fraction of Train that was held out for validation.
         fold: Which held-out part.
         shards: Largest number of files of a split; 0 in files of early versions.
         test_digest: Digest of the test split.
@@ -51,7 +51,7 @@ class EvaluatedData(Part):
     splits: dict[str, SplitCounts]
 
 
-class ConfusionCounts(Part):
+class ConfusionCounts(JsonObject):
     """Number of true and false positives and negatives."""
 
     tp: int
@@ -60,13 +60,13 @@ class ConfusionCounts(Part):
     tn: int
 
 
-class Bootstrap(Part):
+class Bootstrap(JsonObject):
     """5 % and 95 % quantiles of a mean over resampled images; None without images."""
 
-    dice_defective: Sequence[float] | None
+    dice_defective: JsonList[float] | None
 
 
-class PixelScores(Part):
+class PixelScores(JsonObject):
     """Scores of the masks of one split at one threshold; None where the images do not define a score.
 
     Attributes:
@@ -88,7 +88,7 @@ class PixelScores(Part):
     bootstrap: Bootstrap
 
 
-class ImageScores(Part):
+class ImageScores(JsonObject):
     """Scores of the images of one split at one threshold; None where the images do not define a score.
 
     Attributes:
@@ -112,16 +112,16 @@ class Scores(ImageScores, PixelScores):
     """All scores of one split at the chosen thresholds; the pixel scores stand first in the file."""
 
 
-class PublishedScores(Part):
+class PublishedScores(JsonObject):
     """NVIDIA's scores of one class by threshold, trained in one precision; rates as fractions."""
 
-    iou: Sequence[float]
-    tpr: Sequence[float]
-    tnr: Sequence[float]
-    dice_defective: Sequence[float]
+    iou: JsonList[float]
+    tpr: JsonList[float]
+    tnr: JsonList[float]
+    dice_defective: JsonList[float]
 
 
-class Published(Part):
+class Published(JsonObject):
     """NVIDIA's published scores of one class.
 
     Attributes:
@@ -132,36 +132,36 @@ class Published(Part):
     """
 
     class_id: int = Field(validation_alias="class", serialization_alias="class")
-    thresholds: Sequence[float]
+    thresholds: JsonList[float]
     float32: PublishedScores
     amp: PublishedScores
 
 
-class PrCurve(Part):
+class PrCurve(JsonObject):
     """Points of the precision-recall curve of images; thresholds are logits."""
 
-    precision: Sequence[float]
-    recall: Sequence[float]
-    threshold: Sequence[float]
+    precision: JsonList[float]
+    recall: JsonList[float]
+    threshold: JsonList[float]
 
 
-class RocCurve(Part):
+class RocCurve(JsonObject):
     """Points of the ROC curve of images; thresholds are logits."""
 
-    fpr: Sequence[float]
-    tpr: Sequence[float]
-    threshold: Sequence[float]
+    fpr: JsonList[float]
+    tpr: JsonList[float]
+    threshold: JsonList[float]
 
 
-class DiceCurve(Part):
+class DiceCurve(JsonObject):
     """Mean Dice and IoU of the defective images by pixel threshold."""
 
-    threshold: Sequence[float]
-    dice: Sequence[float]
-    iou: Sequence[float]
+    threshold: JsonList[float]
+    dice: JsonList[float]
+    iou: JsonList[float]
 
 
-class Curves(Part):
+class Curves(JsonObject):
     """Points of the three curves; a curve that the images do not define has none."""
 
     pr: PrCurve
@@ -169,7 +169,7 @@ class Curves(Part):
     dice_vs_threshold: DiceCurve
 
 
-class ImageResult(Part):
+class ImageResult(JsonObject):
     """One test image.
 
     Attributes:
@@ -234,8 +234,8 @@ class Evaluation(Document):
     nvidia_published: Published | None
     comparable: bool
     comparability: str
-    notes: Sequence[str]
+    notes: JsonList[str]
     curves: Curves
-    images: Sequence[ImageResult]
+    images: JsonList[ImageResult]
     versions: dict[str, str]
     evaluated_at: str = ""

@@ -5,18 +5,18 @@ from typing import Any, ClassVar
 from pydantic import field_validator
 
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.documents.base import Document, Options, Part
+from tinyunet.core.documents.base import Document, JsonObject, Options
 from tinyunet.core.presets import with_missing_options
 
 
-class Normalization(Part):
+class Normalization(JsonObject):
     """The model's input is grey · scale + offset."""
 
     scale: float
     offset: float
 
 
-class ModelData(Part):
+class ModelData(JsonObject):
     """The data that a model was trained on, as in the manifest of its records."""
 
     digest: str
@@ -29,14 +29,14 @@ class ModelData(Part):
     test_digest: str = ""
 
 
-class MlflowReference(Part):
+class MlflowReference(JsonObject):
     """The MLflow run of a training: address of the server without credentials, and id."""
 
     tracking_uri: str
     run_id: str
 
 
-class TrainingFigures(Part):
+class TrainingFigures(JsonObject):
     """Final figures of a training.
 
     Attributes:

@@ -2,17 +2,17 @@
 
 from typing import ClassVar
 
-from tinyunet.core.documents.base import Document, Part, Sequence
+from tinyunet.core.documents.base import Document, JsonList, JsonObject
 
 
-class SplitCounts(Part):
+class SplitCounts(JsonObject):
     """Number of images of a split, and how many of them are defective."""
 
     images: int
     defective: int
 
 
-class RawFile(Part):
+class RawFile(JsonObject):
     """One sample.
 
     Attributes:
@@ -55,6 +55,6 @@ class RawManifest(Document):
     digest: str
     complete: bool
     synthetic: bool
-    image_shape: Sequence[int]
+    image_shape: JsonList[int]
     splits: dict[str, SplitCounts]
-    files: Sequence[RawFile]
+    files: JsonList[RawFile]

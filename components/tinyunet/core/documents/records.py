@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from tinyunet.core.documents.base import Document, Part, Sequence
+from tinyunet.core.documents.base import Document, JsonList, JsonObject
 
 
-class Shard(Part):
+class Shard(JsonObject):
     """One TFRecord file: its name, number of images, size in bytes, and SHA-256."""
 
     file: str
@@ -14,7 +14,7 @@ class Shard(Part):
     sha256: str
 
 
-class RecordsSplit(Part):
+class RecordsSplit(JsonObject):
     """One split.
 
     Attributes:
@@ -27,7 +27,7 @@ class RecordsSplit(Part):
     images: int
     defective: int
     digest: str
-    shards: Sequence[Shard]
+    shards: JsonList[Shard]
 
 
 class RecordsManifest(Document):
@@ -41,7 +41,7 @@ class RecordsManifest(Document):
         image_shape: (height, width) of the stored images.
         source_digest: Digest of the ingested images.
         digest: SHA-256 over names and digests of all shards.
-        validation_fraction: Part of Train that is held out for validation.
+        validation_fraction: Fraction of Train that is held out for validation.
         fold: Which held-out part.
         splits: `train`, `validation` and `test`.
     """
@@ -54,7 +54,7 @@ class RecordsManifest(Document):
     source: str
     complete: bool
     synthetic: bool
-    image_shape: Sequence[int]
+    image_shape: JsonList[int]
     source_digest: str
     digest: str
     validation_fraction: float

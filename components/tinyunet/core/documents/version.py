@@ -5,12 +5,12 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from tinyunet.core.documents.base import READING, Part
+from tinyunet.core.documents.base import READING, JsonObject
 from tinyunet.core.errors import UserError
 from tinyunet.core.validation import explain
 
 
-class VersionTags(Part):
+class VersionTags(JsonObject):
     """The facts about a version that the champion rule and a reader of the registry need.
 
     Attributes:

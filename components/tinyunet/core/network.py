@@ -1,0 +1,204 @@
+"""What the environment says about proxies, CA certificates and credentials, for every HTTP client.
+
+Proxies are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case. The CA certificates are
+the file that one of CA_VARIABLES names; it replaces the certificates that a client trusts by default.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
+
+import urllib3
+from requests.utils import get_environ_proxies, select_proxy
+
+from tinyunet.core.errors import UserError
+from tinyunet.core.redaction import redact
+
+DIRECT_HOSTS = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1", ".svc", ".cluster.local")
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE")
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "KFP_TOKEN", "KFP_COOKIES",
+)  # fmt: skip
+_CREDENTIAL_LENGTH = 12
+_EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # verification codes of OpenSSL
+
+
+def read_credential(name: str, *, spaces: bool = False) -> str:
+    """Return an environment variable without the white space at its ends; empty if it is not set.
+
+    Args:
+        name: The variable; its value becomes a part of an HTTP header.
+        spaces: Permit spaces inside the value.
+
+    Raises:
+        UserError: if the value contains a line break or another character that a header cannot contain. The
+            message does not contain the value.
+    """
+    value = os.environ.get(name, "").strip()
+    if re.search(r"[^\x20-\x7e]" if spaces else r"[^\x21-\x7e]", value):
+        raise UserError(
+            f"{name} contains a line break, a space or a character that is not ASCII inside its value; "
+            "correct it (the value is not shown)"
+        )
+    return value
+
+
+def hide_credentials(text: str) -> str:
+    """Replace the values of the variables with credentials by ***; short values are too common in words."""
+    values = [os.environ.get(name, "").strip() for name in _CREDENTIALS]
+    for value in filter(lambda value: len(value) >= _CREDENTIAL_LENGTH, values):
+        text = text.replace(value, "***")
+    return redact(text)
+
+
+def prepare_mlflow_client(defaults: Mapping[str, str]) -> None:
+    """Set the environment variables of this process so that MLflow's client obeys the rules of this module.
+
+    Args:
+        defaults: Variables of MLflow that are set unless they have a value.
+
+    Raises:
+        UserError: if a token cannot be a part of a header, or the file of the CAs cannot be used.
+    """
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        if name in os.environ:
+            os.environ[name] = os.environ[name].strip()
+    if "MLFLOW_TRACKING_TOKEN" in os.environ:
+        os.environ["MLFLOW_TRACKING_TOKEN"] = read_credential("MLFLOW_TRACKING_TOKEN")
+    if set(getproxies()) - {"no"}:
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = no_proxy()
+    if path := ca_file():
+        os.environ["REQUESTS_CA_BUNDLE"] = path
+
+
+def no_proxy() -> str:
+    """Return NO_PROXY with the names of this machine and of a Kubernetes cluster added to it."""
+    given = re.split(r"[,\s]+", os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "")
+    names = [name.removeprefix("*") if name.startswith("*.") else name for name in given if name]
+    return "*" if "*" in names else ",".join(dict.fromkeys([*names, *DIRECT_HOSTS]))
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the URL of the proxy for a URL, or None if the server is reached directly.
+
+    Raises:
+        UserError: if the proxy is not an HTTP proxy.
+    """
+    proxy = str(select_proxy(url, get_environ_proxies(url, no_proxy=no_proxy())) or "").strip()
+    if not proxy:
+        return None
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(address)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UserError(
+            f"the proxy for {redact(url)} is {redact(address)!r}; expected http://host:port: correct "
+            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or add the server to NO_PROXY"
+        )
+    return address
+
+
+def ca_file(first: str = "") -> str | None:
+    """Return the file, or the folder, of the CA certificates that the environment names, or None.
+
+    Args:
+        first: A variable that takes precedence over the order of CA_VARIABLES.
+
+    Raises:
+        UserError: if the file cannot be read or contains no certificate.
+    """
+    for name in (first, *CA_VARIABLES):
+        if name and (path := os.environ.get(name, "").strip()):
+            _require_certificates(name, path)
+            return path
+    return None
+
+
+def tls_context(path: str | None) -> ssl.SSLContext:
+    """Return a TLS context that trusts the CAs in a file or folder; None is the system's CAs."""
+    if path and Path(path).is_dir():
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
+
+
+def _require_certificates(name: str, path: str) -> None:
+    try:
+        tls_context(path)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(
+            f"{name} is {path!r} ({reason}); expected a file of PEM certificates: correct or unset it"
+        ) from error
+
+
+def open_pool(url: str, context: ssl.SSLContext, **options: object) -> urllib3.PoolManager:
+    """Return urllib3's connections to the server of a URL, through its proxy if there is one."""
+    proxy = proxy_for(url)
+    if proxy is None:
+        return urllib3.PoolManager(ssl_context=context, **options)  # type: ignore[arg-type]
+    parts = urlsplit(proxy)
+    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else None
+    return urllib3.ProxyManager(
+        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=user),
+        ssl_context=context,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def connection_problem(error: BaseException, url: str, ca_variable: str) -> str:
+    """Return why a connection failed and what to do, if a certificate or a proxy is the reason; else empty.
+
+    Args:
+        error: The exception of an HTTP client.
+        url: The URL of the request.
+        ca_variable: The variable to set to the file of a private CA.
+    """
+    chain = list(_chain(error))
+    for one in chain:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return _certificate_problem(one, ca_variable)
+    for one in chain:
+        if isinstance(one, urllib3.exceptions.ProxyError):
+            cause = " ".join(str(one.original_error).rsplit(": ", 1)[-1].split())[:120]
+            return (
+                f"the proxy {redact(proxy_for(url) or '')} does not connect to it ({redact(cause)}); correct "
+                "HTTP_PROXY or HTTPS_PROXY, or add the server to NO_PROXY"
+            )
+        if isinstance(one, ssl.SSLError) and one.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            return "the server does not use TLS at this port; write http:// or correct the port"
+    return ""
+
+
+def _certificate_problem(error: ssl.SSLCertVerificationError, ca_variable: str) -> str:
+    start = f"the certificate of the server is not accepted ({error.verify_message.rstrip('.')}); "
+    if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
+        return start + "renew it, or set the clock of this machine"
+    if error.verify_code in (_WRONG_HOST, _WRONG_ADDRESS):
+        return start + "use the name of the server that the certificate contains"
+    name = next((name for name in (ca_variable, *CA_VARIABLES) if os.environ.get(name, "").strip()), "")
+    present = f" ({name} is now {os.environ[name].strip()!r})" if name else ""
+    return f"{start}set {ca_variable} to a file with the CA of the server{present}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all exceptions that it contains or that led to it."""
+    pending, seen = [error], set()
+    while pending:
+        one = pending.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner = (getattr(one, "reason", None), *one.args, one.__cause__, one.__context__)
+        pending += [item for item in inner if isinstance(item, BaseException)]
