@@ -1,7 +1,6 @@
 """Model versions and the alias `champion` in a real MLflow registry."""
 
 import json
-import os
 import secrets
 import shutil
 import warnings
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import Registered
+from tests.conftest import Registered, Services
 from tests.unit.registry.conftest import register_at_once
 from tinyunet.cli.main import parse
 from tinyunet.core.config import EvalConfig
@@ -31,7 +30,14 @@ from tinyunet.tracking.download import download_model, download_model_folder
 
 @pytest.fixture
 def client() -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    return mlflow.MlflowClient()
+
+
+@pytest.fixture(autouse=True)
+def _server(services: Services) -> None:
+    """MLflow's own functions use this server too; an earlier test may have set another one."""
+    mlflow.set_tracking_uri(services.env["MLFLOW_TRACKING_URI"])
+    mlflow.set_registry_uri(services.env["MLFLOW_TRACKING_URI"])
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,8 @@ from tinyunet.training.run import TrainingRun
 
 @pytest.fixture
 def client() -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    return mlflow.MlflowClient(uri, registry_uri=uri)
 
 
 @pytest.fixture
