@@ -1,8 +1,8 @@
 """Connect to a Kubeflow Pipelines API, and report its errors in one line.
 
 Credentials come only from the environment: KFP_TOKEN (bearer token), KFP_COOKIES (session of dex or
-oauth2-proxy) or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file; without it,
-the variables of `tinyunet.core.network` do.
+oauth2-proxy) or, inside a pod, the projected service-account token. KFP_CA_CERT names a CA file. If it
+is not set, the CA variables of `tinyunet.core.network` are used.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ IN_CLUSTER = f"http://ml-pipeline.{API_NAMESPACE}:8888"
 
 
 def print_dashboard_url(host: str, page: str) -> None:
-    """Print the URL of a page of the dashboard, unless the host is unknown (that of a pod's own cluster)."""
+    """Print the URL of a page of the dashboard; print nothing without a host, because its URL is unknown."""
     if host:
         print(f"{host}/#/{page}", flush=True)
 
@@ -40,7 +40,7 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
     """Return a client, after a check that the API answers.
 
     Args:
-        host: URL; empty is the cluster of this pod or kubeconfig.
+        host: URL of the API; an empty string selects the cluster of this pod or of the kubeconfig.
         namespace: Profile on multi-user Kubeflow; used in error messages only.
 
     Raises:
@@ -94,7 +94,7 @@ def one_line_errors(host: str, namespace: str) -> Iterator[None]:
 
 
 def describe_api_error(error: kfp_server_api.ApiException, host: str, namespace: str) -> str:
-    """Return one line: what an HTTP error of the API means, and what to do."""
+    """Return the meaning of an HTTP error of the API and what to do, in one line."""
     server = host or "the cluster"
     if not error.status:
         return f"{server} does not answer ({_short(error)}); check HOST"
@@ -118,7 +118,7 @@ def _server_message(error: kfp_server_api.ApiException) -> str:
 
 
 def _check_api(host: str, namespace: str) -> None:
-    """Detect a wrong address, missing rights or a login page before the SDK does: its retries are slow.
+    """Detect a wrong address, missing rights or a login page at once; the SDK would retry for a long time.
 
     Redirects are not followed, because the credentials belong to this host only.
     """
@@ -136,7 +136,7 @@ def _check_api(host: str, namespace: str) -> None:
 
 
 def _tls_context() -> ssl.SSLContext:
-    """Return a TLS context that trusts the same CAs as the SDK: not the system's, but those of certifi."""
+    """Return a TLS context that trusts the same CAs as the SDK: those of certifi, not of the system."""
     return tls_context(ca_file("KFP_CA_CERT") or certifi.where())
 
 

@@ -18,8 +18,8 @@ from components.train import train
 from pipeline.resources import LOCAL, Resources
 
 STEPS = ("ingest", "convert", "train", "evaluate", "register")
-# The sources of the parameter descriptions. The last component that has a parameter describes it; `ingest`
-# also has the parameters that it only checks.
+# The components that describe the parameters. If several components have a parameter, the last one describes
+# it. `ingest` is the first, because it only checks most of its parameters.
 COMPONENTS = (ingest, register, evaluate, train, convert)
 CLASSES = "DAGM2007 classes, 1 to 10. Each class has its own model."
 
@@ -131,8 +131,8 @@ def _add_class_tasks(
     version = register(
         model=model.outputs["model"], evaluation=evaluation.outputs["evaluation"], name=model_name
     ).set_display_name("5 Register")
-    raw.set_caching_options(False)  # the images behind the same source may have changed
-    model.set_caching_options(False)  # a cached launch would start nothing
+    raw.set_caching_options(False)  # the images at the same address may have changed
+    model.set_caching_options(False)  # a cached task would not start a training
     resources.configure(raw, records, evaluation, version)
     resources.configure_training(model)
     return evaluation
@@ -168,7 +168,7 @@ def _with_task_parameters(
 
 
 def _descriptions(names: Collection[str]) -> str:
-    """Return the components' descriptions of these parameters, one line for each, as in a docstring."""
+    """Return the components' descriptions of these parameters, one line each, in the form of a docstring."""
     texts = {name: spec.description for c in COMPONENTS for name, spec in c.component_spec.inputs.items()}
     class_id = ingest.component_spec.inputs["class_id"].description
     texts |= {"model_name": texts["name"], "class_id": class_id, "classes": CLASSES}

@@ -30,7 +30,7 @@ CONVERSIONS: Mapping[str, Callable[[str], Any]] = {
     "LIST": lambda text: _check_classes(json.loads(text)),
 }
 EXPECTATIONS = {"LIST": "classes from 1 to 10, each once, such as classes=[1,3,5]"}
-MAX_FAILED_POLLS = 12  # in a row: an API server may need a minute to restart
+MAX_FAILED_POLLS = 12  # consecutive failures; an API server may need a minute to restart
 
 
 def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _default(definition: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Return the default of a parameter in its type; a compiled pipeline has floats for whole numbers."""
+    """Return the default of a parameter in its own type; a compiled pipeline stores integers as floats."""
     value, kind = definition["defaultValue"], definition["parameterType"]
     if kind == "LIST":
         return [int(item) for item in value]
@@ -66,9 +66,9 @@ def _default(definition: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 
 def _check_classes(value: object) -> list[int]:
-    """Return a list of classes; raise ValueError unless it has at least one class, and each class once.
+    """Return a list of classes; raise ValueError if it is empty or contains a class twice or an invalid one.
 
-    A wrong list would fail only at the end of the run. No other parameter is a list.
+    Without this check, the run would fail only at its end. No other parameter is a list.
     """
     if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
         raise ValueError
@@ -78,7 +78,7 @@ def _check_classes(value: object) -> list[int]:
 
 
 def follow(client: kfp.Client, run_id: str, *, poll_s: float) -> Any:  # noqa: ANN401  the SDK's class is untyped
-    """Print every change of state until the run has ended, in any state; return the run."""
+    """Print every change of state until the run has ended, with or without success; return the run."""
     states: dict[str, tuple[str, str]] = {}
     failures = 0
     while True:
@@ -100,7 +100,7 @@ def follow(client: kfp.Client, run_id: str, *, poll_s: float) -> Any:  # noqa: A
 def _print_changes(run: Any, states: dict[str, tuple[str, str]]) -> None:  # noqa: ANN401
     """Print the state of the run and of each task if it has changed, and record it in `states`.
 
-    Of several tasks with the same name, as in a loop, all but the first have a number.
+    If several tasks have the same name, as in a loop, a number is added to all names except the first.
 
     Args:
         run: A run of the SDK.

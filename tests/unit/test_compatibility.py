@@ -1,6 +1,6 @@
 """Data made by an earlier version load and give the same results.
 
-The data in tests/data/before-rooms were made by commit 2e51bf3; the README.md there says how. The training
+The data in tests/data/version-0.1.0 were made by commit 2e51bf3; the README.md there says how. The training
 took 120 steps, the checkpoint is that of step 100. Each test gets a copy of the data.
 """
 
@@ -26,7 +26,7 @@ from tinyunet.launch.local_checkpoints import checkpoint_folder
 from tinyunet.studies.reproduce import configuration
 from tinyunet.tracking.client import read_run
 
-DATA = Path(__file__).parents[1] / "data" / "before-rooms"
+DATA = Path(__file__).parents[1] / "data" / "version-0.1.0"
 NAME = "tinyunet-dagm-class1"
 CHAMPION = f"models:/{NAME}@champion"
 RECIPE = ["--image-size", 32, "--steps", 120, "--set", "global_batch=8"]
@@ -147,7 +147,7 @@ def test_a_training_interrupted_before_is_resumed_in_its_run_and_ends_with_the_s
 ) -> None:
     out = tmp_path / "model"
     run("train", before / "records", "--out", out, "--checkpoints", before / "checkpoints",
-        "--run-key", "before-rooms", *RECIPE)  # fmt: skip
+        "--run-key", "version-0.1.0", *RECIPE)  # fmt: skip
     found, expected = (read(folder / "model.json") for folder in (out, before / "model"))
     for key in ("schema_version", "identity", "data", "normalization", "parameters", "precision"):
         assert found[key] == expected[key], key

@@ -1,21 +1,21 @@
-"""A model of weak scaling to many GPUs: `tinyunet scaling` prints its table.
+"""A performance model of weak scaling to many GPUs: `tinyunet scaling` prints its table.
 
 The model does not use measurements of this project's code. The time of a step comes from figures that NVIDIA
-published, and the network follows the α–β model. The table shows which efficiency to expect and what limits
-it. `tinyunet bench` measures the machine at hand.
+published, and the time of a message follows the α–β model. The table shows which efficiency to expect and
+what limits it. `tinyunet bench` measures the real machine.
 
 - A step with b images per GPU takes `LAUNCH_S` + b · `IMAGE_S` seconds. This is the line through two figures
   of NVIDIA DeepLearningExamples, UNet_Industrial, on A100 with AMP: 255.26 img/s on one GPU (16 images per
   GPU), and 691.19 img/s on 4 GPUs (4 images per GPU). With 2 images per GPU their step takes 24.0 ms, more
-  than on this line: a GPU needs enough images. In this model the global batch grows with the number of GPUs;
-  its learning rate and number of steps must then be chosen again.
+  than on this line: a GPU needs enough images. In this model, the global batch grows with the number of GPUs;
+  for such a batch, the learning rate and the number of steps must be chosen again.
 - An allreduce of M bytes over n members of a link (α seconds per message, β bytes/s) takes the shorter of two
   times: that of a ring, 2·(n - 1)·(α + M / (n·β)) (Thakur, Rabenseifner, Gropp 2005, "Optimization of
   Collective Communication Operations in MPICH"), and that of a double binary tree, 2·log2(n)·α + 2·M / β
   (Sanders, Speck, Träff 2009, "Two-tree algorithms for full bandwidth broadcast, reduction and scan"). NCCL
   implements both.
-- Nodes of 8 GPUs sum over NVLink first, then over one network card per node, and then distribute the result
-  over NVLink.
+- The 8 GPUs of a node add up their values over NVLink. The nodes then add up these sums over one network card
+  per node, and distribute the result over NVLink.
 - A step has two allreduces: 32 bytes of loss terms in the middle of the step, and the gradients, which this
   model treats as one message after the backward pass. In practice all but the last 0.1 MB are sent during the
   backward pass (`World.sum_all`). With respect to the network, the efficiency is therefore a lower bound. The

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-# The longest suffix is first.
+# The first suffix that fits determines the kind. So .tar.gz precedes .gz.
 _SUFFIXES = {
     ".tar.gz": "tar", ".tgz": "tar", ".tar.bz2": "tar", ".tbz2": "tar", ".tar.xz": "tar", ".txz": "tar",
     ".tar.zst": "tar", ".tar": "tar", ".7z": "7z", ".7z.001": "7z", ".rar": "RAR", ".zipx": "ZIPX",
@@ -26,12 +26,12 @@ _STARTS = {
 
 
 def kind_by_name(name: str) -> str | None:
-    """Return the kind of an archive that is not a .zip, such as `7z`; None for every other name."""
+    """Return the kind of archive that a file name indicates, such as `7z`; None for .zip and other names."""
     return next((kind for suffix, kind in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
 def kind_by_content(path: Path) -> str | None:
-    """Return what a file that is not a readable .zip contains, such as `a 7z archive`; None if unknown."""
+    """Return the kind of a file that is not a readable .zip, such as `a 7z archive`; None if unknown."""
     with path.open("rb") as file:
         start = file.read(512)
     if start[257:262] == b"ustar":
@@ -40,7 +40,7 @@ def kind_by_content(path: Path) -> str | None:
 
 
 def describe_archives(names: Iterable[str]) -> str:
-    """Return a clause that names the archives among file names and what to do; empty without archives."""
+    """Return a clause that lists the archives among file names and what to do; empty without archives."""
     kinds = [f"{name} is a {kind} archive" for name in sorted(names) if (kind := kind_by_name(name))]
     more = f" and {len(kinds) - 3} more" if len(kinds) > 3 else ""
     return f"; {', '.join(kinds[:3])}{more}: unpack it, or repack it as .zip" if kinds else ""

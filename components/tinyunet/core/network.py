@@ -1,7 +1,8 @@
-"""What the environment says about proxies, CA certificates and credentials, for every HTTP client.
+"""Read proxies, CA certificates and credentials from the environment, for every HTTP client.
 
-Proxies are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case. The CA certificates are
-the file that one of CA_VARIABLES names; it replaces the certificates that a client trusts by default.
+The variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, configure the proxies.
+The first variable of CA_VARIABLES that is set names the file of CA certificates. This file replaces the
+certificates that a client trusts by default.
 """
 
 import os
@@ -29,11 +30,11 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # verific
 
 
 def read_credential(name: str, *, spaces: bool = False) -> str:
-    """Return an environment variable without the white space at its ends; empty if it is not set.
+    """Return the value of an environment variable without white space at its ends; empty if it is not set.
 
     Args:
-        name: The variable; its value becomes a part of an HTTP header.
-        spaces: Permit spaces inside the value.
+        name: Name of the variable; its value becomes a part of an HTTP header.
+        spaces: Whether spaces inside the value are permitted.
 
     Raises:
         UserError: if the value contains a line break or another character that a header cannot contain. The
@@ -49,7 +50,10 @@ def read_credential(name: str, *, spaces: bool = False) -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Replace the values of the variables with credentials by ***; short values are too common in words."""
+    """Replace the values of all environment variables with credentials by ***.
+
+    Values of fewer than 12 characters are not replaced, because they may be a part of an ordinary word.
+    """
     values = [os.environ.get(name, "").strip() for name in _CREDENTIALS]
     for value in filter(lambda value: len(value) >= _CREDENTIAL_LENGTH, values):
         text = text.replace(value, "***")
@@ -57,13 +61,13 @@ def hide_credentials(text: str) -> str:
 
 
 def prepare_mlflow_client(defaults: Mapping[str, str]) -> None:
-    """Set the environment variables of this process so that MLflow's client obeys the rules of this module.
+    """Set environment variables of this process so that MLflow's client has the settings of this module.
 
     Args:
         defaults: Variables of MLflow that are set unless they have a value.
 
     Raises:
-        UserError: if a token cannot be a part of a header, or the file of the CAs cannot be used.
+        UserError: if a token cannot be a part of a header, or the file of CA certificates cannot be used.
     """
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -125,7 +129,7 @@ def ca_file(first: str = "") -> str | None:
 
 
 def tls_context(path: str | None) -> ssl.SSLContext:
-    """Return a TLS context that trusts the CAs in a file or folder; None is the system's CAs."""
+    """Return a TLS context that trusts the CAs in a file or folder, or the system's CAs for None."""
     if path and Path(path).is_dir():
         return ssl.create_default_context(capath=path)
     return ssl.create_default_context(cafile=path)
@@ -142,7 +146,7 @@ def _require_certificates(name: str, path: str) -> None:
 
 
 def open_pool(url: str, context: ssl.SSLContext, **options: object) -> urllib3.PoolManager:
-    """Return urllib3's connections to the server of a URL, through its proxy if there is one."""
+    """Return a connection pool of urllib3 for the server of a URL, through a proxy if one is configured."""
     proxy = proxy_for(url)
     if proxy is None:
         return urllib3.PoolManager(ssl_context=context, **options)  # type: ignore[arg-type]
@@ -157,12 +161,14 @@ def open_pool(url: str, context: ssl.SSLContext, **options: object) -> urllib3.P
 
 
 def connection_problem(error: BaseException, url: str, ca_variable: str) -> str:
-    """Return why a connection failed and what to do, if a certificate or a proxy is the reason; else empty.
+    """Return why a connection failed and what to do, if the reason is a certificate, a proxy or missing TLS.
+
+    The text is empty if the reason is another one.
 
     Args:
         error: The exception of an HTTP client.
         url: The URL of the request.
-        ca_variable: The variable to set to the file of a private CA.
+        ca_variable: The variable that the text recommends for the file of a private CA.
     """
     chain = list(_chain(error))
     for one in chain:

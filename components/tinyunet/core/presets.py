@@ -6,7 +6,8 @@ from typing import Any
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 
-# The results were measured on a re-split of class 1 of DAGM2007 at 128×128, on 2 CPU cores with bfloat16.
+# The expected results were measured on a re-split of class 1 of DAGM2007 at 128×128, on 2 CPU cores with
+# bfloat16.
 #
 # Expected: Dice of defective images 0.784 ± 0.011, image AP 0.997, 89 s (three seeds).
 #   tinyunet train records --image-size 128 --preset fast
@@ -57,7 +58,7 @@ def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
     """Return a preset with some values changed.
 
     Raises:
-        UserError: for an unknown preset, an unknown key, a value that does not fit, or the key `preset`.
+        UserError: for an unknown preset, an unknown key, an invalid value, or the key `preset`.
     """
     if "preset" in changes:
         raise UserError(
@@ -74,14 +75,14 @@ def training_config(
 
     Args:
         preset: Name of the preset.
-        image_size: Side in pixels.
-        steps: Optimizer steps; 0 is the preset's number.
-        precision: Keras dtype policy or `auto`; empty is the preset's.
-        seed: Of weights, order and augmentation.
+        image_size: Side of the images in pixels.
+        steps: Number of optimizer steps; 0 selects the preset's number.
+        precision: Keras dtype policy or `auto`; an empty string selects the preset's precision.
+        seed: Seed of the initial weights, of the order of the images and of the augmentation.
         overrides: YAML mapping of other options; they take precedence over the parameters above.
 
     Raises:
-        UserError: for an unknown preset or key, a value that does not fit, or text that is not a mapping.
+        UserError: for an unknown preset or key, an invalid value, or text that is not a mapping.
     """
     values: dict[str, Any] = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
     values |= load_yaml(overrides)
@@ -90,7 +91,7 @@ def training_config(
 
 
 def with_missing_options(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded training configuration, completed with the preset's values of newer options."""
+    """Return a recorded training configuration; options that it does not contain have the preset's values."""
     return find_preset(recorded.get("preset", FAST.preset)).to_dict() | dict(recorded)
 
 

@@ -76,7 +76,7 @@ class Problem:
 
 
 def format_labels(samples: Iterable[Sample]) -> str:
-    """Return Labels.txt as in the official archives: header `1`, trailing tab on defect-free rows, CRLF."""
+    """Return the text of Labels.txt in the official form: header `1`, CRLF, a tab after defect-free rows."""
     lines = ["1"]
     for sample in samples:
         mask = sample.mask_path.name if sample.mask_path else "0\t"
@@ -88,8 +88,8 @@ def require_class(location: str, class_id: int) -> None:
     """Raise an error for a folder, an archive or a URL that is named after another class.
 
     Args:
-        location: Such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
-        class_id: 1 to 10.
+        location: Path or URL, such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
+        class_id: DAGM2007 class, 1 to 10.
 
     Raises:
         UserError: if the name is that of another class.
@@ -110,7 +110,7 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
         split: `train` or `test`.
 
     Returns:
-        The samples without faults in order of name, and every fault.
+        The samples without faults, sorted by name, and all faults.
     """
     base = folder / FOLDERS[split]
     labels_file = f"{base.name}/Label/Labels.txt"
@@ -140,7 +140,7 @@ def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
 
 
 def read_class(folder: Path) -> list[Sample]:
-    """Return the samples of a class folder, Train first, in order of name.
+    """Return the samples of a class folder: Train, then Test, each sorted by name.
 
     Raises:
         UserError: if files and Labels.txt do not match.
@@ -164,7 +164,7 @@ def summarize(location: str, problems: Sequence[Problem]) -> str:
 
 
 def _find_png_files(folder: Path) -> dict[str, Path]:
-    """Return the PNG files of a folder by lower-case name, without hidden files."""
+    """Return the PNG files of a folder except hidden ones; the keys are the names in lower case."""
     if not folder.is_dir():
         return {}
     files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png" and path.is_file())
@@ -204,7 +204,7 @@ def _missing(base: Path, name: str, position: str) -> Problem:
 
 
 def _find_archives(base: Path) -> list[Problem]:
-    """Return the archives in a split, as problems: the files that they contain are not read."""
+    """Return one problem for each archive in a split, because the files inside it are not read."""
     files = sorted(path for folder in (base, base / "Label") if folder.is_dir() for path in folder.iterdir())
     kinds = {path: "zip" if path.suffix.lower() == ".zip" else kind_by_name(path.name) for path in files}
     return [

@@ -17,14 +17,14 @@ from tinyunet.data.validate import Report, validate
 
 
 def ingest(source: str, out: Path, *, class_id: int) -> RawManifest:
-    """Copy, validate and describe one class; nothing is written for a class with faults.
+    """Copy, validate and describe one class; if a file has a fault, nothing is written.
 
     Args:
-        source: A folder (with ClassN, with ClassN.zip, or of the class itself), a .zip, s3://bucket/prefix,
-            https://… or synthetic://.
+        source: A folder (the class itself, or a folder that contains ClassN or ClassN.zip), a .zip,
+            s3://bucket/prefix, https://… or synthetic://.
         out: Folder for Train, Test, manifest.json, report.json and report.html. If it already holds the same
             content, nothing is done.
-        class_id: 1 to 10.
+        class_id: DAGM2007 class, 1 to 10.
 
     Returns:
         The manifest.

@@ -22,10 +22,10 @@ class Row:
 
 
 def decode_labels(data: bytes) -> str:
-    """Decode Labels.txt, which is UTF-8, or UTF-16 or UTF-32 as some programs of Windows write it.
+    """Decode Labels.txt from UTF-8, or from UTF-16 or UTF-32, which some Windows programs write.
 
     Raises:
-        UnicodeError: for other bytes.
+        UnicodeError: if the bytes have none of these encodings.
     """
     marks = {"utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-16": (codecs.BOM_LE, codecs.BOM_BE)}
     for encoding, starts in marks.items():
@@ -46,7 +46,7 @@ def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
         text: Tab-separated rows `number, 0|1, image, 0, mask|0`. A first line with one field is a header.
 
     Returns:
-        The rows, and the number and the fault of every malformed line.
+        The rows, and for every malformed line its number and its fault.
     """
     rows: list[Row] = []
     errors: list[tuple[int, str]] = []

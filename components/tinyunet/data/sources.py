@@ -20,7 +20,8 @@ KINDS = "a folder, a .zip, s3://bucket/prefix, https://… or synthetic://"
 def stage(source: str, out: Path, class_id: int) -> list[Problem]:
     """Copy Train and Test of one class into `out`, without checking them.
 
-    Folders and Labels.txt are found in upper and lower case, and copied under their usual names.
+    Upper and lower case in the names of folders and of Labels.txt make no difference; the copies have the
+    usual names.
 
     Returns:
         The files that cannot be read, such as broken links; they are not copied.
@@ -57,7 +58,7 @@ def check_scheme(source: str) -> str:
 
 
 def remove_credentials(source: str) -> str:
-    """Return a source without the parts of a URL that may be secret: user, password and query."""
+    """Return a source without the parts of a URL that may be secret: user, password, query and fragment."""
     if not source.startswith(("http://", "https://", "s3://")):
         return source
     parts = urlsplit(source)
@@ -132,7 +133,7 @@ def find_class(root: Path, class_id: int) -> Path:
 
 
 def find_entry(folder: Path, name: str, accept: Callable[[Path], bool]) -> Path | None:
-    """Return the accepted entry of a folder that has a name in upper or lower case; None without one.
+    """Return the entry of a folder with this name, in any case, for which `accept` is true; None without one.
 
     Raises:
         UserError: if several entries have the name.
@@ -146,7 +147,7 @@ def find_entry(folder: Path, name: str, accept: Callable[[Path], bool]) -> Path 
 
 
 def _is_class(location: Path) -> bool:
-    """Return whether a path is an archive, or a folder with Train or Test."""
+    """Return whether a path is a .zip archive, or a folder that contains Train or Test."""
     if location.is_dir():
         return any(find_entry(location, name, Path.is_dir) for name in FOLDERS.values())
     return location.suffix.lower() == ".zip" and location.is_file()

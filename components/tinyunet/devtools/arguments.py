@@ -2,8 +2,8 @@
 
 `python -m tinyunet.devtools.arguments --source=DATA '--host=HOST?' '--set=SET*' 'ARGS*' -- PROGRAM …`
 
-make exports its variables, and this module reads them from the environment. Neither make nor a shell reads a
-value as text of a command, so that a value may contain any characters.
+make exports its variables, and this module reads them from the environment. Neither make nor a shell
+interprets a value, so that a value may contain any characters.
 """
 
 import os
@@ -18,9 +18,9 @@ def expand(specs: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """Return the arguments that the specifications describe.
 
     Args:
-        specs: `--option=NAME` is the option with the value of a variable, also if the value is empty.
-            `--option=NAME?` is nothing if the value is empty. `--option=NAME*` repeats the option for each
-            word of the value. Without `--option=`, the value or its words are arguments themselves.
+        specs: `--option=NAME` is the option with the value of the variable, even if the value is empty.
+            `--option=NAME?` is omitted if the value is empty. `--option=NAME*` repeats the option for each
+            word of the value. Without `--option=`, the value or its words become arguments as they are.
             Quotation marks and backslashes join words as in a shell.
         environment: The variables; one that is not set is empty.
 
@@ -50,7 +50,7 @@ def _words(name: str, value: str) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Replace this process by the program with its arguments; print a wrong value in one line."""
+    """Replace this process by the program with its arguments; print one line if a value is invalid."""
     split = argv.index("--")
     try:
         program = [*argv[split + 1 :], *expand(argv[:split], os.environ)]

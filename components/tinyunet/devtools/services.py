@@ -1,8 +1,9 @@
 """Local services as real processes: MinIO, and an MLflow server that stores its artifacts in MinIO.
 
 `tinyunet services {start,stop}` stores everything in runs/services: the data, the logs, the pid files, and
-`env`, which a shell can source. `env` holds the addresses and random credentials (mode 0600). The ports are
-TINYUNET_MLFLOW_PORT (5000) and TINYUNET_MINIO_PORT (9000). All servers listen on 127.0.0.1 only.
+`env`, which a shell can source. `env` contains the addresses and random credentials; its mode is 0600. The
+variables TINYUNET_MLFLOW_PORT (default: 5000) and TINYUNET_MINIO_PORT (default: 9000) set the ports. All
+servers listen on 127.0.0.1 only.
 """
 
 import os
@@ -147,7 +148,7 @@ def _mlflow_command(folder: Path, port: int) -> list[str]:
 
 
 def _mlflow_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the server's own variables; it must not inherit the tracking URI of its clients."""
+    """Return the variables of the MLflow server, which must not inherit the tracking URI of its clients."""
     return {
         **{name: value for name, value in env.items() if name.startswith("AWS_")},
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",

@@ -26,13 +26,13 @@ def compare(evaluations: Sequence[Path], out: Path, *, reports: bool = False) ->
     Args:
         evaluations: Folders written by `evaluate`, at most one per class.
         out: Folder to write.
-        reports: Whether to copy the report of each class into `out` and to link it in the page.
+        reports: Whether to copy the report of each class into `out` and to link to it from the page.
 
     Returns:
         The content of comparison.json, in the order of the classes.
 
     Raises:
-        UserError: if there is no folder, one is not an evaluation, or two are of the same class.
+        UserError: if `evaluations` is empty, a folder is not an evaluation, or two have the same class.
     """
     if not evaluations:
         raise UserError("there is nothing to compare; expected the evaluation of at least one class")
@@ -83,14 +83,14 @@ def means(rows: Sequence[ComparedClass]) -> dict[str, float | None]:
 
 
 def mean_groups(rows: Sequence[ComparedClass]) -> list[tuple[str, Sequence[ComparedClass]]]:
-    """Return the groups that a mean is shown of: all rows, and the comparable ones if they are only some."""
+    """Return the groups of rows whose means are shown: all rows, and the comparable rows if others exist."""
     comparable = [row for row in rows if row.comparable]
     subset = [("mean, comparable", comparable)] if 0 < len(comparable) < len(rows) else []
     return [("mean", rows), *subset]
 
 
 def notice(rows: Sequence[ComparedClass]) -> str:
-    """Return a text on which rows may be compared with NVIDIA's, and why the others may not."""
+    """Return which rows may be compared with NVIDIA's scores, and why the others may not, as a text."""
     official = [str(row.class_id) for row in rows if row.comparable]
     others: dict[str, list[str]] = {}
     for row in rows:
@@ -106,7 +106,7 @@ def notice(rows: Sequence[ComparedClass]) -> str:
 
 
 def table(rows: Sequence[ComparedClass]) -> Iterator[str]:
-    """Yield the lines of a table for a terminal: our scores at 0.99, and those of NVIDIA's AMP runs."""
+    """Yield the lines of a table for a terminal: our scores, and those of NVIDIA's AMP runs."""
     yield (
         "Test, in brackets NVIDIA's AMP runs; IoU (a Dice over all images), TPR and TNR at "
         f"{HEADLINE_THRESHOLD}"
@@ -143,10 +143,10 @@ def _kind_of_data(data: EvaluatedData) -> str:
 
 
 def _our_scores(evaluation: Evaluation, threshold: float) -> NvidiaScores:
-    """Return our scores at a probability.
+    """Return our scores at a threshold, which is a probability.
 
-    The rates compare the largest logit of each image with the logit of the threshold, because probabilities
-    close to 1 are rounded to 1. They are undefined for an image score other than the largest logit.
+    For TPR and TNR, the largest logit of each image is compared with the logit of the threshold, because
+    probabilities close to 1 are rounded to 1. They are None for an image score other than the largest logit.
     """
     logit = math.log(threshold / (1 - threshold))
     images = evaluation.images if evaluation.image_score == "max" else ()

@@ -34,7 +34,7 @@ def summarize(
     validation: SplitResult,
     test: SplitResult,
 ) -> Evaluation:
-    """Choose both thresholds on validation, score both splits at them, and describe model and data."""
+    """Choose both thresholds on validation, compute the scores of both splits, describe model and data."""
     pixel = pixel_threshold(validation.counts, validation.split.defective)
     image = image_threshold(validation.scores, validation.split.defective, pixel.value)
     comparable, sentence = comparability(

@@ -13,13 +13,13 @@ from tinyunet.core.errors import UserError
 from tinyunet.training.stopping import STOP_SIGNAL, is_duplicate
 
 BAD_INPUT = UserError.exit_code
-# Variables of an allocation of a batch system and of an outer launcher of MPI programs. With them, mpirun
-# would start the ranks on other machines, with programs that are absent here, or would refuse to start.
+# Variables that a batch system or an outer MPI launcher sets. If mpirun read them, it might start the ranks
+# on other machines, use start programs that this machine does not have, or refuse to start.
 _ALLOCATION = re.compile(
     r"(SLURM|PBS|LSB|LOADL|COBALT|ALPS|FLUX|JSM|PALS|PMI|PMIX)_|PE_HOSTFILE$|OMPI_(?!MCA_)"
     r"|OMPI_MCA_(plm|ras|ess|pmix|initial_wdir|orte_(?!tmpdir_base))"
 )
-# The same batch systems as components of Open MPI, which a configuration file of the machine may select.
+# Excludes Open MPI's components for these batch systems, which a configuration file may have selected.
 _BATCH_SYSTEMS = "^slurm,tm,lsf,gridengine,loadleveler,alps,pbs,pals,flux"
 PROBE_TIMEOUT_S = 30.0
 MAX_REASON = 400  # characters
@@ -58,10 +58,10 @@ def rank_environment() -> dict[str, str]:
 
 
 def mpirun_fault(command: Sequence[str]) -> str:
-    """Return why mpirun cannot start any program with the options of a command that failed.
+    """Return why mpirun cannot start any program with the options that a failed command used.
 
     Returns:
-        The reason in one line; empty if mpirun can start a program, or if the command is not one of mpirun.
+        The reason in one line; empty if mpirun can start a program, or if the command does not use mpirun.
     """
     if command[0] != "mpirun":
         return ""
@@ -82,17 +82,18 @@ def mpirun_fault(command: Sequence[str]) -> str:
 
 
 def run_ranks(command: Sequence[str]) -> None:
-    """Run one rank, or mpirun with all ranks, and wait for the end; forward signals as a request to stop.
+    """Run one rank, or mpirun with all ranks, and wait until it ends; forward signals as requests to stop.
 
     Args:
         command: Command of the rank, or `mpirun` and its arguments.
 
     Raises:
         UserError: if mpirun is not installed or cannot start any program.
-        TrainingFailed: with the exit code of the ranks, or 128 + the number of the signal.
+        TrainingFailed: if the ranks failed or were stopped. Its exit code is that of the ranks, or 128 + the
+            number of the signal that stopped them.
     """
     try:
-        # In its own session, Ctrl-C of a terminal reaches the ranks only once, through `forward`.
+        # The process has its own session, so that Ctrl-C reaches it only once: through `forward`.
         process = subprocess.Popen(
             command, env=rank_environment(), start_new_session=True, preexec_fn=_stop_with_parent
         )
@@ -125,7 +126,7 @@ def run_ranks(command: Sequence[str]) -> None:
 
 
 def _failure(code: int) -> TrainingFailed:
-    """Return the error for an exit code of the ranks; a rank that a signal ended has printed no reason."""
+    """Return the error for an exit code of the ranks; a rank that a signal ended has not printed a reason."""
     number = -code if code < 0 else code - 128
     if number in set(signal.Signals):
         memory = ", as Linux does when memory is exhausted" if number == signal.SIGKILL else ""

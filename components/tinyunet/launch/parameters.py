@@ -14,7 +14,7 @@ TRAINING = ("preset", "image_size", "steps", "precision", "seed", "overrides")
 
 
 def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
-    """Check everything about the parameters of a run that does not depend on the machine.
+    """Check all properties of a run's parameters that do not depend on the machine.
 
     Args:
         arguments: The parameters of the pipeline for one class or for several classes.
@@ -23,7 +23,7 @@ def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
         The complete training configuration.
 
     Raises:
-        UserError: naming the value, what was expected and what to do.
+        UserError: if a value is invalid; the message names the value, what was expected and what to do.
     """
     from tinyunet.launch.launch import LAUNCHERS
 

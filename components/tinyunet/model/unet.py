@@ -16,7 +16,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.model.layers import JoinedConv2D, UpConv2D
 
 PARAMETERS = 1_850_305
-ENCODER = (32, 32, 64, 128)  # filters of the four blocks before a pooling
+ENCODER = (32, 32, 64, 128)  # filters of the four blocks that precede a pooling layer
 BOTTLENECK = 256
 DECODER = ((128, 64), (64, 32), (32, 16))  # filters of the two convolutions of a block
 MIXED = ("mixed_bfloat16", "mixed_float16")
@@ -38,11 +38,11 @@ def build_unet(
         image_size: Side in pixels, a multiple of 16; None accepts any such size.
         seed: Seed of the initial weights.
         precision: Keras dtype policy of the hidden layers. Input scaling and logits are always float32.
-        scale: Factor on the grey level.
-        offset: Added after scaling.
-        plain: Use only Keras' own layers, as published. Model files have this form, because it can be loaded
-            without this package. Otherwise the layers of `model.layers` are used. They compute the same
-            functions of the same weights, and are faster on a CPU.
+        scale: Factor by which the grey levels are multiplied.
+        offset: Number that is added to the scaled grey levels.
+        plain: Whether to use only Keras' own layers, as published. Model files have this form, because it can
+            be loaded without this package. Otherwise the layers of `model.layers` are used. They compute the
+            same functions of the same weights, and are faster on a CPU.
 
     Returns:
         A model that maps grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
@@ -66,7 +66,7 @@ def build_unet(
 
 
 def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = False) -> keras.Model:
-    """Return a TinyUNet with the same weights in another form, or with another dtype policy.
+    """Return a TinyUNet with the same weights in the other form (see `plain`), or with another dtype policy.
 
     Args:
         model: A model made by `build_unet` or read from a file.
@@ -108,7 +108,7 @@ Forward = Callable[[tf.Tensor], tf.Tensor]
 
 
 def forward_function(model: keras.Model) -> Forward:
-    """Return the compiled forward pass: grey images (B, S, S) uint8 to logits (B, S, S, 1) float32."""
+    """Return the compiled forward pass, from grey images (B, S, S) uint8 to logits (B, S, S, 1) float32."""
 
     def forward(grey: tf.Tensor) -> tf.Tensor:
         return model(tf.cast(grey, tf.float32)[..., None], training=False)
@@ -117,7 +117,7 @@ def forward_function(model: keras.Model) -> Forward:
 
 
 class _Blocks:
-    """Creates layers with their names, seeds, dtype policy and form."""
+    """Creates the layers with their names and seeds, in one dtype policy and one form (see `plain`)."""
 
     def __init__(self, seed: int, policy: keras.DTypePolicy, *, plain: bool) -> None:
         self.policy = policy

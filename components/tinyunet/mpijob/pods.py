@@ -19,7 +19,7 @@ _DISRUPTION_EVENTS = {"Evicted", "Preempted", "TaintManagerEviction", "NodeNotRe
 
 
 def condition(job: Json, kind: str) -> Json | None:
-    """Return the job's condition of this type if its status is True."""
+    """Return the job's condition of this type if its status is True, or else None."""
     conditions: list[Json] = (job.get("status") or {}).get("conditions") or []
     return next((one for one in conditions if one.get("type") == kind and one.get("status") == "True"), None)
 
@@ -40,11 +40,11 @@ def worker_uids(pods: Iterable[Json]) -> dict[str, str]:
 
 
 def disrupted_pods(events: Iterable[Json], uids: Iterable[str]) -> set[str]:
-    """Return the names of those pods that the cluster evicted or preempted, according to the events.
+    """Return the names of the pods that the cluster evicted or preempted, according to the events.
 
     Args:
         events: Events of the namespace.
-        uids: The pods to consider.
+        uids: Uids of the pods that are considered.
     """
     objects = [one["involvedObject"] for one in events if one.get("reason") in _DISRUPTION_EVENTS]
     considered = set(uids)
@@ -52,7 +52,7 @@ def disrupted_pods(events: Iterable[Json], uids: Iterable[str]) -> set[str]:
 
 
 def is_disrupted(pod: Json) -> bool:
-    """Return whether the cluster ended this pod, not the pod's own program."""
+    """Return whether this pod was ended by the cluster, and not by its own program."""
     if phase(pod) != "Failed":
         return False
     conditions = pod.get("status", {}).get("conditions") or []
@@ -79,7 +79,7 @@ def created_at(job: Json) -> str:
 
 
 def terminated_state(pod: Json) -> Json:
-    """Return the state in which a pod's container ended; empty while the container runs."""
+    """Return the state in which a pod's container ended, or an empty dictionary if it has not ended."""
     for one in pod.get("status", {}).get("containerStatuses") or []:
         ended = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated")
         if ended:
@@ -88,7 +88,7 @@ def terminated_state(pod: Json) -> Json:
 
 
 def exit_code_of(pod: Json) -> int | None:
-    """Return a pod's exit code, or None while it runs."""
+    """Return the exit code of a pod's container, or None if the container has not ended."""
     code = terminated_state(pod).get("exitCode")
     return None if code is None else int(code)
 

@@ -46,7 +46,7 @@ _CONTAINER_SECURITY: Json = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-# Ranks write below /tmp only. `mpirun -x NAME` exports variables by name: no value is on a command line.
+# Ranks write below /tmp only. `mpirun -x NAME` contains only the name of a variable, no value.
 _DEFAULT_ENV = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
 
 
@@ -77,7 +77,7 @@ class WorkerPods:
         """Return the settings of a KFP task.
 
         Args:
-            task_config: A `dsl.TaskConfig`, whose unset fields are None; None has no settings.
+            task_config: A `dsl.TaskConfig`, whose unset fields are None; None gives the default settings.
         """
         names = [one.name for one in fields(cls)]
         values = {name: getattr(task_config, name, None) for name in names}
@@ -89,18 +89,18 @@ class MPIJobSpec:
     """One MPIJob, and the time limits for it.
 
     Attributes:
-        name: Name of the job, DNS-1035; `job_name` returns one for a run key.
+        name: Name of the job, a DNS-1035 label; `job_name` returns a valid name for a run key.
         image: Container image of launcher and workers (sshd, Open MPI, tinyunet).
         command: Command of every rank; `build` puts `mpirun` and its options before it.
         run_key: Key of the run that this job belongs to; a retry of the run finds the job by this key.
-        namespace: Kubernetes namespace; empty is the caller's own namespace.
+        namespace: Kubernetes namespace; an empty string selects the caller's own namespace.
         workers: Number of worker pods.
         slots_per_worker: Ranks in each worker pod (GPUs per node).
         pods: Settings of the worker pods.
-        queue: Kueue LocalQueue that admits the job; empty is none.
-        deadline_seconds: Longest duration of the launcher; the cluster then ends the job.
-        pending_seconds: Longest wait for pods that cannot be scheduled, pulled or created.
-        restarts: Number of restarts of a job whose pod the cluster removed (not of one that failed itself).
+        queue: Kueue LocalQueue that admits the job; an empty string means no queue.
+        deadline_seconds: Longest duration of the launcher, after which the cluster ends the job.
+        pending_seconds: Longest wait while a pod cannot be created or scheduled, or its image not be pulled.
+        restarts: Number of restarts after the cluster removed a pod. No other failure causes a restart.
         shm: Size of the memory-backed /dev/shm of a worker.
     """
 
@@ -133,7 +133,7 @@ class MPIJobSpec:
 
 
 def job_name(run_key: str) -> str:
-    """Return the job name of a run: deterministic, valid in DNS, short enough for 1,000 workers."""
+    """Return the job name of a run key: a deterministic DNS label, short enough for 1,000 workers."""
     slug = re.sub(r"[^a-z0-9]+", "-", run_key.lower()).strip("-")
     if slug != run_key or len(slug) > 40:
         slug = f"{slug[:24].rstrip('-')}-{hashlib.sha256(run_key.encode()).hexdigest()[:10]}".lstrip("-")
@@ -141,9 +141,9 @@ def job_name(run_key: str) -> str:
 
 
 def build(spec: MPIJobSpec) -> Json:
-    """Return the MPIJob as Kubernetes JSON; an annotation has the digest of its `spec`.
+    """Return the MPIJob as Kubernetes JSON; an annotation contains the digest of its `spec`.
 
-    Two jobs of the same digest do the same work: the digest decides whether a retry adopts an existing job.
+    Two jobs with the same digest do the same work. So a retry adopts an existing job with the same digest.
     """
     body: Json = {
         "slotsPerWorker": spec.slots_per_worker,

@@ -63,7 +63,7 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended.
+    """The result of a job that has ended.
 
     Attributes:
         reason: One clause without a subject, such as "launcher exited 3"; empty after success.
@@ -78,11 +78,11 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """Why a job does not start.
+    """A reason why a job does not start.
 
     Attributes:
         text: The reason, with the message of Kubernetes.
-        final: Whether waiting cannot help.
+        final: Whether the job can never start, however long it waits.
         counted: Whether the wait counts towards `pending_seconds` (the wait in a queue does not).
     """
 
@@ -191,7 +191,7 @@ def _pod_obstacle(pod: Json, events: Iterable[Json]) -> Obstacle | None:
             text = f"{name_of(pod)} cannot start ({reason}): {message(waiting) or one.get('image')}"
             return Obstacle(text=text, final=reason in _FINAL_START_ERRORS)
     *_, last = ({}, *(event for event in events if is_about(event, pod)))
-    if last.get("type") != "Warning":  # a later event of another type shows progress
+    if last.get("type") != "Warning":  # the pod has made progress since its last warning
         return None
     return Obstacle(text=f"{name_of(pod)} cannot start: {message(last)}")
 

@@ -1,4 +1,4 @@
-"""The MLflow run that a version belongs to: its files, scores and description."""
+"""The MLflow run to which a model version belongs: its files, scores and description."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ NOTE_PREFIX = "Test: "  # the beginning of the descriptions that `log_scores` wr
 
 
 def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
-    """Return the run of the training; if it cannot be used, return a run for this model."""
+    """Return the run of the training; if it cannot be used, find or create a run for this model."""
     if model.mlflow and model.mlflow.run_id and _is_usable(client, model.mlflow.run_id):
         return model.mlflow.run_id
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
@@ -35,7 +35,7 @@ def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
 
 
 def _is_usable(client: "MlflowClient", run_id: str) -> bool:
-    """Return whether this server has a run, in an experiment that is not deleted; restore a deleted run."""
+    """Return whether the server has a run in an experiment that is not deleted; restore a deleted run."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -46,7 +46,7 @@ def _is_usable(client: "MlflowClient", run_id: str) -> bool:
         return False
     experiment = client.get_experiment(run.experiment_id)
     if experiment.lifecycle_stage != ACTIVE:
-        experiment_id(client)  # raises an error if the present experiment is deleted, too
+        experiment_id(client)  # raises an error if the current experiment is deleted, too
         say(f"the experiment {experiment.name!r} of the MLflow run {run_id} is deleted; another run is used")
         return False
     if run.lifecycle_stage != ACTIVE:
@@ -58,7 +58,7 @@ def _is_usable(client: "MlflowClient", run_id: str) -> bool:
 def log_files(
     client: "MlflowClient", run_id: str, folder: Path, names: Sequence[str], artifact_path: str
 ) -> None:
-    """Store files and folders of a folder as artifacts of a run; absent ones are skipped."""
+    """Store files and subfolders of a folder as artifacts of a run; names that do not exist are skipped."""
     for path in (folder / name for name in names):
         if path.exists():
             target = f"{artifact_path}/{path.name}" if path.is_dir() else artifact_path

@@ -7,7 +7,8 @@ and every database.
 
 The queue does not protect against
 
-- a process that stops for more than `LEASE_S` seconds in its turn and continues later: others then ignore it;
+- a process that is suspended for more than `LEASE_S` seconds in its turn and continues later, because another
+  process has removed it from the queue;
 - a user who moves the alias in the dashboard at the same moment;
 - an MLflow server that reads from a replica of its database, because the replica can be late.
 """
@@ -33,12 +34,12 @@ LEASE_S, POLL_S, REPORT_S = 60.0, 0.1, 5.0
 def turn(client: "MlflowClient", name: str) -> Iterator[None]:
     """Wait until no other process changes the versions or the alias of a registered model.
 
-    A process that was killed in the queue keeps its tag: the next process waits `LEASE_S` seconds for it and
-    deletes the tag.
+    The tag of a process that was killed in the queue remains. The next process waits for `LEASE_S` seconds
+    and then deletes this tag.
 
     Args:
         client: Client of the registry.
-        name: Registered model, which exists.
+        name: Name of an existing registered model.
     """
     process = secrets.token_hex(8)
     try:
@@ -52,7 +53,7 @@ def turn(client: "MlflowClient", name: str) -> Iterator[None]:
 
 
 def _read_queue(client: "MlflowClient", name: str) -> dict[str, int]:
-    """Return the numbers of all processes in the queue, by their ids; 0 is a process without a number yet."""
+    """Return the numbers of all processes in the queue, by their ids; 0 means no number yet."""
     tags = client.get_registered_model(name).tags.items()
     return {key.removeprefix(PREFIX): int(value) for key, value in tags if key.startswith(PREFIX)}
 
@@ -74,13 +75,12 @@ def _wait(client: "MlflowClient", name: str, process: str, number: int) -> None:
         elif waited > REPORT_S and not reported:
             reported = True
             say(f"waiting for another registration of {name!r}, at most {LEASE_S:.0f} s")
-        time.sleep(
-            POLL_S * queue.index((number, process))
-        )  # processes at the end of the queue ask less often
+        # Processes at the end of the queue read it less often.
+        time.sleep(POLL_S * queue.index((number, process)))
 
 
 def _leave(client: "MlflowClient", name: str, process: str) -> None:
-    """Remove a process from the queue; the next one removes it if the server cannot be reached."""
+    """Remove a process from the queue; if the server cannot be reached, the next process does it later."""
     from mlflow.exceptions import MlflowException
 
     with suppress(MlflowException):

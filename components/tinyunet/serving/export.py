@@ -26,7 +26,7 @@ from tinyunet.training.model_folder import read_model
 
 Figures = dict[str, dict[str, float]]
 
-TOLERANCE = 1e-3  # of a probability or a score, between a file and the Keras model
+TOLERANCE = 1e-3  # largest permitted difference of a probability or a score from the Keras model
 SPEED_BATCH, SPEED_ROUNDS = 16, 5
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 
@@ -37,10 +37,10 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> Figures
     All formats except int8 compute in float32, independently of the precision of the training.
 
     Args:
-        model: As for `load_serving`.
+        model: A model that `load_serving` accepts.
         out: Folder to write.
-        records: TFRecords of the model's class. Train determines the ranges of int8; Test measures its loss
-            of accuracy.
+        records: TFRecords of the model's class. The value ranges of int8 are determined on the training
+            split, and the effect on Dice is measured on Test.
 
     Returns:
         The content of export.json: figures by format (`keras`, `saved_model`, `onnx`, `int8`). `difference`
@@ -49,7 +49,7 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> Figures
         of 16.
 
     Raises:
-        UserError: if the model or a package is missing, or the outputs of a file differ from the model's.
+        UserError: if the model or a package is missing, or the outputs of a file differ too much.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -58,7 +58,7 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> Figures
         )
     if records is not None and (Path(model) / "model.json").is_file():
         check_class(Path(model), read_model(Path(model)), records, RecordsManifest.read(records))
-    with tf.device("CPU"):  # ONNX runs on the CPU, too: the arithmetic is the same, speeds are comparable
+    with tf.device("CPU"):  # ONNX runs on the CPU, too, so that outputs and speeds can be compared
         return _export(convert_to_float32(load_serving(model, plain=True)), out, records)
 
 
@@ -80,14 +80,14 @@ def _export(serving: keras.Model, out: Path, records: Path | None) -> Figures:
 
 
 def random_textures(size: int) -> list[NDArray[np.uint8]]:
-    """Return two batches of random images: one of the model's size, one that the model has to resize."""
+    """Return two batches of random images: one of the model's size, and one that the model must resize."""
     rng = np.random.default_rng(0)
     shapes = ((2, size, size, 1), (1, 2 * size, size + 17, 1))
     return [rng.normal(128, 30, shape).clip(0, 255).astype(np.uint8) for shape in shapes]
 
 
 def compare_outputs(runners: Mapping[str, Runner], batches: Sequence[NDArray[np.uint8]]) -> Figures:
-    """Return the largest difference of a probability from Keras, by format.
+    """Return the largest difference of a probability from the Keras model, for each format.
 
     Raises:
         UserError: if a difference of a probability or a score is above TOLERANCE.
@@ -131,7 +131,7 @@ def _difference(run: Runner, reference: Runner, key: str, batch: NDArray[np.uint
 
 
 def _median_seconds(runners: Mapping[str, Runner], batch: NDArray[np.uint8]) -> dict[str, float]:
-    """Return the median time for a batch by format; the formats take turns."""
+    """Return the median time for a batch, for each format; the formats are measured alternately."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for run in runners.values():
         run(batch)  # the first call includes tracing and is not measured

@@ -16,7 +16,7 @@ class OperatingPoint:
     Attributes:
         threshold: Pixels with a higher probability are defective.
         image_threshold: Images with a higher score (a logit) are defective.
-        image_score: `max` logit, `top100` or `smoothed`.
+        image_score: `max`, `top100` or `smoothed`.
         test_time_poses: Number of poses whose logits are averaged, 1 or 8. The thresholds are valid only for
             this number.
     """
@@ -50,10 +50,11 @@ def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
 
     Args:
         folder: Folder of the model.
-        sha256: Digest of the model's `.keras` file; evaluations of other weights are ignored.
+        sha256: Digest of the model's `.keras` file; evaluations of other files are ignored.
 
     Returns:
-        The operating point of the evaluation. Without an evaluation, the thresholds are 0.5 and its logit, 0.
+        The operating point of the evaluation. Without one, the thresholds are the probability 0.5
+        and its logit 0.
     """
     resolved = folder.resolve()
     parent = resolved.parent
@@ -75,7 +76,7 @@ def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
 
 
 def _read_evaluation(file: Path, sha256: str) -> Evaluation | None:
-    """Read an evaluation; None if it is of other weights, absent, damaged, or a file of another program."""
+    """Read an evaluation; return None if the file is absent, unreadable, or belongs to other weights."""
     try:
         evaluation = Evaluation.read(file.parent)
     except (UserError, OSError) as error:
@@ -86,7 +87,7 @@ def _read_evaluation(file: Path, sha256: str) -> Evaluation | None:
 
 
 def _time(file: Path, evaluation: Evaluation) -> tuple[str, float]:
-    """Return a sort key: the time of the evaluation; the file's own if it is not recorded."""
+    """Return a sort key: the time of the evaluation, or the time of the file if none is recorded."""
     modified = file.stat().st_mtime
     at = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
     return evaluation.evaluated_at or at, modified

@@ -15,7 +15,7 @@ from tinyunet.core.network import ca_file, connection_problem, proxy_for
 from tinyunet.core.redaction import redact
 from tinyunet.storage.transfer import Transfer
 
-TIMEOUT_S = (5.0, 30.0)  # to connect, and between two packets
+TIMEOUT_S = (5.0, 30.0)  # for the connection, and between two packets
 ATTEMPTS = 4
 CHUNK = 1 << 16  # bytes; an interrupted connection loses less than one chunk
 
@@ -24,15 +24,15 @@ def download(url: str, dest: Path) -> Path:
     """Download a file.
 
     Args:
-        url: An https URL. A http URL is accepted for this machine, or for any with TINYUNET_ALLOW_HTTP=1.
+        url: An https URL. An http URL is accepted only for this machine, unless TINYUNET_ALLOW_HTTP is 1.
         dest: File to write.
 
     Returns:
         `dest`.
 
     Raises:
-        UserError: if the server cannot be reached or sends another number of bytes than it announced. No
-            incomplete file remains.
+        UserError: if the server cannot be reached, refuses the request, or does not send the announced number
+            of bytes. No incomplete file remains.
     """
     _require_secure(url)
     with atomic_path(dest) as part, requests.Session() as session:
@@ -92,12 +92,12 @@ def _download_rest(session: requests.Session, url: str, part: Path) -> None:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Refuses plain HTTP to other machines, and chooses the proxy; both also after a redirect."""
+    """Refuses plain HTTP to other machines and selects the proxy, for every request and every redirect."""
 
     def send(
         self,
         request: requests.PreparedRequest,
-        *args: Any,  # noqa: ANN401  the arguments of requests, passed on
+        *args: Any,  # noqa: ANN401  arguments that are passed on to requests
         **kwargs: Any,  # noqa: ANN401
     ) -> requests.Response:
         """Check the URL of a request and send it."""
@@ -125,6 +125,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the innermost reason of the nested exceptions of requests, at most 160 characters."""
+    """Return the innermost reason of the nested exceptions of requests, in at most 160 characters."""
     text = str(getattr(error.args[0], "reason", error) if error.args else error)
     return redact(" ".join(text.rsplit(": ", 1)[-1].split()))[:160]

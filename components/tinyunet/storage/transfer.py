@@ -1,4 +1,4 @@
-"""Parts of every transfer: progress, threads, safe file names and S3 URIs."""
+"""Functions for all transfers: progress, threads, safe file names and S3 URIs."""
 
 import re
 import sys
@@ -14,13 +14,16 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
 
 THREADS = 8
-FIRST_LINE_S = 5.0  # a shorter transfer prints nothing; outside a terminal, also the time between two lines
-REDRAW_S = 0.5  # on a terminal
+# A transfer that takes less time prints nothing. Without a terminal, it is also the time between two lines.
+FIRST_LINE_S = 5.0
+REDRAW_S = 0.5  # time between two updates of the line on a terminal
 Item = TypeVar("Item")
 
 
 class Transfer:
-    """Prints the progress of a transfer on stderr: one line, redrawn, on a terminal, else several lines.
+    """Prints the progress of a transfer on stderr.
+
+    On a terminal, one line is updated. Elsewhere, a new line is printed for each update.
 
     Args:
         title: What is transferred, such as "download s3://bucket/key".
@@ -33,7 +36,7 @@ class Transfer:
         self._lock = threading.Lock()
 
     def advance(self, size: int) -> None:
-        """Add `size` bytes to those that are done."""
+        """Add `size` bytes to the transferred bytes, and print the progress if the interval has passed."""
         with self._lock:
             self._done += size
             now, is_terminal = time.monotonic(), sys.stderr.isatty()
@@ -55,7 +58,7 @@ class Transfer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the redrawn line, if one was printed."""
+        """End the updated line of a terminal, if one was printed."""
         if self._last_line != self._start and sys.stderr.isatty():
             print(file=sys.stderr)
 
@@ -91,10 +94,10 @@ def safe_target(folder: Path, name: str) -> Path:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Return bucket and key of s3://bucket/key; the key may be empty.
+    """Return the bucket and the key of s3://bucket/key; the key may be empty.
 
     Raises:
-        UserError: if the text is not such a URI, or its key contains '.' or '..' as a component.
+        UserError: if the text is not a URI of this form, or its key contains '.' or '..' as a component.
     """
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,62})(?:/(.*))?", uri, re.DOTALL)
     if not match:

@@ -62,7 +62,7 @@ class Row(JsonObject):
         changes: The options that differ from the preset.
         dice: Mean Dice of the defective validation images at the end of each training.
         ap: Image-level average precision on validation at the end of each training.
-        curves: For each training, the history of its validated steps; empty for a row without trainings.
+        curves: For each training, its steps with validation scores; empty for a row without trainings.
     """
 
     changes: Options
@@ -79,7 +79,7 @@ class Study:
         folder: Output folder.
         image_size: Side of the images in pixels.
         seeds: Number of seeds, and of folds, of every row.
-        published: Number of seeds of the published recipe; each takes ten times the steps.
+        published: Number of seeds of the published recipe, whose trainings have 2,500 steps each.
         steps: Steps of all trainings except the published recipe.
         changes: Names of the rows besides the unchanged preset.
     """
@@ -127,7 +127,7 @@ def prepare(source: str, class_id: int, study: Study) -> None:
 
 
 def history(model: Path) -> list[dict[str, float]]:
-    """Read the validated steps of a training; `seconds` is the time since its start."""
+    """Read the steps with validation scores of a training; `seconds` is the time since its start."""
     seconds, rows = 0.0, []
     batch = ModelDocument.read(model).train.global_batch
     with (model / "history.csv").open(newline="") as file:
@@ -176,9 +176,9 @@ def evaluate_again(model: Path, records: Path, changes: Options) -> tuple[float,
 
 
 def line(name: str, rows: Mapping[str, Row]) -> str:
-    """Format a row as Markdown: mean ± standard deviation, and mean difference to the unchanged preset."""
+    """Format a row as Markdown: mean ± standard deviation, and mean difference from the unchanged preset."""
     row, base = rows[name], rows.get(BASE, rows[name])
-    difference = mean(a - b for a, b in zip(row.dice, base.dice, strict=False))  # pairs have the same seed
+    difference = mean(a - b for a, b in zip(row.dice, base.dice, strict=False))  # pairs with equal seeds
     change = ", ".join(f"`{k}={v}`" for k, v in row.changes.items())
     return f"| {name} | {change} | {_spread(row.dice)} | {difference:+.3f} | {_spread(row.ap)} |"
 
@@ -239,7 +239,7 @@ def run_study(study: Study, source: str, class_id: int) -> None:
         UserError: if the configuration or the source is not valid.
         TrainingFailed: if a training ends without a model.
     """
-    study.configuration(BASE, 0)  # raises for a wrong size or number of steps before the work begins
+    study.configuration(BASE, 0)  # raises an error for an invalid size or number of steps at once
     prepare(source, class_id, study)
     rows = measure(study)
     with atomic_path(study.folder / "ablation.json") as temporary:

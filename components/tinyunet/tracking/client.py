@@ -91,19 +91,19 @@ def open_client(*, existing: bool = False) -> "MlflowClient":
 
 
 def silence_mlflow() -> None:
-    """Turn off MLflow's telemetry, progress bars, long retries and INFO lines; set its proxies and CAs."""
+    """Turn off MLflow's telemetry, progress bars, long retries and log; set its proxies and CA file."""
     prepare_mlflow_client(_SETTINGS)
     import mlflow  # the import sets the levels of the loggers
 
     del mlflow
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are exceptions, too
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # also raised as exceptions
 
 
 @contextmanager
 def mlflow_errors(*, short_timeout: bool = False) -> Iterator[None]:
-    """Turn MLflow's errors into one line.
+    """Convert MLflow's exceptions to a UserError, whose message is one line.
 
     Args:
         short_timeout: Give up after 12 s if the server does not answer.
@@ -132,7 +132,7 @@ def mlflow_errors(*, short_timeout: bool = False) -> Iterator[None]:
 
 
 def experiment_id(client: "MlflowClient") -> str:
-    """Return the id of the experiment for our runs; create the experiment if it does not exist.
+    """Return the id of the experiment of TinyUNet's runs; create the experiment if it does not exist.
 
     Raises:
         UserError: if the experiment was deleted.
@@ -149,14 +149,14 @@ def experiment_id(client: "MlflowClient") -> str:
 def _create_experiment(client: "MlflowClient", name: str) -> None:
     """Create an experiment, unless another process has just created it.
 
-    The artifacts of a database are stored in a folder beside it.
+    If the tracking store is a database file, the artifacts are stored in a folder beside the file.
     """
     from mlflow.exceptions import MlflowException
 
     database = database_path(tracking_uri())
     folder = experiment_folder(name)
     location = (database.parent / "mlartifacts" / folder).as_uri() if database else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows charts instead of traces
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # for charts in the UI, not traces
     try:
         client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException as error:
@@ -186,7 +186,7 @@ def log_run_data(
     tags: Mapping[str, object] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write parameters, tags and final metrics to a run, without the credentials in URIs.
+    """Write parameters, tags and final metrics to a run; credentials in URIs are replaced by ***.
 
     A parameter that the run already has is not changed.
     """

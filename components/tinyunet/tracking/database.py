@@ -10,7 +10,7 @@ from pathlib import Path
 from tinyunet.core.redaction import redact
 
 LOCKS = Path("/proc/locks")  # Linux lists the file locks of all processes here
-MAX_WORDS = 4  # of the command line of another process in a message
+MAX_WORDS = 4  # number of words of another process's command line that a message shows
 _REASONS = {
     "readonly": "its file or folder is read-only; make both writable, or set MLFLOW_TRACKING_URI to another",
     "full": "the disk is full; free some space and run the command again",
@@ -22,7 +22,7 @@ _REASONS = {
 
 @contextmanager
 def creation_lock(folder: Path | None) -> Iterator[None]:
-    """Allow one process at a time to open a database in a folder, because MLflow then creates its tables."""
+    """Let one process at a time open the database in a folder: the first one creates the tables."""
     if folder is None:
         yield
         return
@@ -32,7 +32,7 @@ def creation_lock(folder: Path | None) -> Iterator[None]:
 
 
 def database_error(error: BaseException, database: Path) -> str | None:
-    """Return the reason of an error of SQLite and what to do; None for an error of another kind.
+    """Return the reason for an SQLite error and what to do, or None for an error of another kind.
 
     Args:
         error: Exception of MLflow or SQLAlchemy; SQLite's exception is among its causes.

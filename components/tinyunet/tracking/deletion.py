@@ -21,7 +21,7 @@ def check_experiment(experiment: "Experiment") -> None:
     """Check that an experiment is not deleted.
 
     Raises:
-        UserError: with the command that restores the experiment.
+        UserError: if it is deleted; the message contains the command that restores the experiment.
     """
     if experiment.lifecycle_stage != ACTIVE:
         command = mlflow_command("experiments", "restore", "-x", str(experiment.experiment_id))
@@ -35,7 +35,7 @@ def check_run(client: "MlflowClient", run_id: str) -> None:
     """Check that the run of MLFLOW_RUN_ID is not deleted.
 
     Raises:
-        UserError: with the command that restores the run, or its experiment.
+        UserError: if it is deleted; the message contains the command that restores it or its experiment.
     """
     info = client.get_run(run_id).info
     if info.lifecycle_stage == ACTIVE:
@@ -52,7 +52,7 @@ def mlflow_command(*arguments: str) -> str:
     """Return a shell command that runs MLflow's program with the tracking store of this process.
 
     Without MLFLOW_TRACKING_URI, the program would create and use a file mlflow.db in the working folder. A
-    URI with credentials is not printed; the user has set the variable then.
+    URI with credentials is left out; the user has already set the variable in this case.
     """
     uri, program = tracking_uri(), shutil.which("mlflow")
     installed = program is not None and Path(program).parent == Path(sys.executable).parent

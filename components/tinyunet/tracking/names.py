@@ -1,4 +1,4 @@
-"""Names that users choose, in the form in which MLflow accepts them: models, experiments, filter strings."""
+"""Checks and conversions of the names that users choose, for MLflow: models, experiments and tags."""
 
 import hashlib
 import re
@@ -8,16 +8,15 @@ from tinyunet.core.errors import UserError
 
 MAX_MODEL_NAME = 256  # characters, the width of MLflow's column
 MAX_FOLDER = 200  # bytes of a folder name, less than any file system allows
-_UNUSABLE = re.compile(
-    r"[/:@?#\x00-\x1f\x7f]"
-)  # MLflow refuses them, or models:/NAME@champion could not be read
+# MLflow refuses these characters in a model name, or cannot parse models:/NAME@champion with them.
+_UNUSABLE = re.compile(r"[/:@?#\x00-\x1f\x7f]")
 
 
 def check_model_name(name: str) -> None:
-    """Check the name of a registered model; empty is the default name.
+    """Check the name of a registered model; an empty string stands for the default name.
 
     Raises:
-        UserError: if MLflow would refuse the name, or if models:/NAME@champion would not name the model.
+        UserError: if MLflow would refuse the name, or could not parse models:/NAME@champion.
     """
     if _UNUSABLE.search(name) or name != name.strip() or name in (".", "..") or len(name) > MAX_MODEL_NAME:
         raise UserError(
@@ -27,17 +26,17 @@ def check_model_name(name: str) -> None:
 
 
 def experiment_folder(name: str) -> str:
-    """Return the name of the folder for the artifacts of an experiment: one folder for every name."""
+    """Return the folder name for the artifacts of an experiment; every experiment has its own folder."""
     folder = quote(name, safe=" ")
     usable = folder.strip(". ") and len(folder) <= MAX_FOLDER
     return folder if usable else hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def tag_filter(tag: str, value: str) -> str:
-    """Return a filter string for entities whose tag has a value.
+    """Return a filter string that selects the entities whose tag has this value.
 
-    MLflow has no escape for quotation marks. A character that could end the text matches any character, so
-    that the caller must compare the values again.
+    MLflow cannot escape quotation marks. Special characters are therefore replaced by a wildcard for one
+    character, and the caller must compare the values again.
     """
     pattern = re.sub(r"[^\w .:/-]", "_", value)
     return f"tags.`{tag}` {'=' if pattern == value else 'LIKE'} '{pattern}'"

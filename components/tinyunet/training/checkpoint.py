@@ -35,7 +35,7 @@ class Checkpoints:
     Args:
         location: Folder or s3:// prefix.
         model: The model.
-        optimizer: Its optimizer, built.
+        optimizer: The optimizer of the model, whose variables must exist already.
     """
 
     def __init__(self, location: str, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
@@ -46,9 +46,9 @@ class Checkpoints:
         """Write a checkpoint atomically, then delete all but the newest two.
 
         Args:
-            state: What the checkpoint contains besides the variables.
-            required: Whether a store that does not answer is an error. Otherwise it is a warning: the next
-                checkpoint may succeed.
+            state: The content of the checkpoint besides the variables.
+            required: Whether a store that does not answer is an error. Otherwise a warning is printed, and
+                the training continues until the next checkpoint.
 
         Raises:
             UserError: if the checkpoint cannot be written.
@@ -69,11 +69,11 @@ class Checkpoints:
             _delete(f"{self._location}/{name}")
 
     def restore(self, check: Callable[[CheckpointState], None]) -> CheckpointState | None:
-        """Load the newest checkpoint into the variables; return its state, or None without a checkpoint.
+        """Load the newest checkpoint into the variables; return its state, or None if there is none.
 
         Args:
-            check: Raises an error if the checkpoint belongs to another training. It is called before any
-                variable changes.
+            check: Function that raises an error if the checkpoint belongs to another training. It is called
+                before any variable changes.
 
         Raises:
             UserError: if the newest checkpoint cannot be read, fails the check or has other variables.
@@ -94,7 +94,7 @@ class Checkpoints:
         return state
 
     def clear(self) -> None:
-        """Delete all checkpoints of the location; a store that does not answer is a warning."""
+        """Delete all checkpoints of the location; print a warning if the store does not answer."""
         try:
             for name in _names(self._location):
                 _delete(f"{self._location}/{name}")
@@ -115,7 +115,7 @@ def checkpoint_precision(location: str) -> str:
 
 
 def _newest(location: str) -> str:
-    """Return path or URI of the newest checkpoint; empty if there is none."""
+    """Return the path or URI of the newest checkpoint; empty if there is none."""
     names = _names(location)
     return f"{location}/{names[-1]}" if names else ""
 
@@ -132,7 +132,7 @@ def _names(location: str) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(place: str) -> Iterator[Any]:
-    """Open a checkpoint; raise a UserError if it cannot be read, also inside the block."""
+    """Open a checkpoint for a `with` block; raise a UserError if opening it, or reading it there, fails."""
     try:
         with np.load(io.BytesIO(_read(place)), allow_pickle=False) as archive:
             yield archive

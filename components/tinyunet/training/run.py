@@ -20,12 +20,12 @@ class TrainingRun:
         records: Folder or s3:// prefix of TFRecords, or a source of images as for `tinyunet ingest`.
         out: Model folder to write, local or s3://.
         config: The training configuration; by default that of the preset `fast`.
-        run_key: Identity of the MLflow run and of the MPIJob. A start with the same key continues them. By
-            default it is `default_run_key(out)`.
-        ranks: World size that the launcher starts. A rank itself takes its world size from the launcher.
-        class_id: DAGM2007 class, used for a source of images only.
-        checkpoints: Folder or s3:// prefix of the checkpoints; empty is `<out>.checkpoints`.
-        keep_checkpoints: Whether the last checkpoint remains at the end of the training.
+        run_key: Identity of the MLflow run and of the MPIJob. A training that is started again with the
+            same key continues them. The default is `default_run_key(out)`.
+        ranks: Number of ranks that the launcher starts. The ranks read their number from the launcher.
+        class_id: DAGM2007 class; it is used only if `records` is a source of images.
+        checkpoints: Folder or s3:// prefix of the checkpoints; empty selects `<out>.checkpoints`.
+        keep_checkpoints: Whether the last checkpoints are kept at the end of the training.
     """
 
     records: str
@@ -59,7 +59,7 @@ class TrainingRun:
         ]  # fmt: skip
 
     def identity(self, data_digest: str) -> Options:
-        """Return the values that a resumption must share with this training.
+        """Return the values that must be unchanged when this training is resumed.
 
         Args:
             data_digest: Digest of the records.
@@ -70,12 +70,12 @@ class TrainingRun:
         """Check that a checkpoint or a finished model belongs to this training.
 
         Args:
-            recorded: Its identity. An option that did not exist when it was written has the preset's value.
+            recorded: The recorded `identity`. An option that it does not contain has the preset's value.
             data_digest: Digest of the records.
-            place: Its location, for the message.
+            place: Location of the checkpoint or the model, for the message.
 
         Raises:
-            UserError: naming the first value that differs.
+            UserError: if a value differs; the message names the first one that differs.
         """
         completed = with_missing_options(recorded)
         for name, expected in sorted(self.identity(data_digest).items()):
@@ -97,7 +97,7 @@ def check_shares(config: TrainConfig, ranks: int) -> None:
     """Check that the ranks, and the micro-batches of a rank, are equal parts of the global batch.
 
     Raises:
-        UserError: naming `ranks` or `accumulate`.
+        UserError: if they are not; the message names `ranks` or `accumulate`.
     """
     batch = config.global_batch
     require(ranks >= 1 and batch % ranks == 0, "ranks", ranks, f"a divisor of the global batch {batch}")

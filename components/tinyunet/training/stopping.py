@@ -1,4 +1,7 @@
-"""Signals that stop a training: it finishes its step, saves a checkpoint, and the same command resumes it."""
+"""Handling of the signals that stop a training.
+
+The training finishes its step and saves a checkpoint. The same command resumes it.
+"""
 
 import signal
 import time
@@ -8,7 +11,8 @@ from typing import Self
 # mpirun forwards SIGUSR2 to the ranks and waits for them. On SIGTERM and SIGINT it kills them.
 STOP_SIGNAL = signal.SIGUSR2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, STOP_SIGNAL)
-# One request to stop may arrive twice within this time: from the process group and from the parent process.
+# One request to stop may arrive as two signals within this time, because the terminal sends a signal to the
+# whole process group, and the parent process forwards it.
 DUPLICATE_S = 5.0
 
 
@@ -34,10 +38,10 @@ def is_duplicate(first: float) -> bool:
 
 
 class StopRequest:
-    """Records the first SIGINT, SIGTERM or SIGUSR2; a second one that is no duplicate interrupts at once.
+    """Records the first SIGINT, SIGTERM or SIGUSR2, and raises KeyboardInterrupt for a second request.
 
     Attributes:
-        signal_number: Number of the first signal; 0 before it.
+        signal_number: Number of the first signal; 0 if none has arrived.
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ class EvaluatedData(JsonObject):
         synthetic: Whether any image was generated.
         class_id: DAGM2007 class.
         validation_fraction: Fraction of Train that was held out for validation.
-        fold: Which held-out part.
+        fold: Number of the part of Train that was held out.
         shards: Largest number of files of a split; 0 in files of early versions.
         test_digest: Digest of the test split.
         validation_digest: Digest of the validation split.
@@ -52,7 +52,7 @@ class EvaluatedData(JsonObject):
 
 
 class ConfusionCounts(JsonObject):
-    """Number of true and false positives and negatives."""
+    """Numbers of true and false positives and negatives."""
 
     tp: int
     fp: int
@@ -74,9 +74,9 @@ class PixelScores(JsonObject):
         iou_defective: Mean IoU of the defective images.
         pooled_iou: IoU of all pixels of all images together.
         pixel: Pixel counts at the threshold.
-        nvidia_iou: NVIDIA's "IoU" by threshold.
+        nvidia_iou: NVIDIA's "IoU", by threshold.
         nvidia_iou_floor: NVIDIA's "IoU" of a model that predicts nothing.
-        bootstrap: Spread of the mean Dice over the images.
+        bootstrap: Bootstrap interval of the mean Dice of the defective images.
     """
 
     dice_defective: float | None
@@ -109,11 +109,14 @@ class ImageScores(JsonObject):
 
 
 class Scores(ImageScores, PixelScores):
-    """All scores of one split at the chosen thresholds; the pixel scores stand first in the file."""
+    """All scores of one split at the chosen thresholds; the file contains the pixel scores first."""
 
 
 class PublishedScores(JsonObject):
-    """NVIDIA's scores of one class by threshold, trained in one precision; rates as fractions."""
+    """NVIDIA's scores of one class for one precision of the training: one value per threshold.
+
+    The rates are fractions.
+    """
 
     iou: JsonList[float]
     tpr: JsonList[float]
@@ -162,7 +165,7 @@ class DiceCurve(JsonObject):
 
 
 class Curves(JsonObject):
-    """Points of the three curves; a curve that the images do not define has none."""
+    """Points of the three curves; a curve that the images do not define has no points."""
 
     pr: PrCurve
     roc: RocCurve
@@ -174,7 +177,7 @@ class ImageResult(JsonObject):
 
     Attributes:
         name: Name of the image.
-        defective: Whether it shows a defect, by its label.
+        defective: Whether the image shows a defect, according to its label.
         score: Image-level score, a logit.
         dice: Dice at the pixel threshold; None for a clean image.
         tp: True positive pixels.
@@ -192,7 +195,7 @@ class ImageResult(JsonObject):
 
 
 class Evaluation(Document):
-    """Thresholds from validation, scores of both splits, and where everything came from.
+    """Thresholds from validation, scores of both splits, and the origin of the model and of the data.
 
     Attributes:
         model: The evaluated model.
@@ -201,19 +204,19 @@ class Evaluation(Document):
         test_time_poses: Number of poses whose logits are averaged.
         image_score: `max`, `top100` or `smoothed`.
         threshold: Pixel threshold, a probability.
-        threshold_source: The split that the thresholds were chosen on.
+        threshold_source: The split on which the thresholds were chosen.
         threshold_reason: Why this pixel threshold was chosen.
         image_threshold_reason: Why this image threshold was chosen.
         test: Scores on Test.
         validation: Scores on validation.
         nvidia_published: NVIDIA's scores; None where they are not comparable.
         comparable: Whether the scores may be compared with NVIDIA's.
-        comparability: Why they may or may not, in one sentence.
+        comparability: One sentence with the reason for the value of `comparable`.
         notes: Warnings for the reader.
         curves: Points of the curves on Test.
         images: All test images.
         versions: Versions of the software.
-        evaluated_at: Time of the evaluation, ISO 8601; empty in files of early versions.
+        evaluated_at: Time of the evaluation in the format ISO 8601; empty in files of early versions.
     """
 
     FILE: ClassVar[str] = "metrics.json"
