@@ -150,11 +150,11 @@ test: ## Run lint, type checks and all tests except those on a cluster, with cov
 	@rm -f .coverage .coverage.*
 	@$(MAKE) -j2 test-ranks lint type test-others
 	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
-test-ranks: setup ## Run the tests that start ranks with mpirun or horovodrun, and those of the pipeline
-	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed tests/pipeline --cov --cov-report= --durations=5
+test-ranks: setup ## Run the tests that start ranks with mpirun or horovodrun, those of the pipeline and of the repository
+	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed tests/pipeline tests/repository --cov --cov-report= --durations=5
 test-others: setup ## Run all other tests of make test; pytest receives ARGS
 	@COVERAGE_FILE=.coverage.others exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest --ignore=tests/distributed \
-	  --ignore=tests/pipeline --ignore=tests/cluster --cov --cov-report= --durations=15
+	  --ignore=tests/pipeline --ignore=tests/repository --ignore=tests/cluster --cov --cov-report= --durations=15
 test-unit: setup ## Run only the fast tests; pytest receives ARGS
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/unit tests/repository tests/components
 ci: ## Run the same commands as CI: make test, then make test-cluster
