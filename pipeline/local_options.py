@@ -12,7 +12,7 @@ from tinyunet.cli.options import Parser, parse_settings
 from tinyunet.core.config import DataConfig, EvalConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.presets import FAST
-from tinyunet.data.dagm import CLASSES
+from tinyunet.data.layouts.dagm import CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.data.sources import check_scheme, find_local
+from tinyunet.data.sources.source import check_scheme, find_local
 from tinyunet.devtools import reachability
 from tinyunet.launch.parameters import check_parameters, class_ids
 from tinyunet.tracking.uri import tracking_uri

@@ -9,10 +9,10 @@ from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.files import scratch_folder
-from tinyunet.data.dagm import CLASSES, read_class, summarize
+from tinyunet.data.layouts.dagm import CLASSES, read_class, summarize
 from tinyunet.data.existing import already_holds
 from tinyunet.data.report import render
-from tinyunet.data.sources import remove_credentials, stage
+from tinyunet.data.sources.source import remove_credentials, stage
 from tinyunet.data.validate import Report, validate
 
 

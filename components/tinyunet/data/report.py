@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinyunet.core.documents.raw import RawManifest
-from tinyunet.data.dagm import OFFICIAL_COUNTS, SPLITS
-from tinyunet.data.pixels import CheckedSample, read_grey
+from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, SPLITS
+from tinyunet.data.pictures.pixels import CheckedSample, read_grey
 from tinyunet.data.validate import Report
 
 THUMBNAIL = 160

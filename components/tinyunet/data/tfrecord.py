@@ -16,9 +16,9 @@ from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.documents.records import RecordsManifest, RecordsSplit, Shard
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import scratch_folder
-from tinyunet.data.dagm import Sample, read_class
+from tinyunet.data.layouts.dagm import Sample, read_class
 from tinyunet.data.existing import already_holds
-from tinyunet.data.pixels import read_grey
+from tinyunet.data.pictures.pixels import read_grey
 from tinyunet.data.splits import group_copies, validation_names
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")

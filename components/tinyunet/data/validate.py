@@ -9,7 +9,7 @@ from typing import Any
 
 from tinyunet.core.console import parallel_map
 from tinyunet.core.documents.raw import SplitCounts
-from tinyunet.data.dagm import (
+from tinyunet.data.layouts.dagm import (
     FOLDERS,
     OFFICIAL_COUNTS,
     OFFICIAL_LABELS,
@@ -19,7 +19,7 @@ from tinyunet.data.dagm import (
     Sample,
     scan_split,
 )
-from tinyunet.data.pixels import CheckedSample, check_sample, size_text
+from tinyunet.data.pictures.pixels import CheckedSample, check_sample, size_text
 
 
 @dataclass(frozen=True)

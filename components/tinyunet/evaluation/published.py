@@ -7,7 +7,7 @@ not state how many, nor their spread.
 
 from tinyunet.core.documents.evaluation import Published, PublishedScores
 from tinyunet.core.documents.records import RecordsManifest
-from tinyunet.data.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
+from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
 
 Row = tuple[float, float, float]  # "IoU" (a Dice over all images), TPR %, TNR %
 THRESHOLDS = (0.75, 0.85, 0.95, 0.99)

@@ -6,7 +6,7 @@ from typing import Any
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import require
 from tinyunet.core.presets import training_config
-from tinyunet.data.sources import check_scheme
+from tinyunet.data.sources.source import check_scheme
 from tinyunet.tracking.names import check_model_name
 from tinyunet.training.run import check_shares
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tinyunet.core.console import cores, say, track
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder, file_errors, why_unreadable
-from tinyunet.data.pixels import CAMERA_FORMATS, read_picture
+from tinyunet.data.pictures.pixels import CAMERA_FORMATS, read_picture
 from tinyunet.evaluation.overlays import highlight
 from tinyunet.serving.loading import load_serving
 

@@ -15,7 +15,7 @@ from tinyunet.core.files import atomic_path
 from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
-from tinyunet.data.sources import KINDS
+from tinyunet.data.sources.source import KINDS
 from tinyunet.data.tfrecord import convert
 from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.storage import s3

@@ -16,9 +16,9 @@ from PIL import Image
 from tests.unit.data.conftest import copy_class
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.errors import UserError
-from tinyunet.data.dagm import OFFICIAL_COUNTS, OFFICIAL_LABELS, SPLITS, Problem, Sample
+from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_LABELS, SPLITS, Problem, Sample
 from tinyunet.data.ingest import ingest
-from tinyunet.data.pixels import CheckedSample, read_grey
+from tinyunet.data.pictures.pixels import CheckedSample, read_grey
 from tinyunet.data.validate import check_counts, is_official, labels_digest, note_counts, validate
 
 

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from tinyunet.core.config import Config, NotNegative
 from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError, require
-from tinyunet.data.dagm import FOLDERS, Sample, format_labels
-from tinyunet.data.pixels import GENERATED
+from tinyunet.data.layouts.dagm import FOLDERS, Sample, format_labels
+from tinyunet.data.pictures.pixels import GENERATED
 from tinyunet.data.synthetic.textures import KINDS, Image, Kind
 
 Pixels = NDArray[np.uint8]

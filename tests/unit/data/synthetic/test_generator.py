@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.dagm import CLASSES, read_class
+from tinyunet.data.layouts.dagm import CLASSES, read_class
 from tinyunet.data.synthetic.generator import SyntheticConfig, generate, make_image, parse_source
 from tinyunet.data.validate import validate
 

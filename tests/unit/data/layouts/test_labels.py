@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinyunet.data import labels
+from tinyunet.data.layouts import labels
 
 OFFICIAL = "1\r\n0576\t0\t0576.PNG\t0\t0\t\r\n0577\t1\t0577.PNG\t0\t0577_label.PNG\r\n"
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.dagm import Problem, Sample
+from tinyunet.data.layouts.dagm import Problem, Sample
 
 MAX_SIDE = 8192
 GENERATED = ("Software", "TinyUNet synthetic")  # text chunk in every PNG of a generated image

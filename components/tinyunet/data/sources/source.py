@@ -12,7 +12,7 @@ from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import why_unreadable
 from tinyunet.core.redaction import redact
-from tinyunet.data.dagm import FOLDERS, Problem, require_class
+from tinyunet.data.layouts.dagm import FOLDERS, Problem, require_class
 
 KINDS = "a folder, a .zip, s3://bucket/prefix, https://… or synthetic://"
 
@@ -89,7 +89,7 @@ def _refuse_other_archive(location: str) -> None:
 def _stage_local(location: Path, out: Path, class_id: int) -> list[Problem]:
     if location.is_dir():
         return _copy(location, out)
-    from tinyunet.data.archive import unpack
+    from tinyunet.data.sources.archive import unpack
 
     unpack(location, out, class_id)
     return []
@@ -187,7 +187,7 @@ def _stage_remote(source: str, out: Path, class_id: int) -> list[Problem]:
     if source.startswith("s3://") and source.endswith("/"):
         left_out = _copy(s3.fetch(source, download / "class"), out)
     else:
-        from tinyunet.data.archive import unpack
+        from tinyunet.data.sources.archive import unpack
 
         unpack(s3.fetch(source, download / "archive.zip"), out, class_id, name=remove_credentials(source))
     shutil.rmtree(download)

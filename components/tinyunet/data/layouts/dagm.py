@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinyunet.core.archives import kind_by_name
 from tinyunet.core.errors import UserError
-from tinyunet.data.labels import Row, decode_labels, parse_labels
+from tinyunet.data.layouts.labels import Row, decode_labels, parse_labels
 
 CLASSES: tuple[int, ...] = tuple(range(1, 11))
 SPLITS: tuple[str, ...] = ("train", "test")

@@ -14,7 +14,7 @@ from tests.unit.data.conftest import copy_class
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
-from tinyunet.data.sources import remove_credentials
+from tinyunet.data.sources.source import remove_credentials
 
 
 def test_a_folder_an_archive_and_a_nested_archive_give_the_same_digest_and_are_synthetic(

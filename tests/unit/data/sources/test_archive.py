@@ -7,7 +7,7 @@ import pytest
 
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
-from tinyunet.data import archive
+from tinyunet.data.sources import archive
 from tinyunet.data.ingest import ingest
 
 

@@ -13,7 +13,7 @@ from tinyunet.core.archives import describe_archives, kind_by_content
 from tinyunet.core.console import track
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import require_space
-from tinyunet.data.dagm import FOLDERS, require_class
+from tinyunet.data.layouts.dagm import FOLDERS, require_class
 
 MAX_BYTES = 32 * 2**30  # the ten classes need 5 GiB
 MAX_RATIO = 100  # PNG files are compressed already

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data import dagm
+from tinyunet.data.layouts import dagm
 
 OFFICIAL = "1\r\n0576\t0\t0576.PNG\t0\t0\t\r\n0577\t1\t0577.PNG\t0\t0577_label.PNG\r\n"
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.pixels import CAMERA_FORMATS, read_grey, read_picture
+from tinyunet.data.pictures.pixels import CAMERA_FORMATS, read_grey, read_picture
 
 GREY = np.arange(48 * 64, dtype=np.uint32).reshape(48, 64) % 256
 

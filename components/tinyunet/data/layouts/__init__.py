@@ -1,0 +1,1 @@
+"""The layouts of data sets: each module recognises one layout and lists its samples."""

@@ -1,0 +1,1 @@
+"""Decoding of image files and of mask files of all kinds into arrays."""
