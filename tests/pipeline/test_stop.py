@@ -100,14 +100,14 @@ def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path
     assert list(tmp_path.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
 
 
-def test_only_the_checkpoints_of_registered_classes_are_deleted(tmp_path: Path, raw: Path) -> None:
+def test_only_the_checkpoints_of_registered_classes_are_deleted(tmp_path: Path, class1: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "Class1").symlink_to(raw)
+    (tmp_path / "data" / "Class1").symlink_to(class1)
     (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
     (tmp_path / "runs" / "checkpoints" / "another").mkdir(parents=True)
     result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
     assert result.returncode == 2
-    assert result.stderr.rstrip().endswith("; continue with CLASS=3")
+    assert result.stderr.rstrip().endswith("; continue with CATEGORY=class3")
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is finished; "))
     evaluation = Path(line.removeprefix("Class 1 is finished; its evaluation is in "))
     (report,) = tmp_path.glob("runs/*/report-class1.html")

@@ -55,7 +55,7 @@ def find_preset(name: str) -> TrainConfig:
 
 
 def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """Return a preset with some values changed.
+    """Return a preset with some values changed; `image_size` without `patch` selects whole images.
 
     Raises:
         UserError: for an unknown preset, an unknown key, an invalid value, or the key `preset`.
@@ -65,7 +65,8 @@ def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
             f"preset={changes['preset']} is no change to a preset; give it as --preset, PRESET=…, or in a "
             "pipeline as the parameter preset"
         )
-    return find_preset(name).replace(changes)
+    whole_images = {"patch": 0} if "image_size" in changes else {}
+    return find_preset(name).replace(whole_images | dict(changes))
 
 
 def training_config(
@@ -91,7 +92,7 @@ def training_config(
             "resized, or patches of the images as they are"
         )
     values: dict[str, Any] = {"steps": steps, "precision": precision, "seed": seed}
-    values |= {"image_size": image_size, "patch": 0} if image_size else {}
+    values |= {"image_size": image_size} if image_size else {}
     values |= {"patch": patch} if patch else {}
     values |= load_yaml(overrides)
     changes = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}

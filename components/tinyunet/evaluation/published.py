@@ -72,7 +72,7 @@ def comparability(
 
     Args:
         data: Manifest of the records that the model was evaluated on.
-        image_size: Side in pixels at which the masks were compared.
+        image_size: Side in pixels at which the masks were compared; 0 for that of the images.
         trained_on: `source_digest` of the model's own training data.
         poses: Number of poses whose logits were averaged.
 
@@ -88,9 +88,10 @@ def comparability(
         )
     if trained_on != data.source_digest:
         reasons.append("the model was trained on another dataset, which may hold these test images")
-    if image_size != OFFICIAL_SIZE:
+    compared = image_size or max(data.image_shape)
+    if compared != OFFICIAL_SIZE:
         size = f"{OFFICIAL_SIZE}×{OFFICIAL_SIZE}"
-        reasons.append(f"masks were compared at {image_size}×{image_size} pixels instead of {size}")
+        reasons.append(f"masks were compared at {compared}×{compared} pixels instead of {size}")
     if reasons:
         return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
     over = f", judged over {poses} poses" if poses > 1 else ""

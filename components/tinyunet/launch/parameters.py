@@ -6,7 +6,8 @@ from typing import Any
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.presets import load_yaml, training_config
-from tinyunet.data.ingest import IngestOptions
+from tinyunet.data.layouts.dagm import require_class
+from tinyunet.data.options import IngestOptions
 from tinyunet.data.sources.source import check_scheme
 from tinyunet.tracking.names import check_model_name
 from tinyunet.training.run import check_shares
@@ -31,9 +32,11 @@ def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
     DataConfig(**{key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments})
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
     config = training_config(**{key: arguments[key] for key in TRAINING})
-    check_scheme(arguments["source"])
+    generated = check_scheme(arguments["source"]) == "synthetic"
     for category in categories(arguments):
         ingest_options(category, arguments["ingest_options"])
+        if generated and category:
+            require_class(category)
     check_model_name(arguments.get("model_name", ""))
     launcher = arguments["launcher"]
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))

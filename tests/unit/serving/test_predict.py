@@ -23,8 +23,8 @@ def inputs(raw: Path, tmp_path: Path) -> Path:
     """A folder of three images."""
     folder = tmp_path / "in"
     folder.mkdir()
-    for name in ("0001.PNG", "0002.PNG", "0003.PNG"):
-        shutil.copy(raw / "Test" / name, folder)
+    for name in ("0001", "0002", "0003"):
+        shutil.copy(raw / "images" / "test" / f"{name}.png", folder / f"{name}.PNG")
     return folder
 
 
@@ -52,7 +52,7 @@ def test_predict_writes_a_mask_an_overlay_and_a_row_of_every_image(
 def test_predict_agrees_with_the_evaluation_of_the_same_model(
     model: Path, evaluation: Path, raw: Path, tmp_path: Path
 ) -> None:
-    predict(model, [raw / "Test"], tmp_path / "out")
+    predict(model, [raw / "images" / "test"], tmp_path / "out")
     rows = {row["name"]: row for row in _rows(tmp_path / "out")}
     result = Evaluation.read(evaluation)
     for image in result.images:
@@ -215,7 +215,7 @@ def test_a_model_that_was_evaluated_over_eight_poses_predicts_over_eight_poses(
 ) -> None:
     copied = shutil.copytree(model, tmp_path / "model")
     result = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
-    predict(copied, [raw / "Test"], tmp_path / "out")
+    predict(copied, [raw / "images" / "test"], tmp_path / "out")
     rows = {row["name"]: row for row in _rows(tmp_path / "out")}
     for image in result.images:
         assert float(rows[image.name]["score"]) == pytest.approx(image.score, abs=1e-4)

@@ -22,8 +22,8 @@ def read_listing(tree: Tree, options: LayoutOptions) -> Listing:
     layout = find_layout(tree, options)
     if options.category and not layout.categories(tree):
         raise UserError(
-            f"category is {options.category!r}, but {tree.location} has no categories (layout {layout.NAME}); "
-            "leave the category out"
+            f"category is {options.category!r}, but {tree.location} has no categories (layout "
+            f"{layout.NAME}); leave the category out"
         )
     return layout.list_samples(tree, options)
 
