@@ -8,9 +8,9 @@ from visits import Visit
 
 from tests.unit.data.conftest import report_of
 from tinyunet.data.ingest import build_manifest
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.ingestion.report import render
 from tinyunet.data.layouts.base import Problem
-from tinyunet.data.options import IngestOptions
-from tinyunet.data.report import render
 
 
 def test_the_verification_report_opens_offline_with_visible_bars_and_counts(

@@ -34,7 +34,9 @@ COMPONENTS = {
 LAUNCH = {"steps": 0, "overrides": "", "workers": 1, "slots_per_worker": 1, "launcher": "auto"}
 SIZES = {"image_size": 0, "patch": 0}  # 0 selects what the preset does
 TRAINING = {name: getattr(TrainConfig(), name) for name in ("preset", "precision", "seed")} | SIZES | LAUNCH
-EVALUATION = {name: getattr(EvalConfig(), name) for name in ("test_time_poses", "image_score")}
+EVALUATION = {
+    name: getattr(EvalConfig(), name) for name in ("test_time_poses", "image_score", "target", "cost")
+}
 
 
 def defaults(function: Any) -> dict[str, Any]:
@@ -48,7 +50,9 @@ def defaults(function: Any) -> dict[str, Any]:
         (
             "ingest",
             DataConfig,
-            {"source": "synthetic://", "category": "", "ingest_options": "", "model_name": ""} | TRAINING | EVALUATION,
+            {"source": "synthetic://", "category": "", "ingest_options": "", "model_name": ""}
+            | TRAINING
+            | EVALUATION,
         ),
         ("convert", DataConfig, {}),
         (

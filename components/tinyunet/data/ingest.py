@@ -11,15 +11,15 @@ from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import scratch_folder
-from tinyunet.data.examine import examine
 from tinyunet.data.existing import already_holds
+from tinyunet.data.ingestion.examine import examine
+from tinyunet.data.ingestion.options import IngestOptions, dataset_name
+from tinyunet.data.ingestion.report import render
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.base import summarize
 from tinyunet.data.layouts.find import find_categories, read_listing
-from tinyunet.data.options import IngestOptions, dataset_name
 from tinyunet.data.raw import read_dataset, verify
-from tinyunet.data.report import render
 from tinyunet.data.sources.source import open_source, remove_credentials
-from tinyunet.data.validate import Report
 
 
 def ingest(

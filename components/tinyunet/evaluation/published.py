@@ -5,7 +5,7 @@ Source: README of NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Indu
 not state how many, nor their spread.
 """
 
-from tinyunet.core.categories import class_number
+from tinyunet.core.categories import DAGM, class_number
 from tinyunet.core.documents.evaluation import Published, PublishedScores
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
@@ -79,6 +79,8 @@ def comparability(
     Returns:
         The decision, and a sentence with the reasons against it, or with the differences that remain.
     """
+    if data.dataset != DAGM:
+        return False, f"No published scores exist for {data.title}; compare models on the same images."
     reasons = []
     if data.synthetic:
         reasons.append("the images are synthetic")
@@ -98,6 +100,6 @@ def comparability(
     return True, (
         f"Comparable with NVIDIA's published numbers for class {class_number(data.category)}: the data are "
         f"the complete official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means "
-        f"over several runs on all of Train, ours come from one run that left {data.validation_fraction:.0%} of it for "
-        f"validation{over}."
+        f"over several runs on all of Train, ours come from one run that left "
+        f"{data.validation_fraction:.0%} of it for validation{over}."
     )

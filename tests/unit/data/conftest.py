@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tinyunet.data.examine import examine
+from tinyunet.data.ingestion.examine import examine
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.find import read_listing
-from tinyunet.data.options import IngestOptions
 from tinyunet.data.sources.source import open_source
-from tinyunet.data.validate import Report
 
 
 def copy_class(folder: Path, out: Path) -> Path:

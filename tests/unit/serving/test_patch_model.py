@@ -1,4 +1,4 @@
-"""A model that was trained on patches: whole images of any size, from its evaluation to its exported files."""
+"""A model that was trained on patches takes whole images of any size, in every form that it has."""
 
 import csv
 from pathlib import Path

@@ -68,14 +68,14 @@ class RecordReader:
         Returns:
             uint8 or uint16, [rows, width] or [rows, width, 3].
         """
-        height, width = self.shapes[index]
+        height, width = self.shapes[index].tolist()
         shape = (height, width) if self.channels == 1 else (height, width, self.channels)
         view = self._files.array(int(self._shards[index]), int(self._images[index]), shape, self.dtype)
         return cast(Pixels, view)[rows]
 
     def mask(self, index: int, rows: slice = ALL_ROWS) -> Mask:
         """Return some rows of a mask: uint8 [rows, width], 0 and 255."""
-        height, width = map(int, self.shapes[index])
+        height, width = self.shapes[index].tolist()
         top, bottom, _ = rows.indices(height)
         bottom = max(top, bottom)
         first, last = top * width, bottom * width  # bits of the mask; a row may begin inside a byte

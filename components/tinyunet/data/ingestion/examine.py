@@ -7,14 +7,14 @@ from pathlib import Path
 from tinyunet.core.categories import DAGM
 from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError
+from tinyunet.data.ingestion.official import check_dagm
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.ingestion.prepare import UNSPLIT, Preparation, PreparedSample
+from tinyunet.data.ingestion.validate import Report, check_kinds, check_learnable, find_copies
 from tinyunet.data.layouts.base import Listing, Problem, SourceFile
-from tinyunet.data.official import check_dagm
-from tinyunet.data.options import IngestOptions
 from tinyunet.data.pictures.mask_kinds import MaskKind, decide
 from tinyunet.data.pictures.mask_values import MaskValues, mask_values
-from tinyunet.data.prepare import UNSPLIT, Preparation, PreparedSample
 from tinyunet.data.splits import SPLITS, SplitItem, make_splits
-from tinyunet.data.validate import Report, check_kinds, check_learnable, find_copies
 
 
 def examine(listing: Listing, folder: Path, options: IngestOptions) -> Report:

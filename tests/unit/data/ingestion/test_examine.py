@@ -14,7 +14,7 @@ from PIL import Image
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
-from tinyunet.data.options import IngestOptions
+from tinyunet.data.ingestion.options import IngestOptions
 
 
 def _write(path: Path, pixels: Any, **options: Any) -> None:
