@@ -193,8 +193,7 @@ class _BatchMaker:
         images = np.empty((len(indices), *shape[1:]), split.images.dtype)
         masks = np.zeros(images.shape[:3], np.uint8)  # the mask of a defect-free image remains zero
         for slot, (index, (flip, turns, (down, right))) in enumerate(zip(indices, changes, strict=True)):
-            image = np.array(split.images[index])  # reading a file in its order first is faster
-            shift_into(images[slot], pose(image, flip=flip, turns=turns), down, right)
+            shift_into(images[slot], pose(split.images[index], flip=flip, turns=turns), down, right)
             if split.defective[index]:
                 shift_into(masks[slot], pose(split.masks[index], flip=flip, turns=turns), down, right)
         names = tuple(split.names[index] for index in indices)

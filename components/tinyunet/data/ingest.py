@@ -22,6 +22,9 @@ from tinyunet.data.raw import read_dataset, verify
 from tinyunet.data.sources.source import open_source, remove_credentials
 
 
+REMOTE_THREADS = 16  # objects of a bucket that are read at the same time; a thread mostly waits
+
+
 def ingest(
     source: str, out: Path, options: IngestOptions | None = None, *, category: str = ""
 ) -> RawManifest:
@@ -48,7 +51,8 @@ def ingest(
         with open_source(source, scratch / "source", category=options.category) as tree:
             listing = read_listing(tree, options)
             say(f"{location}: {listing.found}")
-            report = examine(listing, folder, options)
+            threads = REMOTE_THREADS if source.startswith("s3://") else 0
+            report = examine(listing, folder, options, threads)
         if report.problems:
             raise UserError(summarize(location, report.problems))
         manifest = build_manifest(report, source, options)
