@@ -104,6 +104,7 @@ def test_only_the_checkpoints_of_registered_classes_are_deleted(tmp_path: Path, 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "Class1").symlink_to(class1)
     (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
+    (tmp_path / "data" / "Class3" / "Train" / "0001.PNG").write_bytes(b"no image")
     (tmp_path / "runs" / "checkpoints" / "another").mkdir(parents=True)
     result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
     assert result.returncode == 2

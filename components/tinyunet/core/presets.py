@@ -55,7 +55,7 @@ def find_preset(name: str) -> TrainConfig:
 
 
 def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """Return a preset with some values changed; `image_size` without `patch` selects whole images.
+    """Return a preset with some values changed; see `TrainConfig.replace`.
 
     Raises:
         UserError: for an unknown preset, an unknown key, an invalid value, or the key `preset`.
@@ -65,8 +65,7 @@ def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
             f"preset={changes['preset']} is no change to a preset; give it as --preset, PRESET=…, or in a "
             "pipeline as the parameter preset"
         )
-    whole_images = {"patch": 0} if "image_size" in changes else {}
-    return find_preset(name).replace(whole_images | dict(changes))
+    return find_preset(name).replace(changes)
 
 
 def training_config(
