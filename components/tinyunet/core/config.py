@@ -104,9 +104,9 @@ class TrainConfig(Config):
 
     preset: Literal["fast", "thorough", "nvidia"] = "fast"
     image_size: int = 512
-    patch: NotNegative = 0
+    patch: NotNegative = 128
     defect_patches: Annotated[float, Field(ge=0, le=1)] = 0.5
-    steps: Positive = 250
+    steps: Positive = 400
     global_batch: Positive = 16
     accumulate: Positive = 1
     compression: Literal["none", "fp16"] = "none"
@@ -131,7 +131,13 @@ class TrainConfig(Config):
     max_zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     photometric: Annotated[float, Field(ge=0)] = 0.1
     checkpoint_every: Positive = 50
-    validate_every: NotNegative = 50
+    validate_every: NotNegative = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _select_whole_images(cls, values: Any) -> Any:  # noqa: ANN401  the arguments, or another model
+        whole_images = isinstance(values, dict) and "image_size" in values and "patch" not in values
+        return values | {"patch": 0} if whole_images else values
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

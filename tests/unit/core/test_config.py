@@ -4,7 +4,7 @@ import pytest
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.core.presets import FAST, PRESETS, find_preset, load_yaml, with_missing_options
+from tinyunet.core.presets import FAST, NVIDIA, PRESETS, find_preset, load_yaml, with_missing_options
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,14 @@ def test_a_patch_is_a_multiple_of_16_and_at_least_32(patch: int) -> None:
 
 def test_a_training_on_patches_has_no_input_size() -> None:
     assert (TrainConfig(patch=128).input_size, TrainConfig(patch=128).size_tag) == (0, "patch128")
-    assert (TrainConfig().input_size, TrainConfig().size_tag) == (512, "512px")
+    assert (TrainConfig(patch=0).input_size, TrainConfig(patch=0).size_tag) == (512, "512px")
+
+
+def test_an_image_size_without_a_patch_selects_whole_images() -> None:
+    assert FAST.patch == 128
+    assert TrainConfig(image_size=64).patch == FAST.replace({"image_size": 64}).patch == 0
+    assert TrainConfig(image_size=64, patch=32).patch == 32
+    assert NVIDIA.patch == 0
 
 
 def test_a_recorded_configuration_without_patch_is_one_of_whole_images() -> None:

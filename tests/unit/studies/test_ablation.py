@@ -25,7 +25,7 @@ def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
 @pytest.mark.parametrize("row", list(ROWS))
 def test_every_row_is_the_preset_with_one_change(row: str, tmp_path: Path) -> None:
     config = Study(tmp_path, 128, 3).configuration(row, 2)
-    free = {"validate_every", "image_size", "seed"}
+    free = {"validate_every", "image_size", "patch", "seed"}
     changed = {k for k, v in config.to_dict().items() if v != getattr(FAST, k)} - free
     assert changed == set(ROWS[row])
     assert (config.seed, config.steps) == (2, FAST.steps)
@@ -69,7 +69,7 @@ def test_rows_and_the_number_of_steps_can_be_chosen(tmp_path: Path, monkeypatch:
     selection, default = studies
     assert selection.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
     assert [row for row, _ in default.rows()] == list(ROWS)
-    assert selection.folder == tmp_path / "runs" / "ablation-class1-128px-40steps"
+    assert selection.folder == tmp_path / "runs" / "ablation-all-128px-40steps"
     config = selection.configuration("no warm-up", 1)
     assert (config.steps, config.warmup_steps, config.loss) == (40, 0, FAST.loss)
 

@@ -83,11 +83,11 @@ def test_another_training_is_an_error(recorded: object, data: str, message: str)
 
 
 def test_an_option_that_the_record_lacks_had_the_value_of_the_preset() -> None:
-    run = TrainingRun(records="r", out="m", config=THOROUGH)
-    older = {name: value for name, value in run.identity("abc").items() if name != "max_zoom"}
+    run = TrainingRun(records="r", out="m", config=NVIDIA)
+    older = {name: value for name, value in run.identity("abc").items() if name != "weight_decay"}
     run.require_same(older, "abc", "here")
-    with pytest.raises(UserError, match=r"max_zoom=0\.15, expected 0\.1"):
-        TrainingRun(records="r", out="m", config=THOROUGH.replace({"max_zoom": 0.1})).require_same(
+    with pytest.raises(UserError, match=r"weight_decay=1e-05, expected 0\.1"):
+        TrainingRun(records="r", out="m", config=NVIDIA.replace({"weight_decay": 0.1})).require_same(
             older, "abc", "here"
         )
 
