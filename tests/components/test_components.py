@@ -130,9 +130,7 @@ def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> No
     assert "<html" in Path(report.path).read_text()
 
     records, sizes = artifact(dsl.Dataset, tmp_path / "records"), artifact(dsl.Metrics, tmp_path / "sizes")
-    convert.python_func(
-        raw=raw, records=records, sizes=sizes, validation_fraction=0.3, fold=1, shards=2
-    )
+    convert.python_func(raw=raw, records=records, sizes=sizes, validation_fraction=0.3, fold=1, shards=2)
     manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
     assert (manifest["validation_fraction"], manifest["fold"]) == (0.3, 1)
     assert sizes.metadata["train_defective"] == manifest["splits"]["train"]["defective"]

@@ -21,7 +21,6 @@ from tinyunet.data.layouts.find import find_categories, read_listing
 from tinyunet.data.raw import read_dataset, verify
 from tinyunet.data.sources.source import open_source, remove_credentials
 
-
 REMOTE_THREADS = 16  # objects of a bucket that are read at the same time; a thread mostly waits
 
 

@@ -22,7 +22,7 @@ from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training import model_folder
 from tinyunet.training.checkpoint import Checkpoints, checkpoint_precision
 from tinyunet.training.distributed import World
-from tinyunet.training.inputs import normalization
+from tinyunet.training.inputs import SPLITS, normalization
 from tinyunet.training.keras_file import weights_digest
 from tinyunet.training.model_folder import Row
 from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
@@ -81,16 +81,16 @@ class _Training:
         self.run, self.world, self.tracker, self.config = run, world, tracker, config
         self.manifest = RecordsManifest.read(records)
         self.precision: str = world.broadcast_object(self._resolve_precision())
-        self.train_split = load_split(records, "train", config.input_size, verify=True)
-        self.validation_split = load_split(records, "validation", config.input_size, verify=True)
+        self.train_split, self.validation_split = (  # the ranks of a host read the same files
+            load_split(records, name, config.input_size, verify=world.local_rank == 0) for name in SPLITS
+        )
         self.normalization = normalization(config, self.train_split)
-        self.image = self.train_split.images[0]  # its channels and bits are those of all images
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.model = build_unet(
             config.input_size or None,
-            channels=3 if self.image.ndim == 3 else 1,
+            channels=self.manifest.channels,
             seed=config.seed,
             precision=self.precision,
             scale=self.normalization.scale,
@@ -100,8 +100,7 @@ class _Training:
         self.step = TrainStep(self.model, self.optimizer, config, world)
         self.forward = forward_function(self.model)
         self.checkpoints = Checkpoints(run.checkpoint_location, self.model, self.optimizer)
-        self.history: list[Row] = []
-        self.run_key = run.run_key
+        self.history, self.run_key = list[Row](), run.run_key
 
     def _resolve_precision(self) -> str:
         """Return the precision; for `auto`, a resumed training keeps the precision of its checkpoint."""
@@ -137,8 +136,7 @@ class _Training:
         )
         if state:
             self.history, self.run_key = list(state.history), state.run_key
-        variables = [*self.model.variables, *self.optimizer.variables]
-        self.world.broadcast([variable.value for variable in variables])
+        self.world.broadcast([v.value for v in (*self.model.variables, *self.optimizer.variables)])
         return state.step if state else 0
 
     def _check(self, state: CheckpointState) -> None:
@@ -237,8 +235,6 @@ class _Training:
             precision=self.precision,
             world_size=self.world.size,
             weights_digest=digest,
-            channels=3 if self.image.ndim == 3 else 1,
-            bits=8 * self.image.itemsize,
             mlflow=self.tracker.reference(),
         )
         if self.world.is_chief:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tinyunet.core.config import EvalConfig
-from tinyunet.data.dataset import area_average, load_split
+from tinyunet.data.dataset import load_split
+from tinyunet.data.resize import area_average
 from tinyunet.evaluation.inference import Predictor
 from tinyunet.model.metrics import image_score
 from tinyunet.serving.serving_model import OUTPUTS, resize_by_area, serving_model

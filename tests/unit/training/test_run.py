@@ -7,7 +7,7 @@ import pytest
 from tinyunet.cli.main import parse
 from tinyunet.cli.training import training_run
 from tinyunet.core.errors import UserError
-from tinyunet.core.presets import FAST, NVIDIA, THOROUGH
+from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.training.run import TrainingRun, check_shares, default_run_key
 
 RUNS = {

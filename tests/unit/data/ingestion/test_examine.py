@@ -84,9 +84,7 @@ def test_the_same_image_in_train_and_test_is_refused_and_can_be_left_out(tmp_pat
     for path in (tmp_path / "parts" / "test" / "images").iterdir():
         if path.name != "p00.png":
             _write(path, _image(100 + int(path.stem[1:])))
-    with pytest.raises(
-        UserError, match=r"1 problem: .*p00\.png: has the same pixels as .*p00\.png of"
-    ):
+    with pytest.raises(UserError, match=r"1 problem: .*p00\.png: has the same pixels as .*p00\.png of"):
         _ingest(tmp_path / "parts", tmp_path / "out")
     manifest = _ingest(tmp_path / "parts", tmp_path / "out", allow_partial=True)
     assert (manifest.splits["train"].images, manifest.splits["test"].images) in ((24, 23), (23, 24))
