@@ -75,9 +75,9 @@ def _network(
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (lambda: _network((8, 8, 3)), r"maps \(None, 8, 8, 3\) to \(None, 8, 8, 1\); expected grey images"),
+        (lambda: _network((8, 8, 2)), r"maps \(None, 8, 8, 2\) to \(None, 8, 8, 1\); expected "),
         (lambda: _network((8, 16, 1)), r"maps \(None, 8, 16, 1\)"),
-        (lambda: _network((None, None, 3)), r"maps \(None, None, None, 3\)"),
+        (lambda: _network((None, None, 4)), r"maps \(None, None, None, 4\)"),
         (lambda: _network((8,), layer=keras.layers.Dense(2)), r"maps \(None, 8\) to \(None, 2\)"),
         (lambda: _network(layer=keras.layers.MaxPooling2D()), r"maps .* to \(None, 4, 4, 1\)"),
         (lambda: _network(layer=keras.layers.Conv2D(2, 1)), r"maps .* to \(None, 8, 8, 2\)"),
