@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.prepared_python import serving
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ def _outside_of_a_pod() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Python for commands that need TensorFlow or MLflow; its processes have imported both (one import for all)."""
+    with serving(tmp_path_factory.mktemp("python")) as program:
+        yield program
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-STEPS = 20
-SETTINGS = ["image_size=32", "precision=float32", "checkpoint_every=1000", "validate_every=0"]
-Command = Callable[[str, int, str], list[str]]
+STEPS = 12
+SETTINGS = ["image_size=32", "precision=float32", "global_batch=8", "checkpoint_every=1000", "validate_every=0"]
+Command = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(records: Path) -> Command:
+def command(records: Path, python: str) -> Command:
     """Builds the training command for a model folder, a number of ranks and a preset.
 
-    A training with the preset `fast` is deterministic.
+    A training with the preset `fast` is deterministic. The interpreter of tests that kill processes is
+    `sys.executable`.
     """
 
-    def build(out: str, ranks: int, preset: str) -> list[str]:
+    def build(out: str, ranks: int, preset: str, python: str = python) -> list[str]:
         chosen = [*SETTINGS, f"steps={STEPS}", f"deterministic={preset == 'fast'}"]
         settings = [part for s in chosen for part in ("--set", s)]
-        program = [sys.executable, "-m", "tinyunet", "train", str(records)]
+        program = [python, "-m", "tinyunet", "train", str(records)]
         return [*program, "--out", out, "--ranks", str(ranks), "--preset", preset, *settings]
 
     return build
@@ -87,7 +88,7 @@ def summary(model: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_take_the_same_20_steps_as_one_process(trained: Callable[[str, int], Path], ranks: int) -> None:
+def test_ranks_take_the_same_steps_as_one_process(trained: Callable[[str, int], Path], ranks: int) -> None:
     one, many = losses(trained("nvidia", 1)), losses(trained("nvidia", ranks))
     assert len(one) == STEPS
     np.testing.assert_allclose(many, one, rtol=1e-5)
@@ -140,7 +141,7 @@ def test_a_world_size_that_does_not_divide_the_batch_is_refused_in_one_line(
 ) -> None:
     result = run(command("uneven", 3, "fast"), folder)
     assert result.returncode == 2
-    assert "ranks is 3; expected a divisor of the global batch 16" in result.stderr
+    assert "ranks is 3; expected a divisor of the global batch 8" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not (folder / "uneven").exists()
 
@@ -163,11 +164,11 @@ def test_ranks_that_are_stopped_and_killed_resume_to_the_uninterrupted_weights(
     folder: Path, trained: Callable[[str, int], Path], command: Command
 ) -> None:
     """The training ends by Ctrl-C, is resumed, ends by kill -9 of one rank, and is resumed on one rank."""
-    line = command("killed", 2, "fast")
-    step = stop(line, folder, signal.SIGINT)
+    step = stop(command("killed", 2, "fast"), folder, signal.SIGINT)
 
-    process = start([*line, "--set", "checkpoint_every=5"], folder)
-    wait_for(folder / "killed.checkpoints" / f"step-{5 * (step // 5 + 1):08d}.npz", process)
+    line = command("killed", 2, "fast", sys.executable)
+    process = start([*line, "--set", "checkpoint_every=1"], folder)
+    wait_for(folder / "killed.checkpoints" / f"step-{step + 1:08d}.npz", process)
     os.kill(ranks_of(process)[1], signal.SIGKILL)
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0, output
@@ -186,9 +187,9 @@ def test_ranks_that_are_stopped_and_killed_resume_to_the_uninterrupted_weights(
 def test_a_training_locks_its_checkpoints_and_its_ranks_end_with_the_launcher(
     folder: Path, command: Command
 ) -> None:
-    line = [*command("busy", 2, "fast"), "--set", "steps=100000", "--set", "checkpoint_every=5"]
+    line = [*command("busy", 2, "fast", sys.executable), "--set", "steps=100000", "--set", "checkpoint_every=1"]
     process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(folder / "busy.checkpoints" / "step-00000005.npz", process)
+    wait_for(folder / "busy.checkpoints" / "step-00000001.npz", process)
     ranks = [psutil.Process(rank) for rank in ranks_of(process)]
     second = run([*command("busy", 1, "fast"), "--set", "steps=100000"], folder)
     process.kill()

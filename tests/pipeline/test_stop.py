@@ -51,9 +51,9 @@ def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
     tmp_path: Path, number: signal.Signals, ranks: str
 ) -> None:
     """A supervisor sends the signal without a terminal, and make sends it a second time."""
-    source = "synthetic://?train=24&test=16&size=64&seed=7"
+    source = "synthetic://?train=24&test=16&size=32&seed=7"
     process = subprocess.Popen(
-        command("--source", source, "--image-size", "64", "--steps", "250", "--ranks", ranks),
+        command("--source", source, "--image-size", "32", "--steps", "250", "--ranks", ranks),
         cwd=tmp_path,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -76,7 +76,7 @@ def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
     assert int(checkpoint.stem.removeprefix("step-")) % 50, "not a periodic checkpoint"
 
 
-def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path: Path, python: str) -> None:
     process = subprocess.Popen(
         command(*QUICK), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -89,7 +89,7 @@ def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path
     ]
     (first,) = tmp_path.glob("runs/*/tinyunet-*/train/model/model.json")
 
-    result = run_local(tmp_path, *QUICK)
+    result = run_local(tmp_path, *QUICK, python=python)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert "steps 6 to 6" in result.stdout
     (second,) = (tmp_path / "runs" / "latest").glob("tinyunet-*/train/model/model.json")
@@ -100,12 +100,14 @@ def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path
     assert list(tmp_path.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
 
 
-def test_only_the_checkpoints_of_registered_classes_are_deleted(tmp_path: Path, raw: Path) -> None:
+def test_only_the_checkpoints_of_registered_classes_are_deleted(
+    tmp_path: Path, raw: Path, python: str
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "Class1").symlink_to(raw)
     (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
     (tmp_path / "runs" / "checkpoints" / "another").mkdir(parents=True)
-    result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
+    result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3", python=python)
     assert result.returncode == 2
     assert result.stderr.rstrip().endswith("; continue with CLASS=3")
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is finished; "))

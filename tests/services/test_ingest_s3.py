@@ -1,28 +1,35 @@
+"""DAGM2007 classes on a real MinIO, as every form of an S3 URI names them."""
+
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Services
 from tests.services.conftest import upload
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 
 
-@pytest.fixture
-def bucket(raw: Path, prefix: str, tmp_path: Path) -> str:
-    """A prefix with Class1, Class1.zip (also in `zips`), and one file of another class."""
+@pytest.fixture(scope="module")
+def bucket(services: Services, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A prefix with Class1, Class1.zip (also in `zips`), and one file of another class; no test changes it."""
+    up, prefix = tmp_path_factory.mktemp("up"), "s3://tinyunet/ingest"
     for name in ("Train", "Test"):
-        shutil.copytree(raw / name, tmp_path / "up" / "Class1" / name)
-    (tmp_path / "up" / "Class2" / "Train").mkdir(parents=True)
-    (tmp_path / "up" / "Class2" / "Train" / "0001.PNG").write_bytes(b"no image")
-    with zipfile.ZipFile(tmp_path / "up" / "Class1.zip", "w") as file:
-        for path in sorted((tmp_path / "up").rglob("Class1/*/**/*.*")):
-            file.write(path, path.relative_to(tmp_path / "up"))
-    (tmp_path / "up" / "zips").mkdir()
-    shutil.copy(tmp_path / "up" / "Class1.zip", tmp_path / "up" / "zips")
-    upload(tmp_path / "up", prefix)
+        shutil.copytree(raw / name, up / "Class1" / name)
+    (up / "Class2" / "Train").mkdir(parents=True)
+    (up / "Class2" / "Train" / "0001.PNG").write_bytes(b"no image")
+    with zipfile.ZipFile(up / "Class1.zip", "w") as file:
+        for path in sorted(up.rglob("Class1/*/**/*.*")):
+            file.write(path, path.relative_to(up))
+    (up / "zips").mkdir()
+    shutil.copy(up / "Class1.zip", up / "zips")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in services.env.items():
+            patch.setenv(name, value)
+        upload(up, prefix)
     return prefix
 
 
