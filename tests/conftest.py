@@ -44,7 +44,7 @@ def _outside_of_a_pod() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Python for commands that need TensorFlow or MLflow; its processes have imported both (one import for all)."""
+    """A Python for commands that need TensorFlow or MLflow, which its processes have imported already."""
     with serving(tmp_path_factory.mktemp("python")) as program:
         yield program
 

@@ -1,11 +1,11 @@
 """A Python whose processes have TensorFlow, MLflow and KFP imported from their start.
 
-An import of these packages costs more than the work of a tiny training. A server imports them once. The program
-`python` that `serving` writes accepts `-m MODULE …` and `-c CODE …`, also under mpirun and as the interpreter of
-KFP's steps. It sends its arguments, environment, working folder and standard streams to the server, which forks
-one process for it. The program passes signals on to that process and ends as that process ends; if the program is
-killed, the server kills the process. Tests of what an interpreter itself does, such as its start or its end by a
-signal, use `sys.executable`.
+The import of these packages costs more than a tiny training. A server imports them once. The program `python`
+that `serving` writes accepts `-m MODULE …` and `-c CODE …`, also under mpirun and as the interpreter of KFP's
+steps. It sends its arguments, environment, working folder and standard streams to the server, which forks a
+process for it. The program passes signals on to that process and ends as that process ends. If the program is
+killed, the server kills the process. Tests of killed ranks and of the start of an interpreter use
+`sys.executable`, and so does one complete run of the pipeline.
 """
 
 import contextlib

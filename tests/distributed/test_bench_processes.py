@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -15,10 +14,10 @@ GROUPS = ("split", "ranks", "start", "memory")
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def measured(tmp_path_factory: pytest.TempPathFactory, python: str) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("bench") / "bench.json"
     options = ["--image-size", "32", "--rounds", "1", "--seconds", "0", "--only", ",".join(GROUPS)]
-    command = [sys.executable, "-m", "tinyunet", "bench", *options, "--out", str(out)]
+    command = [python, "-m", "tinyunet", "bench", *options, "--out", str(out)]
     result = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return dict(json.loads(out.read_text()))

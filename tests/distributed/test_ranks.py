@@ -17,7 +17,13 @@ import psutil
 import pytest
 
 STEPS = 12
-SETTINGS = ["image_size=32", "precision=float32", "global_batch=8", "checkpoint_every=1000", "validate_every=0"]
+SETTINGS = [
+    "image_size=32",
+    "precision=float32",
+    "global_batch=8",
+    "checkpoint_every=1000",
+    "validate_every=0",
+]
 Command = Callable[..., list[str]]
 
 
@@ -187,7 +193,13 @@ def test_ranks_that_are_stopped_and_killed_resume_to_the_uninterrupted_weights(
 def test_a_training_locks_its_checkpoints_and_its_ranks_end_with_the_launcher(
     folder: Path, command: Command
 ) -> None:
-    line = [*command("busy", 2, "fast", sys.executable), "--set", "steps=100000", "--set", "checkpoint_every=1"]
+    line = [
+        *command("busy", 2, "fast", sys.executable),
+        "--set",
+        "steps=100000",
+        "--set",
+        "checkpoint_every=1",
+    ]
     process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(folder / "busy.checkpoints" / "step-00000001.npz", process)
     ranks = [psutil.Process(rank) for rank in ranks_of(process)]

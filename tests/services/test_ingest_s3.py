@@ -15,7 +15,7 @@ from tinyunet.data.ingest import ingest
 
 @pytest.fixture(scope="module")
 def bucket(services: Services, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A prefix with Class1, Class1.zip (also in `zips`), and one file of another class; no test changes it."""
+    """A prefix with Class1, Class1.zip (also in `zips`), and a file of another class; no test changes it."""
     up, prefix = tmp_path_factory.mktemp("up"), "s3://tinyunet/ingest"
     for name in ("Train", "Test"):
         shutil.copytree(raw / name, up / "Class1" / name)
