@@ -6,14 +6,17 @@ MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
 DATA ?= synthetic://
-CLASS ?= 1
+CATEGORY ?=
+CLASS ?=
 RANKS ?= 1
 PRESET ?= fast
-IMAGE_SIZE ?= 128
+IMAGE_SIZE ?=
+PATCH ?=
 STEPS ?= 0
 PRECISION ?= auto
 SEED ?= 0
 SET ?=
+INGEST ?=
 SERVICES ?=
 PORT ?= 5000
 HOST ?=
@@ -27,6 +30,7 @@ TAG ?=
 STORE ?=
 REGION ?=
 TARGETS ?=
+RUN ?=
 PARAM ?=
 ARGS ?=
 COMPILE ?=
@@ -34,12 +38,12 @@ COMPILE ?=
 # Values reach the programs through the environment, so that they may contain any characters. No recipe expands a
 # variable of the list above, and make itself must not expand a value of its command line when it exports it.
 $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
-export DATA CLASS RANKS PRESET IMAGE_SIZE STEPS PRECISION SEED SET SERVICES PORT HOST NAMESPACE VARIANT PIPELINE CRON
-export OVERLAY REGISTRY TAG STORE REGION TARGETS PARAM ARGS COMPILE
+export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST STEPS PRECISION SEED SET SERVICES PORT HOST NAMESPACE VARIANT PIPELINE CRON
+export OVERLAY REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
 
 with_arguments = $(PY) -m tinyunet.devtools.arguments
-run_options = --source=DATA --class-id=CLASS --ranks=RANKS --preset=PRESET --image-size=IMAGE_SIZE --steps=STEPS \
-  --precision=PRECISION --seed=SEED '--set=SET*' 'ARGS*'
+run_options = --source=DATA '--category=CATEGORY?' '--class-id=CLASS?' --ranks=RANKS --preset=PRESET '--image-size=IMAGE_SIZE?' \
+  '--patch=PATCH?' --steps=STEPS --precision=PRECISION --seed=SEED '--set=SET*' '--ingest=INGEST*' 'ARGS*'
 with_services = if [ -n "$$SERVICES" ]; then $(PY) -m tinyunet services start; . runs/services/env; fi;
 kubeflow_options = --pipeline=PIPELINE --variant=VARIANT '--host=HOST?' '--namespace=NAMESPACE?'
 
@@ -51,10 +55,13 @@ help: ## Print this list
 
 .PHONY: run
 run: setup ## Run the pipeline on this machine: ingest, convert, train, evaluate, register
-#: DATA=synthetic://   or DAGM2007: a folder, .zip, s3://bucket/prefix or https://…
-#: CLASS=1 … 10        several classes (CLASS=1,3,5 or CLASS=all) also give a table with NVIDIA's scores
+#: DATA=synthetic://   or your own images and masks, or DAGM2007: a folder, an archive, s3://bucket/prefix or https://…
+#: CATEGORY=bottle     of a data set with categories; CATEGORY=all gives a model for each one, and a table
+#: CLASS=1 … 10        category of DAGM2007; CLASS=1,3,5 and CLASS=all also give a table with NVIDIA's scores
+#: INGEST="layout=pairs images=photos/*.jpg masks=labels/{stem}_gt.png"   where the layout cannot be found
 #: PRESET=fast         or thorough, nvidia (the published recipe);  STEPS=0 is the preset's number of steps
-#: IMAGE_SIZE=128      512 is the size of DAGM2007's images;  RANKS=1 is the number of Horovod ranks (mpirun)
+#: PATCH=256           train on patches of this side at native resolution;  RANKS=1 is the number of Horovod ranks (mpirun)
+#: IMAGE_SIZE=128      resize whole images instead, as the published recipe does;  512 is the size of DAGM2007's images
 #: PRECISION=auto      or float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
 #: SERVICES=1          start MLflow and MinIO as local servers and use them
 	@$(with_services) exec $(with_arguments) $(run_options) -- $(PY) -m pipeline.run_local
@@ -79,22 +86,24 @@ doctor: setup ## Report what is missing, unreachable or misconfigured
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet doctor
 
 .PHONY: ablation
-ablation: setup ## Measure the effect of each choice of the preset fast, on validation folds of one CLASS; ARGS="--published 1"
-	@exec $(with_arguments) DATA --class-id=CLASS --image-size=IMAGE_SIZE 'ARGS*' -- $(PY) -m tinyunet ablation
+ablation: setup ## Measure the effect of each choice of the preset fast, on validation folds of one CATEGORY; ARGS="--published 1"
+	@exec $(with_arguments) DATA '--category=CATEGORY?' '--class-id=CLASS?' '--image-size=IMAGE_SIZE?' 'ARGS*' -- $(PY) -m tinyunet ablation
 
 ##@ Kubeflow Pipelines
-.PHONY: pipeline pipeline-upload pipeline-run pipeline-schedule
+.PHONY: pipeline pipeline-upload pipeline-run pipeline-follow pipeline-schedule
 pipeline: setup ## Compile the pipelines to pipeline/build/tinyunet{,-classes}-{cpu,gpu}.yaml
 #: REGISTRY=…  TAG=…   as for make images;  TINYUNET_IMAGE=…  your own image for all tasks
 #: COMPILE="--node-selector gpu=a100"  options of the compiler; COMPILE=--help lists them
 	@exec $(with_arguments) '--registry=REGISTRY?' '--tag=TAG?' 'COMPILE*' -- $(PY) -m pipeline.compile
 pipeline-upload: pipeline ## Upload the compiled pipeline; a second upload of the same pipeline changes nothing
 #: HOST=https://…      the Kubeflow Pipelines API;  NAMESPACE=…  your profile in multi-user Kubeflow
-#: PIPELINE=tinyunet   or tinyunet-classes: several classes in one run (classes=[1,2,…]), and a table with NVIDIA's scores
+#: PIPELINE=tinyunet   or tinyunet-classes: several categories in one run (categories=[1,2,…]), and a table with NVIDIA's scores
 #: VARIANT=cpu         or gpu: one GPU per worker;  the environment variable KFP_TOKEN or KFP_COOKIES authenticates
 	@exec $(with_arguments) $(kubeflow_options) 'ARGS*' -- $(PY) -m pipeline.upload
 pipeline-run: pipeline ## Upload, start a run and follow it to its end; PARAM="workers=4 preset=nvidia"
 	@exec $(with_arguments) $(kubeflow_options) '--param=PARAM*' 'ARGS*' -- $(PY) -m pipeline.run
+pipeline-follow: pipeline ## Follow a run that exists to its end; RUN=… is the id that pipeline-run printed
+	@exec $(with_arguments) $(kubeflow_options) '--run=RUN?' 'ARGS*' -- $(PY) -m pipeline.follow
 pipeline-schedule: pipeline ## Upload and replace the earlier schedule; CRON="0 0 3 * * *" (six fields, seconds first)
 	@exec $(with_arguments) $(kubeflow_options) --cron=CRON '--param=PARAM*' 'ARGS*' -- $(PY) -m pipeline.run
 

@@ -1,4 +1,4 @@
-"""The component that writes the scores of several classes and NVIDIA's published scores as one table."""
+"""The component that writes the scores of several categories as one table."""
 
 from typing import List  # noqa: UP035  KFP reads the annotation and accepts only this name
 
@@ -9,11 +9,11 @@ from components.base import component
 
 @component
 def compare(evaluations: Input[List[Artifact]], means: Output[Metrics], report: Output[HTML]) -> None:  # noqa: UP006
-    """Write and print the table, and mark the rows that are comparable with NVIDIA's scores.
+    """Write and print the table; for DAGM2007 it has NVIDIA's published scores.
 
     Args:
-        evaluations: Outputs of `evaluate`, one per class.
-        means: Scores on Test, averaged over the classes.
+        evaluations: Outputs of `evaluate`, one per category.
+        means: Scores on Test, averaged over the categories.
         report: A self-contained page with the table at all thresholds of NVIDIA.
     """
     import shutil

@@ -1,4 +1,4 @@
-"""The component that converts a verified class folder to sharded TFRecords: train, validation, test."""
+"""The component that converts verified images to sharded TFRecords: train, validation, test."""
 
 from kfp.dsl import Dataset, Input, Metrics, Output
 
@@ -10,7 +10,6 @@ def convert(
     raw: Input[Dataset],
     records: Output[Dataset],
     sizes: Output[Metrics],
-    class_id: int = 1,
     validation_fraction: float = 0.15,
     fold: int = 0,
     shards: int = 4,
@@ -21,7 +20,6 @@ def convert(
         raw: Output of `ingest`.
         records: Folder of `{split}-{i:05d}-of-{n:05d}.tfrecord` and manifest.json.
         sizes: Numbers of images and of defective images in every split.
-        class_id: DAGM2007 class of `raw`.
         validation_fraction: Fraction of Train that is held out for validation, separately for the defective
             and the defect-free images.
         fold: Number of the part of Train that is held out, counted from 0.
@@ -32,9 +30,9 @@ def convert(
     from tinyunet.core.config import DataConfig
     from tinyunet.data.tfrecord import convert as run
 
-    config = DataConfig(class_id=class_id, validation_fraction=validation_fraction, fold=fold, shards=shards)
+    config = DataConfig(validation_fraction=validation_fraction, fold=fold, shards=shards)
     manifest = run(Path(raw.path), Path(records.path), config)
-    records.metadata.update(manifest.model_dump(include={"digest", "class_id", "complete", "synthetic"}))
+    records.metadata.update(manifest.metadata())
     for name, split in manifest.splits.items():
         sizes.log_metric(f"{name}_images", split.images)
         sizes.log_metric(f"{name}_defective", split.defective)

@@ -1,4 +1,4 @@
-"""The component that fetches one class of DAGM2007 from any source, verifies it and writes a report."""
+"""The component that reads a data set from any source, verifies it and writes a report."""
 
 from kfp.dsl import HTML, Dataset, Output
 
@@ -10,9 +10,11 @@ def ingest(
     raw: Output[Dataset],
     report: Output[HTML],
     source: str = "synthetic://",
-    class_id: int = 1,
+    category: str = "",
+    ingest_options: str = "",
     preset: str = "fast",
-    image_size: int = 512,
+    image_size: int = 0,
+    patch: int = 0,
     steps: int = 0,
     precision: str = "auto",
     seed: int = 0,
@@ -26,15 +28,19 @@ def ingest(
     image_score: str = "max",
     model_name: str = "",
 ) -> None:
-    """Check the parameters of all tasks, so that no later task refuses one; fetch one class and verify it.
+    """Check the parameters and the services of all tasks; read the images and verify them.
 
     Args:
-        raw: Folder in the official layout (Train, Test, Label) with manifest.json.
+        raw: Folder of images and masks with dataset.json.
         report: A self-contained page with the checks of the images and their results.
-        source: Folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=].
-        class_id: DAGM2007 class, 1 to 10.
+        source: Folder, archive, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=].
+        category: Category of the data set, such as `bottle`; a class of DAGM2007 may be a number, 1 to 10.
+            Empty for a data set without categories.
+        ingest_options: YAML mapping of other options: `layout`, `images`, `masks`, `name`, `channels`,
+            `split`, `allow_partial`.
         preset: Checked here, used by `train`.
         image_size: Checked here, used by `train`.
+        patch: Checked here, used by `train`.
         steps: Checked here, used by `train`.
         precision: Checked here, used by `train`.
         seed: Checked here, used by `train`.
@@ -53,8 +59,11 @@ def ingest(
 
     from tinyunet.data.ingest import ingest as run
     from tinyunet.launch.parameters import check_parameters
+    from tinyunet.launch.parameters import ingest_options as options
+    from tinyunet.launch.preconditions import check_cluster
 
     check_parameters(locals())
-    manifest = run(source, Path(raw.path), class_id=class_id)
-    raw.metadata.update(manifest.model_dump(include={"digest", "class_id", "complete", "synthetic"}))
+    check_cluster(launcher, raw.uri)
+    manifest = run(source, Path(raw.path), options(category, ingest_options))
+    raw.metadata.update(manifest.metadata())
     shutil.copyfile(Path(raw.path) / "report.html", report.path)

@@ -2,14 +2,18 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import Artifact, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
 
 from components.base import component
 
 
 @component
 def register(
-    model: Input[Model], evaluation: Input[Artifact], decision: Output[Metrics], name: str = ""
+    model: Input[Model],
+    evaluation: Input[Artifact],
+    decision: Output[Metrics],
+    table: Output[HTML],
+    name: str = "",
 ) -> NamedTuple("Registered", [("version", str), ("champion", bool), ("reason", str)]):
     """Create a model version and decide whether it gets the alias `champion`.
 
@@ -17,17 +21,21 @@ def register(
         model: Output of `train`.
         evaluation: Output of `evaluate`.
         decision: The number of the version, and 1 if it is the champion now, otherwise 0.
-        name: Name of the registered model; if it is empty, the name is tinyunet-dagm-classN.
+        table: The scores of those categories of this run that have been evaluated; absent on one machine.
+        name: Name of the registered model; if it is empty, the name is tinyunet-<data set>[-<category>].
 
     Returns:
         The version, whether it is the champion now, and the reason in one sentence.
     """
     from pathlib import Path
 
+    from tinyunet.evaluation.partial import table_so_far
     from tinyunet.registry.register import register as run
 
     result = run(Path(model.path), Path(evaluation.path), name=name)
     decision.log_metric("version", int(result.version))
     decision.log_metric("champion", int(result.champion))
     print(result.reason)
+    if page := table_so_far(evaluation.uri):
+        Path(table.path).write_text(page, encoding="utf-8")
     return (result.version, result.champion, result.reason)

@@ -23,9 +23,10 @@ def train(
     metrics: Output[Metrics],
     task_config: dsl.TaskConfig,
     run_id: str,
-    class_id: int = 1,
+    category: str = "",
     preset: str = "fast",
-    image_size: int = 512,
+    image_size: int = 0,
+    patch: int = 0,
     steps: int = 0,
     precision: str = "auto",
     seed: int = 0,
@@ -42,9 +43,12 @@ def train(
         metrics: Final losses, validation Dice, throughput and seconds.
         task_config: Resources, placement, volumes and environment of the workers; empty on one machine.
         run_id: Id of the pipeline run. A task that is launched again in the same run resumes the training.
-        class_id: DAGM2007 class of the records; one pipeline run may train several classes.
+        category: Category of the records; one pipeline run may train several categories.
         preset: `fast`, `thorough` or `nvidia`.
-        image_size: Side length of the resized images in pixels, a multiple of 16.
+        image_size: Side to which whole images are resized, in pixels, a multiple of 16; 0 uses the preset's
+            patches or image size.
+        patch: Side of the patches at native resolution, in pixels, a multiple of 16; 0 uses the preset's
+            patches or image size.
         steps: Number of optimizer steps; 0 uses that of the preset.
         precision: `auto`, `float32`, `mixed_float16` or `mixed_bfloat16`.
         seed: Seed of the initial weights, of the order of the images and of the augmentation.
@@ -59,9 +63,15 @@ def train(
     from tinyunet.mpijob.run import exit_with_job_code
 
     config = training_config(
-        preset, image_size=image_size, steps=steps, precision=precision, seed=seed, overrides=overrides
+        preset,
+        image_size=image_size,
+        patch=patch,
+        steps=steps,
+        precision=precision,
+        seed=seed,
+        overrides=overrides,
     )
-    run = pipeline_run(records.uri, model.uri, config, run_id, class_id, workers * slots_per_worker)
+    run = pipeline_run(records.uri, model.uri, config, run_id, category, workers * slots_per_worker)
     with exit_with_job_code():
         result = launch(run, slots_per_worker=slots_per_worker, launcher=launcher, task_config=task_config)
     model.metadata.update(preset=preset, mlflow_run_id=result.mlflow.run_id if result.mlflow else "")

@@ -2,8 +2,9 @@
 # Configure a namespace of Kubeflow runs: the address of deploy.sh's MLflow, and the object store of the artifacts.
 #   connect.sh NAMESPACE                               the object store is Kubeflow's own
 #   connect.sh NAMESPACE https://host:port [REGION]    another object store (default region: that of deploy.sh)
-# The script creates the ConfigMap tinyunet, the Secret tinyunet-s3 (a copy of Kubeflow's), and the Role and RoleBinding
-# tinyunet-launcher. A second call updates them, but does not overwrite fields that another program manages.
+# The script creates the ConfigMap tinyunet, the Secret tinyunet-s3 (a copy of the key of Kubeflow's store, or of that of
+# deploy.sh's MinIO), and the Role and RoleBinding tinyunet-launcher. A second call updates them, but does not overwrite
+# fields that another program manages. Afterwards, a pod of the namespace checks that MLflow and the store answer.
 # Environment: KUBECTL is the kubectl program (default: kubectl).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -30,12 +31,19 @@ for service in seaweedfs minio-service; do
 done
 [ -n "$store" ] || fail "no service seaweedfs or minio-service in namespace kubeflow; give the object store: STORE=http://host:port"
 own=$(get "$namespace" secret tinyunet-s3)
-kubeflow=$(get "$namespace" secret mlpipeline-minio-artifact)
-if [ -n "$kubeflow" ] && { [ -z "$own" ] || [ -z "${2:-}" ]; }; then
-  "$kubectl" -n "$namespace" get secret mlpipeline-minio-artifact -o go-template='apiVersion: v1
+copied=$(get "$namespace" secret tinyunet-s3 "jsonpath={.metadata.labels.tinyunet/copied}")
+copy() { # namespace secret key-of-the-id key-of-the-secret - the values are in no argument and no file
+  "$kubectl" -n "$1" get secret "$2" -o go-template="apiVersion: v1
 kind: Secret
-metadata: {name: tinyunet-s3}
-data: {AWS_ACCESS_KEY_ID: {{.data.accesskey}}, AWS_SECRET_ACCESS_KEY: {{.data.secretkey}}}' | apply
+metadata: {name: tinyunet-s3, labels: {tinyunet/copied: \"true\"}}
+data: {AWS_ACCESS_KEY_ID: {{.data.$3}}, AWS_SECRET_ACCESS_KEY: {{.data.$4}}}" | apply
+}
+if [[ -n ${2:-} && -n $own && -z $copied ]]; then
+  : # the user's own key of the user's own store
+elif [[ $store =~ ^https?://minio\.$ours(\.svc(\.cluster\.local)?)?(:[0-9]+)?/?$ ]]; then
+  copy $ours tinyunet-s3 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+elif [ -n "$(get "$namespace" secret mlpipeline-minio-artifact)" ]; then
+  copy "$namespace" mlpipeline-minio-artifact accesskey secretkey
 elif [ -z "$own" ]; then
   fail "secret $namespace/mlpipeline-minio-artifact is missing; create tinyunet-s3 with the keys of your store: kubectl -n $namespace create secret generic tinyunet-s3 --from-literal=AWS_ACCESS_KEY_ID=… --from-literal=AWS_SECRET_ACCESS_KEY=…"
 fi
@@ -58,8 +66,42 @@ subjects: # accounts of the runs: in a standalone Kubeflow Pipelines, and in a p
   - {kind: ServiceAccount, namespace: $namespace, name: default-editor}
 YAML
 part=$(get "$namespace" namespace "$namespace" 'jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}')
-if [ "$namespace" = kubeflow ] || [ "$part" = kubeflow-profile ]; then
-  echo "connect: pipelines in $namespace use MLflow of $ours and the object store $store"
-else
-  echo "connect: MLflow refuses pods of $namespace until you run: kubectl label namespace $namespace app.kubernetes.io/part-of=kubeflow-profile"
-fi
+[ "$namespace" = kubeflow ] || [ "$part" = kubeflow-profile ] ||
+  fail "MLflow refuses pods of $namespace; run: kubectl label namespace $namespace app.kubernetes.io/part-of=kubeflow-profile, then make connect again"
+
+pod=tinyunet-connect
+pod() { "$kubectl" -n "$namespace" "$1" pod $pod "${@:2}"; }
+image=$(get $ours deployment mlflow 'jsonpath={.spec.template.spec.containers[0].image}')
+pod delete --ignore-not-found --wait >/dev/null
+trap 'pod delete --ignore-not-found --wait=false >/dev/null' EXIT
+apply >/dev/null <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: $pod, annotations: {sidecar.istio.io/inject: "false"}, labels: {sidecar.istio.io/inject: "false"}}
+spec:
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: main
+      image: $image
+      envFrom: [configMapRef: {name: tinyunet}, secretRef: {name: tinyunet-s3}]
+      resources: {requests: {cpu: 20m, memory: 96Mi}, limits: {memory: 256Mi}}
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      command:
+        - python3
+        - -c
+        - |
+$(sed 's/^/          /' "$here/reach.py")
+YAML
+for ((waited = 0; waited < ${TIMEOUT:-120}; waited += 2)); do
+  phase=$(pod get -o 'jsonpath={.status.phase}')
+  [[ $phase != Succeeded && $phase != Failed ]] || break
+  sleep 2
+done
+case $phase in
+  Succeeded) echo "connect: pipelines in $namespace use MLflow of $ours and the object store $store; a pod there reached both" ;;
+  Failed) fail "$(pod logs | paste -sd ';'); the settings are written, but runs would fail: correct STORE, or delete the secret $namespace/tinyunet-s3, then make connect again" ;;
+  *) fail "the settings are written, but not checked: pod $pod did not run within ${TIMEOUT:-120} s ($(pod get -o 'jsonpath={.status.conditions[?(@.status=="False")].message} {.status.containerStatuses[*].state.waiting.reason}'))" ;;
+esac

@@ -84,7 +84,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="number of classes that tinyunet-classes processes at the same time",
     )
     parser.add_argument("--memory-limit", type=_memory, help="of every task and worker, e.g. 16G")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if "memory_limit" in options:
+        options.worker_memory_limit = options.memory_limit
+    return options
 
 
 def _registry(text: str) -> str:

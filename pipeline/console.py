@@ -13,7 +13,7 @@ from typing import TextIO
 from pipeline.pipeline import STEPS
 from tinyunet.core.redaction import redact
 
-COMPARE = "compare"  # the step that runs once, after the steps of all classes
+COMPARE = "compare"  # the step that runs once, after the steps of all categories
 ANSI = re.compile(r"\033\[\d+m")
 TASK_STARTED = re.compile(r"Executing task '(?P<task>[\w-]+)'")
 TASK_FINISHED = re.compile(r"Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)")
@@ -39,12 +39,12 @@ class Progress:
     """The state of a run.
 
     Attributes:
-        seconds: Wall time of every finished step, summed over the classes.
+        seconds: Wall time of every finished step, summed over the categories.
         finished_steps: Number of steps that finished.
-        current: The running or last step, with its class if there are several classes.
+        current: The running or last step, with its category if there are several.
         error: Type and message of the last exception that ended a step.
         failed: The first step that failed, and its error.
-        unfinished_classes: Classes whose last step has not finished; empty if there is only one class.
+        unfinished: Categories whose last step has not finished; empty if there is only one.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Progress:
     current: str = ""
     error: tuple[str, str] = ("", "")
     failed: tuple[str, tuple[str, str]] | None = None
-    unfinished_classes: list[int] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
 
 class Console(io.TextIOBase):
@@ -62,15 +62,15 @@ class Console(io.TextIOBase):
         terminal: Stream that receives a headline for each step, and the lines that the steps print.
         log: Stream that receives every line, without colours and without the secrets in URLs.
         total: Number of steps, which the headlines contain.
-        classes: Classes in the order in which the pipeline processes them; empty if there is only one class.
+        categories: Categories in the order in which the pipeline processes them; empty if there is only one.
 
     Attributes:
         progress: The state of the run.
     """
 
-    def __init__(self, terminal: TextIO, log: TextIO, *, total: int, classes: Sequence[int] = ()) -> None:
-        self.progress = Progress(unfinished_classes=list(classes))
-        self._classes, self._class_id = iter(classes), 0
+    def __init__(self, terminal: TextIO, log: TextIO, *, total: int, categories: Sequence[str] = ()) -> None:
+        self.progress = Progress(unfinished=list(categories))
+        self._categories, self._category = iter(categories), ""
         self._terminal, self._log, self._total = terminal, log, total
         self._partial_line, self._step_started = "", 0.0
         self._stopping = False
@@ -127,11 +127,11 @@ class Console(io.TextIOBase):
 
     def _start_step(self, task: str) -> str:
         if task == STEPS[0]:
-            self._class_id = next(self._classes, 0)
+            self._category = next(self._categories, "")
         elif task == COMPARE:
-            self._class_id = 0
-        of_class = f" of class {self._class_id}" if self._class_id else ""
-        self.progress.current, self.progress.error = f"{task}{of_class}", ("", "")
+            self._category = ""
+        of_category = f" of {self._category}" if self._category else ""
+        self.progress.current, self.progress.error = f"{task}{of_category}", ("", "")
         self._step_started = time.monotonic()
         return f"[{self.progress.finished_steps + 1}/{self._total}] {self.progress.current}"
 
@@ -140,12 +140,12 @@ class Console(io.TextIOBase):
         if status != "SUCCESS":
             progress.failed = progress.failed or (progress.current, progress.error)
             reason = progress.error[1] or progress.error[0]
-            return f"    {progress.current} failed: {reason}" if self._class_id else None
+            return f"    {progress.current} failed: {reason}" if self._category else None
         seconds = time.monotonic() - self._step_started
         progress.seconds[task] = progress.seconds.get(task, 0.0) + seconds
         progress.finished_steps += 1
-        if task == STEPS[-1] and self._class_id:
-            progress.unfinished_classes.remove(self._class_id)
+        if task == STEPS[-1] and self._category:
+            progress.unfinished.remove(self._category)
         return f"    {task} took {seconds:.1f} s"
 
 

@@ -33,6 +33,19 @@ class KubeflowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FollowOptions(KubeflowOptions):
+    """The options of the command that follows a run.
+
+    Attributes:
+        run: Id of the run.
+        poll_s: Seconds between two polls of the run's state.
+    """
+
+    run: str = ""
+    poll_s: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions(KubeflowOptions):
     """The options of the command that starts or schedules a run.
 
@@ -67,8 +80,20 @@ def parse_run(argv: Sequence[str] | None, description: str | None) -> RunOptions
     add("--cron", help="schedule instead: 6 fields, seconds first, e.g. '0 0 3 * * *'")
     add("--service-account", help="of the run's pods")
     add("--no-follow", dest="follow", action="store_false", help="start the run and do not wait for its end")
-    add("--poll", dest="poll_s", type=float, help="seconds between two polls of the run's state")
+    _add_poll(parser)
     return RunOptions(**vars(parser.parse_args(argv)))
+
+
+def parse_follow(argv: Sequence[str] | None, description: str | None) -> FollowOptions:
+    """Read the command line of the command that follows a run."""
+    parser = _parser("follow", description)
+    parser.add_argument("--run", help="id of the run, as pipeline-run printed it")
+    _add_poll(parser)
+    return FollowOptions(**vars(parser.parse_args(argv)))
+
+
+def _add_poll(parser: Parser) -> None:
+    parser.add_argument("--poll", dest="poll_s", type=float, help="seconds between two polls of the state")
 
 
 def _parser(command: str, description: str | None) -> Parser:

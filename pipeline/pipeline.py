@@ -1,4 +1,4 @@
-"""The pipeline for one class and for several classes: the same on Kubeflow and on one machine."""
+"""The pipeline for one category and for several categories: the same on Kubeflow and on one machine."""
 
 import functools
 import inspect
@@ -21,48 +21,48 @@ STEPS = ("ingest", "convert", "train", "evaluate", "register")
 # The components that describe the parameters. If several components have a parameter, the last one describes
 # it. `ingest` is the first, because it only checks most of its parameters.
 COMPONENTS = (ingest, register, evaluate, train, convert)
-CLASSES = "DAGM2007 classes, 1 to 10. Each class has its own model."
+CATEGORIES = "Categories of the data set; a class of DAGM2007 may be a number. Each one has its own model."
 
 PipelineFunction = Callable[..., None]
 
 
 def build(resources: Resources = LOCAL) -> BaseComponent:
-    """Return the pipeline for one class, with the given resources on its tasks."""
+    """Return the pipeline for one category, with the given resources on its tasks."""
 
     @dsl.pipeline(name="tinyunet", description="Defect segmentation: train, evaluate and register TinyUNet")
     @_with_task_parameters()
     def tinyunet(**parameters: Any) -> None:  # noqa: ANN401  each has its own type
         """Train, evaluate and register a defect-segmentation model.
 
-        1. ingest    fetches one DAGM2007 class and verifies it
+        1. ingest    reads the images, verifies them and writes them in one form
         2. convert   writes TFRecords: train, validation, test
         3. train     runs Horovod ranks, `workers` × `slots_per_worker` of them
         4. evaluate  chooses the threshold on validation, scores on Test
         5. register  creates a model version; the best version has the alias `champion`
         """
-        _add_class_tasks(resources, **parameters)
+        _add_category_tasks(resources, **parameters)
 
     return tinyunet
 
 
 def build_classes(resources: Resources = LOCAL) -> BaseComponent:
-    """Return the pipeline for several classes: the tasks of each class, then a table of all classes."""
+    """Return the pipeline for several categories: the tasks of each one, then a table of all."""
 
     @dsl.pipeline(
-        name="tinyunet-classes", description="TinyUNet for several classes, and a table of all scores"
+        name="tinyunet-classes", description="TinyUNet for several categories, and a table of all scores"
     )
-    @_with_task_parameters(without=("class_id", "model_name"))
+    @_with_task_parameters(without=("category", "model_name"))
     def tinyunet_classes(
-        classes: List[int] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],  # noqa: B006, UP006  KFP copies it
+        categories: List[str] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"],  # noqa: B006, UP006  KFP copies it
         **parameters: Any,  # noqa: ANN401  each has its own type
     ) -> None:
-        """Train, evaluate and register one model per class.
+        """Train, evaluate and register one model per category.
 
-        1. to 5.     the tasks of one class, for each of `classes`; every class has its own registered model
-        6. compare   writes a table with NVIDIA's scores, and marks the rows of official data
+        1. to 5.     the tasks of one category, for each of `categories`; each has its own registered model
+        6. compare   writes a table of all scores, for DAGM2007 with NVIDIA's published ones
         """
-        with dsl.ParallelFor(items=classes, parallelism=resources.classes_at_a_time) as class_id:
-            evaluation = _add_class_tasks(resources, class_id=class_id, **parameters)
+        with dsl.ParallelFor(items=categories, parallelism=resources.classes_at_a_time) as category:
+            evaluation = _add_category_tasks(resources, category=category, **parameters)
         table = compare(evaluations=dsl.Collected(evaluation.outputs["evaluation"]))
         resources.configure(table.set_display_name("6 Compare"))
 
@@ -75,12 +75,14 @@ PIPELINES: dict[str, Callable[..., BaseComponent]] = {
 }
 
 
-def _add_class_tasks(
+def _add_category_tasks(
     resources: Resources,
     source: str = "synthetic://",
-    class_id: int = 1,
+    category: str = "",
+    ingest_options: str = "",
     preset: str = "fast",
-    image_size: int = 512,
+    image_size: int = 0,
+    patch: int = 0,
     steps: int = 0,
     precision: str = "auto",
     seed: int = 0,
@@ -94,18 +96,19 @@ def _add_class_tasks(
     image_score: str = "max",
     model_name: str = "",
 ) -> PipelineTask:
-    """Add the five tasks of one class to the pipeline that is being built; return the evaluation task.
+    """Add the five tasks of one category to the pipeline that is being built; return the evaluation task.
 
     This signature is the only list of the pipeline's parameters. The defaults are those of the components.
     """
     training = {
-        "preset": preset, "image_size": image_size, "steps": steps, "precision": precision, "seed": seed,
-        "overrides": overrides, "workers": workers, "slots_per_worker": slots_per_worker,
+        "preset": preset, "image_size": image_size, "patch": patch, "steps": steps, "precision": precision,
+        "seed": seed, "overrides": overrides, "workers": workers, "slots_per_worker": slots_per_worker,
         "launcher": launcher,
     }  # fmt: skip
     raw = ingest(
         source=source,
-        class_id=class_id,
+        category=category,
+        ingest_options=ingest_options,
         validation_fraction=validation_fraction,
         fold=fold,
         test_time_poses=test_time_poses,
@@ -114,12 +117,12 @@ def _add_class_tasks(
         **training,
     ).set_display_name("1 Ingest")
     records = convert(
-        raw=raw.outputs["raw"], class_id=class_id, validation_fraction=validation_fraction, fold=fold
+        raw=raw.outputs["raw"], validation_fraction=validation_fraction, fold=fold
     ).set_display_name("2 Convert")
     model = train(
         records=records.outputs["records"],
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-        class_id=class_id,
+        category=category,
         **training,
     ).set_display_name("3 Train")
     evaluation = evaluate(
@@ -141,7 +144,7 @@ def _add_class_tasks(
 def _with_task_parameters(
     without: Collection[str] = (),
 ) -> Callable[[PipelineFunction], PipelineFunction]:
-    """Return a decorator that declares the parameters of `_add_class_tasks` in place of `**parameters`.
+    """Return a decorator that declares the parameters of `_add_category_tasks` in place of `**parameters`.
 
     KFP reads the parameters from the signature, their descriptions from the docstring, and passes the
     values by position.
@@ -150,7 +153,7 @@ def _with_task_parameters(
         without: Parameters that the pipeline sets itself.
     """
     hidden = {"resources", *without}
-    shared = [p for p in inspect.signature(_add_class_tasks).parameters.values() if p.name not in hidden]
+    shared = [p for p in inspect.signature(_add_category_tasks).parameters.values() if p.name not in hidden]
 
     def decorate(pipeline: PipelineFunction) -> PipelineFunction:
         own = [p for p in inspect.signature(pipeline).parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -170,6 +173,6 @@ def _with_task_parameters(
 def _descriptions(names: Collection[str]) -> str:
     """Return the components' descriptions of these parameters, one line each, in the form of a docstring."""
     texts = {name: spec.description for c in COMPONENTS for name, spec in c.component_spec.inputs.items()}
-    class_id = ingest.component_spec.inputs["class_id"].description
-    texts |= {"model_name": texts["name"], "class_id": class_id, "classes": CLASSES}
+    category = ingest.component_spec.inputs["category"].description
+    texts |= {"model_name": texts["name"], "category": category, "categories": CATEGORIES}
     return "\n".join(f"    {name}: {' '.join(texts[name].split())}" for name in names)

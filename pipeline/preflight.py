@@ -3,14 +3,14 @@
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.data.sources.source import check_scheme, find_local
+from tinyunet.data.ingest import check_local
+from tinyunet.data.sources.source import check_scheme, check_source
 from tinyunet.devtools import reachability
-from tinyunet.launch.parameters import check_parameters, class_ids
+from tinyunet.launch.parameters import categories, check_parameters, ingest_options
 from tinyunet.tracking.uri import tracking_uri
 
 
@@ -24,9 +24,10 @@ def check_local_run(arguments: Mapping[str, Any]) -> TrainConfig:
         UserError: naming the value, what was expected and what to do.
     """
     config = check_parameters(arguments)
+    check_source(arguments["source"])
     if not check_scheme(arguments["source"]):
-        for class_id in class_ids(arguments):
-            find_local(Path(arguments["source"]), class_id)
+        for category in categories(arguments):
+            check_local(arguments["source"], ingest_options(category, arguments["ingest_options"]))
     _check_mpirun(arguments["workers"] * arguments["slots_per_worker"])
     _check_tracking()
     return config

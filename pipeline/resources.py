@@ -29,9 +29,12 @@ class Resources:
         gpu_type: Kubernetes resource name of the GPU.
         node_selector: Labels of the workers' nodes.
         queue: Kueue LocalQueue that admits the MPIJobs; empty is none.
-        cpu: CPU request of each task and of each worker.
-        memory: Memory request of each task and of each worker.
-        memory_limit: Memory limit of each task and of each worker.
+        cpu: CPU request of each task.
+        memory: Memory request of each task.
+        memory_limit: Memory limit of each task.
+        worker_cpu: CPU request of each worker; empty is that of a task.
+        worker_memory: Memory request of each worker; empty is that of a task.
+        worker_memory_limit: Memory limit of each worker; empty is that of a task.
         classes_at_a_time: Number of classes that a run of several classes processes at the same time; the
             training of each class has its own `workers`.
         train_timeout_s: Deadline of the train task in seconds, including the time in a queue.
@@ -52,6 +55,9 @@ class Resources:
     cpu: str = "250m"
     memory: str = "1G"
     memory_limit: str = "6G"
+    worker_cpu: str = ""
+    worker_memory: str = ""
+    worker_memory_limit: str = ""
     classes_at_a_time: int = 2
     train_timeout_s: int = 24 * 3600
     timeout_s: int = 2 * 3600
@@ -62,19 +68,20 @@ class Resources:
     def configure(self, *tasks: PipelineTask) -> None:
         """Configure tasks other than training."""
         for task in tasks if self.cluster else ():
-            self._add_common(task.set_container_image(self.image))
+            self._add_environment(task.set_container_image(self.image))
+            task.set_cpu_request(self.cpu)
+            task.set_memory_request(self.memory).set_memory_limit(self.memory_limit)
             kubernetes.set_timeout(task, self.timeout_s)
 
     def configure_training(self, task: PipelineTask) -> None:
         """Configure the train task."""
         if self.cluster:
-            self._add_common(task.set_container_image(self.trainer))
+            self._add_environment(task.set_container_image(self.trainer))
+            task.set_cpu_request(self.worker_cpu or self.cpu)
+            task.set_memory_request(self.worker_memory or self.memory)
+            task.set_memory_limit(self.worker_memory_limit or self.memory_limit)
             kubernetes.set_timeout(task, self.train_timeout_s)
             self._configure_workers(task)
-
-    def _add_common(self, task: PipelineTask) -> None:
-        self._add_environment(task)
-        task.set_cpu_request(self.cpu).set_memory_request(self.memory).set_memory_limit(self.memory_limit)
 
     def _add_environment(self, task: PipelineTask) -> None:
         """Add the ConfigMap and the Secret of k8s/base. Both are optional: a task starts without them."""
@@ -99,5 +106,7 @@ class Resources:
 LOCAL = Resources(cluster=False, classes_at_a_time=1)
 VARIANTS = {
     "cpu": Resources(),
-    "gpu": Resources(trainer=GPU_IMAGE, gpus=1, cpu="2", memory="4G", memory_limit="16G"),
+    "gpu": Resources(
+        trainer=GPU_IMAGE, gpus=1, worker_cpu="2", worker_memory="4G", worker_memory_limit="16G"
+    ),
 }

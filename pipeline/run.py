@@ -8,29 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import kfp
-import kfp_server_api
-import urllib3
 import yaml
 
+from pipeline.follow import follow_to_the_end
 from pipeline.kubeflow import one_line_errors, print_dashboard_url
 from pipeline.options import RunOptions, parse_run
 from pipeline.schedule import check_cron, schedule
 from pipeline.upload import PipelineVersion, compiled_pipeline, connect_and_upload
 from tinyunet.cli.options import run_command
+from tinyunet.core.categories import class_category
 from tinyunet.core.errors import UserError
 from tinyunet.launch.parameters import check_parameters
 
-TERMINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 # The conversion from text for each type of a pipeline parameter.
 CONVERSIONS: Mapping[str, Callable[[str], Any]] = {
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": float,
     "STRING": str,
     "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
-    "LIST": lambda text: _check_classes(json.loads(text)),
+    "LIST": lambda text: _check_categories(json.loads(text)),
 }
-EXPECTATIONS = {"LIST": "classes from 1 to 10, each once, such as classes=[1,3,5]"}
-MAX_FAILED_POLLS = 12  # consecutive failures; an API server may need a minute to restart
+EXPECTATIONS = {"LIST": "categories, each once, such as categories=['bottle','cable'] or [1,3,5]"}
 
 
 def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
@@ -65,59 +63,21 @@ def _default(definition: Mapping[str, Any]) -> Any:  # noqa: ANN401
     return int(value) if kind == "NUMBER_INTEGER" else value
 
 
-def _check_classes(value: object) -> list[int]:
-    """Return a list of classes; raise ValueError if it is empty or contains a class twice or an invalid one.
+def _check_categories(value: object) -> list[str]:
+    """Return a list of categories; raise ValueError if it is empty or contains a category twice.
 
     Without this check, the run would fail only at its end. No other parameter is a list.
     """
-    if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(type(item) in (int, str) and item for item in value)
+    ):
         raise ValueError
-    if not all(type(n) is int and 1 <= n <= 10 for n in value):
+    texts = [str(item) for item in value]
+    if len({class_category(text) for text in texts}) < len(texts):
         raise ValueError
-    return value
-
-
-def follow(client: kfp.Client, run_id: str, *, poll_s: float) -> Any:  # noqa: ANN401  the SDK's class is untyped
-    """Print every change of state until the run has ended, with or without success; return the run."""
-    states: dict[str, tuple[str, str]] = {}
-    failures = 0
-    while True:
-        try:
-            run = client.get_run(run_id)
-            failures = 0
-        except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError) as error:
-            failures += 1
-            if getattr(error, "status", 500) < 500 or failures > MAX_FAILED_POLLS:
-                raise
-            time.sleep(poll_s)
-            continue
-        _print_changes(run, states)
-        if run.state in TERMINAL:
-            return run
-        time.sleep(poll_s)
-
-
-def _print_changes(run: Any, states: dict[str, tuple[str, str]]) -> None:  # noqa: ANN401
-    """Print the state of the run and of each task if it has changed, and record it in `states`.
-
-    If several tasks have the same name, as in a loop, a number is added to all names except the first.
-
-    Args:
-        run: A run of the SDK.
-        states: Label and state by task id; the empty id is the run itself.
-    """
-    tasks = (run.run_details.task_details if run.run_details else None) or []
-    current = {t.task_id: (t.display_name, t.state) for t in tasks if t.state and t.display_name}
-    for task_id, (name, state) in {**current, "": ("run", run.state or "PENDING")}.items():
-        label, previous = states.get(task_id, (_numbered(name, states), ""))
-        if state != previous:
-            print(f"{time.strftime('%H:%M:%S')}  {label}: {state}", file=sys.stderr, flush=True)
-            states[task_id] = (label, state)
-
-
-def _numbered(name: str, states: Mapping[str, tuple[str, str]]) -> str:
-    count = sum(label.split(" #")[0] == name for label, _ in states.values())
-    return f"{name} #{count + 1}" if count else name
+    return texts
 
 
 def start(client: kfp.Client, version: PipelineVersion, options: RunOptions, params: dict[str, Any]) -> str:
@@ -154,21 +114,9 @@ def execute(options: RunOptions) -> int:
         run_id = start(client, version, options, params)
     print(f"run {run_id}: started", flush=True)
     print_dashboard_url(options.host, f"runs/details/{run_id}")
-    return _follow_to_the_end(client, run_id, options) if options.follow else 0
-
-
-def _follow_to_the_end(client: kfp.Client, run_id: str, options: RunOptions) -> int:
-    try:
-        with one_line_errors(options.host, options.namespace):
-            run = follow(client, run_id, poll_s=options.poll_s)
-    except KeyboardInterrupt:
-        print("tinyunet: stopped following; the run continues", file=sys.stderr)
-        return 130
-    if run.state == "SUCCEEDED":
+    if not options.follow:
         return 0
-    reason = f": {run.error.message}" if run.error and run.error.message else ""
-    print(f"tinyunet: error: run {run_id} ended as {run.state}{reason}", file=sys.stderr)
-    return 1
+    return follow_to_the_end(client, run_id, options, poll_s=options.poll_s)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,8 +20,9 @@ from pipeline.console import Console, Progress
 from pipeline.local_options import parse, pipeline_arguments
 from pipeline.pipeline import STEPS, build, build_classes
 from pipeline.preflight import check_local_run
-from pipeline.summary import publish, publish_finished_classes
+from pipeline.summary import publish, publish_finished_classes, publish_table_of_finished
 from tinyunet.cli.options import run_command
+from tinyunet.core.categories import class_category
 from tinyunet.core.errors import CommandError
 from tinyunet.launch.local_checkpoints import delete_checkpoints
 from tinyunet.tracking.uri import default_uri
@@ -32,7 +33,7 @@ PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
 def run(arguments: Mapping[str, Any], folder: Path) -> Progress:
-    """Run the pipeline for one class or for several classes; write everything, with run.log, into `folder`.
+    """Run the pipeline for one category or for several ones; write everything, with run.log, into `folder`.
 
     Raises:
         StepFailed: if a step fails; the message names the step and the log.
@@ -40,15 +41,19 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Progress:
     runner = local.SubprocessRunner(use_venv=False)
     # The default workspace would be a folder in /tmp.
     local.init(runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace"))
-    classes = arguments.get("classes", ())
-    pipeline, total = (build_classes, len(STEPS) * len(classes) + 1) if classes else (build, len(STEPS))
+    several = arguments.get("categories", ())
+    pipeline, total = (build_classes, len(STEPS) * len(several) + 1) if several else (build, len(STEPS))
     with (folder / "run.log").open("w") as log:
-        console = Console(sys.stdout, log, total=total, classes=classes)
+        console = Console(
+            sys.stdout, log, total=total, categories=[class_category(category) for category in several]
+        )
         with _run_environment(console, folder), contextlib.redirect_stdout(console):
             try:
                 pipeline()(**arguments)
             except RuntimeError as error:
                 _publish_finished_classes(folder)
+                with contextlib.suppress(OSError):  # the error that ended the run is reported
+                    print(*publish_table_of_finished(folder, console.progress.unfinished), sep="\n")
                 raise StepFailed(console.progress, folder / "run.log") from error
     return console.progress
 
@@ -163,11 +168,11 @@ def _terminate(children: Sequence[psutil.Process]) -> None:
 def _continuation_hint(progress: Progress) -> str:
     """Return the end of a message that states how to continue the run; empty if nothing can be resumed.
 
-    With several classes, only those that have not finished must be run again. A training resumes from its
+    With several categories, only those that have not finished must be run again. A training resumes from its
     checkpoint.
     """
-    if progress.unfinished_classes:
-        return f"; continue with CLASS={','.join(map(str, progress.unfinished_classes))}"
+    if progress.unfinished:
+        return f"; continue with CATEGORY={','.join(progress.unfinished)}"
     resumes = progress.current in STEPS[STEPS.index("train") :]
     return "; the same command resumes the training" if resumes else ""
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.console import Progress
+from tinyunet.core.categories import class_number
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.redaction import redact
+from tinyunet.evaluation.comparison import compare, table
 from tinyunet.evaluation.report_links import link_reports, report_name
 from tinyunet.evaluation.summary import headline
 
@@ -50,6 +52,27 @@ def publish_finished_classes(folder: Path) -> list[str]:
     ]
 
 
+def publish_table_of_finished(folder: Path, missing: Sequence[str]) -> list[str]:
+    """Write the table of the finished categories of a failed run as its report.
+
+    Args:
+        folder: Folder of the run.
+        missing: Categories that have not finished.
+
+    Returns:
+        The lines of the table and of the report's path; empty if no category has finished.
+    """
+    outputs = sorted(folder.glob("tinyunet-classes-*/for-loop-*/register/executor_output.json"))
+    evaluations = [output.parents[1] / "evaluate" / "evaluation" for output in outputs]
+    if not evaluations:
+        return []
+    remark = f"Missing, because a step failed: {', '.join(missing)}."
+    result = compare(evaluations, folder / "comparison", remark=remark)
+    page = (folder / "comparison" / "comparison.html").read_text(encoding="utf-8")
+    (folder / "report.html").write_text(link_reports(page, folder), encoding="utf-8")
+    return [*table(result.rows), remark, f"Report   {folder / 'report.html'}"]
+
+
 def _publish_one_class(steps: Path, folder: Path) -> dict[str, str]:
     """Copy the reports of a run of one class; return its closing lines by label."""
     evaluation = steps / "evaluate" / "evaluation"
@@ -75,10 +98,11 @@ def _publish_classes(pipeline_folder: Path, classes: Sequence[Path], folder: Pat
 
 
 def _publish_report(evaluation: Path, folder: Path) -> str:
-    """Copy the report of one of several classes into the folder of the run; return the name of the class."""
-    class_id = Evaluation.read(evaluation).data.class_id
-    shutil.copyfile(evaluation / "report.html", folder / report_name(class_id))
-    return f"Class {class_id}"
+    """Copy the report of one of several categories into the folder of the run; return the category's name."""
+    data = Evaluation.read(evaluation).data
+    shutil.copyfile(evaluation / "report.html", folder / report_name(data))
+    number = class_number(data.category)
+    return f"Class {number}" if number else data.category
 
 
 def _decision(steps: Path) -> str:

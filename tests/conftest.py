@@ -55,7 +55,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tinyunet.data.ingest import ingest
 
     out = tmp_path_factory.mktemp("data") / "raw"
-    ingest(SOURCE, out, class_id=1)
+    ingest(SOURCE, out, category="class1")
     return out
 
 

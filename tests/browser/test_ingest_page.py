@@ -7,7 +7,7 @@ import pytest
 from visits import Visit
 
 from tinyunet.core.documents.raw import RawManifest
-from tinyunet.data.layouts.dagm import Problem
+from tinyunet.data.layouts.base import Problem
 from tinyunet.data.report import render
 from tinyunet.data.validate import validate
 

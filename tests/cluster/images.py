@@ -168,8 +168,16 @@ def _build_target(target: str, archive: Path) -> None:
         volumes = ["--volume", f"{folder}:/etc/uv:ro", "--volume", f"{cache().parent}:/opt/wheels"]
         dockerfile = REPOSITORY / "docker" / "Dockerfile"
         run("buildah", "bud", "-q", "--isolation=chroot", "--layers", *volumes, "--target", target,
-            "-t", name, "-f", dockerfile, REPOSITORY)  # fmt: skip
+            *_build_arguments(), "-t", name, "-f", dockerfile, REPOSITORY)  # fmt: skip
     run("buildah", "push", "-q", name, f"docker-archive:{archive}:{name}")
+
+
+def _build_arguments() -> list[str]:
+    """Return the build arguments of docker/images.sh; models are registered with the image's revision."""
+    describe = ("git", "-C", REPOSITORY, "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
+    lock = hashlib.sha256((REPOSITORY / "requirements.lock").read_bytes()).hexdigest()[:12]
+    values = {"REVISION": run(*describe).strip(), "LOCK": lock}
+    return [word for name, value in values.items() for word in ("--build-arg", f"{name}={value}")]
 
 
 def build(recipe: str, name: str, target: Path, context: Path) -> None:

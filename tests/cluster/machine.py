@@ -11,6 +11,7 @@ from tinyunet.core.files import cache_folder
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 PROGRAMS = HERE / "programs" / "build.sh"
+APT = ("apt-get", "-o", "DPkg::Lock::Timeout=600")  # seconds that it waits for another apt-get
 DEBIAN = {
     "etcd": "etcd-server",
     "containerd": "containerd",
@@ -79,7 +80,7 @@ def _install(packages: list[str]) -> None:
     if not shutil.which("apt-get"):
         raise CannotHost(f"not installed: {', '.join(packages)} (names of Debian's packages)")
     try:
-        run("apt-get", "update", "-q")
-        run("apt-get", "install", "-y", "-q", "--no-install-recommends", *packages)
+        run(*APT, "update", "-q")
+        run(*APT, "install", "-y", "-q", "--no-install-recommends", *packages)
     except RuntimeError as error:
         raise CannotHost(f"apt-get cannot install {', '.join(packages)}: {error}") from error

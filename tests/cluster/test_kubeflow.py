@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from boot import Cluster
 from conftest import NAMESPACE, list_objects, python_pod, run_script
+from images import named
 
 KINDS = "configmaps,secrets,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io"
+KUBEFLOWS_KEY = base64.b64encode(b"kubeflow").decode()
 MINIO = "http://minio.tinyunet.svc.cluster.local:9000"
 REACH = """
 from tinyunet.devtools.reachability import credentials, store, tracking
@@ -17,25 +19,35 @@ print(*(check() for check in (tracking, credentials, store)), sep="\\n")
 
 @pytest.fixture
 def kubeflow(services: Cluster) -> Iterator[str]:
-    """The namespace `kubeflow` as in Kubeflow Pipelines; its store is the MinIO of this deployment."""
-    secrets = {s["metadata"]["name"]: s.get("data") for s in list_objects(services, "secrets", NAMESPACE)}
-    keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
-    metadata = {"namespace": "kubeflow"}
+    """The namespace `kubeflow` as in Kubeflow Pipelines, with a store of its own, which has another key."""
+    key = {"accesskey": "kubeflow", "secretkey": "key-of-kubeflows-own-store"}
+    metadata, labels = {"namespace": "kubeflow"}, {"app": "minio"}
+    selector, port = {"selector": labels, "ports": [{"port": 9000}]}, {"periodSeconds": 1}
+    container = {
+        "name": "minio",
+        "image": named("minio"),
+        "command": ["minio", "server", "--quiet", "--certs-dir", "/tmp/certs", "/tmp/data"],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "env": [
+            {"name": "MINIO_ROOT_USER", "value": key["accesskey"]},
+            {"name": "MINIO_ROOT_PASSWORD", "value": key["secretkey"]},
+        ],
+        "readinessProbe": {"tcpSocket": {"port": 9000}} | port,
+    }
     services.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeflow"}},
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": metadata | {"name": "mlpipeline-minio-artifact"},
-            "data": {name: secrets["tinyunet-s3"][key] for name, key in keys.items()},
+            "stringData": key,
         },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata | {"name": "minio-service"},
-            "spec": {"type": "ExternalName", "externalName": "minio.tinyunet.svc.cluster.local"},
-        },
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata | {"name": "minio-service"}}
+        | {"spec": selector},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata | {"name": "minio", "labels": labels}}
+        | {"spec": {"containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]}},
     )
+    services.kubectl("-n", "kubeflow", "wait", "--for=condition=Ready", "pod/minio", "--timeout=60s")
     yield "kubeflow"
     services.kubectl("delete", "namespace", "kubeflow")
 
@@ -61,7 +73,7 @@ def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, k
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     secret = base64.b64decode(first["Secret/tinyunet-s3"][1]["AWS_SECRET_ACCESS_KEY"]).decode()
-    assert len(secret) > 20
+    assert secret == "key-of-kubeflows-own-store"
     assert secret not in result.stdout + result.stderr
 
     env_from = [{"configMapRef": {"name": "tinyunet"}}, {"secretRef": {"name": "tinyunet-s3"}}]
@@ -74,13 +86,27 @@ def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, k
     assert written(services, kubeflow) == first
 
 
-def test_an_existing_secret_is_used_with_another_store(services: Cluster, kubeflow: str) -> None:
+def test_the_key_is_that_of_the_store(services: Cluster, kubeflow: str) -> None:
+    deployed = {s["metadata"]["name"]: s.get("data") for s in list_objects(services, "secrets", NAMESPACE)}
+    for store, key in ((MINIO, deployed["tinyunet-s3"]["AWS_ACCESS_KEY_ID"]), ("", KUBEFLOWS_KEY)):
+        result = run_script(services, "connect.sh", kubeflow, store)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[-1].endswith("; a pod there reached both")
+        assert written(services, kubeflow)["Secret/tinyunet-s3"][1]["AWS_ACCESS_KEY_ID"] == key
+    assert list_objects(services, "pods", kubeflow)[0]["metadata"]["name"] == "minio", "no pod remains"
+
+
+def test_a_secret_of_the_user_is_not_changed_and_a_wrong_key_is_found(
+    services: Cluster, kubeflow: str
+) -> None:
     keys = [f"--from-literal={name}=own" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
     services.kubectl("-n", kubeflow, "create", "secret", "generic", "tinyunet-s3", *keys)
     before = written(services, kubeflow)["Secret/tinyunet-s3"]
     result = run_script(services, "connect.sh", kubeflow, MINIO, "eu-central-1")
-    assert result.returncode == 0, result.stderr
-    assert written(services, kubeflow)["Secret/tinyunet-s3"] == before
+    assert result.returncode == 2
+    assert (
+        "refuses the key of tinyunet-s3 (InvalidAccessKeyId); the settings are written, but" in result.stderr
+    )
     settings = written(services, kubeflow)["ConfigMap/tinyunet"][1]
     assert (settings["S3_ENDPOINT_URL"], settings["AWS_DEFAULT_REGION"]) == (MINIO, "eu-central-1")
     result = run_script(services, "connect.sh", kubeflow)

@@ -51,7 +51,7 @@ def defaults(function: Any) -> dict[str, Any]:
         (
             "train",
             TrainConfig,
-            {"class_id": 1} | LAUNCH,
+            {"category": "class1"} | LAUNCH,
         ),
         ("evaluate", EvalConfig, {}),
         ("register", DataConfig, {"name": ""}),
@@ -110,12 +110,12 @@ def artifact(kind: type[Any], path: Path) -> Any:
 def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> None:
     raw, report = artifact(dsl.Dataset, tmp_path / "raw"), artifact(dsl.HTML, tmp_path / "report")
     ingest.python_func(
-        raw=raw, report=report, source="synthetic://?train=16&test=8&size=64&seed=3", class_id=2
+        raw=raw, report=report, source="synthetic://?train=16&test=8&size=64&seed=3", category="class2"
     )
     manifest = json.loads((tmp_path / "raw" / "manifest.json").read_text())
     assert raw.metadata == {
         "digest": manifest["digest"],
-        "class_id": 2,
+        "category": "class2",
         "complete": False,
         "synthetic": True,
     }
@@ -123,7 +123,7 @@ def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> No
 
     records, sizes = artifact(dsl.Dataset, tmp_path / "records"), artifact(dsl.Metrics, tmp_path / "sizes")
     convert.python_func(
-        raw=raw, records=records, sizes=sizes, class_id=2, validation_fraction=0.3, fold=1, shards=2
+        raw=raw, records=records, sizes=sizes, category="class2", validation_fraction=0.3, fold=1, shards=2
     )
     manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
     assert (manifest["validation_fraction"], manifest["fold"]) == (0.3, 1)
@@ -153,7 +153,7 @@ def test_the_train_task_describes_one_training_and_overrides_have_precedence(
         metrics=metrics,
         task_config=task_config,
         run_id="r",
-        class_id=3,
+        category="class3",
         steps=7,
         seed=5,
         overrides="image_size: 64\nema: 0.2",
@@ -165,7 +165,7 @@ def test_the_train_task_describes_one_training_and_overrides_have_precedence(
         out=str(tmp_path / "model"),
         config=FAST.replace({"image_size": 64, "steps": 7, "seed": 5, "ema": 0.2}),
         run_key="class3-r",
-        class_id=3,
+        category="class3",
         ranks=8,
     )
     assert calls == [(expected, {"slots_per_worker": 4, "launcher": "auto", "task_config": task_config})]

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Json = dict[str, Any]
+RECORDED = Path(__file__).parent / "recorded"
 
 
 @dataclass
@@ -25,7 +26,8 @@ class FakeKfp:
         cookie: Cookie that every call needs; empty is none.
         namespaces: Profiles of a multi-user server; empty is single-user.
         states: States of a run, one for each poll; further polls get the last one.
-        tasks: Details of a run's tasks, one list for each poll.
+        polls: Complete recorded answers, which replace `states`; further polls get the last one.
+        logs: Logs by Argo's id of the node; another node answers 404.
         failures: Status codes with which the next polls of a run fail.
         page: Answer every request with a login page, as an OIDC proxy does.
         redirect: URL to which every request is redirected, as a gateway without a session does.
@@ -44,7 +46,8 @@ class FakeKfp:
     cookie: str = ""
     namespaces: tuple[str, ...] = ()
     states: list[str | None] = field(default_factory=lambda: [None, "RUNNING", "SUCCEEDED"])
-    tasks: list[list[Json]] = field(default_factory=list)
+    polls: list[Json] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
     failures: list[int] = field(default_factory=list)
     page: bool = False
     redirect: str = ""
@@ -76,16 +79,16 @@ class FakeKfp:
             server.server_close()
             thread.join()
 
-    def answer(self, method: str, path: str, query: Json, body: Json) -> tuple[int, Json]:
+    def answer(self, method: str, path: str, query: Json, body: Json) -> tuple[int, Json | str]:
         """Return the status and body of the answer to an authenticated call."""
+        if path.startswith("/apis/v1alpha1/runs/") and path.endswith("/log"):
+            return self._get_log(path)
         route = path.removeprefix("/apis/v2beta1/")
         if route == "healthz":
             return 200, {"multi_user": bool(self.namespaces)}
         namespace = query.get("namespace") or body.get("namespace") or ""
         if self.namespaces and namespace not in self.namespaces and route in NAMESPACED:
             return _error(403, f"User is not authorized with reason: namespace {namespace!r}")
-        if not self.namespaces and namespace and route in NAMESPACED:
-            return _error(400, "In single-user mode, the namespace must be empty")
         handler = getattr(self, f"_{method.lower()}_{route.split('/')[0]}", None)
         return handler(route, query, body) if handler else _error(404, "Not Found")
 
@@ -144,10 +147,18 @@ class FakeKfp:
     def _get_runs(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         if self.failures:
             return _error(self.failures.pop(0), "upstream connect error")
+        run_id = route.split("/")[1]
+        if run_id not in {run["run_id"] for run in self.runs}:
+            return _error(404, f"Failed to get a run: Run {run_id} not found")
+        if self.polls:
+            return 200, (self.polls.pop(0) if len(self.polls) > 1 else self.polls[0]) | {"run_id": run_id}
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        error = {"error": {"message": "step train failed"}} if state == "FAILED" else {}
-        tasks = {"run_details": {"task_details": self.tasks.pop(0)}} if self.tasks else {}
-        return 200, {"run_id": route.split("/")[1], **({"state": state} if state else {}), **error, **tasks}
+        return 200, _run_without_tasks(state) | {"run_id": run_id}
+
+    def _get_log(self, route: str) -> tuple[int, Json | str]:
+        """Answer the only call of another version of the API; it is plain text."""
+        node = route.split("/")[-2]
+        return (200, self.logs[node]) if node in self.logs else _error(404, f"Could not get log of {node}")
 
     def _get_recurringruns(self, route: str, query: Json, body: Json) -> tuple[int, Json]:
         rows = [s for s in self.schedules if s["experiment_id"] == query.get("experiment_id")]
@@ -170,6 +181,19 @@ class FakeKfp:
 
 SECRET_HEADERS = ("Authorization", "Cookie")
 NAMESPACED = ("pipelines", "pipelines/upload", "experiments")
+
+
+def recorded(name: str) -> Any:
+    """Return what a Kubeflow Pipelines 2.17 backend answered, from a file of the folder `recorded`."""
+    text = (RECORDED / name).read_text()
+    return json.loads(text) if name.endswith(".json") else text
+
+
+def _run_without_tasks(state: str | None) -> Json:
+    """Return the recorded answer to the first poll of a run, with another state."""
+    run: Json = recorded("polls-of-a-run-that-fails.json")[0]["run"]
+    run.pop("state")
+    return run | ({"state": state, "state_history": [{"state": state}]} if state else {})
 
 
 def _error(status: int, text: str) -> tuple[int, Json]:
@@ -198,9 +222,11 @@ def _handler(fake: FakeKfp) -> type[BaseHTTPRequestHandler]:
                 {key: values[0] for key, values in parse_qs(parts.query).items()},
                 _body(self.headers.get("Content-Type", ""), data),
             )
+            if isinstance(body, str):
+                return self._send(status, body.encode(), "text/plain; charset=utf-8")
             return self._send(status, json.dumps(body).encode(), "application/json")
 
-        def _refusal(self, path: str) -> tuple[int, Json] | None:
+        def _refusal(self, path: str) -> tuple[int, Json | str] | None:
             if fake.cookie and self.headers.get("Cookie") != fake.cookie:
                 return _error(401, "Request not authenticated")
             bearer = self.headers.get("Authorization") == f"Bearer {fake.token}"

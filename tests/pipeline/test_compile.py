@@ -13,7 +13,6 @@ import yaml
 from components.base import GPU_IMAGE, IMAGE
 from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
-from pipeline.resources import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 YAML = yaml.CSafeLoader  # as safe_load, in C
@@ -83,7 +82,7 @@ def test_outputs_have_the_types_that_the_dashboard_displays(compiled: list[dict[
             "report": "HTML",
             "card": "Markdown",
         },
-        "register": {"decision": "Metrics"},
+        "register": {"decision": "Metrics", "table": "HTML"},
     }
 
 
@@ -168,15 +167,23 @@ def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
     assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}
 
 
-def test_every_task_has_the_requests_and_the_limit_of_its_variant(
-    compiled: list[dict[str, Any]],
-) -> None:
-    variant = VARIANTS[compiled[2]["variant"]]
-    for container in executors(compiled).values():
-        resources = container["resources"]
-        assert resources["resourceCpuRequest"] == variant.cpu
-        assert resources["resourceMemoryRequest"] == variant.memory
-        assert resources["resourceMemoryLimit"] == variant.memory_limit != variant.memory
+def requested(container: dict[str, Any]) -> tuple[str, str, str]:
+    names = ("resourceCpuRequest", "resourceMemoryRequest", "resourceMemoryLimit")
+    cpu, memory, limit = (container["resources"][name] for name in names)
+    return cpu, memory, limit
+
+
+def test_only_the_workers_of_the_gpu_variant_request_more(compiled: list[dict[str, Any]]) -> None:
+    small = ("250m", "1G", "6G")
+    workers = ("2", "4G", "16G") if compiled[2]["variant"] == "gpu" else small
+    found = {name: requested(container) for name, container in executors(compiled).items()}
+    assert found == dict.fromkeys(TASKS, small) | {"train": workers}
+
+
+def test_the_option_of_the_memory_limit_is_for_every_task_and_worker(tmp_path: Path) -> None:
+    changes = vars(parse(["--memory-limit", "32G"]))
+    compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=changes).read_text()))
+    assert {requested(container)[2] for container in executors(compiled).values()} == {"32G"}
 
 
 def test_the_compiled_parameters_are_those_of_the_pipeline_function(compiled: list[dict[str, Any]]) -> None:

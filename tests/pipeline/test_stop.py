@@ -115,3 +115,6 @@ def test_only_the_checkpoints_of_registered_classes_are_deleted(
     (report,) = tmp_path.glob("runs/*/report-class1.html")
     assert report.read_bytes() == (evaluation / "report.html").read_bytes()
     assert [path.name for path in (tmp_path / "runs" / "checkpoints").glob("*/")] == ["another"]
+    table = report.with_name("report.html").read_text()
+    assert "Missing, because a step failed: class3." in table
+    assert 'href="report-class1.html"' in table

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.repository.documents import ROOT, pages
-from tinyunet.core.config import Config, DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.config_base import Config
 from tinyunet.core.presets import PRESETS
 
 MARKED = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n\n(?P<table>(?:\|.*\n)*)")

@@ -102,7 +102,7 @@ def test_only_the_splits_of_a_training_are_fetched(
     remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with local_records(remote_records, World(), class_id=1, run_key="fetch") as folder:
+    with local_records(remote_records, World(), category="class1", run_key="fetch") as folder:
         assert folder.parent == tmp_path
         names = {path.name.split("-")[0] for path in folder.glob("*.tfrecord")}
     assert names == {"train", "validation"}
@@ -115,7 +115,7 @@ def test_a_changed_shard_is_refused_with_its_name_and_its_copy_is_removed(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shard = sorted(records.glob("train*.tfrecord"))[0]
     s3.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
-    copy = local_records(remote_records, World(), class_id=1, run_key="changed")
+    copy = local_records(remote_records, World(), category="class1", run_key="changed")
     with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"), copy:
         pytest.fail("the records were accepted")
     assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ from tinyunet.core.documents.evaluation import (
     RocCurve,
     Scores,
 )
+from tinyunet.core.documents.factory import DefectSize, DefectType, Factory, Share
 from tinyunet.core.documents.model import ModelData, Normalization, TrainingFigures
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.documents.records import RecordsManifest, RecordsSplit, Shard
@@ -28,7 +29,7 @@ def records_manifest(**changes: Any) -> RecordsManifest:
     shard = Shard(file="a.tfrecord", images=2, bytes=1, sha256="0" * 64)
     split = RecordsSplit(images=2, defective=1, digest="d" * 64, shards=(shard,))
     manifest = RecordsManifest(
-        class_id=1,
+        category="class1",
         source="dagm.zip",
         complete=True,
         synthetic=False,
@@ -47,7 +48,7 @@ def evaluated_model(**changes: Any) -> EvaluatedModel:
     model = EvaluatedModel(
         preset="fast",
         image_size=512,
-        class_id=1,
+        category="class1",
         parameters=1850305,
         weights_digest="w" * 64,
         precision="float32",
@@ -89,6 +90,31 @@ def scores(**changes: Any) -> Scores:
     return values.model_copy(update=changes)
 
 
+def share(count: int, of: int) -> Share:
+    """Return a share with an interval that is not computed."""
+    return Share(count=count, of=of, rate=count / of if of else None, interval=(0.05, 0.95) if of else None)
+
+
+def factory(**changes: Any) -> Factory:
+    """Return a description of 101 parts: one is defective, with a hole and three scratches."""
+    values = Factory(
+        found=share(3, 4),
+        good_parts=100,
+        false_alarms=3,
+        false_alarms_per_1000=30.0,
+        false_alarms_defective=0,
+        passed=share(0, 1),
+        stopped=share(1, 100),
+        types=(DefectType(type="hole", parts=1, passed=0, defects=4, found=3, dice=0.75),),
+        sizes=(
+            DefectSize(smallest=10, largest=99, defects=3, found=2),
+            DefectSize(smallest=100_000, largest=None, defects=1, found=1),
+        ),
+        unseen_types=(),
+    )
+    return values.model_copy(update=changes)
+
+
 def image_result(*, defective: bool, score: float, dice: float | None = None) -> ImageResult:
     """Return the result of one image."""
     return ImageResult(name="0001", defective=defective, score=score, dice=dice, tp=0, fp=0, fn=0)
@@ -105,7 +131,7 @@ def evaluation(**changes: Any) -> Evaluation:
             source_digest=manifest.source_digest,
             complete=True,
             synthetic=False,
-            class_id=1,
+            category="class1",
             validation_fraction=0.15,
             fold=0,
             shards=1,

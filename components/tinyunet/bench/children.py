@@ -43,7 +43,7 @@ def convert_cases(scratch: Path) -> dict[str, Case]:
     in the page cache.
     """
     raw, records = scratch / "raw", scratch / "records"
-    ingest(IMAGES, raw, class_id=DataConfig().class_id)
+    ingest(IMAGES, raw, category="class1")
 
     def measure(seconds: float) -> Values:
         written, duration = 0, 0.0

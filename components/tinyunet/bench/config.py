@@ -4,7 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from tinyunet.core.config import Config, Positive, TrainConfig
+from tinyunet.core.config import TrainConfig
+from tinyunet.core.config_base import Config, Positive
 from tinyunet.core.errors import require
 from tinyunet.core.presets import FAST
 

@@ -19,20 +19,30 @@ def add_commands(commands: "Commands") -> None:
 
 
 def _add_ingest(commands: "Commands") -> None:
-    parser = add_command(commands, "ingest", "copy DAGM2007 images into a folder and verify them", _ingest)
-    parser.add_argument(
+    parser = add_command(commands, "ingest", "read images and masks of any layout and verify them", _ingest)
+    add = parser.add_argument
+    add(
         "source",
-        help="folder, .zip, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=]",
+        help="folder, archive, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=]",
     )
-    parser.add_argument("--class-id", type=int, default=DataConfig().class_id, help="DAGM2007 class, 1 to 10")
     add_out(parser, "folder of verified images")
+    add("--category", "--class-id", default="", help="category of the data set; a class of DAGM2007: 1 to 10")
+    add("--name", default="", help="name of the data set (default: that of the folder or the archive)")
+    add("--layout", default="", help="layout of the data set, if it cannot be found")
+    add("--images", default="", help="pattern of the image files in the layout pairs, e.g. 'photos/*.jpg'")
+    add("--masks", default="", help="path of the mask of an image, e.g. 'labels/{stem}_gt.png'")
+    add("--channels", default="auto", help="1 (luminance), 3 (colour) or auto: 3 if any image has colour")
+    add("--split", default="70/15/15", help="percentages for train, validation and test, if none are given")
+    add("--allow-partial", action="store_true", help="leave files with faults out instead of refusing all")
 
 
 def _ingest(arguments: Namespace) -> None:
-    from tinyunet.data.ingest import ingest
+    from tinyunet.data.ingest import IngestOptions, ingest
 
-    DataConfig(class_id=arguments.class_id)
-    ingest(arguments.source, arguments.out, class_id=arguments.class_id)
+    values = {
+        key: value for key, value in vars(arguments).items() if key in IngestOptions.__dataclass_fields__
+    }
+    ingest(arguments.source, arguments.out, IngestOptions(**values))
     print(f"{arguments.out / 'report.html'}: the checks of the images and their results")
 
 
@@ -45,11 +55,9 @@ def _add_convert(commands: "Commands") -> None:
 
 def _convert(arguments: Namespace) -> None:
     import_tensorflow()
-    from tinyunet.core.documents.raw import RawManifest
     from tinyunet.data.tfrecord import convert
 
-    config = DataConfig(class_id=RawManifest.read(arguments.raw).class_id)
-    manifest = convert(arguments.raw, arguments.out, config.replace(parse_settings(arguments.set)))
+    manifest = convert(arguments.raw, arguments.out, DataConfig().replace(parse_settings(arguments.set)))
     for name, split in manifest.splits.items():
         print(f"{name}: {split.images} images, {split.defective} defective")
     print(f"{arguments.out}: digest {manifest.digest[:12]}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tinyunet.bench.config import GROUPS, BenchConfig
 from tinyunet.cli.options import add_command
 from tinyunet.cli.training import print_failure
+from tinyunet.core.categories import class_category
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.presets import FAST
 from tinyunet.core.tensorflow_import import import_tensorflow
@@ -119,9 +120,9 @@ def _add_ablation(commands: "Commands") -> None:
         commands, "ablation", "measure the effect of each choice of the fast preset", _ablation
     )
     add = parser.add_argument
-    add("source", help="folder or .zip of DAGM2007, or synthetic://")
-    add("--class-id", type=int, default=1)
-    add("--out", type=Path, help="default: runs/ablation-class<N>-<SIZE>px-<STEPS>steps")
+    add("source", help="a source of images, as for ingest")
+    add("--category", "--class-id", default="", help="category of the data set")
+    add("--out", type=Path, help="default: runs/ablation-<CATEGORY>-<SIZE>px-<STEPS>steps")
     add("--image-size", type=int, default=128)
     add("--seeds", type=int, default=3, choices=range(1, 7), metavar="1-6")
     add(
@@ -143,11 +144,13 @@ def _ablation(arguments: Namespace) -> int:
     changes = tuple(row for row in ROWS if row != BASE)
     for row in a.row:
         require(row in changes, "row", row, f"one of: {'; '.join(changes)}")
-    out = a.out or Path(f"runs/ablation-class{a.class_id}-{a.image_size}px-{a.steps}steps")
+    out = a.out or Path(
+        f"runs/ablation-{class_category(a.category) or 'all'}-{a.image_size}px-{a.steps}steps"
+    )
     published = min(a.published, a.seeds)
     study = Study(out.absolute(), a.image_size, a.seeds, published, a.steps, tuple(a.row) or changes)
     try:
-        run_study(study, a.source, a.class_id)
+        run_study(study, a.source, a.category)
     except TrainingFailed as failure:
         return print_failure(failure)
     print(f"{out}: ablation.md, ablation.json, learning.svg")

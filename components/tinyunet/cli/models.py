@@ -26,18 +26,25 @@ def _add_evaluate(commands: "Commands") -> None:
     parser.add_argument("model", help="model folder written by train, or models:/NAME@champion")
     parser.add_argument("records", type=Path, help="folder of TFRecords")
     add_out(parser, "folder of the evaluation")
+    for name, example in (("target", "tnr=0.999"), ("cost", "miss=10,stop=1")):
+        parser.add_argument(f"--{name}", metavar=example, help=f"short for --set {name}={example}")
     add_settings(parser, EvalConfig)
 
 
 def _evaluate(arguments: Namespace) -> None:
     import_tensorflow()
     from tinyunet.evaluation.evaluate import evaluate
+    from tinyunet.evaluation.summary import line_words
 
-    config = EvalConfig().replace(parse_settings(arguments.set))
+    short = {name: getattr(arguments, name) for name in ("target", "cost")}
+    settings = {name: value for name, value in short.items() if value is not None}
+    config = EvalConfig().replace(parse_settings(arguments.set) | settings)
     evaluation = evaluate(_model_folder(arguments.model), arguments.records, arguments.out, config)
     for name in ("dice_defective", "iou_defective", "pooled_iou", "image_ap", "image_auroc", "tpr", "tnr"):
         score = getattr(evaluation.test, name)
         print(f"{name:16} {'not defined' if score is None else format(score, '.4f')}")
+    if evaluation.factory:
+        print(line_words(evaluation.factory))
     print(f"{arguments.out / 'report.html'}: {evaluation.comparability}")
 
 

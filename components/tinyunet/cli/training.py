@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.cli.options import add_command, add_settings, parse_settings
-from tinyunet.core.config import DataConfig, TrainConfig
+from tinyunet.core.config import TrainConfig
 from tinyunet.core.presets import PRESETS, modify_preset
 from tinyunet.core.tensorflow_import import import_tensorflow
 
@@ -46,7 +46,7 @@ def _add_train(commands: "Commands") -> None:
         help="the same seed and machine give the same weights, bit for bit, with any number of ranks",
     )
     add("--ranks", type=int, default=1, help="start this many ranks by mpirun on this machine")
-    add("--class-id", type=int, default=DataConfig().class_id, help="class, for a source of images")
+    add("--category", "--class-id", default="", help="category, for a source of images")
     add("--checkpoints", default="", help="folder or s3:// of checkpoints (default: OUT.checkpoints)")
     add("--keep-checkpoints", action="store_true", help="do not delete the last checkpoint at the end")
     add("--run-key", default="", help="identity of the MLflow run (default: derived from OUT)")
@@ -90,7 +90,7 @@ def training_run(arguments: Namespace) -> "TrainingRun":
         config=modify_preset(arguments.preset, changes | deterministic | parse_settings(arguments.set)),
         run_key=arguments.run_key,
         ranks=arguments.ranks,
-        class_id=arguments.class_id,
+        category=arguments.category,
         checkpoints=arguments.checkpoints,
         keep_checkpoints=arguments.keep_checkpoints,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 # The first suffix that fits determines the kind. So .tar.gz precedes .gz.
 _SUFFIXES = {
     ".tar.gz": "tar", ".tgz": "tar", ".tar.bz2": "tar", ".tbz2": "tar", ".tar.xz": "tar", ".txz": "tar",
-    ".tar.zst": "tar", ".tar": "tar", ".7z": "7z", ".7z.001": "7z", ".rar": "RAR", ".zipx": "ZIPX",
+    ".tar": "tar", ".7z": "7z", ".7z.001": "7z", ".rar": "RAR", ".zipx": "ZIPX",
     ".zip.001": "split ZIP", ".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard", ".cab": "CAB",
     ".iso": "ISO",
 }  # fmt: skip

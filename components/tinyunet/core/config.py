@@ -4,75 +4,27 @@ The classes of this module are the only source of default values. Tests check th
 components and the manifests have the same defaults. The training presets are in `presets`.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tinyunet.core.errors import UserError, require
-from tinyunet.core.validation import explain
+from tinyunet.core.config_base import Config, NotNegative, Positive
+from tinyunet.core.errors import require
+from tinyunet.core.goals import check_goal
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-
-
-class Config(BaseModel):
-    """Base class of all configurations: immutable, with checked values; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-    if not TYPE_CHECKING:  # type checkers see the fields as keyword arguments
-
-        def __init__(self, **values: Any) -> None:  # noqa: ANN401  any field's value
-            """Check the values.
-
-            Raises:
-                UserError: if a key is unknown or a value is invalid.
-            """
-            _refuse_unknown(type(self), values)
-            try:
-                super().__init__(**values)
-            except ValidationError as error:
-                name = str(error.errors()[0]["loc"][0])
-                key, message = explain(error, type(self).model_fields[name].metadata)
-                raise UserError(f"{key} {message}") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values as types that JSON and MLflow accept."""
-        return self.model_dump()
-
-    def digest(self) -> str:
-        """Return the first 12 hex digits of the SHA-256 of the values as JSON with sorted keys."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def replace(self, changes: Mapping[str, Any]) -> Self:
-        """Return a copy with some values changed; a string is converted to the type of its field.
-
-        Raises:
-            UserError: if a key is unknown or a value is invalid.
-        """
-        _refuse_unknown(type(self), changes)
-        fields = type(self).model_fields
-        values = {key: _parse(key, value, fields[key].annotation) for key, value in changes.items()}
-        return type(self)(**(self.to_dict() | values))
 
 
 class DataConfig(Config):
     """Configuration of the conversion to TFRecords and of the validation split.
 
     Attributes:
-        class_id: DAGM2007 class, 1 to 10.
         validation_fraction: Fraction of Train that is held out for validation, separately for the defective
             and the defect-free images.
         fold: Number of the part of Train that is held out, 0 ≤ fold < ⌊1 / validation_fraction⌋.
         shards: Number of TFRecord files per split.
     """
 
-    class_id: Annotated[int, Field(ge=1, le=10)] = 1
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     fold: NotNegative = 0
     shards: Positive = 4
@@ -93,7 +45,13 @@ class TrainConfig(Config):
 
     Attributes:
         preset: Name of the preset that gives the values of all other options that are not set.
-        image_size: Side length of the resized images in pixels (area average), a multiple of 16.
+        image_size: Side length of the resized images in pixels (area average), a multiple of 16. It is not
+            used if `patch` is set.
+        patch: Side length in pixels of the square parts of the images that the training uses, a multiple of
+            16. The images are then not resized: validation, evaluation and predictions use whole images of
+            any size. 0 trains on whole images of the size `image_size`.
+        defect_patches: Fraction of the patches of every batch that contain a random defective pixel of a
+            random defective image.
         steps: Number of optimizer steps; each step uses one global batch.
         global_batch: Number of images per step over all ranks; a multiple of the world size times
             `accumulate`.
@@ -127,10 +85,12 @@ class TrainConfig(Config):
             over the batch + BCE), or `adaptive` (pooled Dice loss if it is below 0.3, otherwise BCE).
         normalization: `standardize` (subtract the mean of the training images and divide by their standard
             deviation) or `zero_centered` (x/127.5 - 1).
-        clean_fraction: Fraction of every batch that is drawn from the defect-free images.
+        clean_fraction: Fraction of every batch that is drawn from the defect-free images. With patches it is
+            a fraction of those that `defect_patches` leaves; the others are anywhere in defective images.
         poses: `dihedral` (all 8 combinations of flips and quarter turns) or `published` (horizontal flip,
             rotations by 0, 90 and 180 degrees).
         max_shift: Largest shift, as a fraction of the image side; the border is filled by reflection.
+            Patches are not shifted, because their positions are random.
         max_rotation: Largest rotation about the centre in degrees, in both directions, in addition to the
             pose; the border is filled by reflection.
         max_zoom: Largest change of scale, as a natural logarithm: 0.15 is a factor of 0.86 to 1.16.
@@ -143,6 +103,8 @@ class TrainConfig(Config):
 
     preset: Literal["fast", "thorough", "nvidia"] = "fast"
     image_size: int = 512
+    patch: NotNegative = 0
+    defect_patches: Annotated[float, Field(ge=0, le=1)] = 0.5
     steps: Positive = 250
     global_batch: Positive = 16
     accumulate: Positive = 1
@@ -175,12 +137,29 @@ class TrainConfig(Config):
         size, batch = self.image_size, self.global_batch
         sides = "a multiple of 16, at least 32, because the network halves the image size four times"
         require(size >= 32 and size % 16 == 0, "image_size", size, sides)
+        patch_fits = self.patch == 0 or (self.patch >= 32 and self.patch % 16 == 0)
+        require(patch_fits, "patch", self.patch, f"0, which trains on whole images, or {sides}")
         divisor = f"a divisor of the global batch {batch}"
         require(batch % self.accumulate == 0, "accumulate", self.accumulate, divisor)
         exact = self.compression == "none" or not self.deterministic
         expected = "none with deterministic=true, because rounding to fp16 depends on the world size"
         require(exact, "compression", self.compression, expected)
         return self
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square images that the network takes; 0 if it takes whole images of any size."""
+        return 0 if self.patch else self.image_size
+
+    @property
+    def size_text(self) -> str:
+        """The size of the images in words, such as `512×512` or `128×128 patches`."""
+        return f"{self.patch}×{self.patch} patches" if self.patch else f"{self.image_size}×{self.image_size}"
+
+    @property
+    def size_tag(self) -> str:
+        """The size of the images as a part of names, such as `512px` or `patch128`."""
+        return f"patch{self.patch}" if self.patch else f"{self.image_size}px"
 
     @property
     def warped(self) -> bool:
@@ -201,35 +180,23 @@ class EvalConfig(Config):
             which the logits are averaged.
         image_score: Score of an image: `max` (the largest logit), `top100` (the mean of the 100 largest
             logits) or `smoothed` (the largest mean of 5×5 neighbouring logits).
-        overlays: Number of the best test images, and of the worst ones, for which overlays are drawn.
+        overlays: Number of the best test images, and of the worst ones, for which overlays are drawn; of
+            every defect type at least the worst image.
+        target: Rate that the image threshold reaches on validation: with `tnr=0.999` as many defective images
+            as possible are flagged while at least this fraction of the clean ones passes; `tpr=1` is the
+            reverse.
+        cost: Costs of both errors, such as `miss=10,stop=1`: the image threshold has the smallest cost on
+            validation. Without target and cost it has the best balanced accuracy.
     """
 
     batch_size: Positive = 16
     test_time_poses: Literal[1, 8] = 1
     image_score: Literal["max", "top100", "smoothed"] = "max"
     overlays: NotNegative = 8
+    target: str = ""
+    cost: str = ""
 
-
-def _refuse_unknown(config: type[Config], values: Mapping[str, object]) -> None:
-    for key in values:
-        if key not in config.model_fields:
-            known = ", ".join(sorted(config.model_fields))
-            raise UserError(f"unknown {config.__name__} key {key!r}; known keys: {known}")
-
-
-def _parse(name: str, value: Any, annotation: Any) -> Any:  # noqa: ANN401  any field's value
-    """Convert a string to the type of a field; return other values as they are."""
-    options = get_args(annotation)
-    kind = type(options[0]) if options else annotation
-    if kind is float and type(value) is int:
-        return float(value)
-    if not isinstance(value, str) or kind is str:
-        return value
-    if kind is bool:
-        require(value.lower() in ("true", "false"), name, value, "true or false")
-        return value.lower() == "true"
-    try:
-        return kind(value)
-    except ValueError as error:
-        expected = "an int" if kind is int else f"a {kind.__name__}"
-        raise UserError(f"{name} is {value!r}; expected {expected}") from error
+    @model_validator(mode="after")
+    def _check_goal(self) -> Self:
+        check_goal(self.target, self.cost)
+        return self

@@ -1,6 +1,7 @@
 """Write files and folders completely or not at all, and report file system errors in one line."""
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -100,6 +101,12 @@ def require_space(target: Path, size: int) -> None:
         raise UserError(
             f"{target} needs {size / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free; free some space"
         )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hex digits; the file is read in parts."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def why_unreadable(path: Path) -> str | None:

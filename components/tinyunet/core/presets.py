@@ -69,13 +69,14 @@ def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
 
 
 def training_config(
-    preset: str, *, image_size: int, steps: int, precision: str, seed: int, overrides: str
+    preset: str, *, image_size: int, patch: int, steps: int, precision: str, seed: int, overrides: str
 ) -> TrainConfig:
     """Return the training configuration that the parameters of a pipeline describe.
 
     Args:
         preset: Name of the preset.
-        image_size: Side of the images in pixels.
+        image_size: Side to which whole images are resized, in pixels; 0 selects what the preset does.
+        patch: Side of the patches at native resolution, in pixels; 0 selects what the preset does.
         steps: Number of optimizer steps; 0 selects the preset's number.
         precision: Keras dtype policy or `auto`; an empty string selects the preset's precision.
         seed: Seed of the initial weights, of the order of the images and of the augmentation.
@@ -84,15 +85,25 @@ def training_config(
     Raises:
         UserError: for an unknown preset or key, an invalid value, or text that is not a mapping.
     """
-    values: dict[str, Any] = {"image_size": image_size, "steps": steps, "precision": precision, "seed": seed}
+    if image_size and patch:
+        raise UserError(
+            f"image_size is {image_size} and patch is {patch}; give one of them: either whole images are "
+            "resized, or patches of the images as they are"
+        )
+    values: dict[str, Any] = {"steps": steps, "precision": precision, "seed": seed}
+    values |= {"image_size": image_size, "patch": 0} if image_size else {}
+    values |= {"patch": patch} if patch else {}
     values |= load_yaml(overrides)
     changes = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
     return modify_preset(preset, changes)
 
 
 def with_missing_options(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded training configuration; options that it does not contain have the preset's values."""
-    return find_preset(recorded.get("preset", FAST.preset)).to_dict() | dict(recorded)
+    """Return a recorded training configuration; options that it does not contain have the preset's values.
+
+    A configuration without `patch` is older than this option, and its training used whole images.
+    """
+    return find_preset(recorded.get("preset", FAST.preset)).to_dict() | {"patch": 0} | dict(recorded)
 
 
 def load_yaml(text: str) -> dict[str, Any]:

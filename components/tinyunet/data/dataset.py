@@ -1,25 +1,25 @@
-"""Load a split of the records into memory, and prepare the training batches of one rank."""
+"""Load a split of the records, and prepare the training batches of one rank."""
 
-import math
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.console import cores
-from tinyunet.core.documents.records import RecordsManifest, Shard
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.augment import draw_augmentation, pose, shift_into
 from tinyunet.data.prefetch import prefetch
-from tinyunet.data.resize import area_average
+from tinyunet.data.records.levels import count_levels, mean_and_deviation
+from tinyunet.data.records.reader import RecordReader
+from tinyunet.data.records.scratch import resized
+from tinyunet.data.records.stored import ImageSequence, StoredImages
+from tinyunet.data.resize import Pixels
 from tinyunet.data.sampling import AUGMENT, CLEAN, DEFECTIVE, clean_slots, generator, read_stream
-from tinyunet.data.tfrecord import SPLITS, Record, check_shard, parse
-
-Array = NDArray[np.uint8]
+from tinyunet.data.splits import SPLITS
 
 MASK_LEVEL = 128
 """Value of a resized mask (0 to 255) from which a pixel is defective: at least half of its area is."""
@@ -27,22 +27,48 @@ MASK_LEVEL = 128
 
 @dataclass(frozen=True)
 class Split:
-    """One split in memory.
+    """One split, whose N images are in memory or are read when they are needed.
 
     Attributes:
         name: `train`, `validation` or `test`.
-        images: uint8 [N, S, S], grey levels.
+        images: uint8 or uint16, [N, S, S] grey levels or [N, S, S, 3] colours: an array, or a sequence that
+            is indexed as one. Images at their own size are a sequence of N arrays.
         masks: uint8 [N, S, S], 255 times the defective fraction of a pixel; the binary label is
             `masks >= MASK_LEVEL`.
         defective: bool [N], whether the image shows a defect.
         names: Names of the N images, such as `0576`.
+        types: Type of the defect of every image, empty if it has none; or an empty tuple without types.
+        known_statistics: What `statistics` returns, if it is known without reading the images.
     """
 
     name: str
-    images: Array
-    masks: Array
+    images: ImageSequence
+    masks: ImageSequence
     defective: NDArray[np.bool_]
     names: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    known_statistics: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.types:
+            object.__setattr__(self, "types", ("",) * len(self.names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def native(self) -> bool:
+        """Whether every image has its own size, so that `images` and `masks` are no arrays."""
+        return len(self.images.shape) == 1
+
+    @cached_property
+    def _statistics(self) -> tuple[float, float]:
+        if self.known_statistics:
+            return self.known_statistics
+        counts = np.zeros(1 << 8 * self.images.dtype.itemsize, np.int64)
+        for image in self.images:
+            counts += count_levels(image)
+        return mean_and_deviation(counts)
 
 
 @dataclass(frozen=True)
@@ -50,16 +76,17 @@ class Batch:
     """The images of one rank in one training step; b is their number.
 
     Attributes:
-        images: uint8 [b, S, S], grey levels; the input of the network is `images * gain + bias`.
+        images: uint8 or uint16, [b, S, S] grey levels or [b, S, S, 3] colours; the input of the network is
+            `images * gain + bias`.
         masks: uint8 [b, S, S], 255 times the defective fraction of a pixel.
-        gain: float32 [b], factor of the grey levels of each image.
-        bias: float32 [b], grey levels that are added to each image.
+        gain: float32 [b], factor of the levels of each image.
+        bias: float32 [b], levels that are added to each image.
         warps: float32 [b, 8], transforms (`augment.warps`) that the training step applies to images and
             masks.
         names: Names of the images.
     """
 
-    images: NDArray[np.uint8]
+    images: Pixels
     masks: NDArray[np.uint8]
     gain: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -68,12 +95,17 @@ class Batch:
 
 
 def load_split(records: Path, split: str, image_size: int, *, verify: bool = False) -> Split:
-    """Read a split and resize its images by averaging over areas.
+    """Open a split; its memory does not depend on the number of images.
+
+    Images of the requested size are read from the shards when they are needed. Other images are resized by
+    averaging over areas, once for all processes of this host, to a temporary file that they share; see
+    `records.scratch`.
 
     Args:
         records: Folder that `convert` wrote.
         split: `train`, `validation` or `test`.
-        image_size: Side length in pixels, at most that of the stored images.
+        image_size: Side length in pixels to which the images are resized, at most the largest side of the
+            stored images; 0 keeps every image at its own size.
         verify: Whether the SHA-256 of every shard is also checked.
 
     Raises:
@@ -84,30 +116,44 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
     if split not in SPLITS:
         raise UserError(f"split is {split!r}; expected one of: {', '.join(SPLITS)}")
     height, width = manifest.image_shape
-    if not 1 <= image_size <= min(height, width):
+    if not 0 <= image_size <= max(height, width):
         raise UserError(
             f"image_size is {image_size}, but the records hold {width}×{height} pixels; "
-            f"choose 1 to {min(height, width)}"
+            f"choose 1 to {max(height, width)}, or 0 for the images' own size"
         )
-    shards = manifest.splits[split].shards
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(lambda shard: check_shard(records, shard, verify=verify), shards))
-        items = [record for shard in shards for record in _read_shard(records, shard, image_size, pool)]
+    reader = RecordReader(records, split, manifest, verify=verify)
+    images: ImageSequence
+    masks: ImageSequence
+    stored = image_size == 0 or bool((reader.shapes == image_size).all())
+    if stored:
+        images, masks = _stored_images(reader, image_size)
+    else:
+        images, masks = resized(reader, manifest.digest, split, image_size)
+    known = manifest.statistics if stored and split == "train" else None
     return Split(
         split,
-        np.stack([item.image for item in items]),
-        np.stack([item.mask for item in items]),
-        np.array([item.defective for item in items]),
-        tuple(item.name for item in items),
+        images,
+        masks,
+        reader.defective,
+        reader.names,
+        reader.types,
+        None if known is None else (known.mean, known.deviation),
+    )
+
+
+def _stored_images(reader: RecordReader, size: int) -> tuple[StoredImages, StoredImages]:
+    """Return the images and the masks of a split as they are stored; with size 0, they may differ in size."""
+    indices, shape = np.arange(len(reader)), (size, size)
+    image_shape = shape if reader.channels == 1 else (*shape, reader.channels)
+    return (
+        StoredImages(reader.image, indices, shape=image_shape if size else None, dtype=reader.dtype),
+        StoredImages(reader.mask, indices, shape=shape if size else None, dtype=np.uint8),
     )
 
 
 def statistics(split: Split) -> tuple[float, float]:
-    """Return the mean and the standard deviation of the grey levels of all pixels of a split."""
-    counts = sum(np.bincount(image.ravel(), minlength=256) for image in split.images)
-    levels, fractions = np.arange(256), counts / np.sum(counts)
-    mean = float(fractions @ levels)
-    return mean, math.sqrt(float(fractions @ (levels - mean) ** 2))
+    """Return the mean and the standard deviation of the levels of all pixels of a split."""
+    return split._statistics
 
 
 def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_size: int) -> Iterator[Batch]:
@@ -147,7 +193,7 @@ class _BatchMaker:
 
     def __call__(self, step: int) -> Batch:
         split, rank_slice = self._split, self._slice
-        size = split.images.shape[1]
+        _, size, *_ = shape = split.images.shape
         rng = generator(self._config.seed, AUGMENT, step)
         augmentation = draw_augmentation(rng, self._config, size, *self._statistics)
         changes = zip(
@@ -157,8 +203,8 @@ class _BatchMaker:
             strict=True,
         )
         indices = self._choose_images(step)[rank_slice]
-        images = np.empty((len(indices), size, size), np.uint8)
-        masks = np.zeros_like(images)  # the mask of a defect-free image remains zero
+        images = np.empty((len(indices), *shape[1:]), split.images.dtype)
+        masks = np.zeros(images.shape[:3], np.uint8)  # the mask of a defect-free image remains zero
         for slot, (index, (flip, turns, (down, right))) in enumerate(zip(indices, changes, strict=True)):
             shift_into(images[slot], pose(split.images[index], flip=flip, turns=turns), down, right)
             if split.defective[index]:
@@ -192,26 +238,3 @@ def _check_batches(split: Split, config: TrainConfig, world_size: int) -> None:
             f"split {split.name} holds no defect-free image, but clean_fraction is {config.clean_fraction}; "
             "set clean_fraction=0, or add defect-free images"
         )
-
-
-def _read_shard(records: Path, shard: Shard, size: int, pool: Executor) -> list[Record]:
-    """Read one shard. Only one thread calls TensorFlow, because its eager dispatch is not thread-safe."""
-    import tensorflow as tf
-
-    path = records / shard.file
-    dataset = tf.data.TFRecordDataset(str(path), buffer_size=1 << 20)
-    try:
-        items = list(pool.map(lambda item: _resize(parse(item), size), dataset.as_numpy_iterator()))
-    except (tf.errors.DataLossError, ValueError, tf.errors.InvalidArgumentError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} is damaged ({text}); remove the folder and convert again") from error
-    if len(items) != shard.images:
-        raise UserError(
-            f"{path} holds {len(items)} images, not {shard.images}; remove the folder and convert again"
-        )
-    return items
-
-
-def _resize(record: Record, size: int) -> Record:
-    image, mask = area_average(record.image, size), area_average(record.mask, size)
-    return Record(record.name, image, mask, record.defective)

@@ -1,98 +1,134 @@
-"""Copy one class of DAGM2007 from its source into a validated folder."""
+"""Read a data set of any layout, check it, and write it in the one form that all later steps know."""
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyunet.core.categories import DAGM
 from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawFile, RawManifest
-from tinyunet.core.errors import UserError, require
+from tinyunet.core.errors import UserError
 from tinyunet.core.files import scratch_folder
-from tinyunet.data.layouts.dagm import CLASSES, read_class, summarize
+from tinyunet.data.examine import examine
 from tinyunet.data.existing import already_holds
+from tinyunet.data.layouts.base import summarize
+from tinyunet.data.layouts.find import find_categories, read_listing
+from tinyunet.data.options import IngestOptions, dataset_name
+from tinyunet.data.raw import read_dataset, verify
 from tinyunet.data.report import render
-from tinyunet.data.sources.source import remove_credentials, stage
-from tinyunet.data.validate import Report, validate
+from tinyunet.data.sources.source import open_source, remove_credentials
+from tinyunet.data.validate import Report
 
 
-def ingest(source: str, out: Path, *, class_id: int) -> RawManifest:
-    """Copy, validate and describe one class; if a file has a fault, nothing is written.
+def ingest(
+    source: str, out: Path, options: IngestOptions | None = None, *, category: str = ""
+) -> RawManifest:
+    """Read, check and describe a data set; after a fault nothing is written.
 
     Args:
-        source: A folder (the class itself, or a folder that contains ClassN or ClassN.zip), a .zip,
-            s3://bucket/prefix, https://… or synthetic://.
-        out: Folder for Train, Test, manifest.json, report.json and report.html. If it already holds the same
+        source: A folder, an archive, s3://bucket/prefix, https://… or synthetic://.
+        out: Folder for images, masks, dataset.json, report.json and report.html. If it already holds the same
             content, nothing is done.
-        class_id: DAGM2007 class, 1 to 10.
+        options: What the user says about the data set.
+        category: Short form of `IngestOptions(category=…)`.
 
     Returns:
-        The manifest.
+        The description.
 
     Raises:
         UserError: if the source cannot be read or is not valid, or if `out` holds something else.
     """
-    require(class_id in CLASSES, "class_id", class_id, "1 to 10")
+    options = options or IngestOptions(category=category)
+    options.check()
+    location = remove_credentials(source)
     with scratch_folder(out) as scratch:
-        report = validate(scratch, class_id, stage(source, scratch, class_id))
+        folder = scratch / "dataset"
+        with open_source(source, scratch / "source", category=options.category) as tree:
+            listing = read_listing(tree, options)
+            say(f"{location}: {listing.found}")
+            report = examine(listing, folder, options)
         if report.problems:
-            raise UserError(summarize(remove_credentials(source), report.problems))
-        manifest = build_manifest(report, source)
+            raise UserError(summarize(location, report.problems))
+        manifest = build_manifest(report, source, options)
         if already_holds(out, RawManifest, manifest.digest):
             verify(out)
-            say(f"{out} already holds this dataset ({manifest.digest[:12]}), nothing to do")
-            return RawManifest.read(out)
-        for name in report.ignored:
-            (scratch / name).unlink()
-        manifest.write(scratch)
-        (scratch / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
-        (scratch / "report.html").write_text(render(report, manifest), encoding="utf-8")
-        scratch.rename(out)
-    say(f"{out}: {_counts_text(report)}, digest {manifest.digest[:12]}")
-    if report.warnings:
-        say(f"images that repeat another image of their split: {len(report.warnings)}; see {out}/report.html")
-    for note in report.notes:
-        say(f"note: {note}")
+            say(f"{out} already holds this data set ({manifest.digest[:12]}), nothing to do")
+            return read_dataset(out)
+        manifest.write(folder)
+        (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+        (folder / "report.html").write_text(render(report, manifest, folder), encoding="utf-8")
+        folder.rename(out)
+    _summarize(out, report, manifest)
     return manifest
 
 
-def verify(out: Path) -> None:
-    """Check every file of an ingested dataset against its manifest.
+def check_local(source: str, options: IngestOptions) -> None:
+    """Check that the layout of a local folder or .zip can be read; the images are not read.
 
     Raises:
-        UserError: if a file is missing or has changed; the message names the first of these files.
+        UserError: if it cannot be read.
     """
-    samples = {(s.split, s.name): s for s in read_class(out)}
-    for entry in RawManifest.read(out).files:
-        sample = samples.get((entry.split, entry.name))
-        hashes = None if sample is None else (_sha256(sample.image_path), _sha256(sample.mask_path))
-        if hashes != (entry.image_sha256, entry.mask_sha256):
-            raise UserError(
-                f"{out}: {entry.split} image {entry.name} or its mask is missing or has changed; "
-                "remove the folder and ingest again"
-            )
+    if not Path(source).is_dir() and not source.lower().endswith(".zip"):
+        return  # the archive would have to be unpacked
+    with tempfile.TemporaryDirectory() as folder, open_source(source, Path(folder) / "source") as tree:
+        read_listing(tree, options)
 
 
-def build_manifest(report: Report, source: str) -> RawManifest:
-    """Return the manifest of a dataset without problems."""
+def find_all_categories(source: str, options: IngestOptions) -> tuple[str, ...]:
+    """Return the categories of a source.
+
+    Raises:
+        UserError: if the source cannot be read or has no categories.
+    """
+    if source.startswith("synthetic://"):
+        return tuple(f"class{number}" for number in range(1, 11))
+    with tempfile.TemporaryDirectory() as folder, open_source(source, Path(folder) / "source") as tree:
+        found = find_categories(tree, options)
+    if not found:
+        raise UserError(f"{remove_credentials(source)} has no categories; leave CATEGORY=all out")
+    return found
+
+
+def build_manifest(report: Report, source: str, options: IngestOptions) -> RawManifest:
+    """Return the description of a data set without problems."""
+    samples = report.samples
     files = [
         RawFile(
             split=item.sample.split,
             name=item.sample.name,
+            image=item.image,
+            mask=item.mask,
             image_sha256=item.image_sha256,
             pixels_sha256=item.pixels_sha256,
             mask_sha256=item.mask_sha256,
-            defective=item.sample.defective,
+            defective=item.defective,
+            defect_type=report.defect_type(item),
+            group=item.sample.group,
+            height=item.shape[0] if item.shape else 0,
+            width=item.shape[1] if item.shape else 0,
         )
-        for item in report.checked
+        for item in samples
     ]
+    colour = any(item.colour for item in samples)
+    is_dagm = report.listing.layout == DAGM
     return RawManifest(
         source=remove_credentials(source),
-        class_id=report.class_id,
+        layout=report.listing.layout,
+        dataset=options.name or (DAGM if is_dagm else dataset_name(source)),
+        category=report.listing.category,
         digest=content_digest(files),
         complete=report.complete,
         synthetic=report.synthetic,
+        channels=(3 if colour else 1) if options.channels == "auto" else int(options.channels),
+        bits=max(item.bits for item in samples),
+        levels=(min(item.levels[0] for item in samples), max(item.levels[1] for item in samples)),
         image_shape=report.shape,
+        split_origin=report.split_origin,
+        pixels=tuple(sorted({item.kind for item in samples} | {n for i in samples for n in i.pixel_notes})),
+        masks=str(report.kind) if report.kind else "0 and 255",
+        notes=report.notes,
         splits=report.counts(),
         files=tuple(files),
     )
@@ -104,10 +140,12 @@ def content_digest(files: Sequence[RawFile]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _counts_text(report: Report) -> str:
-    counts = report.counts().items()
-    return ", ".join(f"{split} {n.images} images ({n.defective} defective)" for split, n in counts)
-
-
-def _sha256(path: Path | None) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+def _summarize(out: Path, report: Report, manifest: RawManifest) -> None:
+    counts = ", ".join(
+        f"{split} {n.images} images ({n.defective} defective)" for split, n in manifest.splits.items()
+    )
+    say(f"{out}: {counts}, digest {manifest.digest[:12]}")
+    if report.warnings:
+        say(f"images that repeat another image of their split: {len(report.warnings)}; see {out}/report.html")
+    for note in report.notes:
+        say(f"note: {note}")

@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 
 from tinyunet.core.documents.raw import RawManifest
-from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, SPLITS
-from tinyunet.data.pictures.pixels import CheckedSample, read_grey
+from tinyunet.data.prepare import PreparedSample
+from tinyunet.data.splits import SPLITS
 from tinyunet.data.validate import Report
 
 THUMBNAIL = 160
 BINS = 12
 
 
-def render(report: Report, manifest: RawManifest) -> str:
+def render(report: Report, manifest: RawManifest, folder: Path) -> str:
     """Return the page: counts, histogram of mask areas, a few images with their masks, problems.
 
     Args:
-        report: Validation report; the files of its samples are read for the pictures.
-        manifest: Manifest of the same dataset.
+        report: Validation report.
+        manifest: Description of the same data set.
+        folder: Folder of the written images and masks, which are read for the pictures.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -31,18 +32,20 @@ def render(report: Report, manifest: RawManifest) -> str:
         "validation.html"
     )
     areas = [  # percent of the image
-        100 * item.mask_pixels / (report.shape[0] * report.shape[1])
-        for item in report.checked
-        if item.mask_pixels
+        100 * item.mask_pixels / (item.shape[0] * item.shape[1])
+        for item in report.samples
+        if item.mask_pixels and item.shape
     ]
     return page.render(
+        title=manifest.title,
         report=report,
         manifest=manifest,
         counts=report.counts(),
-        official=OFFICIAL_COUNTS[report.class_id],
+        official=report.official(),
+        types=_count_types(report),
         areas=areas,
         bars=histogram(areas),
-        pictures=[_picture(item) for item in _choose_examples(report.checked)],
+        pictures=[_picture(report, item, folder) for item in _choose_examples(report)],
     )
 
 
@@ -64,33 +67,51 @@ def histogram(areas: Sequence[float]) -> list[dict[str, float]]:
     ]
 
 
-def _choose_examples(checked: Sequence[CheckedSample]) -> list[CheckedSample]:
-    """Return three defective images and one defect-free image of each split."""
+def _count_types(report: Report) -> dict[str, dict[str, int]]:
+    """Return the number of images by defect type and split; empty without types."""
+    counts: dict[str, dict[str, int]] = {}
+    for item in report.samples:
+        if name := report.defect_type(item):
+            row = counts.setdefault(name, dict.fromkeys(SPLITS, 0))
+            row[item.sample.split] += 1
+    return dict(sorted(counts.items()))
+
+
+def _choose_examples(report: Report) -> list[PreparedSample]:
+    """Return up to three defective images of different types and one clean image of each split."""
     examples = []
     for split in SPLITS:
-        for flag, count in ((True, 3), (False, 1)):
-            examples += [c for c in checked if c.sample.split == split and c.sample.defective == flag][:count]
+        items = [item for item in report.samples if item.sample.split == split]
+        defective = [item for item in items if item.defective]
+        by_type = {report.defect_type(item): item for item in reversed(defective)}
+        rest = [item for item in defective if item not in by_type.values()]
+        examples += [*by_type.values(), *rest][:3] + [item for item in items if not item.defective][:1]
     return examples
 
 
-def _picture(item: CheckedSample) -> dict[str, Any]:
-    sample = item.sample
+def _picture(report: Report, item: PreparedSample, folder: Path) -> dict[str, Any]:
+    kind = report.defect_type(item)
     return {
-        "name": sample.name,
-        "split": sample.split,
-        "defective": sample.defective,
-        "image": _thumbnail(sample.image_path),
-        "mask": _thumbnail(sample.mask_path) if sample.mask_path else None,
+        "name": item.sample.name,
+        "split": item.sample.split,
+        "verdict": f"defective{kind and f' ({kind})'}" if item.defective else "defect-free",
+        "image": _thumbnail(folder / item.image),
+        "mask": _thumbnail(folder / item.mask) if item.mask else None,
     }
 
 
 def _thumbnail(path: Path) -> str:
-    """Return a small PNG as a data URI."""
+    """Return a small PNG as a data URI; 16-bit grey is shown from its smallest to its largest value."""
     from PIL import Image
 
-    picture = Image.fromarray(read_grey(path.read_bytes())).resize(
-        (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX
-    )
+    with Image.open(path) as picture:
+        if picture.mode.startswith("I"):
+            values = np.asarray(picture, np.float64)
+            scaled = (values - values.min()) / max(1.0, float(np.ptp(values))) * 255
+            shown = Image.fromarray(scaled.astype(np.uint8))
+        else:
+            shown = picture.copy()
+    shown.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     file = io.BytesIO()
-    picture.save(file, format="PNG")
+    shown.save(file, format="PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

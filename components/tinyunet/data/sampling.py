@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-DEFECTIVE, CLEAN, AUGMENT = 0, 1, 2  # streams of random numbers
+# Streams of random numbers.
+DEFECTIVE, CLEAN, AUGMENT = 0, 1, 2
+ANYWHERE, POSITION, KNOWN_PIXELS = 3, 4, 5  # of patches only
 
 
 def clean_slots(count: int, fraction: float) -> NDArray[np.bool_]:

@@ -1,9 +1,16 @@
-"""The choice of the validation images from Train."""
+"""The choice of the validation images from Train, and of all splits of a data set that has none."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from tinyunet.core.config import DataConfig
+from tinyunet.core.documents.raw import RawFile
 from tinyunet.core.errors import UserError
+
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+DEFECTIVE, CLEAN = "defective", "defect-free"  # strata of the choice of validation images
 
 
 def validation_names(names: Iterable[str], *, fraction: float, fold: int, stratum: str) -> frozenset[str]:
@@ -37,24 +44,125 @@ def validation_names(names: Iterable[str], *, fraction: float, fold: int, stratu
     return frozenset(block)
 
 
-def group_copies(names: Iterable[str], pixels: Mapping[str, str]) -> dict[str, set[str]]:
-    """Group the names of equal images, which must be either all in train or all in validation.
+def choose_validation(files: Iterable[RawFile], config: DataConfig) -> dict[str, list[RawFile]]:
+    """Return the images of every split, sorted by name.
+
+    A data set without validation images gives some of its training images, of the defective and of the
+    defect-free ones separately. Images of one group, and images with the same pixels, stay together; they
+    count as one image, which is defective if one of them is.
 
     Args:
-        names: Names of a stratum.
-        pixels: SHA-256 of the pixels by name. An image without one forms its own group.
+        files: All images of the data set.
+        config: `validation_fraction` and `fold` are used.
 
-    Returns:
-        The groups by the first name of each.
+    Raises:
+        UserError: if there are too few images in Train, or a fold is chosen although the data set has its own
+            validation images.
+    """
+    ordered = sorted(files, key=lambda file: file.name)
+    chosen = {split: [file for file in ordered if file.split == split] for split in SPLITS}
+    if chosen["validation"]:
+        if config.fold:
+            raise UserError(
+                f"fold is {config.fold}, but the data set has its own validation images; give fold=0"
+            )
+        return chosen
+    groups: dict[str, dict[str, set[str]]] = {DEFECTIVE: {}, CLEAN: {}}
+    for group in connected(map(_item, chosen["train"])):
+        stratum = DEFECTIVE if any(item.stratum == DEFECTIVE for item in group) else CLEAN
+        names = {item.name for item in group}
+        groups[stratum][min(names)] = names
+    held_out: set[str] = set()
+    for stratum in (DEFECTIVE, CLEAN) if groups[CLEAN] else (DEFECTIVE,):
+        for name in validation_names(
+            groups[stratum], fraction=config.validation_fraction, fold=config.fold, stratum=stratum
+        ):
+            held_out |= groups[stratum][name]
+    return chosen | {
+        "train": [file for file in chosen["train"] if file.name not in held_out],
+        "validation": [file for file in chosen["train"] if file.name in held_out],
+    }
 
-    The images 1 and 3 have the same pixels:
 
-    >>> groups = group_copies(["1", "2", "3"], {"1": "5feceb", "2": "6b86b2", "3": "5feceb"})
-    >>> groups == {"1": {"1", "3"}, "2": {"2"}}
+def _item(file: RawFile) -> "SplitItem":
+    keys = {f"pixels {file.pixels_sha256}" if file.pixels_sha256 else f"name {file.name}"}
+    if file.group:
+        keys.add(f"group {file.group}")
+    return SplitItem(file.name, DEFECTIVE if file.defective else CLEAN, frozenset(keys))
+
+
+@dataclass(frozen=True)
+class SplitItem:
+    """An image that needs a split.
+
+    Attributes:
+        name: Name of the image.
+        stratum: Every stratum, such as a defect type, is divided in the same proportions.
+        keys: Images that share a key, such as a part number or equal pixels, are in one split.
+    """
+
+    name: str
+    stratum: str
+    keys: frozenset[str]
+
+
+def make_splits(items: Sequence[SplitItem], fractions: Sequence[float]) -> dict[str, str]:
+    """Return the split of every image by name; the result depends on nothing else than the items.
+
+    Images that share a key form a group. The groups of a stratum are sorted by the SHA-256 of their first
+    name. The first ones are the test images, the next ones are for validation, and the others for training.
+    A stratum with at least three groups has at least one group in every split.
+
+    Args:
+        items: The images.
+        fractions: Fractions of the images for train, validation and test.
+
+    >>> items = [SplitItem(str(i), "scratch", frozenset([str(i)])) for i in range(20)]
+    >>> Counter(make_splits(items, (0.7, 0.15, 0.15)).values()) == {"train": 14, "validation": 3, "test": 3}
     True
     """
-    first_name: dict[str, str] = {}
-    groups: dict[str, set[str]] = {}
-    for name in sorted(names):
-        groups.setdefault(first_name.setdefault(pixels.get(name) or name, name), set()).add(name)
-    return groups
+    by_stratum: dict[str, list[list[SplitItem]]] = defaultdict(list)
+    sizes = Counter(item.stratum for item in items)
+    for group in connected(items):
+        by_stratum[min((item.stratum for item in group), key=lambda s: (sizes[s], s))].append(group)
+    chosen: dict[str, str] = {}
+    for groups in by_stratum.values():
+        for split, group in _divide(groups, fractions):
+            chosen |= {item.name: split for item in group}
+    return chosen
+
+
+def connected(items: Iterable[SplitItem]) -> list[list[SplitItem]]:
+    """Return the groups of images that are connected by common keys."""
+    group_of_key: dict[str, list[SplitItem]] = {}
+    for item in sorted(items, key=lambda item: item.name):
+        found = [group_of_key[key] for key in sorted(item.keys) if key in group_of_key]
+        group = max(found, key=len, default=[])
+        added = [item]
+        for other in {id(other): other for other in found if other is not group}.values():
+            added += other
+        group += added
+        for member in added:
+            group_of_key |= dict.fromkeys(member.keys, group)
+    return list({id(group): group for group in group_of_key.values()}.values())
+
+
+def _divide(
+    groups: Sequence[list[SplitItem]], fractions: Sequence[float]
+) -> list[tuple[str, list[SplitItem]]]:
+    def rank(group: list[SplitItem]) -> str:
+        return hashlib.sha256(min(item.name for item in group).encode()).hexdigest()
+
+    _, validation, test = fractions
+    total = sum(map(len, groups))
+    remaining, result = sorted(groups, key=rank), []
+    for split, fraction, reserved in (
+        ("test", test, 2 if len(groups) > 2 else 1),
+        ("validation", validation, 1),
+    ):
+        wanted, taken = max(1, round(total * fraction)), 0
+        while taken < wanted and len(remaining) > reserved:  # the other splits need a group each
+            group = remaining.pop(0)
+            taken += len(group)
+            result.append((split, group))
+    return result + [("train", group) for group in remaining]

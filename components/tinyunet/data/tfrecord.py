@@ -1,28 +1,37 @@
-"""Convert an ingested class to TFRecord shards and a manifest; the same input gives the same bytes."""
+"""Convert ingested images to TFRecord shards and a manifest; the same input gives the same bytes."""
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinyunet.core.config import DataConfig
-from tinyunet.core.console import say, track
-from tinyunet.core.documents.raw import RawManifest
-from tinyunet.core.documents.records import RecordsManifest, RecordsSplit, Shard
+from tinyunet.core.console import cores, say, track
+from tinyunet.core.documents.raw import RawFile, RawManifest
+from tinyunet.core.documents.records import GreyStatistics, RecordsManifest, RecordsSplit, Shard
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import scratch_folder
-from tinyunet.data.layouts.dagm import Sample, read_class
+from tinyunet.core.files import file_sha256, scratch_folder
 from tinyunet.data.existing import already_holds
-from tinyunet.data.pictures.pixels import read_grey
-from tinyunet.data.splits import group_copies, validation_names
-
-SPLITS: tuple[str, ...] = ("train", "validation", "test")
-Array = NDArray[np.uint8]
+from tinyunet.data.pictures.decode import read_picture, to_channels
+from tinyunet.data.prefetch import prefetch
+from tinyunet.data.raw import read_dataset
+from tinyunet.data.records.index import (
+    FOOTER,
+    HEADER,
+    Entry,
+    build_index,
+    check_shard,
+    index_path,
+    read_entry,
+)
+from tinyunet.data.records.levels import count_levels, mean_and_deviation
+from tinyunet.data.records.reader import Mask
+from tinyunet.data.resize import Pixels
+from tinyunet.data.splits import SPLITS, choose_validation
 
 
 @dataclass(frozen=True)
@@ -31,52 +40,52 @@ class Record:
 
     Attributes:
         name: Name of the image, such as `0576`.
-        image: uint8 [height, width], grey levels.
+        image: uint8 or uint16, [height, width] grey levels, or [height, width, 3] colours.
         mask: uint8 [height, width], 0 and 255.
         defective: Whether the image shows a defect.
+        defect_type: Type of the defect; empty if it has none.
     """
 
     name: str
-    image: Array
-    mask: Array
+    image: Pixels
+    mask: Mask
     defective: bool
+    defect_type: str = ""
 
 
 def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
-    """Write the train, validation and test shards of an ingested class.
+    """Write the train, validation and test shards of an ingested data set, one image after another.
 
     Args:
         raw: Folder that `ingest` wrote.
-        out: Folder to write: `{split}-NNNNN-of-NNNNN.tfrecord` and manifest.json. If it already contains
-            these records, it is not changed.
-        config: Class, validation split and number of shards.
+        out: Folder to write: `{split}-NNNNN-of-NNNNN.tfrecord`, an index of every shard, and manifest.json.
+            If it already contains these records, it is not changed.
+        config: Validation split and number of shards.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: if `raw` is not an ingested dataset, contains another class or has changed; if there are
-            too few defective or defect-free images for the validation split; or if `out` contains other
-            files.
+        UserError: if `raw` is not an ingested dataset or has changed; if there are too few defective or
+            defect-free images for the validation split; or if `out` contains other files.
     """
-    dataset = RawManifest.read(raw)
-    class_id = dataset.class_id
-    if class_id != config.class_id:
-        raise UserError(
-            f"{raw} holds class {class_id}, but class_id is {config.class_id}; give class_id={class_id}"
-        )
-    hashes = {(file.split, file.name): (file.image_sha256, file.mask_sha256) for file in dataset.files}
+    dataset = read_dataset(raw)
+    files = choose_validation(dataset.files, config)
     import tensorflow  # noqa: F401  imported before the progress starts, because it takes seconds
 
-    pixels = {file.name: file.pixels_sha256 for file in dataset.files if file.split == "train"}
     with scratch_folder(out) as scratch:
-        splits = {}
-        for split, samples in _split_samples(read_class(raw), config, pixels).items():
-            tracked = track(samples, f"converting {split}", total=len(samples))
-            records = (_read_record(sample, hashes) for sample in tracked)
-            shards = min(config.shards, len(samples))
-            splits[split] = _write_split(scratch, split, records, len(samples), shards)
-        manifest = _build_manifest(dataset, config, splits)
+        seen = _Seen(dataset.bits)
+        splits = {
+            split: _write_split(
+                scratch,
+                split,
+                _read_records(raw, dataset, split, files[split], seen),
+                len(files[split]),
+                config.shards,
+            )
+            for split in SPLITS
+        }
+        manifest = _build_manifest(dataset, config, splits, seen)
         if already_holds(out, RecordsManifest, manifest.digest):
             for records_split in manifest.splits.values():
                 for shard in records_split.shards:
@@ -88,31 +97,13 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
     return manifest
 
 
-def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
-    """Check that a shard exists and has the size that the manifest records.
-
-    Args:
-        records: Folder that `convert` wrote.
-        shard: The shard in the manifest.
-        verify: Whether the SHA-256 is also checked.
-
-    Raises:
-        UserError: if the file is missing or differs from the manifest.
-    """
-    path = records / shard.file
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing, although manifest.json lists it; remove the folder and convert again"
-        )
-    size = path.stat().st_size
-    if size != shard.bytes:
-        raise UserError(f"{path} has {size} bytes, not {shard.bytes}; remove the folder and convert again")
-    if verify and hashlib.sha256(path.read_bytes()).hexdigest() != shard.sha256:
-        raise UserError(f"{path} has changed (its SHA-256 differs); remove the folder and convert again")
-
-
 def serialize(record: Record) -> bytes:
-    """Return a serialized tf.train.Example: pixels, mask as packed bits, name, label, height and width."""
+    """Return a serialized tf.train.Example.
+
+    Its features are the pixels (uint16 in little-endian order), the mask as packed bits, name, label, height
+    and width. If they differ from an 8-bit grey image without a type, it also has the channels, the bits per
+    channel, and the type of the defect.
+    """
     import tensorflow as tf
 
     def bytes_feature(value: bytes) -> Any:  # noqa: ANN401  TensorFlow has no types
@@ -121,115 +112,136 @@ def serialize(record: Record) -> bytes:
     def int_feature(value: int) -> Any:  # noqa: ANN401
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
+    image = record.image.astype(record.image.dtype.newbyteorder("<"), copy=False)
     feature = {
-        "image": bytes_feature(record.image.tobytes()),
+        "image": bytes_feature(image.tobytes()),
         "mask": bytes_feature(np.packbits(record.mask > 0).tobytes()),
         "name": bytes_feature(record.name.encode()),
         "defective": int_feature(int(record.defective)),
-        "height": int_feature(record.image.shape[0]),
-        "width": int_feature(record.image.shape[1]),
+        "height": int_feature(image.shape[0]),
+        "width": int_feature(image.shape[1]),
     }
+    if image.ndim == 3:
+        feature["channels"] = int_feature(image.shape[2])
+    if image.itemsize > 1:
+        feature["bits"] = int_feature(8 * image.itemsize)
+    if record.defect_type:
+        feature["type"] = bytes_feature(record.defect_type.encode())
     example = tf.train.Example(features=tf.train.Features(feature=feature))
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def parse(serialized: bytes) -> Record:
-    """Return the record that `serialize` encoded.
+class _Seen:
+    """What has been seen of the images: their sizes, and how often every level occurs in train."""
 
-    Raises:
-        ValueError: if a field is missing or its length does not match the height and the width.
-    """
-    import tensorflow as tf
+    def __init__(self, bits: int) -> None:
+        self.shapes: set[tuple[int, int]] = set()
+        self._counts = np.zeros(1 << bits, np.int64)
 
-    example = tf.train.Example.FromString(serialized)
-    feature = dict(example.features.feature.items())
-    try:
-        height, width, defective = (feature[k].int64_list.value[0] for k in ("height", "width", "defective"))
-        image, mask, name = (feature[k].bytes_list.value[0] for k in ("image", "mask", "name"))
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"a field is missing or empty: {error}") from error
-    bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=height * width)
-    shape = (height, width)
-    pixels = np.frombuffer(image, np.uint8).reshape(shape)
-    return Record(name.decode(), pixels, (bits * np.uint8(255)).reshape(shape), bool(defective))
+    def add(self, split: str, image: Pixels) -> None:
+        self.shapes.add((image.shape[0], image.shape[1]))
+        if split == "train":
+            self._counts += count_levels(image)
+
+    def statistics(self) -> GreyStatistics:
+        mean, deviation = mean_and_deviation(self._counts)
+        return GreyStatistics(mean=mean, deviation=deviation)
 
 
-def _split_samples(
-    samples: list[Sample], config: DataConfig, pixels: dict[str, str]
-) -> dict[str, list[Sample]]:
-    """Return the samples of each split; all copies of an image are in the same split, train or validation."""
-    held_out: set[str] = set()
-    train = [sample for sample in samples if sample.split == "train"]
-    for defective, stratum in ((True, "defective"), (False, "defect-free")):
-        names = [sample.name for sample in train if sample.defective == defective]
-        copies = group_copies(names, pixels)
-        for name in validation_names(
-            copies, fraction=config.validation_fraction, fold=config.fold, stratum=stratum
-        ):
-            held_out |= copies[name]
-    return {
-        "train": [sample for sample in train if sample.name not in held_out],
-        "validation": [sample for sample in train if sample.name in held_out],
-        "test": [sample for sample in samples if sample.split == "test"],
-    }
+def _read_records(
+    raw: Path, dataset: RawManifest, split: str, files: list[RawFile], seen: _Seen
+) -> Iterator[Record]:
+    """Decode the images of a split in threads, a few in advance; show the progress."""
+    records = prefetch(lambda file: _read_record(raw, dataset, file), files, threads=cores())
+    for record in track(records, f"converting {split}", total=len(files)):
+        seen.add(split, record.image)
+        yield record
 
 
-def _read_record(sample: Sample, hashes: dict[tuple[str, str], tuple[str, str | None]]) -> Record:
+def _read_record(raw: Path, dataset: RawManifest, file: RawFile) -> Record:
     """Read a sample and check its files against the hashes of the manifest."""
-    image_sha256, mask_sha256 = hashes.get((sample.split, sample.name), ("", ""))
-    image = _decode(sample.image_path, image_sha256)
-    mask = _decode(sample.mask_path, mask_sha256) if sample.mask_path else np.zeros_like(image)
-    return Record(sample.name, image, mask, sample.defective)
+    image = to_channels(_decode(raw / file.image, file.image_sha256), dataset.channels)
+    if 8 * image.itemsize != dataset.bits:
+        raise UserError(
+            f"{raw / file.image} has {8 * image.itemsize} bits, but the data set has {dataset.bits}; "
+            "ingest the dataset again"
+        )
+    mask = np.zeros(image.shape[:2], np.uint8)
+    if file.mask is not None:
+        mask = _decode(raw / file.mask, file.mask_sha256).astype(np.uint8, copy=False)
+    return Record(file.name, image, mask, file.defective, file.defect_type)
 
 
-def _decode(path: Path, sha256: str | None) -> Array:
+def _decode(path: Path, sha256: str | None) -> Pixels:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path} has changed since it was ingested; ingest the dataset again")
-    return read_grey(data)
+    try:
+        return read_picture(data).pixels
+    except UserError as error:
+        raise UserError(f"{path} {error}; ingest the dataset again") from error
 
 
 def _write_split(
-    folder: Path, split: str, records: Iterable[Record], count: int, shards: int
+    folder: Path, split: str, records: Iterator[Record], count: int, shards: int
 ) -> RecordsSplit:
     """Write one split as shards with nearly equal numbers of images, in the order of their names."""
-    digest, defective, shard_entries = hashlib.sha256(), 0, []
-    remaining = iter(records)
+    digest, defective, entries, types = hashlib.sha256(), 0, [], {""}
+    shards = min(shards, count)
     for index in range(shards):
         path = folder / f"{split}-{index:05d}-of-{shards:05d}.tfrecord"
         size = (index + 1) * count // shards - index * count // shards
-        defective += _write_shard(path, list(itertools.islice(remaining, size)), digest.update)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        shard_entries.append(Shard(file=path.name, images=size, bytes=path.stat().st_size, sha256=sha256))
+        written = _write_shard(path, itertools.islice(records, size), digest.update)
+        shard = Shard(file=path.name, images=size, bytes=path.stat().st_size, sha256=file_sha256(path))
+        index_path(path).write_text(build_index(written, shard.sha256).text())
+        defective += sum(entry.defective for entry in written)
+        types |= {entry.defect_type for entry in written}
+        entries.append(shard)
     return RecordsSplit(
-        images=count, defective=defective, digest=digest.hexdigest(), shards=tuple(shard_entries)
+        images=count,
+        defective=defective,
+        digest=digest.hexdigest(),
+        shards=tuple(entries),
+        types=tuple(sorted(types - {""})),
     )
 
 
-def _write_shard(path: Path, records: list[Record], update: Callable[[bytes], None]) -> int:
-    """Write one shard and return the number of its defective images; `update` receives names and pixels."""
+def _write_shard(path: Path, records: Iterator[Record], update: Callable[[bytes], None]) -> list[Entry]:
+    """Write one shard and return where its records are; `update` receives names and pixels."""
     import tensorflow as tf
 
+    entries, position = [], 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
-            writer.write(serialize(record))
+            data = serialize(record)
+            writer.write(data)
+            entries.append(read_entry(data, 0, len(data)).moved(position + HEADER))
+            position += HEADER + len(data) + FOOTER
             update(record.name.encode() + b"\0" + record.image.tobytes() + record.mask.tobytes())
-    return sum(record.defective for record in records)
+    return entries
 
 
 def _build_manifest(
-    dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit]
+    dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit], seen: _Seen
 ) -> RecordsManifest:
     shards = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
+    given = any(file.split == "validation" for file in dataset.files)
     return RecordsManifest(
-        class_id=dataset.class_id,
+        dataset=dataset.dataset,
+        category=dataset.category,
         source=dataset.source,
         complete=dataset.complete,
         synthetic=dataset.synthetic,
-        image_shape=dataset.image_shape,
+        image_shape=tuple(max(sides) for sides in zip(*seen.shapes, strict=True)),
+        uniform=len(seen.shapes) == 1,
+        channels=dataset.channels,
+        bits=dataset.bits,
+        levels=dataset.levels,
+        types=tuple(sorted({file.defect_type for file in dataset.files} - {""})),
+        statistics=seen.statistics(),
         source_digest=dataset.digest,
         digest=hashlib.sha256("".join(shards).encode()).hexdigest(),
-        validation_fraction=config.validation_fraction,
+        validation_fraction=0.0 if given else config.validation_fraction,
         fold=config.fold,
         splits=splits,
     )

@@ -3,14 +3,12 @@
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Literal
 
-from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.core.network import connection_problem, read_credential
+from tinyunet.core.errors import UserError
+from tinyunet.core.network import read_credential
 from tinyunet.core.redaction import redact
-from tinyunet.tracking.client import silence_mlflow
-
-PROBE_TIMEOUT_S = 8.0
+from tinyunet.tracking.server import ServerProblem, server_version
 
 
 @dataclass(frozen=True)
@@ -45,48 +43,14 @@ def tracking() -> Check:
 
 
 def _server(uri: str, client: str) -> Check:
-    shown = redact(uri)
-    start = f"MLFLOW_TRACKING_URI is {shown}, which"
     try:
-        response = _get(uri, "/version")
-    except Unreachable as error:
-        detail = f"{start} does not answer ({error})"
-        return Check("MLflow", "fail", detail, "start it (make services), or unset MLFLOW_TRACKING_URI")
-    except UserError as error:
-        return Check("MLflow", "fail", f"MLFLOW_TRACKING_URI is {shown}: {error}", "correct these settings")
-    if response.status_code == 403 and "Host" in response.text:
-        detail = f"{start} refuses this host name (403, its protection against DNS rebinding)"
-        return Check("MLflow", "fail", detail, "start the server with --allowed-hosts NAME,NAME:*")
-    if not response.ok or len(response.text) > 30:
-        detail = f"{start} answers {response.status_code} to /version: no MLflow server, or access is denied"
-        return Check("MLflow", "fail", detail, "correct MLFLOW_TRACKING_URI or MLFLOW_TRACKING_USERNAME")
-    versions = f"{response.text} at {shown}, client {client}"
-    if response.text.split(".")[0] != client.split(".")[0]:
+        found = server_version(uri)
+    except ServerProblem as problem:
+        return Check("MLflow", "fail", problem.detail, problem.remedy)
+    versions = f"{found} at {redact(uri)}, client {client}"
+    if found.split(".")[0] != client.split(".")[0]:
         return Check("MLflow", "warn", versions, "use the same major version on both sides")
     return Check("MLflow", "ok", versions)
-
-
-def _get(uri: str, path: str) -> Any:  # noqa: ANN401  requests.Response
-    """Request a path of an MLflow server once, with the credentials and TLS settings of MLflow's client.
-
-    Raises:
-        UserError: if a certificate or a proxy prevents a connection, or a setting is not valid.
-        Unreachable: if there is no answer; the message names the kind of failure.
-    """
-    silence_mlflow()
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
-
-    try:
-        access = get_default_host_creds(uri)
-        return http_request(
-            access, path, "GET", timeout=PROBE_TIMEOUT_S, max_retries=0, raise_on_status=False
-        )
-    except MlflowException as error:
-        if problem := connection_problem(error, uri, "REQUESTS_CA_BUNDLE"):
-            raise UserError(problem) from error
-        raise Unreachable(type(error.__context__ or error).__name__) from error
 
 
 def credentials() -> Check:

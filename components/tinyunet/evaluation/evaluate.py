@@ -14,6 +14,7 @@ from tinyunet.data.dataset import MASK_LEVEL, load_split
 from tinyunet.evaluation import curves, overlays, report
 from tinyunet.evaluation.inference import Predictor, SplitResult, evaluate_split, probabilities
 from tinyunet.evaluation.results import summarize
+from tinyunet.evaluation.thresholds import pixel_threshold
 from tinyunet.model.unet import rebuild
 from tinyunet.training.keras_file import for_this_machine, load_model
 from tinyunet.training.model_folder import read_model
@@ -39,10 +40,9 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
     check_class(model, document, records, manifest)
     with atomic_folder(out, marker=Evaluation.FILE) as part:
         predictor = Predictor(rebuild(for_this_machine(load_model(model / "model.keras"))), config)
-        validation, test = (
-            evaluate_split(predictor, load_split(records, name, document.image_size), config)
-            for name in ("validation", "test")
-        )
+        validation = evaluate_split(predictor, load_split(records, "validation", document.image_size), config)
+        threshold = pixel_threshold(validation.counts, validation.split.defective).value
+        test = evaluate_split(predictor, load_split(records, "test", document.image_size), config, threshold)
         result = summarize(document, manifest, config, validation=validation, test=test)
         _write(part, result, predictor, test, curves.read_history(model / "history.csv"), config)
     return result
@@ -65,10 +65,10 @@ def check_class(model: Path, document: ModelDocument, records: Path, manifest: R
     Raises:
         UserError: if they are of different classes; the message names both.
     """
-    if document.class_id != manifest.class_id:
+    if (document.dataset, document.category) != (manifest.dataset, manifest.category):
         raise UserError(
-            f"{model} was trained on class {document.class_id}, but {records} hold class "
-            f"{manifest.class_id}; expected the same class: choose other records"
+            f"{model} was trained on {document.title}, but {records} hold {manifest.title}; expected the "
+            "same: choose other records"
         )
 
 

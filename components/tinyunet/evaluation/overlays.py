@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +27,7 @@ TITLES = ("image", "label", "probability", "comparison")
 TILE, GAP, HEADER = 256, 4, 26
 WIDTH = len(TITLES) * (TILE + GAP) - GAP
 OPACITY = 0.55
+PANEL_SIDE, OVERLAY_SIDE = 1024, 4096  # largest sides of images that are drawn without reducing them
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,16 @@ class Panel:
 
 
 def choose(images: Sequence[ImageResult], threshold: float, count: int) -> tuple[list[int], list[int]]:
-    """Choose the worst and the best test images, at most `count` of each; no image is in both lists.
+    """Choose the worst and the best test images, `count` of each; no image is in both lists.
 
     The worst images are those with a wrong verdict, farthest from the threshold first, then defective ones by
-    rising Dice; at most half of all these. The best images are the other defective ones by falling Dice, then
-    clean ones by rising score.
+    rising Dice; at most half of all these. The worst image of every other type of defect follows. The best
+    images are the other defective ones by falling Dice, then clean ones by rising score.
 
     Args:
         images: All test images.
         threshold: Image threshold (logit).
-        count: Largest number of images of each list.
+        count: Largest number of images of each list, without those that are added for their type.
 
     Returns:
         Indices of the worst and of the best images.
@@ -69,16 +71,27 @@ def choose(images: Sequence[ImageResult], threshold: float, count: int) -> tuple
     order = sorted(range(len(images)), key=lambda i: _badness(images[i], threshold), reverse=True)
     candidates = [i for i in order if images[i].defective or _is_wrong(images[i], threshold)]
     worst = candidates[: min(count, (len(candidates) + 1) // 2)]
+    worst += _worst_of_other_types(images, candidates, worst) if count else []
     others = [i for i in reversed(order) if i not in worst]
     best = [i for i in others if images[i].defective] + [i for i in others if not images[i].defective]
     return worst, best[:count]
 
 
 def draw_comparison(
-    grey: NDArray[np.uint8], label: NDArray[np.bool_], predicted: NDArray[np.bool_]
+    image: NDArray[Any], label: NDArray[np.bool_], predicted: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """Colour hits, false alarms and misses on an image: uint8 [S, S] and bool [S, S] to uint8 [S, S, 3]."""
-    canvas = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
+    """Colour hits, false alarms and misses on an image.
+
+    Args:
+        image: uint8 or uint16, [H, W] or [H, W, 3].
+        label: bool [H, W].
+        predicted: bool [H, W].
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    visible = as_8_bits(image)
+    canvas = (visible if visible.ndim == 3 else np.repeat(visible[..., None], 3, axis=2)).astype(np.float32)
     for region, colour in (
         (label & predicted, HIT),
         (predicted & ~label, FALSE_ALARM),
@@ -89,24 +102,71 @@ def draw_comparison(
     return canvas.round().astype(np.uint8)
 
 
-def highlight(grey: NDArray[np.uint8], predicted: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Colour a predicted mask on an image without a label: uint8 [H, W, 3]."""
-    return draw_comparison(grey, predicted, predicted)
+def highlight(image: NDArray[Any], predicted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Colour a predicted mask on an image without a label: uint8 [H, W, 3]; large images are reduced."""
+    factor = reduction(image.shape, OVERLAY_SIDE)
+    mask = reduce_by_maximum(predicted, factor)
+    return draw_comparison(reduce_image(image, factor), mask, mask)
 
 
 def draw_panel(
-    grey: NDArray[np.uint8], label: NDArray[np.bool_], probability: Floats, threshold: float
+    image: NDArray[Any], label: NDArray[np.bool_], probability: Floats, threshold: float
 ) -> Image.Image:
-    """Draw image, label, probability and comparison of one image side by side."""
+    """Draw image, label, probability and comparison of one image side by side.
+
+    Images of more than PANEL_SIDE pixels a side are reduced first; the largest probability and any defective
+    pixel of a block remain visible.
+
+    Args:
+        image: uint8 or uint16, [H, W] or [H, W, 3].
+        label: bool [H, W].
+        probability: float64 [H, W].
+        threshold: Pixel threshold, a probability.
+    """
+    factor = reduction(image.shape, PANEL_SIDE)
+    label, probability = reduce_by_maximum(label, factor), reduce_by_maximum(probability, factor)
+    visible = as_8_bits(reduce_image(image, factor))
     heat = mpl.colormaps["cividis"](probability, bytes=True)[..., :3]
     mask = np.where(label, np.uint8(255), np.uint8(0))
-    tiles = (grey, mask, heat, draw_comparison(grey, label, probability > threshold))
+    tiles = (visible, mask, heat, draw_comparison(visible, label, probability > threshold))
     strip = Image.new("RGB", (WIDTH, TILE), "grey")
+    longest = max(label.shape)
+    width, height = (max(1, round(TILE * side / longest)) for side in label.shape[::-1])
+    resample = Image.Resampling.BOX if longest > TILE else Image.Resampling.NEAREST
     for i, tile in enumerate(tiles):
-        resample = Image.Resampling.BOX if len(tile) > TILE else Image.Resampling.NEAREST
-        picture = Image.fromarray(np.ascontiguousarray(tile)).convert("RGB").resize((TILE, TILE), resample)
-        strip.paste(picture, (i * (TILE + GAP), 0))
+        picture = Image.fromarray(np.ascontiguousarray(tile)).convert("RGB").resize((width, height), resample)
+        strip.paste(picture, (i * (TILE + GAP) + (TILE - width) // 2, (TILE - height) // 2))
     return strip
+
+
+def as_8_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image for display; 16-bit levels are scaled so that the largest one is white."""
+    if image.dtype == np.uint8:
+        return image
+    return np.asarray(image * (255.0 / max(1, int(image.max()))), np.uint8)
+
+
+def reduction(shape: Sequence[int], side: int) -> int:
+    """Return the factor by which an image of [H, W, …] pixels is reduced so that no side is above `side`."""
+    return -(-max(shape[:2]) // side)
+
+
+def reduce_image(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return an image that is reduced by a whole factor, block by block; of 16 bits, one pixel per block."""
+    if factor == 1:
+        return image
+    if image.dtype != np.uint8:
+        return image[::factor, ::factor]
+    return np.asarray(Image.fromarray(image).reduce(factor))
+
+
+def reduce_by_maximum(values: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return the largest value of every block of `factor` × `factor` pixels of [H, W]."""
+    if factor == 1:
+        return values
+    for axis in (0, 1):
+        values = np.maximum.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
+    return values
 
 
 def file_name(rank: int, group: str, name: str) -> str:
@@ -118,6 +178,7 @@ def caption(image: ImageResult, threshold: float) -> str:
     """Describe the result of one test image in words."""
     verdict = "flagged" if image.score > threshold else "passed"
     truth = "defective" if image.defective else "clean"
+    truth += f" ({image.type})" if image.type else ""
     dice = f"Dice {image.dice:.3f}, " if image.dice is not None else ""
     return f"{dice}{truth} and {verdict}, score {image.score:.2f}"
 
@@ -127,6 +188,17 @@ def save(panels: Sequence[Panel], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for panel in panels:
         _with_header(panel.picture).save(folder / panel.file)
+
+
+def _worst_of_other_types(
+    images: Sequence[ImageResult], order: Sequence[int], chosen: Sequence[int]
+) -> list[int]:
+    """Return the first image in the order of every type that no chosen image has."""
+    first: dict[str, int] = {}
+    for i in order:
+        first.setdefault(images[i].type, i)
+    known = {images[i].type for i in chosen} | {""}
+    return [i for name, i in first.items() if name not in known]
 
 
 def _is_wrong(image: ImageResult, threshold: float) -> bool:

@@ -5,6 +5,7 @@ Source: README of NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Indu
 not state how many, nor their spread.
 """
 
+from tinyunet.core.categories import class_number
 from tinyunet.core.documents.evaluation import Published, PublishedScores
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
@@ -94,8 +95,8 @@ def comparability(
         return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
     over = f", judged over {poses} poses" if poses > 1 else ""
     return True, (
-        f"Comparable with NVIDIA's published numbers for class {data.class_id}: the data are the complete "
-        f"official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means over several "
-        f"runs on all of Train, ours come from one run that left {data.validation_fraction:.0%} of it for "
+        f"Comparable with NVIDIA's published numbers for class {class_number(data.category)}: the data are "
+        f"the complete official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means "
+        f"over several runs on all of Train, ours come from one run that left {data.validation_fraction:.0%} of it for "
         f"validation{over}."
     )

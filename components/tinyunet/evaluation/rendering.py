@@ -1,7 +1,7 @@
 """The templates of this package and the formats of numbers and texts in them."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -33,6 +33,11 @@ def percent(value: float | None) -> str:
     return UNDEFINED if value is None else f"{100 * value:.1f} %"
 
 
+def interval(bounds: Sequence[float] | None) -> str:
+    """Format both bounds of a rate as percentages; an undefined interval is a dash."""
+    return UNDEFINED if bounds is None else f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %"
+
+
 def count(value: int) -> str:
     """Format a number with thin spaces between the thousands."""
     return f"{value:,}".replace(",", "\u202f")
@@ -57,6 +62,7 @@ def _environment() -> Environment:
         "mean": mean,
         "number": number,
         "percent": percent,
+        "interval": interval,
         "count": count,
         "code": code,
         "quote": shlex.quote,

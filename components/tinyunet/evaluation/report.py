@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tinyunet.core.documents.evaluation import ConfusionCounts, Evaluation
+from tinyunet.core.documents.factory import DefectSize, Factory, Share
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.presets import find_preset
 from tinyunet.evaluation import curves, overlays
 from tinyunet.evaluation.rendering import render
+from tinyunet.evaluation.summary import line_words
 from tinyunet.model.metrics import NVIDIA_THRESHOLDS
 
 SCORE_NAMES = {
@@ -22,6 +24,8 @@ SCORE_NAMES = {
 SCORES = (
     ("dice_defective", "Dice, defective images", "2·TP / (2·TP + FP + FN) of each image, averaged"),
     ("iou_defective", "IoU, defective images", "TP / (TP + FP + FN) of each image, averaged"),
+    ("pixel_ap", "Average precision, pixels", "ranking of all pixels of all images; 1 is perfect"),
+    ("aupro", "AUPRO", "predicted fraction of each defect, averaged up to a false positive rate of 0.3"),
     ("pooled_iou", "IoU, pooled pixels", "all pixels of all images counted together"),
     ("image_ap", "Average precision, images", "ranking of images by score; 1 is perfect"),
     ("image_auroc", "AUROC, images", "chance that a defective image scores above a clean one"),
@@ -135,8 +139,27 @@ def _template_values(evaluation: Evaluation) -> dict[str, object]:
         "legend": overlays.LEGEND,
         "provenance": _provenance(evaluation),
         "settings": _settings(evaluation.model),
+        "goal": {name: getattr(evaluation, name) for name in ("target", "cost")},
+        "line": line_words(evaluation.factory) if evaluation.factory else "",
+        "shares": line_shares(evaluation.factory) if evaluation.factory else {},
+        "size_name": size_name,
         "score_name": SCORE_NAMES[evaluation.image_score],
     }
+
+
+def line_shares(factory: Factory) -> dict[str, Share]:
+    """Return the defined shares of a production line by their names."""
+    shares = {
+        "Defects found": factory.found,
+        "Defective parts passed": factory.passed,
+        "Good parts stopped": factory.stopped,
+    }
+    return {name: share for name, share in shares.items() if share is not None and share.of}
+
+
+def size_name(size: DefectSize) -> str:
+    """Return a range of areas in words."""
+    return f"{size.smallest:,}–{size.largest:,}" if size.largest else f"{size.smallest:,} and more"
 
 
 def _rate_counts(image: ConfusionCounts) -> dict[str, tuple[int, int]]:
@@ -176,7 +199,7 @@ def _provenance(evaluation: Evaluation) -> dict[str, dict[str, object]]:
         },
         "Data": {
             "source": data.source,
-            "DAGM2007 class": data.class_id,
+            "Data set": data.title,
             **{
                 f"{name} images": f"{split.images}, {split.defective} defective"
                 for name, split in data.splits.items()

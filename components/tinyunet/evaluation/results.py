@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import tinyunet
+from tinyunet.core.categories import class_number
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import (
     EvaluatedData,
@@ -19,11 +20,11 @@ from tinyunet.core.documents.evaluation import (
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.documents.records import RecordsManifest
-from tinyunet.evaluation import curves
+from tinyunet.evaluation import curves, factory
 from tinyunet.evaluation.inference import SplitResult
 from tinyunet.evaluation.published import comparability, published
 from tinyunet.evaluation.thresholds import image_threshold, pixel_threshold
-from tinyunet.model import metrics
+from tinyunet.model import metrics, regions
 
 
 def summarize(
@@ -36,7 +37,7 @@ def summarize(
 ) -> Evaluation:
     """Choose both thresholds on validation, compute the scores of both splits, describe model and data."""
     pixel = pixel_threshold(validation.counts, validation.split.defective)
-    image = image_threshold(validation.scores, validation.split.defective, pixel.value)
+    image = image_threshold(validation.scores, validation.split.defective, pixel.value, config)
     comparable, sentence = comparability(
         manifest,
         image_size=model.image_size,
@@ -51,11 +52,14 @@ def summarize(
         image_score=config.image_score,
         threshold=pixel.value,
         threshold_source="validation",
+        target=config.target,
+        cost=config.cost,
         threshold_reason=pixel.reason,
         image_threshold_reason=image.reason,
         test=_scores(test, pixel.value, image.value),
         validation=_scores(validation, pixel.value, image.value),
-        nvidia_published=published(manifest.class_id) if comparable else None,
+        factory=factory.describe(test, manifest, pixel.value, image.value),
+        nvidia_published=published(class_number(manifest.category) or 0) if comparable else None,
         comparable=comparable,
         comparability=sentence,
         notes=_notes(model, manifest, test),
@@ -70,7 +74,11 @@ def _scores(result: SplitResult, pixel_threshold: float, image_threshold: float)
     defective = result.split.defective
     pixels = metrics.pixel_scores(result.counts, defective, pixel_threshold)
     images = metrics.image_scores(result.scores, defective, image_threshold)
-    return Scores(**dict(pixels), **dict(images))
+    scores = Scores(**dict(pixels), **dict(images))
+    if result.regions is None:
+        return scores
+    rankings = {"pixel_ap": regions.pixel_ap(result.regions), "aupro": regions.aupro(result.regions)}
+    return scores.model_copy(update=rankings)
 
 
 def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
@@ -81,7 +89,8 @@ def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
         source_digest=manifest.source_digest,
         complete=manifest.complete,
         synthetic=manifest.synthetic,
-        class_id=manifest.class_id,
+        dataset=manifest.dataset,
+        category=manifest.category,
         validation_fraction=manifest.validation_fraction,
         fold=manifest.fold,
         shards=max(len(split.shards) for split in splits.values()),
@@ -109,12 +118,18 @@ def _notes(model: ModelDocument, manifest: RecordsManifest, test: SplitResult) -
             f"The label of {vanished} defective test image{'s' if vanished > 1 else ''} vanishes at this "
             "size; Dice is then 1 where nothing is predicted and 0 elsewhere."
         )
+    if test.split.defective.all():
+        notes.append(
+            "Test has no clean image: there are no scores of images, no verdicts on parts, and no false "
+            "alarms per good part."
+        )
     return tuple(notes)
 
 
 def _image_results(test: SplitResult, threshold: float) -> tuple[ImageResult, ...]:
     pixels = test.counts.at(threshold)
     dice = metrics.dice(pixels.tp, pixels.fp, pixels.fn)
+    types = factory.image_types(test)
     return tuple(
         ImageResult(
             name=name,
@@ -124,6 +139,7 @@ def _image_results(test: SplitResult, threshold: float) -> tuple[ImageResult, ..
             tp=int(pixels.tp[i]),
             fp=int(pixels.fp[i]),
             fn=int(pixels.fn[i]),
+            type=types[i] if types else "",
         )
         for i, (name, defective) in enumerate(zip(test.split.names, test.split.defective, strict=True))
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.goals import Cost, Target, parse_cost, parse_target
 from tinyunet.model.metrics import LEVELS, Counts, Floats, dice_curve
 
 PLATEAU = 0.005
@@ -52,10 +54,13 @@ def pixel_threshold(counts: Counts, defective: NDArray[np.bool_]) -> Threshold:
     )
 
 
-def image_threshold(scores: Floats, defective: NDArray[np.bool_], pixel: float) -> Threshold:
-    """Return the middle between the scores of clean and of defective images.
+def image_threshold(
+    scores: Floats, defective: NDArray[np.bool_], pixel: float, config: EvalConfig | None = None
+) -> Threshold:
+    """Return the threshold of the configuration's target or cost; without one, see below.
 
-    If the scores overlap, return the threshold with the best balanced accuracy.
+    It is the middle between the scores of clean and of defective images. If the scores overlap, it is the
+    threshold with the best balanced accuracy.
 
     The largest score of a clean image is -1, the smallest score of a defective image is 5:
 
@@ -75,14 +80,20 @@ def image_threshold(scores: Floats, defective: NDArray[np.bool_], pixel: float) 
         defective: bool [N].
         pixel: The pixel threshold, a probability. Its logit is returned if all images are defective or all
             are clean.
+        config: Configuration with `target` and `cost`.
 
     Returns:
         A logit.
     """
+    goal = config or EvalConfig()
     if defective.all() or not defective.any():
         missing = "clean" if defective.any() else "defective"
         value = float(np.log(pixel / (1 - pixel)))
         return Threshold(value, f"logit of the pixel threshold, because validation holds no {missing} image")
+    if goal.target:
+        return _reach_target(scores, defective, parse_target(goal.target))
+    if goal.cost:
+        return _minimize_cost(scores, defective, parse_cost(goal.cost))
     largest_clean, smallest_defective = scores[~defective].max(), scores[defective].min()
     if largest_clean < smallest_defective:
         return Threshold(
@@ -95,18 +106,81 @@ def image_threshold(scores: Floats, defective: NDArray[np.bool_], pixel: float) 
 
 
 def _best_balanced_accuracy(scores: Floats, defective: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the best threshold and its balanced accuracy.
+    """Return the best threshold and its balanced accuracy."""
+    candidates = _candidates(scores, defective)
+    accuracy = (candidates.tpr + candidates.tnr) / 2
+    best = candidates.best(accuracy)
+    return float(candidates.value[best]), float(accuracy[best])
 
-    The candidates are the middles between neighbouring scores. Among equally good ones, the middle of the
-    widest gap is chosen.
+
+def _reach_target(scores: Floats, defective: NDArray[np.bool_], target: Target) -> Threshold:
+    """Return the threshold with the largest other rate among those that reach the target.
+
+    There is always one, because the outermost candidates flag all images or none.
     """
+    candidates = _candidates(scores, defective)
+    reached, other = candidates.tnr, candidates.tpr
+    if target.rate == "tpr":
+        reached, other = other, reached
+    best = candidates.best(np.where(reached >= target.least - 1e-12, other, -1.0))
+    kind, judged = ("defective", defective) if target.rate == "tpr" else ("clean", ~defective)
+    total = int(judged.sum())
+    return Threshold(
+        float(candidates.value[best]),
+        f"target {target.rate} ≥ {target.least:g}: {_achieved(candidates, best, defective)}; this rests on "
+        f"{total} {kind} image{'s' if total != 1 else ''}, each of which is {1 / total:.2g} of the rate",
+    )
+
+
+def _minimize_cost(scores: Floats, defective: NDArray[np.bool_], cost: Cost) -> Threshold:
+    """Return the threshold with the smallest cost per image, with as many defective images as here."""
+    candidates = _candidates(scores, defective)
+    share = float(defective.mean())
+    expected = cost.miss * share * (1 - candidates.tpr) + cost.stop * (1 - share) * (1 - candidates.tnr)
+    best = candidates.best(-expected)
+    return Threshold(
+        float(candidates.value[best]),
+        f"smallest cost with {cost.miss:g} per missed and {cost.stop:g} per stopped part, "
+        f"{abs(expected[best]):.3g} per image of validation, of which {share:.1%} are defective: "
+        f"{_achieved(candidates, best, defective)}",
+    )
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Image thresholds, float64 [T] each: the middles between neighbouring scores, and their results.
+
+    Attributes:
+        value: The thresholds.
+        gap: Distance between the neighbouring scores.
+        tpr: Fraction of the defective images that are flagged.
+        tnr: Fraction of the clean images that pass.
+    """
+
+    value: Floats
+    gap: Floats
+    tpr: Floats
+    tnr: Floats
+
+    def best(self, quality: Floats) -> int:
+        """Return the index of the largest quality; among equal ones that of the widest gap."""
+        return max(range(len(quality)), key=lambda i: (round(float(quality[i]), 12), self.gap[i]))
+
+
+def _candidates(scores: Floats, defective: NDArray[np.bool_]) -> _Candidates:
     levels = np.unique(scores)
     edges = np.concatenate([[levels[0] - 2.0], levels, [levels[-1] + 2.0]])
-    middles, gaps = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    middles = (edges[1:] + edges[:-1]) / 2
     above = scores[None, :] > middles[:, None]
-    accuracy = (above[:, defective].mean(axis=1) + (~above[:, ~defective]).mean(axis=1)) / 2
-    best = max(range(len(middles)), key=lambda i: (round(float(accuracy[i]), 12), gaps[i]))
-    return float(middles[best]), float(accuracy[best])
+    tpr, tnr = above[:, defective].mean(axis=1), (~above[:, ~defective]).mean(axis=1)
+    return _Candidates(middles, np.diff(edges), tpr, tnr)
+
+
+def _achieved(candidates: _Candidates, i: int, defective: NDArray[np.bool_]) -> str:
+    """Describe what a candidate achieves on validation."""
+    bad, good = int(defective.sum()), int((~defective).sum())
+    flagged, passed = round(float(candidates.tpr[i]) * bad), round(float(candidates.tnr[i]) * good)
+    return f"on validation {flagged} of {bad} defective images are flagged, {passed} of {good} clean pass"
 
 
 def _widest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:

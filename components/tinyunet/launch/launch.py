@@ -6,12 +6,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tinyunet.core.categories import class_category, slug
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError, require
 from tinyunet.launch.local_checkpoints import checkpoint_folder
 from tinyunet.launch.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run_ranks
+from tinyunet.launch.preconditions import check_services, s3_uri, uses_mpijob
 from tinyunet.training.model_folder import finished_model
 from tinyunet.training.run import TrainingRun, check_shares
 
@@ -19,7 +21,7 @@ LAUNCHERS = ("auto", "local", "mpijob")
 
 
 def pipeline_run(
-    records: str, out: str, config: TrainConfig, run_id: str, class_id: int, ranks: int
+    records: str, out: str, config: TrainConfig, run_id: str, category: str, ranks: int
 ) -> TrainingRun:
     """Return the training that a train task of the pipeline describes.
 
@@ -28,13 +30,13 @@ def pipeline_run(
         out: URI of the model folder.
         config: The training configuration.
         run_id: Id of the pipeline run.
-        class_id: DAGM2007 class of the records. It is a part of the run key, because one pipeline run may
+        category: Category of the records. It is a part of the run key, because one pipeline run may
             train several classes.
         ranks: World size.
     """
-    run_key = f"class{class_id}-{run_id}"
+    run_key = f"{slug(class_category(category))}-{run_id}" if category else run_id
     return TrainingRun(
-        records=records, out=out, config=config, run_key=run_key, ranks=ranks, class_id=class_id
+        records=records, out=out, config=config, run_key=run_key, ranks=ranks, category=category
     )
 
 
@@ -61,8 +63,8 @@ def launch(
     """
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
-    if launcher == "mpijob" or (launcher == "auto" and in_pod):
-        run = replace(run, records=_s3_uri(run.records), out=_s3_uri(run.out))
+    if uses_mpijob(launcher):
+        run = replace(run, records=s3_uri(run.records), out=s3_uri(run.out))
         return _launch_mpijob(run, slots_per_worker, task_config)
     run = replace(run, records=mounted_path(run.records), out=mounted_path(run.out))
     if not in_pod:  # the checkpoints remain on this machine, and the next pipeline run resumes from them
@@ -103,7 +105,6 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
     from tinyunet.mpijob.run import run_mpijob
     from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, job_name
     from tinyunet.storage import s3
-    from tinyunet.tracking.uri import tracking_uri
 
     check_shares(run.config, run.ranks)
     require(
@@ -112,7 +113,7 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
         slots_per_worker,
         f"a divisor of the world size {run.ranks}",
     )
-    tracking_uri()  # raises an error of the tracking URI before the job starts
+    check_services(run.out)
     if s3.is_remote(run.records) and not s3.exists(f"{run.records}/manifest.json"):
         raise UserError(
             f"S3_ENDPOINT_URL is {os.environ['S3_ENDPOINT_URL']}, which has no {run.records}/manifest.json; "
@@ -140,8 +141,3 @@ def mounted_path(uri: str) -> str:
     """Return the path at which KFP mounts an artifact in a pipeline task; a local path is not changed."""
     scheme, separator, rest = uri.partition("://")
     return f"/{'gcs' if scheme == 'gs' else scheme}/{rest}" if separator else uri
-
-
-def _s3_uri(uri: str) -> str:
-    """Return an artifact URI with the scheme s3:// if KFP wrote it with the scheme minio://."""
-    return uri.replace("minio://", "s3://", 1) if uri.startswith("minio://") else uri

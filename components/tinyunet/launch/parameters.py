@@ -4,20 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
-from tinyunet.core.errors import require
-from tinyunet.core.presets import training_config
+from tinyunet.core.errors import UserError, require
+from tinyunet.core.presets import load_yaml, training_config
+from tinyunet.data.ingest import IngestOptions
 from tinyunet.data.sources.source import check_scheme
 from tinyunet.tracking.names import check_model_name
 from tinyunet.training.run import check_shares
 
-TRAINING = ("preset", "image_size", "steps", "precision", "seed", "overrides")
+TRAINING = ("preset", "image_size", "patch", "steps", "precision", "seed", "overrides")
 
 
 def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
     """Check all properties of a run's parameters that do not depend on the machine.
 
     Args:
-        arguments: The parameters of the pipeline for one class or for several classes.
+        arguments: The parameters of the pipeline for one category or for several ones.
 
     Returns:
         The complete training configuration.
@@ -27,12 +28,12 @@ def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
     """
     from tinyunet.launch.launch import LAUNCHERS
 
-    data = {key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments}
-    for class_id in class_ids(arguments):
-        DataConfig(**data, class_id=class_id)
+    DataConfig(**{key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments})
     EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
     config = training_config(**{key: arguments[key] for key in TRAINING})
     check_scheme(arguments["source"])
+    for category in categories(arguments):
+        ingest_options(category, arguments["ingest_options"])
     check_model_name(arguments.get("model_name", ""))
     launcher = arguments["launcher"]
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
@@ -40,6 +41,31 @@ def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
-def class_ids(arguments: Mapping[str, Any]) -> list[int]:
-    """Return the classes of a run."""
-    return arguments.get("classes") or [arguments["class_id"]]
+def categories(arguments: Mapping[str, Any]) -> list[str]:
+    """Return the categories of a run; one without a category has the empty one."""
+    return arguments.get("categories") or [arguments["category"]]
+
+
+def ingest_options(category: str, settings: str) -> IngestOptions:
+    """Return the options of `ingest` that the parameters of a pipeline describe.
+
+    Args:
+        category: Category of the data set; empty for the only one.
+        settings: YAML mapping of other options, such as `layout: pairs`.
+
+    Raises:
+        UserError: for an unknown option or an invalid value.
+    """
+    values = load_yaml(settings)
+    known = IngestOptions.__dataclass_fields__.keys() - {"category"}
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown option {key!r} of ingest; known options: {', '.join(sorted(known))}")
+    if "allow_partial" in values:
+        partial = str(values["allow_partial"]).lower()
+        require(partial in ("true", "false"), "allow_partial", values["allow_partial"], "true or false")
+        values["allow_partial"] = partial == "true"
+    texts = {key: value if key == "allow_partial" else str(value) for key, value in values.items()}
+    options = IngestOptions(category=category, **texts)
+    options.check()
+    return options

@@ -18,7 +18,7 @@ def run_rank(run: TrainingRun) -> int:
     signal.signal(STOP_SIGNAL, signal.default_int_handler)  # before the first step there is no state to save
     world = init(deterministic=run.config.deterministic)
     check_shares(run.config, world.size)
-    with local_records(run.records, world, class_id=run.class_id, run_key=run.run_key) as records:
+    with local_records(run.records, world, category=run.category, run_key=run.run_key) as records:
         exit_code = 0
         try:
             train(replace(run, records=str(records)), world, Tracker() if world.is_chief else NullTracker())

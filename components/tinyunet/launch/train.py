@@ -10,7 +10,7 @@ from tinyunet.training.run import TrainingRun
 
 
 def train(
-    records: Path | str, out: Path | str, config: TrainConfig = FAST, *, ranks: int = 1, class_id: int = 1
+    records: Path | str, out: Path | str, config: TrainConfig = FAST, *, ranks: int = 1, category: str = ""
 ) -> ModelDocument:
     """Train a model on this machine in processes of its own; resume an interrupted training.
 
@@ -19,7 +19,7 @@ def train(
         out: Model folder to write, local or s3://.
         config: The training configuration.
         ranks: World size; more than one rank needs mpirun.
-        class_id: DAGM2007 class, used for a source of images only.
+        category: Category of the data set, used for a source of images only.
 
     Returns:
         The content of model.json.
@@ -28,5 +28,5 @@ def train(
         UserError: if mpirun is not installed, or if the ranks do not divide the global batch.
         TrainingFailed: if the ranks end with an exit code other than 0.
     """
-    run = TrainingRun(records=str(records), out=str(out), config=config, ranks=ranks, class_id=class_id)
+    run = TrainingRun(records=str(records), out=str(out), config=config, ranks=ranks, category=category)
     return launch_local(run)

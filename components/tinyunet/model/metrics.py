@@ -221,16 +221,16 @@ def image_scores(scores: Floats, defective: NDArray[np.bool_], threshold: float)
         threshold: Score above which an image is classified as defective.
 
     Returns:
-        The scores; a score is None where it needs defective or clean images and there are none.
+        The scores; one is None where it needs images that are missing, and all are None without clean images.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     flagged = scores > threshold
     both_kinds = bool(defective.any() and not defective.all())
     return ImageScores(
-        image_ap=float(average_precision_score(defective, scores)) if defective.any() else None,
+        image_ap=float(average_precision_score(defective, scores)) if both_kinds else None,
         image_auroc=float(roc_auc_score(defective, scores)) if both_kinds else None,
-        tpr=_mean(flagged[defective]),
+        tpr=None if defective.all() else _mean(flagged[defective]),
         tnr=_mean(~flagged[~defective]),
         image_threshold=threshold,
         image=ConfusionCounts(

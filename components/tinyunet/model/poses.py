@@ -12,7 +12,7 @@ def average_logits(network: Callable[[Tensor], Tensor], grey: Tensor, poses: int
     """Return the logits averaged over the first `poses` poses; the network is called once per pose.
 
     Args:
-        network: Maps grey levels float32 (B, S, S, 1) to logits float32 (B, S, S, 1).
+        network: Maps grey levels float32 (B, H, W, C) to logits float32 (B, H, W, 1).
         grey: Input of the network.
         poses: 1 to 8.
     """
@@ -25,10 +25,10 @@ def average_logits(network: Callable[[Tensor], Tensor], grey: Tensor, poses: int
 
 
 def to_pose(images: Tensor, pose: int) -> Tensor:
-    """Return square images in one of eight poses.
+    """Return images in one of eight poses; height and width are exchanged in poses from 4.
 
     Args:
-        images: (B, S, S, …).
+        images: (B, H, W, …).
         pose: 0 to 7, the sum of 1 (reverse the rows), 2 (reverse the columns) and 4 (transpose, afterwards).
     """
     mirrored = _mirror(images, pose)

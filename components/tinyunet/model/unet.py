@@ -20,12 +20,15 @@ ENCODER = (32, 32, 64, 128)  # filters of the four blocks that precede a pooling
 BOTTLENECK = 256
 DECODER = ((128, 64), (64, 32), (32, 16))  # filters of the two convolutions of a block
 MIXED = ("mixed_bfloat16", "mixed_float16")
+COLOUR_PARAMETERS = PARAMETERS + 2 * 3 * 3 * 32  # two more input channels of the first convolution
+STRIDE = 16  # the sides of the network's input are multiples of it
 ZERO_CENTERED = (1 / 127.5, -1.0)  # grey levels 0..255 to -1..1
 
 
 def build_unet(
     image_size: int | None = None,
     *,
+    channels: int = 1,
     seed: int = 0,
     precision: str = "float32",
     scale: float = ZERO_CENTERED[0],
@@ -35,7 +38,8 @@ def build_unet(
     """Build TinyUNet with He-uniform kernels and zero biases.
 
     Args:
-        image_size: Side in pixels, a multiple of 16; None accepts any such size.
+        image_size: Side in pixels, a multiple of 16; None accepts all such heights and widths.
+        channels: 1 for grey images, 3 for colour images.
         seed: Seed of the initial weights.
         precision: Keras dtype policy of the hidden layers. Input scaling and logits are always float32.
         scale: Factor by which the grey levels are multiplied.
@@ -45,10 +49,11 @@ def build_unet(
             same functions of the same weights, and are faster on a CPU.
 
     Returns:
-        A model that maps grey levels (B, S, S, 1) float32 in 0..255 to logits (B, S, S, 1) float32.
+        A model that maps grey levels (B, S, S, channels) float32, 0..255 or 0..65535 as in the images, to
+        logits (B, S, S, 1) float32.
     """
     block = _Blocks(seed, keras.DTypePolicy(precision), plain=plain)
-    inputs = keras.Input((image_size, image_size, 1), name="grey")
+    inputs = keras.Input((image_size, image_size, channels), name="grey")
     x = layers.Rescaling(scale, offset, dtype="float32", name="normalize")(inputs)
     skips = []
     for level, filters in enumerate(ENCODER):
@@ -80,6 +85,7 @@ def rebuild(model: keras.Model, *, precision: str | None = None, plain: bool = F
         normalize = model.get_layer("normalize")
         rebuilt = build_unet(
             model.input_shape[1],
+            channels=model.input_shape[3],
             precision=precision or model.get_layer("bottleneck_conv1").dtype_policy.name,
             scale=normalize.scale,
             offset=normalize.offset,
@@ -108,10 +114,16 @@ Forward = Callable[[tf.Tensor], tf.Tensor]
 
 
 def forward_function(model: keras.Model) -> Forward:
-    """Return the compiled forward pass, from grey images (B, S, S) uint8 to logits (B, S, S, 1) float32."""
+    """Return the compiled forward pass.
 
-    def forward(grey: tf.Tensor) -> tf.Tensor:
-        return model(tf.cast(grey, tf.float32)[..., None], training=False)
+    Returns:
+        A function from grey images (B, H, W) or colour images (B, H, W, 3), of any number type, to logits
+        (B, H, W, 1) float32.
+    """
+
+    def forward(images: tf.Tensor) -> tf.Tensor:
+        levels = tf.cast(images, tf.float32)
+        return model(levels if images.shape.rank == 4 else levels[..., None], training=False)
 
     return tf.function(forward, reduce_retracing=True)  # type: ignore[no-any-return]
 

@@ -54,7 +54,8 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
     Args:
         model: Model folder.
         evaluation: Evaluation folder of that model.
-        name: Registered model; default tinyunet-dagm-class<N>.
+        name: Registered model; the default is tinyunet-<data set>[-<category>], such as
+            tinyunet-dagm-class1.
 
     Raises:
         UserError: if the evaluation is of another model, the name is unusable, or MLflow cannot be reached.
@@ -65,7 +66,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         raise UserError(f"{evaluation} evaluates another model than {model}; expected its own evaluation")
     digest = document.weights_digest
     require(bool(digest), WEIGHTS_DIGEST, digest, f"a digest in {model}: train it again")
-    name = name or f"tinyunet-dagm-class{document.class_id}"
+    name = name or f"tinyunet-{document.full_name}"
     with mlflow_errors(short_timeout=True):
         client = open_client()
         run_id = find_or_create_run(client, document)
@@ -78,7 +79,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         model_id = ""
         if find_version(client, name, key) is None:
             model_id = log_model(run_id, model, document, result)
-            create_registered_model(client, name, document.class_id)
+            create_registered_model(client, name, document.title)
         tags, card = version_tags(key, document, result), evaluation / "model_card.md"
         with turn(client, name):
             version = find_version(client, name, key) or create_version(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinyunet.core.console import say
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
-from tinyunet.evaluation.summary import headline
+from tinyunet.evaluation.summary import factory_scalars, headline
 from tinyunet.tracking.client import RUN_KEY, create_run, experiment_id, find_run, log_path, log_run_data
 from tinyunet.tracking.deletion import ACTIVE
 from tinyunet.tracking.download import WEIGHTS_DIGEST
@@ -26,7 +26,7 @@ def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
     if run_id := find_run(client, experiment, run_key):
         return run_id
-    title = f"class{model.class_id}-{model.preset}-{model.image_size}px-seed{model.seed}"
+    title = f"{model.full_name}-{model.preset}-{model.image_size}px-seed{model.seed}"
     run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
     tags = {RUN_KEY: run_key, WEIGHTS_DIGEST: model.weights_digest}
     log_run_data(client, run_id, params=model.train.to_dict(), tags=tags)
@@ -95,6 +95,7 @@ def mlflow_metrics(evaluation: Evaluation) -> dict[str, float]:
     values |= {f"test_nvidia_iou_{threshold}": value for threshold, value in test.nvidia_iou.items()}
     if bounds := test.bootstrap.dice_defective:
         values |= {"test_dice_defective_p5": bounds[0], "test_dice_defective_p95": bounds[1]}
+    values |= {f"test_{name}": value for name, value in factory_scalars(evaluation).items()}
     values |= {
         "threshold": evaluation.threshold,
         "validation_dice_defective": validation.dice_defective,

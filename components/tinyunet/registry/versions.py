@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 DESCRIPTION = (
-    "Finds and outlines surface defects on the texture of DAGM2007 class {class_id}. The alias `champion` "
+    "Finds and outlines surface defects on {data}. The alias `champion` "
     "marks the version to use. The description of each version is its model card. The tag "
     "`tinyunet.champion_reason` of each version states why it is the champion, or why it is not."
 )
@@ -51,12 +51,12 @@ def find_version(client: "MlflowClient", name: str, key: str) -> str | None:
     return next((str(version.version) for version in versions if version.name == name), None)
 
 
-def create_registered_model(client: "MlflowClient", name: str, class_id: int) -> None:
-    """Create a registered model with a description; an existing one is not changed."""
+def create_registered_model(client: "MlflowClient", name: str, data: str) -> None:
+    """Create a registered model with a description that names its data; an existing one is not changed."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description=DESCRIPTION.format(class_id=class_id))
+        client.create_registered_model(name, description=DESCRIPTION.format(data=data))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

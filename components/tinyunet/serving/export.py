@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from tinyunet.data.dataset import MASK_LEVEL, Split, load_split
 from tinyunet.evaluation.evaluate import check_class
 from tinyunet.model.metrics import dice
 from tinyunet.model.unet import convert_to_float32
-from tinyunet.serving.formats import Runner, quantize, write_onnx, write_saved_model
+from tinyunet.serving.formats import Runner, as_batch, quantize, write_onnx, write_saved_model
 from tinyunet.serving.loading import load_serving
 from tinyunet.training.model_folder import read_model
 
@@ -63,13 +64,13 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> Figures
 
 
 def _export(serving: keras.Model, out: Path, records: Path | None) -> Figures:
-    size = next(layer.input_shape[1] for layer in serving.layers if isinstance(layer, keras.Model))
+    size = next(layer.input_shape[1] for layer in serving.layers if isinstance(layer, keras.Model)) or 0
     with atomic_folder(out, marker="export.json") as part:
         runners: dict[str, Runner] = {"keras": serving.predict_on_batch}
         say("writing saved_model and model.onnx (half a minute)")
         runners["saved_model"] = write_saved_model(serving, part / "saved_model")
         runners["onnx"] = write_onnx(serving, part / "model.onnx")
-        figures = compare_outputs(runners, random_textures(size))
+        figures = compare_outputs(runners, random_textures(serving, size))
         if records is not None:
             runners["int8"] = quantize(
                 part / "model.onnx", part / "model-int8.onnx", load_split(records, "train", size)
@@ -79,14 +80,16 @@ def _export(serving: keras.Model, out: Path, records: Path | None) -> Figures:
     return figures
 
 
-def random_textures(size: int) -> list[NDArray[np.uint8]]:
-    """Return two batches of random images: one of the model's size, and one that the model must resize."""
-    rng = np.random.default_rng(0)
-    shapes = ((2, size, size, 1), (1, 2 * size, size + 17, 1))
-    return [rng.normal(128, 30, shape).clip(0, 255).astype(np.uint8) for shape in shapes]
+def random_textures(serving: keras.Model, size: int) -> list[NDArray[Any]]:
+    """Return two batches of random images: one of the model's size, and one that it must resize or pad."""
+    rng, side, dtype = np.random.default_rng(0), size or 64, np.dtype(serving.inputs[0].dtype)
+    shapes = ((2, side, side), (1, 2 * side, side + 17))
+    level = np.iinfo(dtype).max / 255
+    channels = serving.input_shape[-1]
+    return [(level * rng.normal(128, 30, (*shape, channels)).clip(0, 255)).astype(dtype) for shape in shapes]
 
 
-def compare_outputs(runners: Mapping[str, Runner], batches: Sequence[NDArray[np.uint8]]) -> Figures:
+def compare_outputs(runners: Mapping[str, Runner], batches: Sequence[NDArray[Any]]) -> Figures:
     """Return the largest difference of a probability from the Keras model, for each format.
 
     Raises:
@@ -109,7 +112,9 @@ def compare_outputs(runners: Mapping[str, Runner], batches: Sequence[NDArray[np.
 
 def measure(runners: Mapping[str, Runner], test: Split, figures: Figures) -> None:
     """Add the speed, the Dice of defective images, and the difference of int8 on test images to `figures`."""
-    batch = np.ascontiguousarray(np.resize(test.images, (SPEED_BATCH, *test.images.shape[1:])))[..., None]
+    first = [image for image in test.images[:SPEED_BATCH] if image.shape == test.images[0].shape]
+    images = [first[i % len(first)] for i in range(SPEED_BATCH)]
+    batch = np.concatenate([as_batch(image) for image in images])
     for name, seconds in _median_seconds(runners, batch).items():
         figures.setdefault(name, {})["images_per_s"] = SPEED_BATCH / seconds
     figures["int8"]["difference"] = _difference(runners["int8"], runners["keras"], "probability", batch)
@@ -126,11 +131,11 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         yield f"{name:12}" + "".join(f"{row[key]:18.3g}" if key in row else f"{'–':>18}" for key in keys)
 
 
-def _difference(run: Runner, reference: Runner, key: str, batch: NDArray[np.uint8]) -> float:
+def _difference(run: Runner, reference: Runner, key: str, batch: NDArray[Any]) -> float:
     return float(np.abs(run(batch)[key].astype(np.float64) - reference(batch)[key]).max())
 
 
-def _median_seconds(runners: Mapping[str, Runner], batch: NDArray[np.uint8]) -> dict[str, float]:
+def _median_seconds(runners: Mapping[str, Runner], batch: NDArray[Any]) -> dict[str, float]:
     """Return the median time for a batch, for each format; the formats are measured alternately."""
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for run in runners.values():
@@ -146,6 +151,6 @@ def _median_seconds(runners: Mapping[str, Runner], batch: NDArray[np.uint8]) -> 
 def _dice(run: Runner, test: Split, name: str) -> Iterator[float]:
     indices = np.flatnonzero(test.defective)
     for index in track(iter(indices), f"evaluating {name}", total=len(indices)):
-        mask = run(test.images[index][None, ..., None])["mask"][0, ..., 0] > 0
+        mask = run(as_batch(test.images[index]))["mask"][0, ..., 0] > 0
         label = test.masks[index] >= MASK_LEVEL
         yield float(dice((mask & label).sum(), (mask & ~label).sum(), (~mask & label).sum()))

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from tinyunet.core.console import track
 from tinyunet.data.dataset import Split
-from tinyunet.serving.serving_model import OUTPUTS
+from tinyunet.data.records.stored import ImageSequence
 
 Outputs = dict[str, NDArray[Any]]
-Runner = Callable[[NDArray[np.uint8]], Outputs]
+Runner = Callable[[NDArray[Any]], Outputs]
 
 CALIBRATION_IMAGES = 64  # training images whose activations determine the ranges of int8
 
@@ -29,34 +29,37 @@ CALIBRATION_IMAGES = 64  # training images whose activations determine the range
 def write_saved_model(serving: keras.Model, path: Path) -> Runner:
     """Write a SavedModel with two signatures.
 
-    The input of `serving_default` is `images` uint8 (B, H, W, 1). The input of `serving_float` is the same in
-    float32, grey levels from 0 to 255.
+    The input of `serving_default` is that of the model. The input of `serving_float` is the same in float32,
+    with levels from 0 to 255, or 65535 for images of 16 bits.
 
     Returns:
         A function that runs the file.
     """
     archive = keras.export.ExportArchive()
     archive.track(serving)
-    shape = (None, None, None, 1)
-    archive.add_endpoint("serving_default", serving.call, [tf.TensorSpec(shape, tf.uint8, name="images")])
+    shape, dtype = serving.input_shape, tf.as_dtype(serving.inputs[0].dtype)
+    archive.add_endpoint("serving_default", serving.call, [tf.TensorSpec(shape, dtype, name="images")])
     archive.add_endpoint(
         "serving_float",
-        lambda images: serving.call(tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.uint8)),
+        lambda images: serving.call(tf.cast(tf.clip_by_value(tf.round(images), 0.0, dtype.max), dtype)),
         [tf.TensorSpec(shape, tf.float32, name="images")],
     )
     archive.write_out(path, verbose=False)
     loaded = tf.saved_model.load(path)
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         outputs = loaded.signatures["serving_default"](images=tf.constant(images))
-        return {name: outputs[name].numpy() for name in OUTPUTS}
+        return {name: outputs[name].numpy() for name in serving.output}
 
     return run
 
 
 def write_onnx(serving: keras.Model, path: Path) -> Runner:
-    """Write an ONNX file with the input `images` uint8 (B, H, W, 1); return a function that runs it."""
-    serving(np.zeros((1, 32, 32, 1), np.uint8))  # Keras can export a model only after a call
+    """Write an ONNX file with the input `images` of the model; return a function that runs it."""
+    images = serving.inputs[0]
+    serving(
+        np.zeros((1, 32, 32, images.shape[-1]), images.dtype)
+    )  # Keras can export a model only after a call
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx uses deprecated names of NumPy
         logging.disable(logging.WARNING)  # tf2onnx logs every pass of its optimizer
@@ -72,7 +75,8 @@ def load_onnx(path: Path) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"images": images}), strict=True))
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True))
 
 
 def quantize(source: Path, path: Path, train: Split) -> Runner:
@@ -85,9 +89,9 @@ def quantize(source: Path, path: Path, train: Split) -> Runner:
             images = calibration_images(train)
             self._images = track(iter(images), "calibrating int8", total=len(images))
 
-        def get_next(self) -> Mapping[str, NDArray[np.uint8]] | None:
+        def get_next(self) -> Mapping[str, NDArray[Any]] | None:
             image = next(self._images, None)
-            return None if image is None else {"images": image[None, ..., None]}
+            return None if image is None else {"images": as_batch(image)}
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -104,13 +108,14 @@ def quantize(source: Path, path: Path, train: Split) -> Runner:
     return load_onnx(path)
 
 
-def calibration_images(train: Split) -> NDArray[np.uint8]:
-    """Return the first defective and the first clean images, at most half of CALIBRATION_IMAGES each.
+def as_batch(image: NDArray[Any]) -> NDArray[Any]:
+    """Return one image [H, W] or [H, W, 3] as the input of a served model, [1, H, W, 1 or 3]."""
+    return image[None] if image.ndim == 3 else image[None, ..., None]
 
-    Returns:
-        uint8 [n, S, S].
-    """
+
+def calibration_images(train: Split) -> ImageSequence:
+    """Return the first defective and the first clean images, at most half of CALIBRATION_IMAGES each."""
     kinds = np.flatnonzero(train.defective), np.flatnonzero(~train.defective)
     half = CALIBRATION_IMAGES // 2
-    images: NDArray[np.uint8] = train.images[np.sort(np.concatenate([kind[:half] for kind in kinds]))]
+    images: ImageSequence = train.images[np.sort(np.concatenate([kind[:half] for kind in kinds]))]
     return images

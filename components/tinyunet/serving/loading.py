@@ -35,14 +35,16 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
         network = for_this_machine(load_model(path / "model.keras"))
         operating_point = find_operating_point(path, document.sha256)
         network = network if plain else rebuild(network)
-        return serving_model(network, image_size=document.image_size, **asdict(operating_point))
+        return serving_model(
+            network, image_size=document.image_size, bits=document.bits, **asdict(operating_point)
+        )
     file = _keras_file(path)
     loaded = for_this_machine(load_model(file))
     if _check_shapes(loaded, path):
         say(f"thresholds and poses of {model} are those that it was exported with")
         return loaded
     operating_point = find_operating_point(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
-    return serving_model(loaded, image_size=loaded.input_shape[1] or 512, **asdict(operating_point))
+    return serving_model(loaded, image_size=loaded.input_shape[1] or 0, **asdict(operating_point))
 
 
 def _check_shapes(model: keras.Model, path: Path) -> bool:
@@ -60,18 +62,18 @@ def _check_shapes(model: keras.Model, path: Path) -> bool:
                 f"{path} gives {', '.join(output)}; expected {', '.join(OUTPUTS)}: export it again"
             )
         ranks = [len(output[name].shape) for name in OUTPUTS]
-        if given != (None, None, None, 1) or ranks != [4, 4, 1, 1]:
+        if given not in [(None, None, None, channels) for channels in (1, 3)] or ranks != [4, 4, 1, 1]:
             raise UserError(
-                f"{path} takes images of shape {given}; expected (None, None, None, 1), and outputs as of "
-                "`tinyunet export`: export it again"
+                f"{path} takes images of shape {given}; expected (None, None, None, 1 or 3), and outputs "
+                "as of `tinyunet export`: export it again"
             )
         return True
     result = model.output_shape
     square = isinstance(given, tuple) and len(given) == 4 and given[1] == given[2]
-    if not square or (given[0], given[3]) != (None, 1) or result != given:
+    if not square or given[0] is not None or given[3] not in (1, 3) or result != (*given[:3], 1):
         raise UserError(
-            f"{path} maps {given} to {result}; expected grey images (None, S, S, 1) and logits of the same "
-            "shape: use a model that `tinyunet train` or `tinyunet export` wrote"
+            f"{path} maps {given} to {result}; expected images (None, S, S, 1 or 3) and logits "
+            "(None, S, S, 1): use a model that `tinyunet train` or `tinyunet export` wrote"
         )
     return False
 

@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,14 +16,13 @@ from PIL import Image
 
 from tinyunet.core.console import cores, say, track
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import atomic_folder, file_errors, why_unreadable
-from tinyunet.data.pictures.pixels import CAMERA_FORMATS, read_picture
+from tinyunet.core.files import atomic_folder, file_errors
+from tinyunet.data.pictures.opening import FORMATS, SUFFIXES
 from tinyunet.evaluation.overlays import highlight
 from tinyunet.serving.loading import load_serving
-
-SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")  # of the files in CAMERA_FORMATS
-FORMATS = f"{', '.join(CAMERA_FORMATS[:-1])} or {CAMERA_FORMATS[-1]}"
-BATCH_SIZE = 8
+from tinyunet.serving.native import is_native
+from tinyunet.serving.pictures import chunks, decode
+from tinyunet.serving.tiled import predict_by_tiles
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class InputImage:
     Attributes:
         name: File name without extension, made unique among the inputs.
         file: The file that the image was read from.
-        grey: uint8 [H, W].
+        pixels: uint8 or uint16, [H, W, C]; C as the model takes it.
     """
 
     name: str
     file: Path
-    grey: NDArray[np.uint8]
+    pixels: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Prediction:
 def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, int]:
     """Write `<name>_mask.png`, `<name>_overlay.png` and a row of predictions.csv for each image.
 
-    Images are processed in batches, so that memory does not grow with their number. A file that cannot be
-    read, or is not an 8-bit grey image (PNG, BMP, TIFF, JPEG), is reported on stderr and skipped.
+    Images are processed in batches, so that memory does not grow with their number. Models for images of any
+    size predict large images by tiles. A file that cannot be read, or whose number of bits is not that of the
+    model, is reported on stderr and skipped. Colour and grey are converted to what the model takes.
 
     Args:
         model: Model folder, `.keras` file or MLflow URI, as for `load_serving`.
-        inputs: Image files, and folders of image files.
+        inputs: Image files, and folders of image files. The subfolders of a folder are used if there is no
+            image in the folder itself.
         out: Folder to write.
 
     Returns:
@@ -89,13 +91,14 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, 
     ):
         table = csv.writer(csv_file)
         table.writerow(field.name for field in fields(Prediction))
-        images = _read(track(files.items(), "predicting", total=len(files)), skipped, pool)
-        for batch in _batches(images):
-            rows = _predict_batch(serving, batch, part, pool)
+        tracked = track(files.items(), "predicting", total=len(files))
+        for rows in _predict_files(serving, tracked, part, skipped, pool):
             table.writerows(astuple(row) for row in rows)
             defective += sum(row.defective for row in rows)
         if len(skipped) == len(files):
-            raise UserError(f"none of {len(files)} files is an 8-bit grey {FORMATS}; nothing was written")
+            raise UserError(
+                f"none of {len(files)} files is an image that this model takes; nothing was written"
+            )
     if skipped:
         raise UserError(
             f"{len(skipped)} of {len(files)} files were skipped (named above); the predictions of the others "
@@ -112,7 +115,7 @@ def _list_files(inputs: Sequence[Path], out: Path) -> list[Path]:
             raise UserError(f"{path} does not exist; expected an image or a folder of images")
         images = sorted(_images(path)) if path.is_dir() else [path]
         if not images:
-            raise UserError(f"{path} holds no {FORMATS} file; expected 8-bit grey images")
+            raise UserError(f"{path} holds no {FORMATS} file; expected images")
         files += images
     for path in files:
         # Path.resolve raises an error for a loop of links, os.path.realpath does not.
@@ -121,9 +124,19 @@ def _list_files(inputs: Sequence[Path], out: Path) -> list[Path]:
     return files
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return (path for path in files if not path.name.startswith("."))
+def _images(folder: Path) -> list[Path]:
+    """Return the images of a folder, or of its subfolders if there is none in the folder itself."""
+    for files in (folder.iterdir(), folder.rglob("*")):
+        images = [
+            path
+            for path in files
+            if path.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and not path.is_dir()
+        ]
+        if images:
+            return images
+    return []
 
 
 def _unique_names(files: Iterable[Path]) -> dict[str, Path]:
@@ -143,61 +156,74 @@ def _unique_names(files: Iterable[Path]) -> dict[str, Path]:
     return files_by_name
 
 
-def _read(files: Iterable[tuple[str, Path]], skipped: list[Path], pool: Executor) -> Iterator[InputImage]:
-    """Decode the files in batches; report those that cannot be decoded, and append them to `skipped`."""
-    remaining = iter(files)
-    while chunk := list(islice(remaining, BATCH_SIZE)):
-        for (name, file), decoded in zip(chunk, pool.map(_decode, chunk), strict=True):
-            if isinstance(decoded, UserError):  # its message is a sentence without a subject, the file
+def _predict_files(
+    serving: keras.Model,
+    files: Iterable[tuple[str, Path]],
+    folder: Path,
+    skipped: list[Path],
+    pool: Executor,
+) -> Iterator[list[Prediction]]:
+    """Predict files in batches; report those that cannot be decoded, and append them to `skipped`."""
+
+    def decode_all(chunk: Sequence[tuple[str, Path]]) -> Iterator[InputImage]:
+        for (name, file), pixels in zip(
+            chunk, pool.map(lambda item: decode(item[1], serving), chunk), strict=True
+        ):
+            if isinstance(pixels, UserError):  # its message is a sentence without a subject, the file
                 skipped.append(file)
-                say(f"{file} {decoded}")
+                say(f"{file} {pixels}")
             else:
-                yield InputImage(name, file, decoded)
+                yield InputImage(name, file, pixels)
 
-
-def _decode(named_file: tuple[str, Path]) -> NDArray[np.uint8] | UserError:
-    file = named_file[1]
-    try:
-        if reason := why_unreadable(file):
-            return UserError(f"{reason}, expected an image")
-        return read_picture(file.read_bytes())
-    except UserError as error:
-        return error
-    except OSError as error:
-        return UserError(f"cannot be read ({error.strerror})")
+    for chunk in chunks(files, serving):
+        images = decode_all(chunk)
+        if len(chunk) == 1 and is_native(serving):
+            yield [_predict_alone(serving, image, folder) for image in images]
+            continue
+        for batch in _batches(images):
+            yield _predict_batch(serving, batch, folder, pool)
 
 
 def _batches(images: Iterable[InputImage]) -> Iterator[list[InputImage]]:
-    """Group consecutive images of the same size into batches of at most BATCH_SIZE images."""
-    batch: list[InputImage] = []
-    for image in images:
-        if batch and (len(batch) == BATCH_SIZE or batch[0].grey.shape != image.grey.shape):
-            yield batch
-            batch = []
-        batch.append(image)
-    if batch:
-        yield batch
+    """Group consecutive images of the same size into batches."""
+    for _, batch in groupby(images, lambda image: image.pixels.shape):
+        yield list(batch)
 
 
 def _predict_batch(
     serving: keras.Model, batch: Sequence[InputImage], folder: Path, pool: Executor
 ) -> list[Prediction]:
     """Predict images of one size and write their masks and overlays."""
-    result = serving.predict_on_batch(np.stack([image.grey for image in batch])[..., None])
+    result = serving.predict_on_batch(np.stack([image.pixels for image in batch]))
 
     def write(i: int, image: InputImage) -> Prediction:
         mask = result["mask"][i, ..., 0].astype(bool)
-        _save(np.where(mask, np.uint8(255), np.uint8(0)), folder / f"{image.name}_mask.png")
-        _save(highlight(image.grey, mask), folder / f"{image.name}_overlay.png")
-        return Prediction(
-            name=image.name,
-            score=f"{float(result['score'][i]):.6g}",
-            defective=int(result["defective"][i]),
-            area=int(mask.sum()),
-            file=image.file,
-        )
+        score, defective = float(result["score"][i]), bool(result["defective"][i])
+        return _write(image, mask, score, folder, defective=defective)
 
     return list(pool.map(write, range(len(batch)), batch))
+
+
+def _predict_alone(serving: keras.Model, image: InputImage, folder: Path) -> Prediction:
+    """Predict one image of any size by tiles and write its mask and overlay."""
+    result = predict_by_tiles(serving, image.pixels, image.name)
+    return _write(image, result.mask, result.score, folder, defective=result.defective)
+
+
+def _write(
+    image: InputImage, mask: NDArray[np.bool_], score: float, folder: Path, *, defective: bool
+) -> Prediction:
+    """Write the mask and the overlay of an image, and return its row of the table."""
+    pixels = image.pixels if image.pixels.shape[2] == 3 else image.pixels[..., 0]
+    _save(highlight(pixels, mask), folder / f"{image.name}_overlay.png")
+    _save(mask.view(np.uint8) * np.uint8(255), folder / f"{image.name}_mask.png")
+    return Prediction(
+        name=image.name,
+        score=f"{score:.6g}",
+        defective=int(defective),
+        area=int(np.count_nonzero(mask)),
+        file=image.file,
+    )
 
 
 def _save(image: NDArray[np.uint8], path: Path) -> None:

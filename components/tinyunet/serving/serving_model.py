@@ -1,4 +1,4 @@
-"""The served model: from grey images of any size to probability, mask, score and verdict."""
+"""The served model: from images of any size to probability, mask, score and verdict."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ from keras import ops
 
 from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS
 from tinyunet.model.poses import average_logits
+from tinyunet.serving.native import native_model
 
 OUTPUTS = ("probability", "mask", "score", "defective")
 
@@ -16,28 +17,40 @@ def serving_model(
     image_threshold: float,
     image_size: int,
     *,
+    bits: int = 8,
     image_score: str = "max",
     test_time_poses: int = 1,
 ) -> keras.Model:
     """Wrap a trained model for serving; Keras can load the result without this package.
 
-    Images of another size are resized inside the model by area average, as in training. The probability is
-    resized to the size of the image by bilinear interpolation. At `image_size` both are exactly the identity.
+    A network for whole images of any size is wrapped by `native_model`. For others, images of another size
+    are resized inside the model by area average, as in training. The probability is resized to the size of
+    the image by bilinear interpolation. At `image_size` both are exactly the identity.
 
     Args:
-        model: From grey levels float32 (B, S, S, 1) to logits float32 (B, S, S, 1).
+        model: From levels float32 (B, S, S, C) to logits float32 (B, S, S, 1).
         threshold: Pixel threshold, a probability.
         image_threshold: Image threshold, a logit.
-        image_size: S, in pixels.
+        image_size: S, in pixels; 0 if the network takes whole images of any size.
+        bits: Bits per channel of the images, 8 or 16.
         image_score: `max`, `top100` or `smoothed`.
         test_time_poses: Number of poses whose logits are averaged, as in the evaluation; the time of a
             prediction is proportional to it.
 
     Returns:
-        A model from `images` uint8 (B, H, W, 1) to `probability` float32 (B, H, W, 1), `mask` uint8 0 or 1
-        (B, H, W, 1), `score` float32 (B,), a logit, and `defective` uint8 0 or 1 (B,).
+        A model from `images` uint8 or uint16 (B, H, W, C) to `probability` float32 (B, H, W, 1), `mask` uint8
+        0 or 1 (B, H, W, 1), `score` float32 (B,), a logit, and `defective` uint8 0 or 1 (B,).
     """
-    images = keras.Input((None, None, 1), dtype="uint8", name="images")
+    if not image_size:
+        return native_model(
+            model,
+            threshold,
+            image_threshold,
+            bits=bits,
+            image_score=image_score,
+            test_time_poses=test_time_poses,
+        )
+    images = keras.Input((None, None, model.input_shape[-1]), dtype=f"uint{bits}", name="images")
     grey = ops.cast(images, "float32")
     logits = average_logits(model, resize_by_area(grey, image_size), test_time_poses)
     rows, columns = (_linear_weights(grey, image_size, axis) for axis in (1, 2))

@@ -23,17 +23,10 @@ from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.redaction import redact
 from tinyunet.storage.https import download
+from tinyunet.storage.s3_codes import MISSING_CODES, REASONS
 from tinyunet.storage.transfer import THREADS, Transfer, run_concurrently, safe_target, split_uri
 
 CONNECT_S, READ_S, RETRIES, RETRIED_STATUS = 4.0, 60.0, 2, (429, 500, 502, 503, 504)
-_MISSING_CODES = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "ResourceNotFound", "XMinioInvalidObjectName"}
-_REASONS = {
-    "NoSuchBucket": "no bucket of that name; create the bucket or correct the name",
-    "AccessDenied": "access denied; AWS_ACCESS_KEY_ID needs a permission for this operation",
-    "InvalidAccessKeyId": "the endpoint does not know AWS_ACCESS_KEY_ID; correct it",
-    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID; correct it",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
-} | dict.fromkeys(_MISSING_CODES, "no object of that name; correct the name")
 
 
 def is_remote(location: str) -> bool:
@@ -42,14 +35,11 @@ def is_remote(location: str) -> bool:
 
 
 def fetch(uri: str, dest: Path) -> Path:
-    """Download an object, all objects under a prefix, or a file over HTTPS.
+    """Download an object, all objects under a prefix, or a file over HTTPS, and return `dest`.
 
     Args:
         uri: s3://bucket/key, s3://bucket/prefix or https://host/file (see `https.download`).
         dest: The file to write or, for a prefix, the folder to create.
-
-    Returns:
-        `dest`.
 
     Raises:
         UserError: if the server cannot be reached or the object cannot be read. No incomplete file remains.
@@ -98,6 +88,15 @@ def read_bytes(uri: str) -> bytes:
     bucket, key = split_uri(uri)
     with _one_line_errors(uri), closing(_client().get_object(bucket, key)) as response:
         return bytes(response.read())
+
+
+def read_end(uri: str, size: int) -> tuple[bytes, int]:
+    """Return at most the last `size` bytes of an object, and the size of the object."""
+    bucket, key = split_uri(uri)
+    with _one_line_errors(uri):
+        total = _client().stat_object(bucket, key).size or 0
+        with closing(_client().get_object(bucket, key, max(total - size, 0))) as response:
+            return bytes(response.read()), total
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -169,7 +168,7 @@ def _size(bucket: str, key: str) -> int | None:
     except S3Error as error:
         if error.code == "AccessDenied":  # the answer to HEAD has no body; the answer to GET has the reason
             _client().get_object(bucket, key).close()
-        if error.code not in _MISSING_CODES:
+        if error.code not in MISSING_CODES:
             raise
         return None
 
@@ -238,7 +237,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, S3Error):
         remedy = "; set AWS_DEFAULT_REGION to the store's region" if "region" in str(error.message) else ""
-        return _REASONS.get(str(error.code), f"{error.code}: {error.message}{remedy}")
+        return REASONS.get(str(error.code), f"{error.code}: {error.message}{remedy}")
     if isinstance(error, MinioException):
         through = " through the proxy" if network.proxy_for(_endpoint()) else ""
         return f"the answer is not that of an S3 server{through} ({text}); correct S3_ENDPOINT_URL"

@@ -113,16 +113,16 @@ class Study:
         return out
 
 
-def prepare(source: str, class_id: int, study: Study) -> None:
+def prepare(source: str, category: str, study: Study) -> None:
     """Ingest the class once, and convert it once for each fold."""
     import_tensorflow()
     # TensorFlow would warn about retracing; here each model needs a graph of its own.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from tinyunet.data.tfrecord import convert
 
-    ingest(source, study.folder / "raw", class_id=class_id)
+    ingest(source, study.folder / "raw", category=category)
     for fold in range(study.seeds):
-        settings = DataConfig(class_id=class_id, fold=fold)
+        settings = DataConfig(fold=fold)
         convert(study.folder / "raw", study.folder / f"records{fold}", settings)
 
 
@@ -227,20 +227,20 @@ def _curve(
     axes.plot(seconds, scores.mean(0), "o-", color=COLORS[row], markersize=3, label=row)
 
 
-def run_study(study: Study, source: str, class_id: int) -> None:
+def run_study(study: Study, source: str, category: str) -> None:
     """Measure the rows of a study, and write ablation.json, ablation.md and learning.svg into its folder.
 
     Args:
         study: The settings.
         source: Folder or .zip of DAGM2007, or synthetic://.
-        class_id: DAGM2007 class, 1 to 10.
+        category: Category of the data set.
 
     Raises:
         UserError: if the configuration or the source is not valid.
         TrainingFailed: if a training ends without a model.
     """
     study.configuration(BASE, 0)  # raises an error for an invalid size or number of steps at once
-    prepare(source, class_id, study)
+    prepare(source, category, study)
     rows = measure(study)
     with atomic_path(study.folder / "ablation.json") as temporary:
         content = {name: row.model_dump() for name, row in rows.items()}

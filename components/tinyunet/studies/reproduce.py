@@ -80,7 +80,6 @@ def reproduce(run_id: str, records: Path, out: str) -> Comparison:
             config=config,
             run_key=f"reproduce-{run_id}-{default_run_key(out)}",
             ranks=int(first.tags.get("world_size", first.params["world_size"])),  # at the end of the run
-            class_id=int(first.tags["class_id"]),
         )
     )
     revision = code["git_revision"][1]

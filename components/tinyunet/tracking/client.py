@@ -228,10 +228,10 @@ def _reason(error: BaseException) -> str:
     if " 401" in text or "Unauthorized" in text:
         return "not authorized; set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
     if any(word in text for word in ("Max retries", "Connection", "timed out", "resolve")):
-        return (
-            "no MLflow server answers at this address; start it (make services starts one on this machine), "
-            "or correct the address"
-        )
+        in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+        local = "start it (make services starts one on this machine), or correct the address"
+        remedy = "make connect NAMESPACE=this-namespace sets the address" if in_pod else local
+        return f"no MLflow server answers at this address; {remedy}"
     if text.endswith("not found"):
         page = "make ui" if tracking_uri() == default_uri() else "its web page"
         text += f"; expected a registered model or a run of this MLflow ({page} shows them)"

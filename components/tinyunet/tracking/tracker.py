@@ -221,7 +221,7 @@ def _datasets(manifest: RecordsManifest) -> "list[DatasetInput]":
     inputs = []
     for name, split in manifest.splits.items():
         dataset = Dataset(
-            name=f"dagm-class{manifest.class_id}-{name}",
+            name=f"{manifest.full_name}-{name}",
             digest=split.digest[:MAX_DIGEST],
             source_type="tinyunet",
             source=source,

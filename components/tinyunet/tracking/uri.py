@@ -32,8 +32,8 @@ def tracking_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or default_uri()
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError(
-            "MLFLOW_TRACKING_URI is not set in this pod, whose files are lost with it; set the key of that "
-            f"name in the ConfigMap tinyunet to http(s)://server, or the variable ({uri} ends with the pod)"
+            f"MLFLOW_TRACKING_URI is not set in this pod, and {uri} would be lost with it; the ConfigMap "
+            "tinyunet of the namespace sets it: make connect NAMESPACE=this-namespace"
         )
     scheme = urlsplit(uri).scheme.partition("+")[0] or uri
     if scheme == "sqlite" and not uri.partition(":")[2].startswith("//"):

@@ -27,7 +27,7 @@ SPLITS = ("train", "validation")  # a training does not read the test split
 
 
 @contextmanager
-def local_records(records: str, world: World, *, class_id: int, run_key: str) -> Iterator[Path]:
+def local_records(records: str, world: World, *, category: str, run_key: str) -> Iterator[Path]:
     """Yield a local folder of TFRecords.
 
     If `records` is not a local folder of TFRecords, the first rank of each host prepares a temporary folder
@@ -39,7 +39,7 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
         records: Folder or s3:// prefix written by `tinyunet convert`, or a source of images
             (synthetic://, .zip, https://, s3:// …), which is ingested and converted first.
         world: The ranks.
-        class_id: DAGM2007 class, used for a source of images only.
+        category: Category of the data set, used for a source of images only.
         run_key: Part of the folder's name, by which all ranks of the host find the folder.
 
     Raises:
@@ -54,7 +54,7 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
             f"{records} does not exist; expected TFRecords (tinyunet convert), or {KINDS} of images"
         )
     scratch = Path(tempfile.gettempdir()) / f"tinyunet-{run_key}-records"
-    with _prepared(records, scratch, class_id) if world.local_rank == 0 else nullcontext():
+    with _prepared(records, scratch, category) if world.local_rank == 0 else nullcontext():
         world.barrier()
         if not (scratch / "manifest.json").is_file():
             raise UserError(f"{scratch} holds no records; the first rank of this host failed to prepare them")
@@ -62,24 +62,24 @@ def local_records(records: str, world: World, *, class_id: int, run_key: str) ->
 
 
 @contextmanager
-def _prepared(records: str, scratch: Path, class_id: int) -> Iterator[None]:
+def _prepared(records: str, scratch: Path, category: str) -> Iterator[None]:
     with exclusive_lock(scratch):
         shutil.rmtree(scratch, ignore_errors=True)
         try:
-            _prepare(records, scratch, class_id)
+            _prepare(records, scratch, category)
             yield
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _prepare(records: str, scratch: Path, class_id: int) -> None:
+def _prepare(records: str, scratch: Path, category: str) -> None:
     if records.startswith("s3://") and s3.exists(f"{records.rstrip('/')}/manifest.json"):
         _download(records.rstrip("/"), scratch)
         return
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw"
-        ingest(records, raw, class_id=class_id)
-        convert(raw, scratch, DataConfig(class_id=class_id))
+        ingest(records, raw, category=category)
+        convert(raw, scratch, DataConfig())
 
 
 def _download(prefix: str, scratch: Path) -> None:

@@ -14,6 +14,7 @@ from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import batches, load_split
+from tinyunet.data.patches import patch_batches
 from tinyunet.model.precision import is_emulated, resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.storage import s3
@@ -28,8 +29,9 @@ from tinyunet.training.optimizer import assign_averaged_weights, averaged_weight
 from tinyunet.training.progress import ProgressMeter
 from tinyunet.training.provenance import provenance
 from tinyunet.training.run import TrainingRun
-from tinyunet.training.step import StepResult, TrainStep, validate
+from tinyunet.training.step import StepResult, TrainStep
 from tinyunet.training.stopping import Stopped, StopRequest
+from tinyunet.training.validation import validate
 
 FLUSH_EVERY = 10  # steps between two transfers of the results from the device, and two calls of the tracker
 
@@ -79,14 +81,16 @@ class _Training:
         self.run, self.world, self.tracker, self.config = run, world, tracker, config
         self.manifest = RecordsManifest.read(records)
         self.precision: str = world.broadcast_object(self._resolve_precision())
-        self.train_split = load_split(records, "train", config.image_size, verify=True)
-        self.validation_split = load_split(records, "validation", config.image_size, verify=True)
+        self.train_split = load_split(records, "train", config.input_size, verify=True)
+        self.validation_split = load_split(records, "validation", config.input_size, verify=True)
         self.normalization = normalization(config, self.train_split)
+        self.image = self.train_split.images[0]  # its channels and bits are those of all images
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.model = build_unet(
-            config.image_size,
+            config.input_size or None,
+            channels=3 if self.image.ndim == 3 else 1,
             seed=config.seed,
             precision=self.precision,
             scale=self.normalization.scale,
@@ -106,14 +110,14 @@ class _Training:
         return recorded or resolve_precision(precision)
 
     def execute(self) -> ModelDocument:
-        start, config, class_id = self._restore(), self.config, self.manifest.class_id
+        start, config = self._restore(), self.config
         if self.world.is_chief:
             self._print_summary(start)
         try:
             self.tracker.start(
-                f"class{class_id}-{config.preset}-{config.image_size}px-seed{config.seed}",
+                f"{self.manifest.full_name}-{config.preset}-{config.size_tag}-seed{config.seed}",
                 params=config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
-                tags={"preset": config.preset, "class_id": str(class_id), **provenance()},
+                tags={"preset": config.preset, "dataset": self.manifest.full_name, **provenance()},
                 dataset=self.manifest,
                 run_key=self.run_key,
             )
@@ -144,8 +148,8 @@ class _Training:
         config, size, defective = self.config, self.world.size, self.train_split.defective
         emulated = " (this CPU emulates it: slower than float32)" if is_emulated(self.precision) else ""
         print(
-            f"training class {self.manifest.class_id}: {config.preset}, "
-            f"{config.image_size}×{config.image_size}, "
+            f"training {self.manifest.title}: {config.preset}, "
+            f"{config.size_text}, "
             f"steps {start} to {config.steps}, global batch {config.global_batch} = "
             f"{size} rank(s) × {config.global_batch // size}, {self.precision}{emulated}, "
             f"{int(defective.sum())} defective + {int((~defective).sum())} clean images",
@@ -155,7 +159,8 @@ class _Training:
     def _take_steps(self, start: int) -> None:
         config, world = self.config, self.world
         pending: list[tuple[int, StepResult]] = []  # steps whose results are still on the device
-        source = batches(self.train_split, config, start=start, rank=world.rank, world_size=world.size)
+        make_batches = patch_batches if config.patch else batches
+        source = make_batches(self.train_split, config, start=start, rank=world.rank, world_size=world.size)
         meter = ProgressMeter(
             config.steps, start=start, global_batch=config.global_batch, show=world.is_chief
         )
@@ -232,6 +237,8 @@ class _Training:
             precision=self.precision,
             world_size=self.world.size,
             weights_digest=digest,
+            channels=3 if self.image.ndim == 3 else 1,
+            bits=8 * self.image.itemsize,
             mlflow=self.tracker.reference(),
         )
         if self.world.is_chief:

@@ -133,6 +133,8 @@ def describe_model(
     precision: str,
     world_size: int,
     weights_digest: str,
+    channels: int,
+    bits: int,
     mlflow: MlflowReference | None,
 ) -> ModelDocument:
     """Return the content of model.json.
@@ -145,17 +147,22 @@ def describe_model(
         precision: Keras dtype policy; not `auto`.
         world_size: Number of ranks.
         weights_digest: SHA-256 over all weights.
+        channels: Channels of the images, 1 or 3.
+        bits: Bits per channel of the images, 8 or 16.
         mlflow: The training's run; None if it was not tracked.
     """
-    from tinyunet.model.unet import PARAMETERS
+    from tinyunet.model.unet import COLOUR_PARAMETERS, PARAMETERS
 
     config = run.config
     return ModelDocument(
         tinyunet_version=tinyunet.__version__,
         preset=config.preset,
-        image_size=config.image_size,
-        class_id=manifest.class_id,
-        parameters=PARAMETERS,
+        image_size=config.input_size,
+        channels=channels,
+        bits=bits,
+        dataset=manifest.dataset,
+        category=manifest.category,
+        parameters=COLOUR_PARAMETERS if channels == 3 else PARAMETERS,
         weights_digest=weights_digest,
         precision=precision,
         world_size=world_size,

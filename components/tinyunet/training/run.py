@@ -23,7 +23,7 @@ class TrainingRun:
         run_key: Identity of the MLflow run and of the MPIJob. A training that is started again with the
             same key continues them. The default is `default_run_key(out)`.
         ranks: Number of ranks that the launcher starts. The ranks read their number from the launcher.
-        class_id: DAGM2007 class; it is used only if `records` is a source of images.
+        category: Category of the data set; it is used only if `records` is a source of images.
         checkpoints: Folder or s3:// prefix of the checkpoints; empty selects `<out>.checkpoints`.
         keep_checkpoints: Whether the last checkpoints are kept at the end of the training.
     """
@@ -33,7 +33,7 @@ class TrainingRun:
     config: TrainConfig = FAST
     run_key: str = ""
     ranks: int = 1
-    class_id: int = 1
+    category: str = ""
     checkpoints: str = ""
     keep_checkpoints: bool = False
 
@@ -51,10 +51,11 @@ class TrainingRun:
         preset, values = find_preset(self.config.preset), self.config.to_dict()
         changes = {name: value for name, value in values.items() if value != getattr(preset, name)}
         settings = [argument for name, value in changes.items() for argument in ("--set", f"{name}={value}")]
+        category = ["--category", self.category] if self.category else []
         checkpoints = ["--checkpoints", self.checkpoints] if self.checkpoints else []
         checkpoints += ["--keep-checkpoints"] if self.keep_checkpoints else []
         return [
-            "train", self.records, "--out", self.out, "--class-id", str(self.class_id),
+            "train", self.records, "--out", self.out, *category,
             "--run-key", self.run_key, "--preset", self.config.preset, *checkpoints, *settings,
         ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Run the training step on a global batch, and compute the scores of the validation split."""
+"""Run the training step on a global batch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,14 +6,10 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import average_precision_score
 
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.errors import UserError
-from tinyunet.data.dataset import MASK_LEVEL, Batch, Split
-from tinyunet.model import metrics
+from tinyunet.data.dataset import Batch
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, loss_and_gradient
-from tinyunet.model.unet import Forward
 from tinyunet.training.distributed import World, threads_per_rank
 
 
@@ -121,11 +117,12 @@ class TrainStep:
     def _sums(
         self, images: tf.Tensor, masks: tf.Tensor, gain: tf.Tensor, bias: tf.Tensor, warps: tf.Tensor
     ) -> tf.Tensor:
-        channels = tf.cast(tf.stack([images, masks], -1), tf.float32)
+        levels = images if images.shape.rank == 4 else images[..., None]
+        channels = tf.concat([tf.cast(levels, tf.float32), tf.cast(masks[..., None], tf.float32)], -1)
         if self._config.warped:
             channels = warp(channels, warps)
-        grey = channels[..., :1] * gain[:, None, None, None] + bias[:, None, None, None]
-        return batch_sums(self._model(grey, training=True), channels[..., 1:] / 255.0)
+        grey = channels[..., :-1] * gain[:, None, None, None] + bias[:, None, None, None]
+        return batch_sums(self._model(grey, training=True), channels[..., -1:] / 255.0)
 
     def _accumulated_sums(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the sums over all micro-batches; at most `_parallel` of them are in memory at a time.
@@ -177,56 +174,4 @@ def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="REFLECT",
-    )
-
-
-class Validation(NamedTuple):
-    """Scores of the validation split.
-
-    Attributes:
-        loss: Soft Dice loss, pooled over all images, + binary cross-entropy.
-        dice: Mean Dice of the defective images at a probability of 0.5.
-        ap: Image-level average precision; the score of an image is its largest logit.
-    """
-
-    loss: float
-    dice: float
-    ap: float
-
-
-def validate(forward: Forward, split: Split, world: World, *, batch_size: int = 16) -> Validation:
-    """Return the scores of a split. Each rank evaluates a part of it; all ranks return the same scores.
-
-    Args:
-        forward: Compiled forward pass.
-        split: Images and masks, uint8 (N, S, S).
-        world: The ranks; all of them must call this function.
-        batch_size: Images per forward pass.
-
-    Raises:
-        UserError: if a score is not finite.
-    """
-    indices = np.arange(world.rank, len(split.images), world.size)
-    sums, dice = np.zeros(len(Sums._fields)), 0.0
-    largest_logits = np.zeros(len(split.images))  # zero for the images of other ranks
-    for start in range(0, len(indices), batch_size):
-        index = indices[start : start + batch_size]
-        logits = forward(tf.constant(split.images[index]))
-        targets = tf.constant(split.masks[index], tf.float32)[..., None] / 255.0
-        sums += batch_sums(logits, targets).numpy()
-        mask, label = logits.numpy()[..., 0] > 0, split.masks[index] >= MASK_LEVEL
-        tp, fp, fn = ((a & b).sum((1, 2)) for a, b in ((mask, label), (mask, ~label), (~mask, label)))
-        dice += float(metrics.dice(tp, fp, fn)[split.defective[index]].sum())
-        largest_logits[index] = logits.numpy().max((1, 2, 3))
-    total = world.sum(tf.constant([*sums, dice, *largest_logits], tf.float32)).numpy()
-    if not np.isfinite(total).all():
-        raise UserError(
-            "a validation score is not finite; expected finite weights: lower learning_rate or use "
-            "precision=float32"
-        )
-    values, largest_logits = Sums(*total[: len(sums)]), total[len(sums) + 1 :]
-    return Validation(
-        loss=float(dice_loss(values) + bce_loss(values)),
-        dice=float(total[len(sums)] / max(1, split.defective.sum())),
-        ap=float(average_precision_score(split.defective, largest_logits)),
     )

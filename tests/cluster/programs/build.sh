@@ -16,7 +16,8 @@ build() { # module package
   command -v go >/dev/null || { echo "go is not installed; it builds $name (Go 1.26 or newer)" >&2; exit 3; }
   echo "building $name ..." >&2
   (cd "$here/$1" && CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -mod=readonly" nice -n 19 \
-    go build -trimpath -ldflags "-s -w $stamp" -o "$bin/$name.part" "$2" 9>&-) >&2
+    go build -trimpath -ldflags "-s -w $stamp" -o "$bin/$name.part" "$2" 9>&-) \
+    > >(grep -v "^go: downloading " 9>&- >&2) 2>&1 # 250 lines
   mv "$bin/$name.part" "$bin/$name"
   echo "built $name in $((SECONDS - start)) s" >&2
 }

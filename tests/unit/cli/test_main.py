@@ -119,7 +119,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "convert of nothing": (lambda b: ["convert", str(b.folder), "--out", str(b.out)], "expected"),
     "convert of another class": (
         lambda b: ["convert", str(b.raw), "--out", str(b.out), "--set", "class_id=2"],
-        "holds class 1, but class_id is 2; give class_id=1",
+        "holds class 1, but class_id is 2; give category="class1"",
     ),
     "unknown data key": (
         lambda b: ["convert", str(b.raw), "--out", str(b.out), "--set", "shard=3"],
@@ -231,7 +231,7 @@ def test_without_a_command_all_commands_are_listed(capsys: pytest.CaptureFixture
 
 def test_convert_reads_the_class_from_the_manifest_of_the_images(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "records"
-    ingest("synthetic://?train=24&test=4&size=32", raw, class_id=2)
+    ingest("synthetic://?train=24&test=4&size=32", raw, category="class2")
     assert main(["convert", str(raw), "--out", str(out)]) == 0
     assert RecordsManifest.read(out).class_id == 2
 

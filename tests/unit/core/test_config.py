@@ -60,7 +60,7 @@ def test_the_digest_is_stable_and_depends_on_every_value() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: DataConfig(class_id=11), "class_id is 11; expected 1 to 10"),
+        (lambda: DataConfig(category="class11"), "class_id is 11; expected 1 to 10"),
         (lambda: DataConfig(validation_fraction=0.7), "validation_fraction is 0.7"),
         (lambda: DataConfig(fold=6), "fold is 6; expected 0 to 5"),
         (lambda: DataConfig(shards=0), "shards is 0"),

@@ -7,23 +7,23 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 
 
-def test_another_dataset_is_not_overwritten(raw: Path, tmp_path: Path) -> None:
-    ingest("synthetic://?train=4&test=4&size=32", tmp_path / "out", class_id=2)
+def test_another_dataset_is_not_overwritten(class1: Path, tmp_path: Path) -> None:
+    ingest("synthetic://?train=4&test=4&size=32", tmp_path / "out", category="class2")
     with pytest.raises(UserError, match="out holds other content"):
-        ingest(str(raw), tmp_path / "out", class_id=1)
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["class_id"] == 2
+        ingest(str(class1), tmp_path / "out", category="class1")
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["category"] == "class2"
 
 
-def test_a_folder_with_other_files_is_not_overwritten(raw: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_overwritten(class1: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("text")
     with pytest.raises(UserError, match="out exists and is not an output of this command"):
-        ingest(str(raw), tmp_path / "out", class_id=1)
+        ingest(str(class1), tmp_path / "out", category="class1")
     assert (tmp_path / "out" / "thesis.txt").read_text() == "text"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_empty_output_folder_is_used(raw: Path, tmp_path: Path) -> None:
+def test_an_empty_output_folder_is_used(class1: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    ingest(str(raw), tmp_path / "out", class_id=1)
-    assert (tmp_path / "out" / "manifest.json").is_file()
+    ingest(str(class1), tmp_path / "out", category="class1")
+    assert (tmp_path / "out" / "dataset.json").is_file()

@@ -14,22 +14,23 @@ from tinyunet.core.files import scratch_folder
 from tinyunet.data.ingest import content_digest, ingest
 
 
-def test_the_manifest_describes_every_file(raw: Path) -> None:
-    manifest = json.loads((raw / "manifest.json").read_text())
+def test_the_description_names_every_file(raw: Path) -> None:
+    manifest = json.loads((raw / "dataset.json").read_text())
     assert manifest["schema_version"] == 1
-    assert manifest["class_id"] == 1
+    assert (manifest["layout"], manifest["dataset"], manifest["category"]) == ("dagm", "dagm", "class1")
     assert manifest["synthetic"]
     assert not manifest["complete"]
-    assert manifest["image_shape"] == [64, 64]
+    assert (manifest["image_shape"], manifest["channels"], manifest["bits"]) == ([64, 64], 1, 8)
     assert manifest["splits"] == {
         "train": {"images": 24, "defective": 8},
         "test": {"images": 16, "defective": 5},
     }
     for entry in manifest["files"]:
-        folder = raw / {"train": "Train", "test": "Test"}[entry["split"]]
-        data = (folder / f"{entry['name']}.PNG").read_bytes()
-        assert hashlib.sha256(data).hexdigest() == entry["image_sha256"]
-        assert (entry["mask_sha256"] is not None) == entry["defective"]
+        assert entry["image"] == f"images/{entry['split']}/{entry['name']}.png"
+        assert hashlib.sha256((raw / entry["image"]).read_bytes()).hexdigest() == entry["image_sha256"]
+        assert (entry["mask"] is not None) == entry["defective"]
+        if entry["mask"]:
+            assert hashlib.sha256((raw / entry["mask"]).read_bytes()).hexdigest() == entry["mask_sha256"]
 
 
 def test_the_digest_is_the_hash_of_the_sorted_lines() -> None:
@@ -43,39 +44,33 @@ def test_the_digest_is_the_hash_of_the_sorted_lines() -> None:
 
 
 def test_ingesting_the_same_source_again_changes_nothing(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    class1: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    first = ingest(str(raw), out, class_id=1)
+    first = ingest(str(class1), out, category="class1")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    assert ingest(str(raw), out, class_id=1) == first
+    assert ingest(str(class1), out, category="class1") == first
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    assert "already holds this dataset" in capsys.readouterr().err
+    assert "already holds this data set" in capsys.readouterr().err
 
 
-def test_ingesting_again_over_damaged_files_is_an_error(raw: Path, tmp_path: Path) -> None:
-    ingest(str(raw), tmp_path / "out", class_id=1)
-    (tmp_path / "out" / "Test" / "0003.PNG").write_bytes(b"")
+def test_ingesting_again_over_damaged_files_is_an_error(class1: Path, tmp_path: Path) -> None:
+    ingest(str(class1), tmp_path / "out", category="class1")
+    (tmp_path / "out" / "images" / "test" / "0003.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"test image 0003 .* has changed"):
-        ingest(str(raw), tmp_path / "out", class_id=1)
+        ingest(str(class1), tmp_path / "out", category="class1")
 
 
 def test_files_that_are_not_data_are_reported_but_not_copied(class_zip: Path, tmp_path: Path) -> None:
-    ingest(str(class_zip), tmp_path / "out", class_id=1)
+    ingest(str(class_zip), tmp_path / "out", category="class1")
     assert not list((tmp_path / "out").rglob("Thumbs.db"))
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["ignored"] == ["Train/Thumbs.db"]
-
-
-@pytest.mark.parametrize("class_id", [0, 11])
-def test_a_class_that_does_not_exist_is_an_error(tmp_path: Path, class_id: int) -> None:
-    with pytest.raises(UserError, match=f"class_id is {class_id}; expected 1 to 10"):
-        ingest("synthetic://", tmp_path / "out", class_id=class_id)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["ignored"] == ["Class1/Train/Thumbs.db"]
 
 
 def test_an_error_of_the_file_system_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="Not a directory while writing"):
-        ingest("synthetic://?train=4&test=4&size=32", tmp_path / "file" / "out", class_id=1)
+        ingest("synthetic://?train=4&test=4&size=32", tmp_path / "file" / "out", category="class1")
 
 
 def test_an_interrupted_block_leaves_no_files(tmp_path: Path) -> None:
@@ -94,14 +89,14 @@ def test_ctrl_c_leaves_no_files(tmp_path: Path) -> None:
     code = (
         "import signal, sys; from pathlib import Path; from tinyunet.data.ingest import ingest; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "ingest('synthetic://?train=3000', Path(sys.argv[1]), class_id=1)"
+        "ingest('synthetic://?train=3000', Path(sys.argv[1]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("out.part/*/*.PNG")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("out.part/**/*.PNG")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert list(tmp_path.glob("out.part/*/*.PNG"))
+        assert list(tmp_path.glob("out.part/**/*.PNG"))
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     finally:

@@ -20,10 +20,10 @@ def test_the_page_needs_no_other_file(raw: Path) -> None:
     assert base64.b64decode(first[1]).startswith(b"\x89PNG")
 
 
-def test_file_names_cannot_inject_markup_into_the_page(raw: Path, tmp_path: Path) -> None:
-    copy_class(raw, tmp_path / "in")
+def test_file_names_cannot_inject_markup_into_the_page(class1: Path, tmp_path: Path) -> None:
+    copy_class(class1, tmp_path / "in")
     (tmp_path / "in" / "Train" / "<script>.txt").write_text("x")
-    ingest(str(tmp_path / "in"), tmp_path / "out", class_id=1)
+    ingest(str(tmp_path / "in"), tmp_path / "out", category="class1")
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "&lt;script&gt;.txt" in page
     assert "<script>" not in page

@@ -1,7 +1,10 @@
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.splits import group_copies, validation_names
+from tinyunet.data.splits import SplitItem, make_splits, validation_names
 
 NAMES = [f"{n:04d}" for n in range(1, 11)]
 
@@ -46,6 +49,35 @@ def test_a_stratum_too_small_to_split_is_an_error(names: list[str], fold: int) -
         validation_names(names, fraction=0.15, fold=fold, stratum="defective")
 
 
-def test_copies_are_grouped_under_the_first_name_and_images_without_a_hash_are_not_grouped() -> None:
-    assert group_copies("ba", {"a": "", "b": ""}) == {"a": {"a"}, "b": {"b"}}
-    assert group_copies("dcba", {"a": "1", "b": "2", "c": "1"}) == {"a": {"a", "c"}, "b": {"b"}, "d": {"d"}}
+def _items(count: int, stratum: str = "", key: Callable[[int], str] = str) -> list[SplitItem]:
+    return [SplitItem(f"{stratum}{i}", stratum, frozenset([f"{stratum}{key(i)}"])) for i in range(count)]
+
+
+def test_every_stratum_is_divided_in_the_same_proportions() -> None:
+    splits = make_splits([*_items(40, "scratch"), *_items(20, "dent")], (0.7, 0.15, 0.15))
+    counts = Counter((name.rstrip("0123456789"), split) for name, split in splits.items())
+    assert counts == {
+        ("scratch", "train"): 28, ("scratch", "validation"): 6, ("scratch", "test"): 6,
+        ("dent", "train"): 14, ("dent", "validation"): 3, ("dent", "test"): 3,
+    }  # fmt: skip
+
+
+def test_images_with_a_common_key_are_in_one_split_also_through_a_third_image() -> None:
+    chain = [SplitItem(f"x{i}", "", frozenset([f"part {i}", f"part {i + 1}"])) for i in range(5)]
+    splits = make_splits([*chain, *_items(20)], (0.5, 0.25, 0.25))
+    assert len({splits[item.name] for item in chain}) == 1
+
+
+def test_the_order_of_the_items_does_not_change_the_splits() -> None:
+    items = _items(30, key=lambda i: str(i // 3))
+    assert make_splits(items, (0.6, 0.2, 0.2)) == make_splits(items[::-1], (0.6, 0.2, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, {"train": 1}), (2, {"train": 1, "test": 1}), (3, {"train": 1, "validation": 1, "test": 1})],
+)
+def test_a_small_stratum_has_an_image_in_as_many_splits_as_possible(
+    count: int, expected: dict[str, int]
+) -> None:
+    assert Counter(make_splits(_items(count), (0.7, 0.15, 0.15)).values()) == expected

@@ -1,7 +1,6 @@
 """Validation of a class. In `raw`, the images of Train are 0017 to 0040, those of Test 0001 to 0016."""
 
 import functools
-import hashlib
 import io
 import json
 import shutil
@@ -13,13 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.data.conftest import copy_class
+from tests.unit.data.conftest import copy_class, report_of
 from tinyunet.core.documents.raw import SplitCounts
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_LABELS, SPLITS, Problem, Sample
 from tinyunet.data.ingest import ingest
-from tinyunet.data.pictures.pixels import CheckedSample, read_grey
-from tinyunet.data.validate import check_counts, is_official, labels_digest, note_counts, validate
+from tinyunet.data.pictures.pixels import read_grey
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,10 @@ class Dataset:
 
 
 @pytest.fixture
-def dataset(raw: Path, tmp_path: Path) -> Dataset:
-    folder = copy_class(raw, tmp_path / "source")
-    defective, clean = (_names(raw, "Train", defective=flag) for flag in (True, False))
-    return Dataset(folder, *defective[:2], clean[0], _names(raw, "Test", defective=False)[0])
+def dataset(class1: Path, tmp_path: Path) -> Dataset:
+    folder = copy_class(class1, tmp_path / "source")
+    defective, clean = (_names(class1, "Train", defective=flag) for flag in (True, False))
+    return Dataset(folder, *defective[:2], clean[0], _names(class1, "Test", defective=False)[0])
 
 
 def _names(folder: Path, split: str, *, defective: bool) -> list[str]:
@@ -131,7 +128,7 @@ def _damaged_byte(dataset: Dataset) -> str:
 
 def _duplicate_across(dataset: Dataset) -> str:
     shutil.copy(dataset.image(dataset.clean), dataset.folder / "Test" / f"{dataset.test}.PNG")
-    return f"Test/{dataset.test}.PNG: has the same pixels as Train/{dataset.clean}.PNG of the other split"
+    return f"Test/{dataset.test}.PNG: has the same pixels as Train/{dataset.clean}.PNG of another split"
 
 
 def _duplicate_row(dataset: Dataset) -> str:
@@ -231,16 +228,16 @@ def test_invalid_data_are_an_error_in_one_line_that_names_the_file_and_no_files_
 ) -> None:
     expected = CASES[case](dataset)
     with pytest.raises(UserError) as caught:
-        ingest(str(dataset.folder), tmp_path / "out" / "raw", class_id=1)
+        ingest(str(dataset.folder), tmp_path / "out" / "raw", category="class1")
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_all_problems_are_collected(dataset: Dataset) -> None:
+def test_all_problems_are_collected(dataset: Dataset, tmp_path: Path) -> None:
     cases = ("16-bit", "mask with 128", "malformed row", "mask without row")
     expected = [CASES[case](dataset) for case in cases]
-    problems = " | ".join(map(str, validate(dataset.folder, 1).problems))
+    problems = " | ".join(map(str, report_of(dataset.folder, tmp_path / "out").problems))
     assert [text for text in expected if text not in problems] == []
 
 
@@ -249,7 +246,7 @@ def test_an_image_that_repeats_another_image_of_its_split_is_a_warning_in_both_r
 ) -> None:
     shutil.copy(dataset.image(dataset.defective), dataset.image(dataset.clean))
     first, second = sorted((dataset.defective, dataset.clean))
-    ingest(str(dataset.folder), tmp_path / "raw", class_id=1)
+    ingest(str(dataset.folder), tmp_path / "raw", category="class1")
     report = json.loads((tmp_path / "raw" / "report.json").read_text())
     message = f"has the same pixels as Train/{first}.PNG"
     assert report["valid"]
@@ -260,43 +257,43 @@ def test_an_image_that_repeats_another_image_of_its_split_is_a_warning_in_both_r
     assert "images that repeat another image of their split: 1;" in capsys.readouterr().err
 
 
-def test_images_that_are_not_square_are_a_problem(dataset: Dataset) -> None:
+def test_images_that_are_not_square_are_a_problem(dataset: Dataset, tmp_path: Path) -> None:
     for path in dataset.folder.rglob("*.PNG"):
         path.write_bytes(_file(read_grey(path.read_bytes())[:48]))
-    problems = [str(problem) for problem in validate(dataset.folder, 1).problems]
+    problems = [str(problem) for problem in report_of(dataset.folder, tmp_path / "out").problems]
     assert any("is 64×48, expected square images" in problem for problem in problems)
 
 
-def test_other_files_are_ignored_and_listed(dataset: Dataset) -> None:
-    other_files = {"Train/Thumbs.db", "Test/.DS_Store", "Train/Label/._0017_label.PNG"}
-    for name in other_files:
-        (dataset.folder / name).write_bytes(b"x")
-    report = validate(dataset.folder, 1)
+def test_other_files_are_ignored_and_listed(dataset: Dataset, tmp_path: Path) -> None:
+    (dataset.folder / "Train" / "Thumbs.db").write_bytes(b"x")
+    report = report_of(dataset.folder, tmp_path / "out")
     assert report.problems == ()
-    assert set(report.ignored) == other_files
+    assert report.listing.ignored == ("Train/Thumbs.db",)
 
 
-def test_images_and_mask_pixels_are_counted(raw: Path) -> None:
-    report = validate(raw, 1)
+def test_images_and_mask_pixels_are_counted(class1: Path, tmp_path: Path) -> None:
+    report = report_of(class1, tmp_path / "out")
     assert report.problems == report.warnings == ()
     assert report.counts() == {
         "train": SplitCounts(images=24, defective=8),
         "test": SplitCounts(images=16, defective=5),
     }
-    first = next(item for item in report.checked if item.sample.mask_path)
-    assert first.sample.mask_path
-    assert first.mask_pixels == np.count_nonzero(np.asarray(Image.open(first.sample.mask_path)))
+    first = next(item for item in report.samples if item.mask)
+    mask = np.asarray(Image.open(tmp_path / "out" / str(first.mask)))
+    assert first.mask_pixels == np.count_nonzero(mask) > 0
     assert report.synthetic
     assert not report.complete
 
 
-def test_one_file_with_the_mark_of_generated_images_makes_the_dataset_synthetic(dataset: Dataset) -> None:
+def test_one_file_with_the_mark_of_generated_images_makes_the_dataset_synthetic(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     generated = dataset.image(dataset.clean).read_bytes()
     for path in dataset.folder.rglob("*.PNG"):
         path.write_bytes(_file(read_grey(path.read_bytes())))  # the same pixels without the mark
-    assert not validate(dataset.folder, 1).synthetic
+    assert not report_of(dataset.folder, tmp_path / "without").synthetic
     dataset.image(dataset.clean).write_bytes(generated)
-    assert validate(dataset.folder, 1).synthetic
+    assert report_of(dataset.folder, tmp_path / "with").synthetic
 
 
 def test_the_json_report_has_the_official_counts_and_the_mask_areas(raw: Path) -> None:
@@ -304,113 +301,3 @@ def test_the_json_report_has_the_official_counts_and_the_mask_areas(raw: Path) -
     assert report["valid"]
     assert report["official"]["train"] == {"images": 575, "defective": 79}
     assert len(report["mask_pixels"]) == 13
-
-
-# Comparison with the official class
-
-
-def _checked_class(train: tuple[int, int], test: tuple[int, int], size: int = 512) -> list[CheckedSample]:
-    """Return samples without problems; `train` and `test` are the numbers of images and defective images."""
-    samples = [
-        Sample(split, str(n), Path(f"{n}.PNG"), None, n < defective)
-        for split, (images, defective) in (("train", train), ("test", test))
-        for n in range(images)
-    ]
-    return [
-        CheckedSample(sample, (size, size), "", None, str(n), 0, False, ())
-        for n, sample in enumerate(samples)
-    ]
-
-
-def _declare_official(checked: list[CheckedSample], class_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the official labels of a class by those of these samples."""
-    samples = {split: [c.sample for c in checked if c.sample.split == split] for split in SPLITS}
-    counts = {split: (len(items), sum(s.defective for s in items)) for split, items in samples.items()}
-    monkeypatch.setitem(OFFICIAL_COUNTS, class_id, counts)
-    digests = {split: labels_digest(items) for split, items in samples.items()}
-    monkeypatch.setitem(OFFICIAL_LABELS, class_id, digests)
-
-
-def test_the_digest_of_labels_is_the_hash_of_the_sorted_lines() -> None:
-    samples = [Sample("train", name, Path(name), None, flag) for name, flag in (("b", True), ("a", False))]
-    assert labels_digest(samples) == hashlib.sha256(b"a 0\nb 1\n").hexdigest()[:16]
-
-
-def test_a_class_with_the_official_names_and_labels_is_official(monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = _checked_class((57, 8), (57, 6))
-    assert not is_official(checked, 4)
-    _declare_official(checked, 4, monkeypatch)
-    assert is_official(checked, 4)
-    assert not is_official(checked[1:], 4)
-    assert not is_official(checked, 5)
-    assert check_counts(checked, 4, official=True) == note_counts(checked, 4) == []
-
-
-def test_an_official_split_must_have_the_official_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = _checked_class((57, 8), (57, 6), 256)
-    _declare_official(checked, 4, monkeypatch)
-    message = "Train: has all 57 images of Class4, but not all have 512×512 pixels"
-    assert str(check_counts(checked, 4, official=True)[0]) == message
-    assert check_counts(checked, 4, official=False) == []
-
-
-@pytest.mark.parametrize("defective", [58, 82])
-def test_a_split_that_only_has_the_official_number_of_images_is_noted_and_not_official(
-    defective: int,
-) -> None:
-    checked = _checked_class((575, defective), (100, 20), 256)
-    assert check_counts(checked, 4, official=True) == []
-    assert not is_official(checked, 4)
-    (note,) = map(str, note_counts(checked, 4))
-    assert note.startswith("Train: has 575 images, as many as the official Class4, but its names and labels")
-    assert f"({defective} defective, official 82)" in note
-
-
-def test_notes_are_printed_and_reported_and_the_images_are_written(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for path in dataset.folder.rglob("*.PNG"):
-        path.write_bytes(_file(read_grey(path.read_bytes())))  # without the mark of generated images
-    monkeypatch.setitem(OFFICIAL_COUNTS, 1, {"train": (24, 8), "test": (16, 5)})
-    assert not ingest(str(dataset.folder), tmp_path / "raw", class_id=1).complete
-    assert capsys.readouterr().err.count("note: T") == 2
-    report = json.loads((tmp_path / "raw" / "report.json").read_text())
-    assert [warning["file"] for warning in report["warnings"]] == ["Train", "Test"]
-    page = (tmp_path / "raw" / "report.html").read_text()
-    assert "Warnings: 2." in page
-    assert "it is not treated as official" in page
-
-
-def test_the_reason_of_a_file_that_was_left_out_replaces_that_it_is_missing(dataset: Dataset) -> None:
-    dataset.image(dataset.clean).unlink()
-    left_out = [
-        Problem(f"Train/{dataset.clean}.png", "is a broken link"),
-        Problem("Test/x.png", "is a folder"),
-    ]
-    report = validate(dataset.folder, 1, left_out)
-    assert list(map(str, report.problems)) == [f"Train/{dataset.clean}.png: is a broken link"]
-    assert list(map(str, report.notes)) == ["Test/x.png: is a folder; it is left out"]
-
-
-def test_generated_images_of_the_official_number_need_not_agree_with_the_official_class(
-    raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(OFFICIAL_COUNTS, 1, {"train": (24, 7), "test": (16, 4)})
-    assert validate(raw, 1).problems == ()
-
-
-def test_a_class_with_the_official_counts_and_a_problem_is_not_complete(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for path in copy_class(raw, tmp_path).rglob("*.PNG"):
-        Image.fromarray(read_grey(path.read_bytes())).save(path)  # without the mark of generated images
-    _declare_official(list(validate(tmp_path, 1).checked), 1, monkeypatch)
-    report = validate(tmp_path, 1)
-    assert is_official(report.checked, 1)
-    assert str(report.problems[0]).endswith("not all have 512×512 pixels")
-    assert not report.complete
-
-
-@pytest.mark.parametrize("defective", [0, 30])
-def test_images_of_one_kind_are_enough_in_test(defective: int) -> None:
-    assert check_counts(_checked_class((100, 20), (30, defective)), 4, official=True) == []

@@ -51,12 +51,17 @@ def test_the_file_is_the_document_of_its_reader(evaluation: Path, result: Evalua
 
 def test_an_evaluation_of_an_early_version_can_be_read(evaluation: Path, tmp_path: Path) -> None:
     values = json.loads((evaluation / "metrics.json").read_text())
-    for missing in ("test_time_poses", "evaluated_at"):
+    for missing in ("test_time_poses", "evaluated_at", "factory", "target", "cost"):
         del values[missing]
+    for split in ("validation", "test"):
+        del values[split]["pixel_ap"], values[split]["aupro"]
+    for image in values["images"]:
+        del image["type"]
     del values["data"]["shards"], values["model"]["weights_digest"]
     del values["model"]["training"]["validation_ap"]
     (tmp_path / "metrics.json").write_text(json.dumps(values))
     early = Evaluation.read(tmp_path)
+    assert (early.factory, early.test.aupro, early.images[0].type) == (None, None, "")
     assert (early.test_time_poses, early.evaluated_at, early.model.weights_digest) == (1, "", "")
 
 
@@ -91,6 +96,17 @@ def test_the_score_of_an_image_is_its_largest_logit(result: Evaluation, probabil
     largest = probability.reshape(16, -1).max(axis=1)
     scores = [image.score for image in result.images]
     assert scores == pytest.approx(np.log(largest / (1 - largest)), abs=1e-4)
+
+
+def test_the_production_line_adds_up_to_the_verdicts_on_images(result: Evaluation) -> None:
+    factory, image = result.factory, result.test.image
+    assert factory is not None
+    assert factory.passed is not None
+    assert factory.stopped is not None
+    assert (factory.passed.count, factory.passed.of) == (image.fn, 5)
+    assert (factory.stopped.count, factory.stopped.of) == (image.fp, factory.good_parts)
+    assert factory.found.of == sum(size.defects for size in factory.sizes) >= 5
+    assert result.test.aupro is not None
 
 
 def test_the_images_add_up_to_the_pixel_counts(result: Evaluation, test_split: Split) -> None:
@@ -140,7 +156,7 @@ def _break(folder: Path, what: str) -> None:
             content = json.loads((folder / "model.json").read_text())
             (folder / "model.json").write_text(json.dumps({k: v for k, v in content.items() if k != "train"}))
         case "other class":
-            _edit(folder, class_id=2)
+            _edit(folder, category="class2")
         case "larger than the records":
             _edit(folder, image_size=512)
         case "weights that are not finite":

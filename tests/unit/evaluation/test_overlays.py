@@ -38,6 +38,15 @@ def test_no_image_is_chosen_twice_and_a_count_of_zero_chooses_none() -> None:
     assert o.choose(rows, threshold=0.0, count=0) == ([], [])
 
 
+def test_the_worst_image_of_every_type_is_chosen() -> None:
+    rows = [_row(True, 5, i / 10).model_copy(update={"type": t}) for i, t in enumerate("aabbcd")]
+    rows.append(_row(False, 9))  # a false alarm is the worst image, and has no type
+    worst, best = o.choose(rows, threshold=0.0, count=2)
+    assert worst == [6, 0, 2, 4, 5]
+    assert best == [3, 1]
+    assert o.choose(rows, threshold=0.0, count=0) == ([], [])
+
+
 def test_hits_false_alarms_and_misses_have_their_colours_and_other_pixels_are_grey() -> None:
     label, predicted = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
     label[1, 1:3] = True
@@ -90,6 +99,8 @@ def test_file_names_are_safe_for_any_name_of_an_image() -> None:
 
 def test_captions_contain_truth_and_verdict() -> None:
     assert o.caption(_row(True, -1.0, 0.25), 0.0) == "Dice 0.250, defective and passed, score -1.00"
+    typed = _row(True, -1.0, 0.25).model_copy(update={"type": "hole"})
+    assert "defective (hole) and passed" in o.caption(typed, 0.0)
     assert o.caption(_row(False, 2.5), 0.0) == "clean and flagged, score 2.50"
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.unit.examples import evaluation as example
-from tests.unit.examples import image_result, scores
+from tests.unit.examples import factory, image_result, scores, share
 from tinyunet.cli.main import parse
 from tinyunet.core.config import DataConfig, TrainConfig
 from tinyunet.core.documents.evaluation import Bootstrap, ConfusionCounts, Evaluation
@@ -90,7 +90,7 @@ def test_undefined_scores_are_dashes() -> None:
     undefined: dict[str, object] = {key: None for key, _, _ in report.SCORES}
     result = example(test=scores(**undefined, bootstrap=Bootstrap(dice_defective=None)))
     page = report.render_report(result, {}, {})
-    assert page.count(f"<b>{UNDEFINED}</b>") == 6
+    assert page.count(f"<b>{UNDEFINED}</b>") == 8
     assert "5–95 %" not in page
     assert "bootstrap samples" not in report.render_card(result)
 
@@ -119,6 +119,40 @@ def test_the_position_above_the_floor_is_a_fraction_of_the_range_to_one(
     assert row.above == (None if above is None else pytest.approx(above))
     page = report.render_report(result, {}, {})
     assert ("below the floor</td>" in page) is (above == -1.0)
+
+
+def test_page_and_card_begin_with_the_words_of_a_production_line() -> None:
+    result = example(factory=factory(unseen_types=("hole",)))
+    for text in (report.render_report(result, {}, {}), report.render_card(result)):
+        words = text.index("Found 3 of 4 defects; 30 false alarms per 1,000 good parts;")
+        assert words < text.index("NVIDIA’s" if "NVIDIA’s" in text else "Dice, defective images")
+        for part in ("3 of 4", "0 of 1", "1 of 100", "10–99", "100,000 and more", "5.0–95.0 %", "hole"):
+            assert part in text[words + 80 :]
+        assert "Types of defects on Test that no training image shows: " in text
+
+
+def test_page_and_card_without_a_good_part_have_no_rates_of_parts() -> None:
+    none = factory(passed=None, stopped=None, false_alarms_per_1000=None, good_parts=0, types=())
+    for text in (
+        report.render_report(example(factory=none), {}, {}),
+        report.render_card(example(factory=none)),
+    ):
+        assert "no verdict on parts" in text
+        assert "Good parts stopped" not in text
+        assert "Type of defect" not in text
+    assert "On a production line" not in report.render_report(example(), {}, {})
+
+
+def test_the_name_of_a_type_can_neither_inject_markup_nor_break_a_table() -> None:
+    named = factory().types[0].model_copy(update={"type": "<b>|`"})
+    result = example(factory=factory(types=(named,), found=share(1, 1)))
+    assert "<b>|" not in report.render_report(result, {}, {})
+    assert r"| <b>\|' | 3 of 4 |" in report.render_card(result)
+
+
+def test_the_evaluate_command_of_the_card_has_the_target() -> None:
+    card = report.render_card(example(cost="miss=10,stop=1"))
+    assert settings(commands(card)[3])["cost"] == "miss=10,stop=1"
 
 
 def test_page_and_card_show_the_notes() -> None:

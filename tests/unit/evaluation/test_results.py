@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tests.unit.evaluation.splits import four_images
+from tests.unit.evaluation.splits import four_images, two_images
 from tests.unit.examples import evaluated_model, records_manifest
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import Evaluation
@@ -16,10 +16,14 @@ RESULT = four_images([-3, -1, 2, 4])
 
 
 def summary(
-    *, manifest: RecordsManifest | None = None, validation: SplitResult = RESULT, test: SplitResult = RESULT
+    *,
+    manifest: RecordsManifest | None = None,
+    validation: SplitResult = RESULT,
+    test: SplitResult = RESULT,
+    config: EvalConfig | None = None,
 ) -> Evaluation:
-    manifest = manifest or records_manifest()
-    return summarize(evaluated_model(), manifest, EvalConfig(), validation=validation, test=test)
+    manifest, config = manifest or records_manifest(), config or EvalConfig()
+    return summarize(evaluated_model(), manifest, config, validation=validation, test=test)
 
 
 def test_thresholds_depend_on_validation_alone() -> None:
@@ -28,6 +32,27 @@ def test_thresholds_depend_on_validation_alone() -> None:
     assert [result.test.image_threshold for result in results] == [0.5, 0.5]  # the middle of -1 and 2
     assert [result.test.dice_defective for result in results] == [1, 0]
     assert [result.test.image_auroc for result in results] == [1, 0]
+
+
+def test_the_target_decides_the_image_threshold_and_is_recorded() -> None:
+    overlapping = four_images([-3, 3, 2, 4])
+    result = summary(validation=overlapping, config=EvalConfig(target="tnr=1"))
+    assert (result.target, result.cost, result.test.image_threshold) == ("tnr=1", "", 3.5)
+    assert "1 of 2 defective images are flagged, 2 of 2 clean pass" in result.image_threshold_reason
+
+
+def test_rankings_of_pixels_are_computed_for_both_splits() -> None:
+    result = summary(test=four_images([-3, -1, 2, 4], missed=True))
+    assert (result.validation.pixel_ap, result.validation.aupro) == (1, 1)
+    assert result.test.pixel_ap is not None
+    assert result.test.pixel_ap < 0.3
+
+
+def test_without_clean_images_there_are_no_scores_of_images_and_a_note_says_so() -> None:
+    result = summary(test=two_images(defective=True))
+    test = result.test
+    assert (test.image_ap, test.image_auroc, test.tpr, test.tnr) == (None, None, None, None)
+    assert "Test has no clean image" in result.notes[0]
 
 
 def test_a_model_of_other_records_is_noted() -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tinyunet.core.config import EvalConfig
 from tinyunet.evaluation.thresholds import image_threshold, pixel_threshold
 from tinyunet.model.metrics import Counts, count
 
@@ -79,3 +80,40 @@ def test_equal_scores_everywhere_still_give_a_threshold() -> None:
     threshold = image_threshold(np.array([1.0, 1.0]), np.array([True, False]), 0.5)
     assert threshold.value in (0.0, 2.0)
     assert "0.500" in threshold.reason
+
+
+# Ten clean images, the last of them above two of five defective ones.
+SCORES = np.array([-9.0, -8, -7, -6, -5, -4, -3, -2, -1, 6, 4, 5, 8, 9, 12])
+DEFECTIVE = np.array([False] * 10 + [True] * 5)
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "achieved"),
+    [
+        ({"target": "tnr=0.999"}, 7.0, "3 of 5 defective images are flagged, 10 of 10 clean pass"),
+        ({"target": "tnr=0.9"}, 1.5, "5 of 5 defective images are flagged, 9 of 10 clean pass"),
+        ({"target": "tpr=1"}, 1.5, "5 of 5 defective images are flagged, 9 of 10 clean pass"),
+        ({"target": "tpr=0.6"}, 7.0, "3 of 5 defective images are flagged, 10 of 10 clean pass"),
+        ({"target": "tpr=0.2"}, 10.5, "1 of 5 defective images are flagged, 10 of 10 clean pass"),
+        ({"cost": "miss=10,stop=1"}, 1.5, "5 of 5 defective images are flagged, 9 of 10 clean pass"),
+        ({"cost": "miss=1,stop=10"}, 7.0, "3 of 5 defective images are flagged, 10 of 10 clean pass"),
+    ],
+)
+def test_the_image_threshold_follows_target_or_cost(
+    goal: dict[str, str], value: float, achieved: str
+) -> None:
+    threshold = image_threshold(SCORES, DEFECTIVE, 0.5, EvalConfig(**goal))
+    assert threshold.value == value
+    assert achieved in threshold.reason
+
+
+def test_the_reasons_say_how_many_images_they_rest_on_and_what_the_cost_is() -> None:
+    by_target = image_threshold(SCORES, DEFECTIVE, 0.5, EvalConfig(target="tnr=0.999")).reason
+    assert by_target.endswith("; this rests on 10 clean images, each of which is 0.1 of the rate")
+    by_cost = image_threshold(SCORES, DEFECTIVE, 0.5, EvalConfig(cost="miss=1,stop=10")).reason
+    assert "0.133 per image of validation, of which 33.3% are defective" in by_cost  # 2 missed of 15
+
+
+def test_a_target_needs_both_kinds_of_images() -> None:
+    threshold = image_threshold(np.array([1.0]), np.array([True]), 0.5, EvalConfig(target="tpr=1"))
+    assert (threshold.value, "no clean image" in threshold.reason) == (0, True)

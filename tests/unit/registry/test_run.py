@@ -3,7 +3,7 @@
 import mlflow
 import pytest
 
-from tests.unit.examples import evaluated_model, evaluation, scores
+from tests.unit.examples import evaluated_model, evaluation, factory, scores
 from tinyunet.core.documents.evaluation import Bootstrap, EvaluatedModel
 from tinyunet.core.documents.model import MlflowReference
 from tinyunet.core.errors import UserError
@@ -30,6 +30,19 @@ def test_metrics_are_the_threshold_all_scores_on_test_and_the_main_ones_on_valid
         "validation_dice_defective": 0.6,
         "validation_image_ap": 0.5,
     }
+
+
+def test_metrics_have_the_rates_of_a_production_line_and_the_rankings_of_pixels() -> None:
+    result = evaluation(factory=factory(), test=scores(pixel_ap=0.6, aupro=0.5))
+    assert (
+        mlflow_metrics(result).items()
+        >= {
+            "test_defects_found_rate": 0.75,
+            "test_false_alarms_per_1000": 30.0,
+            "test_pixel_ap": 0.6,
+            "test_aupro": 0.5,
+        }.items()
+    )
 
 
 def test_an_undefined_score_is_not_a_metric() -> None:

@@ -21,20 +21,20 @@ def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_local_folder_of_records_is_used_itself(records: Path) -> None:
-    with local_records(str(records), World(), class_id=1, run_key="local") as folder:
+    with local_records(str(records), World(), category="class1", run_key="local") as folder:
         assert folder == records
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    missing = local_records(str(tmp_path / "absent"), World(), class_id=1, run_key="missing")
+    missing = local_records(str(tmp_path / "absent"), World(), category="class1", run_key="missing")
     with pytest.raises(UserError, match="absent does not exist; expected TFRecords"), missing:
         pytest.fail("records without a source")
 
 
 def test_a_second_training_of_the_same_run_key_cannot_use_the_records(tmp_path: Path) -> None:
-    with local_records(SOURCE, World(), class_id=1, run_key="twice") as records:
+    with local_records(SOURCE, World(), category="class1", run_key="twice") as records:
         before = sorted(records.iterdir())
-        second = local_records(SOURCE, World(), class_id=1, run_key="twice")
+        second = local_records(SOURCE, World(), category="class1", run_key="twice")
         with pytest.raises(UserError, match=r"another training holds .*twice-records\.lock"), second:
             pytest.fail("two trainings use one folder")
         assert sorted(records.iterdir()) == before
@@ -46,7 +46,7 @@ def test_the_records_of_a_failed_training_are_deleted(tmp_path: Path) -> None:
         assert (records / "manifest.json").is_file()
         raise ZeroDivisionError
 
-    failing = local_records(SOURCE, World(), class_id=1, run_key="fails")
+    failing = local_records(SOURCE, World(), category="class1", run_key="fails")
     with pytest.raises(ZeroDivisionError), failing as records:
         fail(records)
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ RUNS = {
         out="s3://bucket/model",
         config=NVIDIA.replace({"steps": 7, "learning_rate": 2.5e-5, "deterministic": True}),
         run_key="class3-run",
-        class_id=3,
+        category="class3",
         checkpoints="s3://bucket/checkpoints",
         keep_checkpoints=True,
     ),

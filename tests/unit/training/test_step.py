@@ -16,7 +16,8 @@ from tinyunet.data.dataset import Batch, Split
 from tinyunet.model.unet import build_unet
 from tinyunet.training.distributed import World
 from tinyunet.training.optimizer import build_optimizer
-from tinyunet.training.step import TrainStep, validate
+from tinyunet.training.step import TrainStep
+from tinyunet.training.validation import validate
 
 SIZE, IMAGES = 32, 8
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError, ValidationInfo, model_validator
 
+from tinyunet.core.categories import DAGM, class_number, full_name
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
 from tinyunet.core.validation import explain
@@ -43,6 +44,42 @@ class JsonObject(BaseModel):
         return {key: value for key, value in values.items() if key in known}
 
 
+class DataIdentity(JsonObject):
+    """Base class of the documents that name a data set.
+
+    Attributes:
+        dataset: Name of the data set.
+        category: Category of the data set; empty if it has none.
+    """
+
+    dataset: str = DAGM
+    category: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_class_id(cls, values: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  any JSON value
+        """Take the category from `class_id`, which version 0.1.0 wrote."""
+        if info.context != READING or not isinstance(values, dict) or "class_id" not in values:
+            return values
+        return {"category": f"class{values['class_id']}"} | values
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the identity and the origin of the data, as the metadata of a pipeline's artifact."""
+        return self.model_dump(include={"digest", "dataset", "category", "complete", "synthetic"})
+
+    @property
+    def title(self) -> str:
+        """Return the name of the data set and its category, for a reader."""
+        number = class_number(self.category)
+        name = "DAGM2007" if self.dataset == DAGM and number else self.dataset
+        return f"{name} class {number}" if number else f"{name} {self.category}".strip()
+
+    @property
+    def full_name(self) -> str:
+        """Return the name of the data set with its category, as registered models and runs have it."""
+        return full_name(self.dataset, self.category)
+
+
 class Document(JsonObject):
     """Base class of the documents that are stored as files.
 
@@ -50,13 +87,13 @@ class Document(JsonObject):
         FILE: Name of the file in its folder.
         MADE_BY: The command that writes the folder.
         REMEDY: What a user can do if the file is invalid.
-        INDENT: Number of spaces by which the JSON is indented.
+        INDENT: Number of spaces by which the JSON is indented; None for a single line.
     """
 
     FILE: ClassVar[str]
     MADE_BY: ClassVar[str]
     REMEDY: ClassVar[str]
-    INDENT: ClassVar[int] = 1
+    INDENT: ClassVar[int | None] = 1
 
     schema_version: int = SCHEMA_VERSION
 

@@ -1,6 +1,6 @@
-"""The comparison of several classes: comparison.json in the folder that `compare` writes."""
+"""The comparison of several categories: comparison.json in the folder that `compare` writes."""
 
-from tinyunet.core.documents.base import JsonList, JsonObject
+from tinyunet.core.documents.base import DataIdentity, JsonList, JsonObject
 
 
 class NvidiaScores(JsonObject):
@@ -17,12 +17,11 @@ class NvidiaScores(JsonObject):
     tnr: float | None
 
 
-class ComparedClass(JsonObject):
-    """One class.
+class ComparedCategory(DataIdentity):
+    """One category; NVIDIA's scores are None except for DAGM2007.
 
     Attributes:
-        class_id: DAGM2007 class.
-        data: `official`, `part or re-split` or `synthetic`.
+        data: `official`, `part or re-split`, `synthetic`, or `own` for another data set.
         image_size: Side in pixels at which masks were compared.
         comparable: Whether the scores may be compared with NVIDIA's.
         ours: Our scores at our own thresholds, which were chosen on validation.
@@ -33,27 +32,26 @@ class ComparedClass(JsonObject):
         dice: NVIDIA's implied Dice of defective images at 0.99: float32, mixed precision.
     """
 
-    class_id: int
     data: str
     image_size: int
     comparable: bool
     ours: dict[str, float | None]
     floor: float
     at: dict[float, NvidiaScores]
-    float32: dict[float, NvidiaScores]
-    amp: dict[float, NvidiaScores]
-    dice: tuple[float, float]
+    float32: dict[float, NvidiaScores] | None = None
+    amp: dict[float, NvidiaScores] | None = None
+    dice: tuple[float, float] | None = None
 
 
 class Comparison(JsonObject):
     """The whole file.
 
     Attributes:
-        rows: The classes in ascending order.
-        means: Our scores, averaged over the classes; None where a class has no score.
+        rows: The categories in ascending order.
+        means: Our scores, averaged over the categories; None where a class has no score.
         notice: Which rows may be compared with NVIDIA's, and why the others may not.
     """
 
-    rows: JsonList[ComparedClass]
+    rows: JsonList[ComparedCategory]
     means: dict[str, float | None]
     notice: str

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tinyunet.core.documents.base import Document, JsonList, JsonObject
+from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject
+from tinyunet.core.documents.factory import Factory
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.raw import SplitCounts
 
@@ -15,7 +16,7 @@ class EvaluatedModel(ModelDocument):
     sha256: str = ""
 
 
-class EvaluatedData(JsonObject):
+class EvaluatedData(DataIdentity):
     """The records that the model was evaluated on.
 
     Attributes:
@@ -24,7 +25,6 @@ class EvaluatedData(JsonObject):
         source_digest: Digest of the ingested images.
         complete: Whether the images are the complete official class.
         synthetic: Whether any image was generated.
-        class_id: DAGM2007 class.
         validation_fraction: Fraction of Train that was held out for validation.
         fold: Number of the part of Train that was held out.
         shards: Largest number of files of a split; 0 in files of early versions.
@@ -40,7 +40,6 @@ class EvaluatedData(JsonObject):
     source_digest: str
     complete: bool
     synthetic: bool
-    class_id: int
     validation_fraction: float
     fold: int
     shards: int = 0
@@ -73,6 +72,9 @@ class PixelScores(JsonObject):
         dice_defective: Mean Dice of the defective images.
         iou_defective: Mean IoU of the defective images.
         pooled_iou: IoU of all pixels of all images together.
+        pixel_ap: Average precision of all pixels of all images; None in files of early versions.
+        aupro: Area under the curve of per-region overlap up to a false positive rate of 0.3, divided by 0.3;
+            None in files of early versions.
         pixel: Pixel counts at the threshold.
         nvidia_iou: NVIDIA's "IoU", by threshold.
         nvidia_iou_floor: NVIDIA's "IoU" of a model that predicts nothing.
@@ -82,6 +84,8 @@ class PixelScores(JsonObject):
     dice_defective: float | None
     iou_defective: float | None
     pooled_iou: float
+    pixel_ap: float | None = None
+    aupro: float | None = None
     pixel: ConfusionCounts
     nvidia_iou: dict[str, float]
     nvidia_iou_floor: float
@@ -183,6 +187,7 @@ class ImageResult(JsonObject):
         tp: True positive pixels.
         fp: False positive pixels.
         fn: False negative pixels.
+        type: Type of the defect; empty for a clean image, and where the data do not name types.
     """
 
     name: str
@@ -192,6 +197,7 @@ class ImageResult(JsonObject):
     tp: int
     fp: int
     fn: int
+    type: str = ""
 
 
 class Evaluation(Document):
@@ -205,10 +211,13 @@ class Evaluation(Document):
         image_score: `max`, `top100` or `smoothed`.
         threshold: Pixel threshold, a probability.
         threshold_source: The split on which the thresholds were chosen.
+        target: Rate that the image threshold had to reach on validation; empty if none was given.
+        cost: Costs of both errors for the choice of the image threshold; empty if none were given.
         threshold_reason: Why this pixel threshold was chosen.
         image_threshold_reason: Why this image threshold was chosen.
         test: Scores on Test.
         validation: Scores on validation.
+        factory: Test in the words of a production line; None in files of early versions.
         nvidia_published: NVIDIA's scores; None where they are not comparable.
         comparable: Whether the scores may be compared with NVIDIA's.
         comparability: One sentence with the reason for the value of `comparable`.
@@ -230,10 +239,13 @@ class Evaluation(Document):
     image_score: str
     threshold: float
     threshold_source: str
+    target: str = ""
+    cost: str = ""
     threshold_reason: str
     image_threshold_reason: str
     test: Scores
     validation: Scores
+    factory: Factory | None = None
     nvidia_published: Published | None
     comparable: bool
     comparability: str

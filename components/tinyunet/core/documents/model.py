@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from pydantic import field_validator
 
 from tinyunet.core.config import TrainConfig
-from tinyunet.core.documents.base import Document, JsonObject, Options
+from tinyunet.core.documents.base import DataIdentity, Document, JsonObject, Options
 from tinyunet.core.presets import with_missing_options
 
 
@@ -54,14 +54,15 @@ class TrainingFigures(JsonObject):
     validation_ap: float | None = None
 
 
-class ModelDocument(Document):
+class ModelDocument(DataIdentity, Document):
     """What was trained, on which data, by which code.
 
     Attributes:
         tinyunet_version: Version of this package.
         preset: Name of the preset.
-        image_size: Side of the model's input in pixels.
-        class_id: DAGM2007 class of the records.
+        image_size: Side of the model's input in pixels; 0 if the model takes whole images of any size.
+        channels: 1 for grey images, 3 for colour images.
+        bits: Bits per channel of the images that it was trained on, 8 or 16.
         parameters: Number of trainable parameters.
         weights_digest: SHA-256 over all weights.
         precision: Keras dtype policy of the training; `auto` is resolved.
@@ -86,7 +87,8 @@ class ModelDocument(Document):
     tinyunet_version: str = ""
     preset: str
     image_size: int
-    class_id: int
+    channels: int = 1
+    bits: int = 8
     parameters: int
     weights_digest: str = ""
     precision: str

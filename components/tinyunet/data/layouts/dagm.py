@@ -1,22 +1,23 @@
-"""The official DAGM2007 layout of one class: folders, Labels.txt, counts.
+"""The layout of DAGM2007: a folder ClassN for each class, in it Train and Test with Label/Labels.txt.
 
 Layout and counts: M. Wieler, T. Hahn, F. A. Hamprecht, "Weakly Supervised Learning for Industrial Optical
 Inspection", 2007, doi:10.5281/zenodo.8086136.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import defaultdict
+from pathlib import PurePosixPath
 
-from tinyunet.core.archives import kind_by_name
+from tinyunet.core.archives import describe_archives
+from tinyunet.core.categories import class_category, class_number
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.labels import Row, decode_labels, parse_labels
+from tinyunet.data.layouts.base import LayoutOptions, Listing, require_category
+from tinyunet.data.layouts.dagm_split import FOLDERS, LABELS, SPLITS, ListedSplit, list_split, same_names
+from tinyunet.data.sources.trees import Tree
 
+NAME = "dagm"
+DEFAULT = "class1"
 CLASSES: tuple[int, ...] = tuple(range(1, 11))
-SPLITS: tuple[str, ...] = ("train", "test")
-FOLDERS: dict[str, str] = {"train": "Train", "test": "Test"}
-OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 OFFICIAL_SIZE = 512
 
 # (number of images, number of defective images) of each split.
@@ -30,7 +31,7 @@ OFFICIAL_COUNTS: dict[int, dict[str, tuple[int, int]]] = {
     **{n: {"train": (1150, 150), "test": (1150, 150)} for n in range(7, 11)},
 }
 
-# `validate.labels_digest` of the names and labels of each split, computed from the published Labels.txt.
+# `official.labels_digest` of the names and labels of each split, computed from the published Labels.txt.
 OFFICIAL_LABELS: dict[int, dict[str, str]] = {
     1: {"train": "3df1d9b4c01176ac", "test": "cfd22285d71b915f"},
     2: {"train": "444bd30c6ed89c52", "test": "09fd70056864d8f6"},
@@ -44,193 +45,152 @@ OFFICIAL_LABELS: dict[int, dict[str, str]] = {
     10: {"train": "a3402b33b72b2956", "test": "acdb4768042be653"},
 }
 
+# The name of a folder of a class, and the same name at the end of a location, such as …/Class3.zip/content.
+CLASS_FOLDER = re.compile(r"(?i)class[ _-]?0*(\d+)(_def)?")
+_LOCATION = re.compile(
+    r"(?i)(?:^|[/!])class[ _-]?0*(\d+)(?:_def)?(?:\.(?:zip|tar|tgz|txz|tbz2|tar\.\w+)(?:/.*)?)?/?$"
+)
 
-@dataclass(frozen=True)
-class Sample:
-    """One image of a class.
 
-    Attributes:
-        split: `train` or `test`.
-        name: File name without extension, such as `0576`.
-        image_path: 8-bit grey PNG.
-        mask_path: PNG of the label (0 and 255); None where the image is defect-free.
-        defective: Whether the image shows a defect.
+def recognise(tree: Tree) -> bool:
+    """Return whether the names are those of DAGM2007; see `Layout.recognise`."""
+    archives = (re.fullmatch(r"(?i)class\d+\.zip", PurePosixPath(name).name) for name in tree.names)
+    return bool(_find_classes(tree)) or any(archives)
+
+
+def categories(tree: Tree) -> tuple[str, ...]:
+    """Return `class1` to `class10`, those that the names of folders say; see `Layout.categories`."""
+    return tuple(name for name in _find_classes(tree) if name)
+
+
+def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
+    """Return the samples of a class; without a category, of the only class or of class 1.
+
+    See `Layout.list_samples`.
     """
-
-    split: str
-    name: str
-    image_path: Path
-    mask_path: Path | None
-    defective: bool
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A fault of a file; `file` is its path inside the class folder."""
-
-    file: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.message}"
+    classes = _find_classes(tree)
+    category, notes = _choose(tree, classes, class_category(options.category))
+    folder = _only_folder(tree, category, classes.get(category) or classes.get("") or [])
+    files = [name for name in tree.names if name.startswith(folder)]
+    splits = [list_split(tree, files, folder, split) for split in SPLITS]
+    return Listing(
+        layout=NAME,
+        found=_describe(category, folder, splits),
+        category=category,
+        samples=tuple(sample for split in splits for sample in split.samples),
+        problems=tuple(problem for split in splits for problem in split.problems),
+        notes=(*notes, *(note for split in splits for note in split.notes)),
+        ignored=tuple(sorted(set(files) - {name for split in splits for name in split.used})),
+    )
 
 
-def format_labels(samples: Iterable[Sample]) -> str:
-    """Return the text of Labels.txt in the official form: header `1`, CRLF, a tab after defect-free rows."""
-    lines = ["1"]
-    for sample in samples:
-        mask = sample.mask_path.name if sample.mask_path else "0\t"
-        lines.append(f"{sample.name}\t{sample.defective:d}\t{sample.image_path.name}\t0\t{mask}")
-    return "".join(line + "\r\n" for line in lines)
-
-
-def require_class(location: str, class_id: int) -> None:
-    """Raise an error for a folder, an archive or a URL that is named after another class.
-
-    Args:
-        location: Path or URL, such as `…/ClassM`, `…/ClassM.zip` or `https://…/ClassM.zip/content`.
-        class_id: DAGM2007 class, 1 to 10.
+def require_class(category: str) -> int:
+    """Return the number of a class of DAGM2007, 1 to 10.
 
     Raises:
-        UserError: if the name is that of another class.
+        UserError: if the category is no class.
     """
-    match = re.search(r"(?i)(?:^|[/!])Class(\d+)(?:\.zip(?:/.*)?)?$", location)
-    if match and int(match[1]) in CLASSES and int(match[1]) != class_id:
+    number = class_number(class_category(category))
+    if number is None:
+        raise UserError(f"category is {category!r}; expected class1 to class10, or 1 to 10, for DAGM2007")
+    return number
+
+
+def class_of(name: str) -> str:
+    """Return the category that a folder is named after, such as `class3` for `Class3`; empty for none."""
+    match = CLASS_FOLDER.fullmatch(name)
+    return f"class{match[1]}" if match and int(match[1]) in CLASSES else ""
+
+
+def _find_classes(tree: Tree) -> dict[str, list[str]]:
+    """Return the folders of every class, with `/` at their end; those without a name of a class under ``.
+
+    A folder of a class holds pictures in Train or Test and is named after a class, or it holds a Labels.txt.
+    """
+    folders: dict[str, bool] = {}  # folder: whether it holds a Labels.txt
+    for name in tree.names:
+        parts = name.split("/")
+        in_label = len(parts) > 2 and parts[-2].lower() == "label"
+        depth = len(parts) - (3 if in_label else 2)
+        if depth >= 0 and parts[depth].lower() in SPLITS:
+            folder = "".join(f"{part}/" for part in parts[:depth])
+            is_list = in_label and parts[-1].lower() == "labels.txt"
+            folders[folder] = folders.get(folder, False) or is_list
+    classes: dict[str, list[str]] = defaultdict(list)
+    for folder, has_labels in folders.items():
+        named = [class_of(part) for part in folder.split("/") if class_of(part)]
+        category = named[-1] if named else _class_of_location(tree.location)
+        if has_labels or category:
+            classes[category].append(folder)
+    return dict(sorted(classes.items(), key=lambda item: class_number(item[0]) or 0))
+
+
+def _class_of_location(location: str) -> str:
+    match = _LOCATION.search(location)
+    return f"class{match[1]}" if match and int(match[1]) in CLASSES else ""
+
+
+def _choose(tree: Tree, classes: dict[str, list[str]], category: str) -> tuple[str, list[str]]:
+    """Return the category to read, and notes about the choice.
+
+    Raises:
+        UserError: if it is not there, or if there are several, but not class 1, and none is given.
+    """
+    named = [name for name in classes if name]
+    if category and class_number(category) is None:
+        require_class(category)
+    if category in named or (category and "" in classes):
+        return category, []
+    is_class = _class_of_location(tree.location)
+    if category and named == [is_class] and all(class_of(f.rstrip("/")) == "" for f in classes[is_class]):
         raise UserError(
-            f"{location} is Class{match[1]}, but class_id is {class_id}; give class_id={int(match[1])} or "
-            "another source"
+            f"{tree.location} is C{is_class[1:]}, but the category is {category}; give {is_class} or another "
+            "source"
         )
+    if category or not classes:
+        _refuse(tree, category or DEFAULT, named)
+    if not named:
+        return DEFAULT, [f"{tree.location} does not say which class it is; it is read as {DEFAULT}"]
+    if len(named) > 1 and DEFAULT in named:
+        others = ", ".join(name for name in named if name != DEFAULT)
+        return DEFAULT, [
+            f"{tree.location} also holds {others}; choose with --category (make run: CATEGORY=…)"
+        ]
+    return require_category(tree.location, "", named), []
 
 
-def scan_split(folder: Path, split: str) -> tuple[list[Sample], list[Problem]]:
-    """Compare the files of one split with its Labels.txt.
-
-    Args:
-        folder: The class folder.
-        split: `train` or `test`.
-
-    Returns:
-        The samples without faults, sorted by name, and all faults.
-    """
-    base = folder / FOLDERS[split]
-    labels_file = f"{base.name}/Label/Labels.txt"
-    images, masks = _find_png_files(base), _find_png_files(base / "Label")
-    try:
-        text = decode_labels((base / "Label" / "Labels.txt").read_bytes())
-    except FileNotFoundError:
-        missing = Problem(labels_file, "is missing; every split needs its list of labels")
-        return [], [*_find_archives(base), missing]
-    except UnicodeError:
-        message = "is not text in UTF-8 or UTF-16; expected tab-separated rows, save it as UTF-8"
-        return [], [Problem(labels_file, message)]
-    rows, errors = parse_labels(text)
-    problems = [Problem(labels_file, f"line {line} is {message}") for line, message in errors]
-    samples = {}
-    for row in rows:
-        stem = Path(row.image).stem
-        row_problems = _check_row(row, base, images, masks, repeated=stem in samples)
-        problems += row_problems
-        if not row_problems:
-            mask = masks[row.mask.lower()] if row.mask else None
-            samples[stem] = Sample(split, stem, images[row.image.lower()], mask, row.defective)
-    problems += _find_unlisted_files(rows, base, images, masks)
-    if problems:
-        problems = [*_find_archives(base), *problems]
-    return sorted(samples.values(), key=lambda sample: sample.name), problems
+def _refuse(tree: Tree, category: str, named: list[str]) -> None:
+    """Raise an error for a category that the source does not hold."""
+    title = f"C{category[1:]}"
+    for name in tree.names:
+        if PurePosixPath(name).name.lower() == f"{category}.zip":
+            try:
+                tree.read(name)
+            except UserError as error:
+                raise UserError(f"{tree.location}/{name} {error}") from error
+    others = f"; it holds {', '.join(named)}" if named else ""
+    raise UserError(
+        f"{tree.location} holds neither {title}, {title}.zip nor Train and Test with {LABELS}, in upper or "
+        f"lower case{others}; expected DAGM2007" + describe_archives(tree.names)
+    )
 
 
-def read_class(folder: Path) -> list[Sample]:
-    """Return the samples of a class folder: Train, then Test, each sorted by name.
+def _only_folder(tree: Tree, category: str, folders: list[str]) -> str:
+    """Return the topmost folder of a class.
 
     Raises:
-        UserError: if files and Labels.txt do not match.
+        UserError: if there are several.
     """
-    samples: list[Sample] = []
-    for split in SPLITS:
-        if (folder / FOLDERS[split]).is_dir():
-            split_samples, problems = scan_split(folder, split)
-            if problems:
-                raise UserError(summarize(str(folder), problems))
-            samples += split_samples
-    return samples
+    depth = min(folder.count("/") for folder in folders)
+    topmost = sorted(folder for folder in folders if folder.count("/") == depth)
+    if len(topmost) == 1:
+        return topmost[0]
+    if repeated := same_names(topmost):
+        raise UserError(f"{tree.location} holds {' and '.join(repeated)}; keep one of them")
+    places = " and in ".join(folder.rstrip("/").rpartition("/")[0] or folder for folder in topmost)
+    raise UserError(f"{tree.location} holds C{category[1:]} in {places}; give one of these folders")
 
 
-def summarize(location: str, problems: Sequence[Problem]) -> str:
-    """Return one line with the number of problems and the first three of them."""
-    shown = "; ".join(str(problem) for problem in problems[:3])
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"{location} has {count}: {shown}{more}; correct the files, then ingest again"
-
-
-def _find_png_files(folder: Path) -> dict[str, Path]:
-    """Return the PNG files of a folder except hidden ones; the keys are the names in lower case."""
-    if not folder.is_dir():
-        return {}
-    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png" and path.is_file())
-    return {path.name.lower(): path for path in files if not path.name.startswith(".")}
-
-
-def _check_row(
-    row: Row, base: Path, images: dict[str, Path], masks: dict[str, Path], *, repeated: bool
-) -> list[Problem]:
-    name, position = f"{base.name}/{row.image}", f"in line {row.line} of Labels.txt"
-    problems = []
-    if repeated:
-        problems.append(Problem(name, f"is listed a second time {position}"))
-    if row.image.lower() not in images:
-        problems.append(_missing(base, row.image, position))
-    if row.defective and row.mask is None:
-        problems.append(Problem(name, f"is listed as defective without a mask {position}"))
-    if not row.defective and row.mask is not None:
-        problems.append(Problem(name, f"is listed as defect-free with the mask {row.mask} {position}"))
-    if row.mask is not None and row.mask.lower() not in masks:
-        problems.append(_missing(base, f"Label/{row.mask}", position))
-    if row.mask is not None and Path(row.mask).stem.lower() != f"{Path(row.image).stem}_label".lower():
-        expected = f"{Path(row.image).stem}_label.PNG"
-        problems.append(Problem(name, f"is listed with the mask {row.mask} {position}, expected {expected}"))
-    return problems
-
-
-def _missing(base: Path, name: str, position: str) -> Problem:
-    """Describe a listed file that is not among the PNG files: missing, or a picture of another format."""
-    listed = base / name
-    for path in sorted(listed.parent.glob("*")):
-        suffix = path.suffix.lower()
-        if path.stem.lower() == listed.stem.lower() and suffix in OTHER_PICTURES:
-            message = f"is a {suffix} file, listed {position}; expected a PNG, 8-bit grey: convert it"
-            return Problem(path.relative_to(base.parent).as_posix(), message)
-    return Problem(f"{base.name}/{name}", f"is missing, but listed {position}")
-
-
-def _find_archives(base: Path) -> list[Problem]:
-    """Return one problem for each archive in a split, because the files inside it are not read."""
-    files = sorted(path for folder in (base, base / "Label") if folder.is_dir() for path in folder.iterdir())
-    kinds = {path: "zip" if path.suffix.lower() == ".zip" else kind_by_name(path.name) for path in files}
-    return [
-        Problem(path.relative_to(base.parent).as_posix(), f"is a {kind} archive; unpack it")
-        for path, kind in kinds.items()
-        if kind
-    ]
-
-
-def _find_unlisted_files(
-    rows: Sequence[Row], base: Path, images: dict[str, Path], masks: dict[str, Path]
-) -> list[Problem]:
-    listed_images = {row.image.lower() for row in rows}
-    listed_masks = {row.mask.lower() for row in rows if row.mask}
-    problems = [
-        Problem(f"{base.name}/{path.name}", "has no row in Labels.txt")
-        for name, path in images.items()
-        if name not in listed_images
-    ]
-    defect_free = {f"{Path(row.image).stem}_label.png".lower() for row in rows if not row.defective}
-    for name, path in masks.items():
-        if name not in listed_masks:
-            message = (
-                "is the mask of an image listed as defect-free"
-                if name in defect_free
-                else "has no row in Labels.txt"
-            )
-            problems.append(Problem(f"{base.name}/Label/{path.name}", message))
-    return problems
+def _describe(category: str, folder: str, splits: list[ListedSplit]) -> str:
+    counts = (f"{len(s.samples)} images in {FOLDERS[name]}" for name, s in zip(SPLITS, splits, strict=True))
+    return f"DAGM2007, {category} in {folder or 'the source itself'}: {', '.join(counts)}"

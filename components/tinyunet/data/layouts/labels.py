@@ -1,7 +1,12 @@
 """The text of Labels.txt, the list of the images of a split."""
 
 import codecs
+import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+EMPTY_MASK = "0\t"  # the last field of a defect-free image in the official form
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,35 @@ def parse_labels(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
             continue
         rows.append(Row(line, fields[1] == "1", fields[2], None if fields[4] == "0" else fields[4]))
     return rows, errors
+
+
+def parse_list(text: str) -> tuple[list[Row], list[tuple[int, str]]]:
+    """Parse a list as CSV, which some copies have beside the folders: `train_list.csv`, `test_list.csv`.
+
+    Args:
+        text: CSV with the columns `image_filepath`, `lbl_image_filepath` (may be empty) and `is_defective`.
+
+    Returns:
+        As `parse_labels`.
+    """
+    rows: list[Row] = []
+    errors: list[tuple[int, str]] = []
+    columns = ("image_filepath", "lbl_image_filepath", "is_defective")
+    for line, fields in enumerate(csv.DictReader(text.removeprefix("\ufeff").splitlines()), start=2):
+        image, mask, flag = ((fields.get(column) or "").strip() for column in columns)
+        if not image or flag not in ("0", "1"):
+            content = ",".join(map(str, fields.values()))
+            errors.append((line, f"{content!r}, expected the columns {', '.join(columns)} (0 or 1)"))
+            continue
+        mask_name = PurePosixPath(mask.replace("\\", "/")).name if flag == "1" else ""
+        rows.append(Row(line, flag == "1", PurePosixPath(image.replace("\\", "/")).name, mask_name or None))
+    return rows, errors
+
+
+def format_labels(rows: Iterable[Row]) -> str:
+    """Return the text of Labels.txt in the official form: header `1`, CRLF, a tab after defect-free rows."""
+    lines = ["1"]
+    for row in rows:
+        stem = PurePosixPath(row.image).stem
+        lines.append(f"{stem}\t{row.defective:d}\t{row.image}\t0\t{row.mask or EMPTY_MASK}")
+    return "".join(line + "\r\n" for line in lines)

@@ -1,16 +1,12 @@
-"""Decoding and checking of the image and the mask of one sample."""
+"""Decoding of the 8-bit grey images of DAGM2007, and the check of their masks."""
 
-import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.dagm import Problem, Sample
 
 MAX_SIDE = 8192
 GENERATED = ("Software", "TinyUNet synthetic")  # text chunk in every PNG of a generated image
@@ -18,61 +14,6 @@ CAMERA_FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _STARTS = {b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"GIF8": "GIF"}
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 _MODES = {"1": "1-bit black and white", "P": "palette", "I;16": "16-bit grey", "F": "grey in floating point"}
-
-
-@dataclass(frozen=True)
-class CheckedSample:
-    """One sample after its files have been decoded and checked.
-
-    Attributes:
-        sample: The sample.
-        shape: (height, width) of the image; None if it cannot be decoded.
-        image_sha256: SHA-256 of the image file.
-        mask_sha256: SHA-256 of the mask file; None without a mask.
-        pixels_sha256: SHA-256 of the decoded image, to find copies.
-        mask_pixels: Number of pixels of the mask that are 255.
-        synthetic: Whether the image file is marked as generated.
-        problems: Faults of the two files.
-    """
-
-    sample: Sample
-    shape: tuple[int, int] | None
-    image_sha256: str
-    mask_sha256: str | None
-    pixels_sha256: str
-    mask_pixels: int
-    synthetic: bool
-    problems: tuple[Problem, ...]
-
-
-def check_sample(sample: Sample, folder: Path) -> CheckedSample:
-    """Decode and check the files of one sample.
-
-    Args:
-        sample: The sample.
-        folder: The class folder; problems name a file by its path in it.
-    """
-    data, image, problems = _load(sample.image_path, folder)
-    mask_sha256, mask_pixels = None, 0
-    if sample.mask_path:
-        mask_data, mask, decoding_problems = _load(sample.mask_path, folder)
-        mask_sha256 = hashlib.sha256(mask_data).hexdigest()
-        mask_pixels = int(np.count_nonzero(mask == 255)) if mask is not None else 0
-        problems += decoding_problems + _check_mask(sample.mask_path.relative_to(folder), mask, image)
-    pixels_sha256 = hashlib.sha256(b"" if image is None else image.tobytes()).hexdigest()
-    shape = None if image is None else (image.shape[0], image.shape[1])
-    image_sha256 = hashlib.sha256(data).hexdigest()
-    synthetic = "\0".join(GENERATED).encode() in data
-    return CheckedSample(
-        sample=sample,
-        shape=shape,
-        image_sha256=image_sha256,
-        mask_sha256=mask_sha256,
-        pixels_sha256=pixels_sha256,
-        mask_pixels=mask_pixels,
-        synthetic=synthetic,
-        problems=tuple(problems),
-    )
 
 
 def read_grey(data: bytes) -> NDArray[np.uint8]:
@@ -126,26 +67,27 @@ def _check_size(width: int, height: int) -> None:
         raise UserError(f"has {width}×{height} pixels, expected at most {MAX_SIDE}×{MAX_SIDE}")
 
 
-def _load(path: Path, folder: Path) -> tuple[bytes, NDArray[np.uint8] | None, list[Problem]]:
-    data = path.read_bytes()
-    try:
-        return data, read_grey(data), []
-    except UserError as error:
-        return data, None, [Problem(str(path.relative_to(folder)), str(error))]
+def check_mask(mask: NDArray[np.uint8], image: NDArray[np.generic]) -> None:
+    """Check a mask of DAGM2007.
 
+    Args:
+        mask: uint8 [H, W].
+        image: Pixels of its image.
 
-def _check_mask(file: Path, mask: NDArray[np.uint8] | None, image: NDArray[np.uint8] | None) -> list[Problem]:
-    if mask is None:
-        return []
+    Raises:
+        UserError: if the sizes differ, a value is neither 0 nor 255, or all values are 0. The message has no
+            subject.
+    """
     messages = []
-    if image is not None and mask.shape != image.shape:
+    if mask.shape != image.shape[:2]:
         messages.append(f"is {size_text(mask.shape)}, but its image is {size_text(image.shape)}")
     other_values = sorted({int(value) for value in np.unique(mask)} - {0, 255})
     if other_values:
         messages.append(f"holds the value {other_values[0]}, expected only 0 and 255")
     elif not mask.any():
         messages.append("is all 0, but its image is listed as defective")
-    return [Problem(str(file), message) for message in messages]
+    if messages:
+        raise UserError(", and ".join(messages))
 
 
 def size_text(shape: Sequence[int]) -> str:

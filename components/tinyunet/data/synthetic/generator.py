@@ -3,6 +3,7 @@
 Every image has its own seed: the same options give the same bytes with the same software.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -11,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from tinyunet.core.config import Config, NotNegative
+from tinyunet.core.config_base import Config, NotNegative
 from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError, require
-from tinyunet.data.layouts.dagm import FOLDERS, Sample, format_labels
+from tinyunet.data.layouts.dagm_split import FOLDERS
+from tinyunet.data.layouts.labels import Row, format_labels
 from tinyunet.data.pictures.pixels import GENERATED
 from tinyunet.data.synthetic.textures import KINDS, Image, Kind
 
@@ -73,12 +75,15 @@ def generate(folder: Path, class_id: int, config: SyntheticConfig) -> None:
         class_id: 1 to 10; it selects texture, defect and label statistics.
         config: Counts, size and seed.
     """
-    samples = _list_samples(folder, config)
+    samples = _list_samples(config)
     for name in FOLDERS.values():
         (folder / name / "Label").mkdir(parents=True, exist_ok=True)
-    parallel_map(lambda sample: _write(sample, class_id, config), samples, f"generating class {class_id}")
+    parallel_map(lambda item: _write(folder, item, class_id, config), samples, f"generating class {class_id}")
     for split, name in FOLDERS.items():
-        text = format_labels(sample for sample in samples if sample.split == split)
+        rows = [item for item in samples if item.split == split]
+        text = format_labels(
+            Row(line, item.defective, item.image, item.mask) for line, item in enumerate(rows, start=2)
+        )
         (folder / name / "Label" / "Labels.txt").write_bytes(text.encode())
 
 
@@ -101,27 +106,45 @@ def make_image(
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
 
 
-def _list_samples(folder: Path, config: SyntheticConfig) -> list[Sample]:
-    samples: list[Sample] = []
-    for split in ("test", "train"):
-        base = folder / FOLDERS[split]
-        for defective in config.flags(split):
-            name = f"{len(samples) + 1:04d}"
-            mask = base / "Label" / f"{name}_label.PNG" if defective else None
-            samples.append(Sample(split, name, base / f"{name}.PNG", mask, defective))
-    return samples
+@dataclass(frozen=True)
+class _Sample:
+    """One image to generate.
+
+    Attributes:
+        split: `train` or `test`.
+        number: Number of the image, which determines its pixels.
+        defective: Whether the image shows a defect.
+    """
+
+    split: str
+    number: int
+    defective: bool
+
+    @property
+    def image(self) -> str:
+        return f"{self.number:04d}.PNG"
+
+    @property
+    def mask(self) -> str | None:
+        return f"{self.number:04d}_label.PNG" if self.defective else None
 
 
-def _write(sample: Sample, class_id: int, config: SyntheticConfig) -> None:
+def _list_samples(config: SyntheticConfig) -> list[_Sample]:
+    flags = [(split, flag) for split in ("test", "train") for flag in config.flags(split)]
+    return [_Sample(split, number, flag) for number, (split, flag) in enumerate(flags, start=1)]
+
+
+def _write(folder: Path, sample: _Sample, class_id: int, config: SyntheticConfig) -> None:
     from PIL import Image as Picture
     from PIL.PngImagePlugin import PngInfo
 
     metadata = PngInfo()
     metadata.add_text(*GENERATED)
-    image, mask = make_image(class_id, config, int(sample.name), defective=sample.defective)
-    Picture.fromarray(image).save(sample.image_path, format="PNG", compress_level=1, pnginfo=metadata)
-    if sample.mask_path:
-        Picture.fromarray(mask).save(sample.mask_path, format="PNG", compress_level=6)
+    base = folder / FOLDERS[sample.split]
+    image, mask = make_image(class_id, config, sample.number, defective=sample.defective)
+    Picture.fromarray(image).save(base / sample.image, format="PNG", compress_level=1, pnginfo=metadata)
+    if sample.mask:
+        Picture.fromarray(mask).save(base / "Label" / sample.mask, format="PNG", compress_level=6)
 
 
 def _draw_length(rng: np.random.Generator, statistics: tuple[float, float, float]) -> float:

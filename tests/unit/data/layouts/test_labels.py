@@ -47,3 +47,9 @@ def test_labels_are_decoded_from_the_encodings_of_windows(encoding: str) -> None
 def test_other_bytes_are_no_labels(data: bytes) -> None:
     with pytest.raises(UnicodeError):
         labels.decode_labels(data)
+
+
+def test_formatted_labels_equal_the_official_file() -> None:
+    rows = [labels.Row(2, False, "0576.PNG", None), labels.Row(3, True, "0577.PNG", "0577_label.PNG")]
+    assert labels.format_labels(rows) == OFFICIAL
+    assert labels.parse_labels(OFFICIAL) == (rows, [])

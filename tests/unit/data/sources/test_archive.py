@@ -1,14 +1,15 @@
+"""The files of a .zip, and archives that are refused."""
+
 import os
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
-from tinyunet.data.sources import archive
-from tinyunet.data.ingest import ingest
+from tinyunet.data.sources.archive import ZipTree, list_end
 
 
 def _add_entry(path: Path, name: str, data: bytes = b"x", *, mode: int = 0o100644, flags: int = 0) -> None:
@@ -20,6 +21,28 @@ def _add_entry(path: Path, name: str, data: bytes = b"x", *, mode: int = 0o10064
         content = bytearray(path.read_bytes())
         content[content.rindex(b"PK\x01\x02") + 8] |= flags
         path.write_bytes(content)
+
+
+def _open(path: Path) -> ZipTree:
+    return ZipTree(path, str(path))
+
+
+def test_the_files_are_read_by_several_threads(class_zip: Path, class1: Path) -> None:
+    tree = _open(class_zip)
+    assert "Class1/Train/Label/Labels.txt" in tree.names
+    with ThreadPoolExecutor(8) as pool:
+        contents = list(pool.map(tree.read, tree.names * 5))
+    expected = {f"Class1/{p.relative_to(class1).as_posix()}": p for p in class1.rglob("*") if p.is_file()}
+    for name, content in zip(tree.names * 5, contents, strict=True):
+        assert content == (expected[name].read_bytes() if name in expected else b"x")
+    tree.close()
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in ("__MACOSX/a/._b.png", "a/b.png", ".DS_Store"):
+            file.writestr(name, b"x")
+    assert _open(tmp_path / "a.zip").names == ("a/b.png",)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +58,16 @@ def _add_entry(path: Path, name: str, data: bytes = b"x", *, mode: int = 0o10064
         ("Class1/Train/secret.PNG", 0o100644, 1, "is encrypted"),
     ],
 )
-def test_a_dangerous_entry_is_an_error_before_anything_is_unpacked(
-    class_zip: Path, tmp_path: Path, name: str, mode: int, flags: int, reason: str
+def test_a_dangerous_entry_is_an_error(
+    class_zip: Path, name: str, mode: int, flags: int, reason: str
 ) -> None:
     _add_entry(class_zip, name, mode=mode, flags=flags)
-    out = tmp_path / "out"
-    out.mkdir()
-    with pytest.raises(UserError, match=reason):
-        archive.unpack(class_zip, out, 1)
-    assert not list(out.iterdir())
-    assert {path.name for path in tmp_path.iterdir()} == {"Class1.zip", "out"}
+    with pytest.raises(UserError, match=reason) as caught:
+        _open(class_zip)
+    assert str(caught.value).startswith(f"{class_zip}: entry ")
+    data = class_zip.read_bytes()
+    with pytest.raises(UserError, match=rf"^entry .* {reason}"):
+        list_end(data, len(data))
 
 
 def test_a_very_high_compression_ratio_is_an_error(tmp_path: Path) -> None:
@@ -52,51 +75,43 @@ def test_a_very_high_compression_ratio_is_an_error(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("Class1/Train/0001.PNG", bytes(20_000_000))
     with pytest.raises(UserError, match="would unpack to 1 files of 20000000 bytes"):
-        ingest(str(path), tmp_path / "out", class_id=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["bomb.zip"]
+        _open(path)
 
 
 def test_an_entry_that_is_larger_than_its_recorded_size_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "false_size.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("Class1/Train/0001.PNG", bytes(20_000_000))
+        file.writestr("0001.PNG", bytes(20_000_000))
     content, size = path.read_bytes(), (20_000_000).to_bytes(4, "little")
     path.write_bytes(content.replace(size, (1000).to_bytes(4, "little")))
-    with pytest.raises(UserError, match=r"is not a valid \.zip"):
-        ingest(str(path), tmp_path / "out", class_id=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["false_size.zip"]
+    with pytest.raises(UserError, match=r"^is damaged in the archive \(Bad CRC-32"):
+        _open(path).read("0001.PNG")
 
 
-def test_a_repeated_entry_is_an_error(class_zip: Path, tmp_path: Path) -> None:
+def test_a_repeated_entry_is_an_error(class_zip: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         _add_entry(class_zip, "Class1/Train/Thumbs.db")
     with pytest.raises(UserError, match=r"holds 'Class1/Train/Thumbs.db' twice"):
-        ingest(str(class_zip), tmp_path / "out", class_id=1)
-
-
-def test_an_archive_of_another_class_is_an_error(class_zip: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not hold Class2/Train or Test"):
-        ingest(str(class_zip), tmp_path / "out", class_id=2)
+        _open(class_zip)
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
-def test_a_truncated_archive_is_an_error(class_zip: Path, tmp_path: Path, size: int) -> None:
+def test_a_truncated_archive_is_an_error(class_zip: Path, size: int) -> None:
     class_zip.write_bytes(class_zip.read_bytes()[:size])
     with pytest.raises(UserError, match=r"Class1\.zip is not a valid \.zip"):
-        ingest(str(class_zip), tmp_path / "out", class_id=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["Class1.zip"]
+        _open(class_zip)
 
 
-def test_names_with_backslashes_give_the_same_dataset(raw: Path, class_zip: Path, tmp_path: Path) -> None:
+def test_names_with_backslashes_are_paths(class_zip: Path, tmp_path: Path) -> None:
     path = tmp_path / "windows.zip"
     with zipfile.ZipFile(class_zip) as source, zipfile.ZipFile(path, "w") as file:
         file.writestr("data\\Class1\\Train\\", b"")
         for info in source.infolist():
             file.writestr("data\\" + info.filename.replace("/", "\\"), source.read(info))
-    assert ingest(str(path), tmp_path / "out", class_id=1).digest == RawManifest.read(raw).digest
+    assert _open(path).names == tuple(f"data/{name}" for name in _open(class_zip).names)
     _add_entry(path, "data/Class1/Train/Thumbs.db")
     with pytest.raises(UserError, match=r"holds 'data/Class1/Train/Thumbs.db' twice"):
-        ingest(str(path), tmp_path / "other", class_id=1)
+        _open(path)
 
 
 def _set_method(path: Path, name: str, method: int) -> None:
@@ -113,22 +128,13 @@ def _set_method(path: Path, name: str, method: int) -> None:
 
 @pytest.mark.parametrize(("method", "title"), [(9, "Deflate64"), (98, "PPMd"), (77, "number 77")])
 def test_a_compression_method_that_python_cannot_read_is_named(
-    class_zip: Path, tmp_path: Path, method: int, title: str
+    class_zip: Path, method: int, title: str
 ) -> None:
     _set_method(class_zip, "Class1/Test/0003.PNG", method)
-    message = rf"entry 'Class1/Test/0003.PNG' is compressed with the method {title}, .*; repack it"
-    out = tmp_path / "out"
-    out.mkdir()
-    with pytest.raises(UserError, match=message):
-        archive.unpack(class_zip, out, 1)
-    outer = tmp_path / "outer.zip"
-    with zipfile.ZipFile(outer, "w") as file:
-        file.write(class_zip, "dagm/class1.ZIP")
-    with pytest.raises(UserError, match=message):
-        archive.unpack(outer, out, 1)
-    _set_method(outer, "dagm/class1.ZIP", method)
-    with pytest.raises(UserError, match=f"'dagm/class1.ZIP' is compressed with the method {title}"):
-        archive.unpack(outer, out, 1)
+    tree = _open(class_zip)
+    assert tree.read("Class1/Test/0002.PNG")
+    with pytest.raises(UserError, match=f"^is compressed with the method {title}, .*; repack the archive"):
+        tree.read("Class1/Test/0003.PNG")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
@@ -139,19 +145,12 @@ def test_damaged_data_of_every_compression_method_are_an_error(tmp_path: Path, m
     content = bytearray(path.read_bytes())
     content[60:70] = bytes(10)
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"Class1\.zip is not a valid \.zip"):
-        ingest(str(path), tmp_path / "out", class_id=1)
+    with pytest.raises(UserError, match=r"^is damaged in the archive \(.*\); download it again"):
+        _open(path).read("Train/0001.PNG")
 
 
-def test_a_file_that_only_has_the_name_of_a_zip_is_named_as_what_it_is(raw: Path, tmp_path: Path) -> None:
-    tar = shutil.make_archive(str(tmp_path / "a"), "gztar", raw / "Test" / "Label")
+def test_a_file_that_only_has_the_name_of_a_zip_is_named_as_what_it_is(class1: Path, tmp_path: Path) -> None:
+    tar = shutil.make_archive(str(tmp_path / "a"), "gztar", class1 / "Test" / "Label")
     Path(tar).rename(tmp_path / "Class1.zip")
     with pytest.raises(UserError, match=r"Class1\.zip is a gzip file, such as \.tar\.gz, not a \.zip"):
-        ingest(str(tmp_path / "Class1.zip"), tmp_path / "out", class_id=1)
-
-
-def test_an_archive_of_another_kind_in_a_zip_is_named(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
-        file.writestr("dagm/Class1.7z", b"x")
-    with pytest.raises(UserError, match=r"of DAGM2007; dagm/Class1\.7z is a 7z archive: unpack it"):
-        ingest(str(tmp_path / "all.zip"), tmp_path / "out", class_id=1)
+        _open(tmp_path / "Class1.zip")

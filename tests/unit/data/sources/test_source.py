@@ -1,6 +1,5 @@
 import functools
 import http.server
-import os
 import re
 import shutil
 import threading
@@ -10,61 +9,43 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SOURCE
 from tests.unit.data.conftest import copy_class
-from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
-from tinyunet.data.ingest import ingest
-from tinyunet.data.sources.source import remove_credentials
+from tinyunet.data.sources.source import check_source, open_source, remove_credentials
+from tinyunet.data.sources.trees import FolderTree
 
 
-def test_a_folder_an_archive_and_a_nested_archive_give_the_same_digest_and_are_synthetic(
-    raw: Path, class_zip: Path, tmp_path: Path
+def _contents(source: object, scratch: Path, category: str = "") -> dict[str, bytes]:
+    with open_source(str(source), scratch, category=category) as tree:
+        return {name: tree.read(name) for name in tree.names if not name.endswith("Thumbs.db")}
+
+
+def test_a_folder_an_archive_and_a_nested_archive_have_the_same_files(
+    class1: Path, class_zip: Path, tmp_path: Path
 ) -> None:
-    outer_zip = tmp_path / "DAGM2007.zip"
-    with zipfile.ZipFile(outer_zip, "w") as file:
+    with zipfile.ZipFile(tmp_path / "DAGM2007.zip", "w") as file:
         file.write(class_zip, "dagm/Class1.zip")
-    copy_class(raw, tmp_path / "root" / "Class1")
-    manifests = [
-        ingest(str(source), tmp_path / f"out{n}", class_id=1)
-        for n, source in enumerate((raw, tmp_path / "root", class_zip, outer_zip))
-    ]
-    assert {manifest.digest for manifest in manifests} == {RawManifest.read(raw).digest}
-    assert all(manifest.synthetic for manifest in manifests)
+    copy_class(class1, tmp_path / "root" / "Class1")
+    tar = shutil.make_archive(str(tmp_path / "root"), "gztar", tmp_path / "root")
+    expected = _contents(tmp_path / "root", tmp_path / "scratch")
+    assert len(expected) == 24 + 8 + 16 + 5 + 2
+    for source in (class_zip, tar, SOURCE):
+        assert _contents(source, tmp_path / "scratch") == expected
+    nested = _contents(tmp_path / "DAGM2007.zip", tmp_path / "scratch")
+    assert nested == {f"dagm/{name}": content for name, content in expected.items()}
 
 
-@pytest.mark.parametrize("path", ["Class1", "Class1.zip", "Upload/Class1", "Upload/Class1.zip"])
-def test_a_class_is_found_in_a_folder_and_in_its_subfolders(
-    raw: Path, class_zip: Path, tmp_path: Path, path: str
-) -> None:
-    location = tmp_path / "DAGM2007" / path
-    copy_class(raw, location.parent / "Class2")
-    if location.suffix:
-        shutil.copy(class_zip, location)
-    else:
-        copy_class(raw, location)
-    shutil.copytree(raw / "Test", tmp_path / "DAGM2007" / "__MACOSX" / "Class1" / "Test")
-    manifest = ingest(str(tmp_path / "DAGM2007"), tmp_path / "out", class_id=1)
-    assert manifest.digest == RawManifest.read(raw).digest
-    with pytest.raises(UserError, match=r"holds neither Class3, Class3\.zip nor Train and Test"):
-        ingest(str(tmp_path / "DAGM2007"), tmp_path / "other", class_id=3)
-
-
-def test_a_class_in_two_subfolders_is_an_error(class_zip: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        shutil.copy(class_zip, tmp_path / name)
-    class_zip.unlink()
-    with pytest.raises(UserError, match="holds Class1 in a and in b; give one of these folders"):
-        ingest(str(tmp_path), tmp_path / "out" / "raw", class_id=1)
-
-
-def test_a_class_under_the_name_of_another_class_is_an_error(raw: Path, tmp_path: Path) -> None:
-    copy_class(raw, tmp_path / "Class3")
-    shutil.make_archive(str(tmp_path / "Class3"), "zip", tmp_path / "Class3")
-    for source in (tmp_path / "Class3", tmp_path / "Class3.zip"):
-        with pytest.raises(UserError, match="is Class3, but class_id is 2; give class_id=3"):
-            ingest(str(source), tmp_path / "out", class_id=2)
-    ingest(str(tmp_path / "Class3.zip"), tmp_path / "out", class_id=3)
+def test_synthetic_images_are_those_of_the_category(tmp_path: Path) -> None:
+    options = "synthetic://?train=2&test=2&size=32"
+    with open_source(options, tmp_path / "scratch", category="3") as tree:
+        assert {name.split("/")[0] for name in tree.names} == {"Class3"}
+        assert tree.location == options
+    with (
+        pytest.raises(UserError, match="category is 'bottle'; expected class1 to class10"),
+        open_source(options, tmp_path / "scratch", category="bottle"),
+    ):
+        pass
 
 
 @pytest.fixture
@@ -79,29 +60,22 @@ def web(class_zip: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_download_gives_the_same_dataset_and_its_archive_is_deleted(
-    raw: Path, web: str, tmp_path: Path
+@pytest.mark.parametrize("name", ["Class1.zip", "Class1.tar.gz", "content"])
+def test_a_download_has_the_same_files_and_is_deleted(
+    class1: Path, web: str, tmp_path: Path, name: str
 ) -> None:
-    manifest = ingest(f"{web}/Class1.zip?token=secret", tmp_path / "out", class_id=1)
-    assert manifest.digest == RawManifest.read(raw).digest
-    assert manifest.source == f"{web}/Class1.zip"
-    assert "secret" not in (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        "Train", "Test", "manifest.json", "report.json", "report.html",
-    }  # fmt: skip
+    shutil.make_archive(str(tmp_path / "Class1"), "gztar", class1.parent, "Class1")
+    shutil.copy(tmp_path / "Class1.tar.gz", tmp_path / "content")
+    with open_source(f"{web}/{name}?token=secret", tmp_path / "scratch") as tree:
+        assert tree.location == f"{web}/{name}"
+        assert tree.read("Class1/Test/0001.PNG") == (class1 / "Test" / "0001.PNG").read_bytes()
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_a_failed_download_leaves_no_files(web: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="404"):
-        ingest(f"{web}/Class2.zip", tmp_path / "out", class_id=2)
+    with pytest.raises(UserError, match="404"), open_source(f"{web}/Class2.zip", tmp_path / "scratch"):
+        pass
     assert [p.name for p in tmp_path.iterdir()] == ["Class1.zip"]
-
-
-def test_copies_of_read_only_files_are_writable(raw: Path, tmp_path: Path) -> None:
-    for path in copy_class(raw, tmp_path / "in").rglob("*"):
-        path.chmod(0o555)
-    ingest(str(tmp_path / "in"), tmp_path / "out", class_id=1)
-    assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "out").rglob("*"))
 
 
 @pytest.mark.parametrize(
@@ -109,14 +83,43 @@ def test_copies_of_read_only_files_are_writable(raw: Path, tmp_path: Path) -> No
     [
         ("/does/not/exist", "/does/not/exist does not exist; expected a folder"),
         ("ftp://me:pw@host/Class1.zip", "ftp://***@host/Class1.zip is a ftp URL"),
-        (__file__, "is a file, but not a .zip"),
-        (str(Path(__file__).parent), "holds neither Class1, Class1.zip nor Train and Test"),
+        (__file__, "is a file, but not a .zip or .tar; expected a folder, a .zip, a .tar"),
+        ("synthetic://?trian=5", "'trian'"),
+        ("https://host/a.7z?token=x", "https://host/a.7z is a 7z archive; expected a folder"),
     ],
 )
-def test_an_invalid_source_is_an_error(source: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_source_is_an_error_with_and_without_reading_it(
+    source: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)), open_source(source, tmp_path / "scratch"):
+        pass
     with pytest.raises(UserError, match=re.escape(message)):
-        ingest(source, tmp_path / "out", class_id=1)
+        check_source(source)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_a_damaged_archive_is_found_without_reading_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x" * 1000)
+    with pytest.raises(UserError, match="is not a valid"):
+        check_source(str(tmp_path / name))
+
+
+def test_a_good_source_passes_the_check(class1: Path, class_zip: Path, tmp_path: Path) -> None:
+    tar = shutil.make_archive(str(tmp_path / "a"), "gztar", class1 / "Test")
+    for source in (class1, class_zip, tar, SOURCE, "s3://bucket/prefix", "https://host/a.tar.gz"):
+        check_source(str(source))
+
+
+def test_a_source_without_files_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / ".hidden").touch()
+    with (
+        pytest.raises(UserError, match=r"in holds no files; expected images and their masks"),
+        open_source(str(tmp_path / "in"), tmp_path / "scratch"),
+    ):
+        pass
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_user_password_and_query_are_removed_from_a_url() -> None:
@@ -125,93 +128,26 @@ def test_user_password_and_query_are_removed_from_a_url() -> None:
     assert remove_credentials("synthetic://?train=4") == "synthetic://?train=4"
 
 
-def _rename_to_lower_case(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rename(path.with_name(path.name.lower()))
-
-
-def test_names_in_lower_case_give_the_same_dataset_from_a_folder_and_a_zip(raw: Path, tmp_path: Path) -> None:
-    copy_class(raw, tmp_path / "root" / "Class1")
-    _rename_to_lower_case(tmp_path / "root")
-    labels = tmp_path / "root" / "class1" / "train" / "label" / "labels.txt"
-    labels.write_text(labels.read_text(), "utf-16")
-    archive = shutil.make_archive(str(tmp_path / "CLASS1"), "zip", tmp_path / "root")
-    Path(archive).rename(tmp_path / "CLASS1.ZIP")
-    for n, source in enumerate(("root", "root/class1", "CLASS1.ZIP", ".")):
-        if source == ".":
-            shutil.rmtree(tmp_path / "root")
-        manifest = ingest(str(tmp_path / source), tmp_path / f"out{n}", class_id=1)
-        assert manifest.digest == RawManifest.read(raw).digest
-        names = {
-            path.relative_to(tmp_path / f"out{n}").as_posix() for path in tmp_path.glob(f"out{n}/*/*/*.txt")
-        }
-        assert names == {"Train/Label/Labels.txt", "Test/Label/Labels.txt"}
-        shutil.rmtree(tmp_path / f"out{n}")
-
-
 @pytest.mark.parametrize(
-    "name", ["class1", "Class1/train", "Class1/Train/LABEL", "Class1/Train/Label/labels.txt"]
-)
-def test_two_names_that_differ_in_upper_and_lower_case_are_an_error(
-    raw: Path, tmp_path: Path, name: str
-) -> None:
-    copy_class(raw, tmp_path / "root" / "Class1")
-    (second,) = (
-        p
-        for p in (tmp_path / "root").rglob("*")
-        if p.relative_to(tmp_path / "root").as_posix().lower() == name.lower()
-    )
-    copy = tmp_path / "root" / name
-    shutil.copytree(second, copy) if second.is_dir() else shutil.copy(second, copy)
-    with pytest.raises(UserError, match=rf"holds .*{copy.name}.*; keep one of them"):
-        ingest(str(tmp_path / "root"), tmp_path / "out", class_id=1)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"), [("Class1.7z", "7z"), ("Upload/Class1.tar.gz", "tar"), ("Class1/Train.rar", "RAR")]
+    ("name", "kind"), [("Class1.7z", "7z"), ("a.tar.zst", "Zstandard"), ("a.rar", "RAR")]
 )
 def test_an_archive_of_another_kind_is_named(tmp_path: Path, name: str, kind: str) -> None:
-    path = tmp_path / "root" / name
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
-    with pytest.raises(
-        UserError, match=rf"names, in upper or lower case; {name} is a {kind} archive: unpack it"
-    ):
-        ingest(str(tmp_path / "root"), tmp_path / "out", class_id=1)
-    with pytest.raises(UserError, match=rf"{name} is a {kind} archive; expected a folder"):
-        ingest(str(path), tmp_path / "out", class_id=1)
-    with pytest.raises(UserError, match=rf"host/{name} is a {kind} archive; expected a folder"):
-        ingest(f"https://host/{name}?token=x", tmp_path / "out", class_id=1)
-
-
-def _loop(path: Path) -> None:
-    path.symlink_to(path)
-
-
-UNREADABLE = {
-    "broken link": (lambda path: path.symlink_to("absent"), "is a broken link (to absent)"),
-    "loop of links": (_loop, "is in a loop of links"),
-    "folder": (Path.mkdir, "is a folder"),
-    "pipe": (os.mkfifo, "is not a regular file"),
-}
-
-
-@pytest.mark.parametrize("case", UNREADABLE)
-def test_a_file_that_cannot_be_read_is_named_and_left_out_unless_it_is_listed(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
-) -> None:
-    create, reason = UNREADABLE[case]
-    folder = copy_class(raw, tmp_path / "in")
-    create(folder / "Train" / "9999.png")
-    assert ingest(str(folder), tmp_path / "out", class_id=1).digest == RawManifest.read(raw).digest
-    assert f"note: Train/9999.png: {reason}; it is left out" in capsys.readouterr().err
-    (folder / "Test" / "0001.PNG").unlink()
-    create(folder / "Test" / "0001.PNG")
-    with pytest.raises(UserError, match=re.escape(f"Test/0001.PNG: {reason}; correct")):
-        ingest(str(folder), tmp_path / "other", class_id=1)
+    (tmp_path / name).write_bytes(b"x")
+    for source in (str(tmp_path / name), f"https://host/{name}?token=x", f"s3://bucket/{name}"):
+        with pytest.raises(UserError, match=rf"{name} is a {kind} archive; expected a folder"):
+            check_source(source)
 
 
 def test_a_source_that_is_a_broken_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "Class1").symlink_to("absent")
     with pytest.raises(UserError, match=r"Class1 is a broken link \(to absent\); expected a folder"):
-        ingest(str(tmp_path / "Class1"), tmp_path / "out", class_id=1)
+        check_source(str(tmp_path / "Class1"))
+
+
+def test_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Class3").mkdir()
+    (tmp_path / "Class3" / "a.png").touch()
+    monkeypatch.chdir(tmp_path / "Class3")
+    with open_source(".", tmp_path / "scratch") as tree:
+        assert tree.location == str(tmp_path / "Class3")
+        assert tree.names == FolderTree(Path()).names

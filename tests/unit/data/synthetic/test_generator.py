@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.dagm import CLASSES, read_class
+from tinyunet.data.layouts.base import LayoutOptions, Listing
+from tinyunet.data.layouts.dagm import CLASSES, list_samples
+from tinyunet.data.pictures.pixels import check_mask, read_grey
+from tinyunet.data.sources.trees import FolderTree
 from tinyunet.data.synthetic.generator import SyntheticConfig, generate, make_image, parse_source
-from tinyunet.data.validate import validate
 
 SMALL = SyntheticConfig(train=6, test=4, size=64)
 
@@ -16,6 +18,10 @@ SMALL = SyntheticConfig(train=6, test=4, size=64)
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _list(folder: Path, class_id: int) -> Listing:
+    return list_samples(FolderTree(folder), LayoutOptions(category=str(class_id)))
 
 
 def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
@@ -33,10 +39,10 @@ def test_another_seed_gives_other_images(tmp_path: Path) -> None:
 
 def test_layout_names_and_labels_have_the_official_form(tmp_path: Path) -> None:
     generate(tmp_path, 1, SMALL)
-    samples = read_class(tmp_path)
-    assert [(s.split, s.image_path.name) for s in samples] == [
-        *[("train", f"{n:04d}.PNG") for n in range(5, 11)],
-        *[("test", f"{n:04d}.PNG") for n in range(1, 5)],
+    samples = _list(tmp_path, 1).samples
+    assert [(s.split, s.image.name) for s in samples] == [
+        *[("train", f"Train/{n:04d}.PNG") for n in range(5, 11)],
+        *[("test", f"Test/{n:04d}.PNG") for n in range(1, 5)],
     ]
     assert sum(s.defective for s in samples if s.split == "train") == 2
     text = (tmp_path / "Train" / "Label" / "Labels.txt").read_bytes()
@@ -91,7 +97,13 @@ def test_a_defect_changes_the_texture_only_inside_its_mask(class_id: int) -> Non
 @pytest.mark.parametrize("class_id", CLASSES)
 def test_every_class_passes_validation(class_id: int, tmp_path: Path) -> None:
     generate(tmp_path, class_id, SMALL)
-    assert validate(tmp_path, class_id).problems == ()
+    listing = _list(tmp_path, class_id)
+    assert listing.problems == ()
+    for sample in listing.samples:
+        image = read_grey(sample.image.read())
+        assert image.shape == (64, 64)
+        if sample.mask:
+            check_mask(read_grey(sample.mask.read()), image)
 
 
 def test_the_ten_textures_differ_clearly() -> None:

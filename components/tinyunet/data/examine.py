@@ -1,0 +1,95 @@
+"""Read, check and write all samples of a listing, and give each one a split."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tinyunet.core.categories import DAGM
+from tinyunet.core.console import parallel_map
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts.base import Listing, Problem, SourceFile
+from tinyunet.data.official import check_dagm
+from tinyunet.data.options import IngestOptions
+from tinyunet.data.pictures.mask_kinds import MaskKind, decide
+from tinyunet.data.pictures.mask_values import MaskValues, mask_values
+from tinyunet.data.prepare import UNSPLIT, Preparation, PreparedSample
+from tinyunet.data.splits import SPLITS, SplitItem, make_splits
+from tinyunet.data.validate import Report, check_kinds, check_learnable, find_copies
+
+
+def examine(listing: Listing, folder: Path, options: IngestOptions) -> Report:
+    """Prepare all samples in `folder`, choose their splits, and check the data set."""
+    is_dagm = listing.layout == DAGM
+    kind = None if is_dagm else _mask_kind(listing)
+    prepared = parallel_map(Preparation(folder, kind).prepare, listing.samples, "checking")
+    problems = [*listing.problems, *(problem for item in prepared for problem in item.problems)]
+    usable = tuple(item for item in prepared if not item.problems)
+    report = Report(listing, usable, notes=listing.notes, kind=kind)
+    report = _with_splits(report, folder, options)
+    repeated, leaked = find_copies(report.samples)
+    problems += [*check_kinds(report.samples), *leaked]
+    if is_dagm:
+        return check_dagm(replace(report, problems=tuple(problems), warnings=tuple(repeated)))
+    if options.allow_partial:
+        report = _leave_out(report, problems)
+        problems = []
+    reasons, notes = check_learnable(report)
+    problems += [Problem(report.listing.category or "the data set", f"has {reason}") for reason in reasons]
+    return replace(report, problems=tuple(problems), warnings=tuple(repeated), notes=(*report.notes, *notes))
+
+
+def _mask_kind(listing: Listing) -> MaskKind:
+    """Find out of what kind the masks of a data set are; masks that cannot be read are reported later."""
+
+    def values(file: SourceFile) -> MaskValues | None:
+        try:
+            return mask_values(file.read())
+        except (UserError, OSError):
+            return None
+
+    files = [sample.mask for sample in listing.samples if sample.mask]
+    return decide(found for found in parallel_map(values, files, "reading masks") if found is not None)
+
+
+def _leave_out(report: Report, problems: Sequence[Problem]) -> Report:
+    """Return the report without the files that have a fault, which become notes."""
+    faulty = {problem.file for problem in problems}
+    samples = [item for item in report.samples if item.sample.image.name not in faulty]
+    notes = [f"{problem}; it is left out" for problem in problems]
+    return replace(report, samples=tuple(samples), notes=(*report.notes, *notes))
+
+
+def _with_splits(report: Report, folder: Path, options: IngestOptions) -> Report:
+    """Choose the splits of a data set that has none, and move the files to their folders."""
+    splits = [item.sample.split for item in report.samples]
+    origin, given = "given", set(splits)
+    if given == {"train", "validation"}:
+        origin = "given; the validation images are the test images, because there are no others"
+        splits = ["test" if split == "validation" else split for split in splits]
+    elif report.listing.layout != DAGM and ("" in given or not {"train", "test"} <= given):
+        origin = f"made by hash, {options.split}"
+        chosen = make_splits([_split_item(report, item) for item in report.samples], options.fractions())
+        splits = [chosen[item.sample.name] for item in report.samples]
+    moved = [_moved(item, split, folder) for item, split in zip(report.samples, splits, strict=True)]
+    moved.sort(key=lambda item: (SPLITS.index(item.sample.split), item.sample.name))
+    return replace(report, samples=tuple(moved), split_origin=origin)
+
+
+def _split_item(report: Report, item: PreparedSample) -> SplitItem:
+    stratum = f"{item.defective:d} {report.defect_type(item)}"
+    keys = {f"pixels {item.pixels_sha256}"} | ({f"group {item.sample.group}"} if item.sample.group else set())
+    return SplitItem(item.sample.name, stratum, frozenset(keys))
+
+
+def _moved(item: PreparedSample, split: str, folder: Path) -> PreparedSample:
+    if item.sample.split == split:
+        return item
+    places = [
+        path and path.replace(f"/{item.sample.split or UNSPLIT}/", f"/{split}/", 1)
+        for path in (item.image, item.mask)
+    ]
+    for old, new in zip((item.image, item.mask), places, strict=True):
+        if old and new:
+            (folder / new).parent.mkdir(parents=True, exist_ok=True)
+            (folder / old).rename(folder / new)
+    return replace(item, sample=replace(item.sample, split=split), image=places[0] or "", mask=places[1])

@@ -1,0 +1,1 @@
+"""Layouts whose masks are drawn from the files of annotation programs."""

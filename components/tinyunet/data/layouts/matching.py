@@ -1,0 +1,157 @@
+"""Pictures of a source with their roles, and the samples of images and masks that belong together."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tinyunet.data.layouts.base import Problem, SourceFile, SourceSample
+from tinyunet.data.layouts.names import UniqueNames, are_numbers, is_clean, sample_name, varying
+from tinyunet.data.sources.trees import Tree
+
+MIN_GROUPS = 10  # a split of fewer groups into three parts is far from the parts that were asked for
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file of a source.
+
+    Attributes:
+        file: Path in the source.
+        stem: The part of its name that an image and its mask have in common.
+        split: `train`, `validation`, `test`, or empty.
+        folders: The folders that say neither the split nor whether it is an image or a mask.
+    """
+
+    file: str
+    stem: str
+    split: str = ""
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Match:
+    """An image and its mask, if it has one."""
+
+    image: Picture
+    mask: Picture | None
+
+
+def source_file(tree: Tree, name: str) -> SourceFile:
+    """Return a file of a tree."""
+    return SourceFile(name, partial(tree.read, name))
+
+
+def match_pictures(images: Sequence[Picture], masks: Sequence[Picture]) -> tuple[list[Match], list[Problem]]:
+    """Give every image its mask, and return the masks that are left over, and second files, as problems.
+
+    The mask of an image has the same split, folders and stem; else it is the only one that has them in any
+    case; else the only one with that stem in any folder. Only one of two splits may be unknown.
+    """
+    problems: list[Problem] = []
+    unique_images, unique_masks = _unique(images, "image", problems), _unique(masks, "mask", problems)
+    found: dict[str, Picture] = {}  # by the file of the image
+    used: set[str] = set()
+    for key in (_key, _any_case, _any_folder, _any_split):
+        by_key = (_group(unique_images, key, set(found)), _group(unique_masks, key, used))
+        for value, same in by_key[0].items():
+            if len(same) == 1 == len(by_key[1][value]) and _may_share_split(same[0], by_key[1][value][0]):
+                found[same[0].file] = by_key[1][value][0]
+                used.add(by_key[1][value][0].file)
+    lonely = [mask.file for mask in unique_masks if mask.file not in used]
+    problems += [Problem(file, "is a mask without an image") for file in lonely]
+    return [Match(image, found.get(image.file)) for image in unique_images], problems
+
+
+def _unique(pictures: Sequence[Picture], role: str, problems: list[Problem]) -> list[Picture]:
+    """Return the first picture of each split, folders and stem; the others are problems."""
+    first: dict[Hashable, Picture] = {}
+    for picture in pictures:
+        same = first.setdefault(_key(picture), picture)
+        if same is not picture:
+            problems.append(Problem(picture.file, f"is a second {role} of the same name beside {same.file}"))
+    return list(first.values())
+
+
+def _group(
+    pictures: Sequence[Picture], key: Callable[[Picture], Hashable], used: set[str]
+) -> defaultdict[Hashable, list[Picture]]:
+    groups = defaultdict[Hashable, list[Picture]](list)
+    for picture in pictures:
+        if picture.file not in used:
+            groups[key(picture)].append(picture)
+    return groups
+
+
+def _key(picture: Picture) -> Hashable:
+    return picture.split, picture.folders, picture.stem
+
+
+def _any_case(picture: Picture) -> Hashable:
+    return picture.split, tuple(folder.lower() for folder in picture.folders), picture.stem.lower()
+
+
+def _any_folder(picture: Picture) -> Hashable:
+    return picture.split, picture.stem.lower()
+
+
+def _any_split(picture: Picture) -> Hashable:
+    return picture.stem.lower()
+
+
+def _may_share_split(image: Picture, mask: Picture) -> bool:
+    return image.split == mask.split or not (image.split and mask.split)
+
+
+def make_samples(
+    tree: Tree, matches: Sequence[Match], expected: str
+) -> tuple[list[SourceSample], list[Problem]]:
+    """Return the samples of matched pictures, and a problem for every image whose mask is missing.
+
+    The innermost folder that differs between images is the type of the defect. Folders that differ by a
+    number only, such as `kos01` and `kos02`, are no types; they are groups if there are at least ten.
+
+    Args:
+        tree: The source.
+        matches: The images with their masks.
+        expected: What a mask of an image would be, for the message about a missing one.
+    """
+    names, samples, problems = UniqueNames(), [], list[Problem]()
+    folders = varying([match.image.folders for match in matches])
+    innermost = [parts[-1] if parts else "" for parts in folders]
+    numbered = are_numbers(innermost)
+    grouped = numbered and len(set(innermost)) >= MIN_GROUPS
+    for match, parts, kind in zip(matches, folders, innermost, strict=True):
+        clean = any(is_clean(folder) for folder in match.image.folders)
+        if match.mask is None and not clean:
+            problems.append(Problem(match.image.file, f"is an image without a mask; expected {expected}"))
+            continue
+        split = match.image.split or (match.mask.split if match.mask else "")
+        sample = SourceSample(
+            name=names.add(split, sample_name([*parts, match.image.stem])),
+            image=source_file(tree, match.image.file),
+            mask=source_file(tree, match.mask.file) if match.mask else None,
+            split=split,
+            defect_type="" if clean or numbered else kind,
+            group=kind if grouped else "",
+            defective=False if match.mask is None else None,
+        )
+        samples.append(sample)
+    return samples, problems
+
+
+def sort_samples(samples: Iterable[SourceSample]) -> tuple[SourceSample, ...]:
+    """Return the samples sorted by split (train, validation, test) and name."""
+    order = {"train": 0, "validation": 1, "test": 2}
+    return tuple(sorted(samples, key=lambda sample: (order.get(sample.split, 3), sample.split, sample.name)))
+
+
+def count_text(samples: Sequence[SourceSample]) -> str:
+    """Return the numbers of images and masks, such as `380 images, 350 masks`, the splits and the types."""
+    masks = sum(sample.mask is not None for sample in samples)
+    splits = [name for name in ("train", "validation", "test") if any(s.split == name for s in samples)]
+    text = f"{len(samples)} image{'s' * (len(samples) != 1)}, {masks} mask{'s' * (masks != 1)}"
+    types = sorted({sample.defect_type for sample in samples} - {""})
+    return (
+        text + (f"; {', '.join(splits)}" if splits else "") + (f"; types {', '.join(types)}" if types else "")
+    )

@@ -1,0 +1,141 @@
+"""Layout `mvtec`: MVTec AD and data sets of its form: `train/good`, `test/<type>`, `ground_truth/<type>`.
+
+Layout: P. Bergmann, M. Fauser, D. Sattlegger, C. Steger, "MVTec AD – A Comprehensive Real-World Dataset for
+Unsupervised Anomaly Detection", CVPR 2019, doi:10.1109/CVPR.2019.00982.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceSample, require_category
+from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
+from tinyunet.data.layouts.names import (
+    UniqueNames,
+    is_clean,
+    is_picture,
+    mask_stem,
+    sample_name,
+    split_of,
+    stem_of,
+    words_of,
+)
+from tinyunet.data.sources.trees import Tree
+
+NAME = "mvtec"
+_NOTE = (
+    "its training images are all clean, so that all images are split again: results are not comparable with "
+    "published anomaly-detection numbers"
+)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A picture: `[folder/]<part>/<kind>/<stem>`; part is `train`, `validation`, `test` or `ground_truth`."""
+
+    name: str
+    folder: str
+    part: str
+    kind: str
+    stem: str
+
+
+def recognise(tree: Tree) -> bool:
+    """Return whether there are clean images in `train/good`, images in `test` and masks in `ground_truth`."""
+    return bool(_roots(tree))
+
+
+def categories(tree: Tree) -> tuple[str, ...]:
+    """Return the names of the folders that hold `train`, `test` and `ground_truth`, sorted."""
+    return tuple(sorted(PurePosixPath(root).name for root in _roots(tree) if root))
+
+
+def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
+    """Return the samples of one category.
+
+    Raises:
+        UserError: if the category does not exist, or several do and none is given.
+    """
+    roots = _roots(tree)
+    if not roots:
+        raise UserError(
+            f"{tree.location} has no folders train/good, test/<type> and ground_truth/<type>; expected the "
+            "layout of MVTec AD"
+        )
+    category = require_category(tree.location, options.category, categories(tree))
+    folder = next((root for root in roots if PurePosixPath(root).name == category), roots[0])
+    files = [file for file in _files(tree) if file.folder == folder]
+    samples, problems = _pair(tree, files)
+    resplit = all(is_clean(file.kind) for file in files if file.part == "train")
+    if resplit:
+        samples = [replace(sample, split="") for sample in samples]
+    used = {file.name for file in files}
+    inside = f"{folder}/" if folder else ""
+    return Listing(
+        layout=NAME,
+        found=f"MVTec AD{category and f', category {category}'}: {count_text(samples)}",
+        category=category,
+        samples=sort_samples(samples),
+        problems=tuple(problems),
+        notes=(_NOTE,) if resplit else (),
+        ignored=tuple(name for name in tree.names if name.startswith(inside) and name not in used),
+        resplit=resplit,
+    )
+
+
+def _roots(tree: Tree) -> list[str]:
+    """Return the folders that hold `train` with clean images, `test` and `ground_truth`, sorted."""
+    seen: dict[str, set[str]] = {}
+    for file in _files(tree):
+        if file.part != "train" or is_clean(file.kind):
+            seen.setdefault(file.folder, set()).add(file.part)
+    return sorted(folder for folder, parts in seen.items() if parts >= {"train", "test", "ground_truth"})
+
+
+def _files(tree: Tree) -> list[_File]:
+    """Return the pictures two folders below a root: `train/good/000.png`."""
+    found = []
+    for name in tree.names:
+        parts = PurePosixPath(name).parts
+        if len(parts) < 3 or not is_picture(name):
+            continue
+        words = "_".join(words_of(parts[-3]))
+        part = "ground_truth" if words in ("ground_truth", "groundtruth") else split_of(parts[-3])
+        if part:
+            found.append(_File(name, "/".join(parts[:-3]), part, parts[-2], stem_of(name)))
+    return found
+
+
+def _pair(tree: Tree, files: list[_File]) -> tuple[list[SourceSample], list[Problem]]:
+    """Return the samples of one category; images of `good` have no mask."""
+    masks = {
+        (file.kind.lower(), stem.lower()): file
+        for file in files
+        if file.part == "ground_truth"
+        for stem in (file.stem, mask_stem(file.stem))
+        if stem
+    }
+    names, samples, problems, used = UniqueNames(), [], list[Problem](), set[str]()
+    for file in sorted(
+        (file for file in files if file.part != "ground_truth"), key=lambda file: file.part == "train"
+    ):
+        mask = masks.get((file.kind.lower(), file.stem.lower()))
+        clean = is_clean(file.kind)
+        if mask is None and not clean:
+            expected = f"ground_truth/{file.kind}/{file.stem}_mask.png"
+            problems.append(Problem(file.name, f"is an image without a mask; expected {expected}"))
+            continue
+        if mask:
+            used.add(mask.name)
+        start = ["train"] if file.part == "train" else []
+        sample = SourceSample(
+            name=names.add("", sample_name([*start, file.kind, file.stem])),
+            image=source_file(tree, file.name),
+            mask=source_file(tree, mask.name) if mask else None,
+            split=file.part,
+            defect_type="" if clean else file.kind,
+            defective=None if mask else False,
+        )
+        samples.append(sample)
+    unused = sorted({file.name for file in masks.values()} - used)
+    return samples, problems + [Problem(name, "is a mask without an image") for name in unused]

@@ -1,0 +1,144 @@
+"""Layout `pairs`: images in one folder, their masks in another one, or both where the user's patterns say."""
+
+from pathlib import PurePosixPath
+
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts import patterns
+from tinyunet.data.layouts.base import LayoutOptions, Listing
+from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
+from tinyunet.data.layouts.names import common_folder, is_picture, mask_stem, split_of, stem_of, words_of
+from tinyunet.data.sources.trees import Tree
+
+NAME = "pairs"
+PATTERNS = "--layout pairs --images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'"
+_IMAGE_WORDS = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"}
+_LABEL_WORDS = {"label", "labels", "lab"}
+_MASK_WORDS = {
+    "mask",
+    "masks",
+    "annotation",
+    "annotations",
+    "gt",
+    "gts",
+    "groundtruth",
+    "seg",
+    "segmentation",
+}
+
+
+def recognise(tree: Tree) -> bool:
+    """Return whether a picture in a folder such as `images` has its mask in a folder such as `masks`."""
+    images, masks = _find(tree)
+    return bool({image.stem.lower() for image in images} & {mask.stem.lower() for mask in masks})
+
+
+def has_folders(tree: Tree) -> bool:
+    """Return whether there are pictures in both folders, whatever their names."""
+    return all(_find(tree))
+
+
+def categories(tree: Tree) -> tuple[str, ...]:
+    """Return no categories: this layout has none."""
+    return ()
+
+
+def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
+    """Return the samples; a folder below `images` that differs between them is the type of the defect.
+
+    Raises:
+        UserError: if no image has a mask, or a pattern is wrong.
+    """
+    if options.images or options.masks:
+        images, masks = patterns.find(tree, options.images, options.masks)
+        found = f"{options.images} with {options.masks}"
+    else:
+        images, masks = _find(tree)
+        found = f"{_folder(images)} beside {_folder(masks)}"
+    if not images or not masks:
+        raise UserError(
+            f"{tree.location} has no pictures in a folder images beside pictures in a folder masks; "
+            f"say where they are with {PATTERNS}"
+        )
+    matches, problems = match_pictures(images, masks)
+    if not any(match.mask for match in matches):
+        raise UserError(
+            f"{tree.location} has no image with a mask of the same name: the first image is "
+            f"{images[0].file}, the first mask {masks[0].file}; say how they belong together with {PATTERNS}"
+        )
+    expected = f"a file such as {masks[0].file} with the name of the image"
+    samples, missing = make_samples(tree, matches, expected)
+    used = {picture.file for picture in (*images, *masks)}
+    return Listing(
+        layout=NAME,
+        found=f"{found}: {count_text(samples)}",
+        category=options.category,
+        samples=sort_samples(samples),
+        problems=(*missing, *problems),
+        ignored=tuple(name for name in tree.names if name not in used),
+    )
+
+
+def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
+    """Return the images and the masks by the names of their folders."""
+    pictures = [name for name in tree.names if is_picture(name)]
+    root = common_folder(pictures)
+    if _role(PurePosixPath(root).name) == "image":  # images and masks can both be below a folder `images`
+        root = f"{PurePosixPath(root).parent}/".removeprefix("./")
+    by_role: dict[str, list[str]] = {"image": [], "mask": [], "": []}
+    for name in pictures:
+        roles = [role for part in PurePosixPath(name.removeprefix(root)).parts[:-1] if (role := _role(part))]
+        by_role["mask" if "mask" in roles else roles[0] if roles else ""].append(name)
+    images = by_role["image"] or _beside_mask_folders(by_role[""], by_role["mask"])
+    stems = {stem_of(name).lower() for name in images}
+    return [_picture(name, root) for name in images], [
+        _picture(name, root, stems) for name in by_role["mask"]
+    ]
+
+
+def _role(folder: str) -> str:
+    words = set(words_of(folder))
+    if words & (_MASK_WORDS | _LABEL_WORDS) or words >= {"ground", "truth"}:
+        return "mask"
+    return "image" if words & _IMAGE_WORDS else ""
+
+
+def _beside_mask_folders(names: list[str], masks: list[str]) -> list[str]:
+    """Return the pictures in the folder that holds a folder of masks: `a.jpg` and `masks/a.png`.
+
+    A folder Label below the images is that of DAGM2007, another layout.
+    """
+    folders = {PurePosixPath(mask).parent for mask in masks}
+    parents = {folder.parent for folder in folders if not set(words_of(folder.name)) & _LABEL_WORDS}
+    return [name for name in names if PurePosixPath(name).parent in parents]
+
+
+def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Picture:
+    """Describe a picture; the stem of a mask loses an end such as `_mask` unless an image has it, too."""
+    split, folders = "", list[str]()
+    for part in PurePosixPath(name.removeprefix(root)).parts[:-1]:
+        words = words_of(part)
+        own_split = split_of(part) or next(
+            (split_of(word) for word in words if _role(part) and split_of(word)), ""
+        )
+        split = split or own_split
+        if _role(part):
+            rest = [
+                word
+                for word in words
+                if not _role(word) and not split_of(word) and word not in ("ground", "truth")
+            ]
+            folders += [" ".join(rest)] if rest else []
+        elif not own_split:
+            folders.append(part)
+    stem = stem_of(name)
+    if image_stems is not None and stem.lower() not in image_stems:
+        stem = mask_stem(stem) or stem
+    return Picture(name, stem, split, tuple(folders))
+
+
+def _folder(pictures: list[Picture]) -> str:
+    """Return the folder of the first picture from the folder that says its role on, such as `images/`."""
+    if not pictures:
+        return ""
+    parts = PurePosixPath(pictures[0].file).parts[:-1]
+    return next((f"{part}/" for part in parts if _role(part)), f"{'/'.join(parts)}/" if parts else "pictures")

@@ -1,0 +1,116 @@
+"""The user's patterns of the layout `pairs`: `--images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'`."""
+
+import re
+from pathlib import PurePosixPath
+
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts.matching import Picture
+from tinyunet.data.layouts.names import common_folder, is_picture, split_of, stem_of
+from tinyunet.data.sources.trees import Tree
+
+_FIELDS = ("stem", "name", "folder", "parent")
+
+
+def find(tree: Tree, images: str, masks: str) -> tuple[list[Picture], list[Picture]]:
+    """Return the images and the masks that two patterns name, relative to the root of the source.
+
+    Args:
+        tree: The source. If all of its files are in one folder, patterns may also be relative to that one.
+        images: Pattern of the image files: `*` and `?` do not match `/`, `**/` matches any folders.
+        masks: Path of the mask of an image: `{stem}` is the file name of the image without extension,
+            `{name}` that with extension, `{folder}` its folder, `{parent}` the folder of that. It may also
+            contain `*`.
+
+    Raises:
+        UserError: if a pattern is missing or wrong, no image has the first one, or none has a mask.
+    """
+    _check(images, masks)
+    root = common_folder(tree.names)
+    for prefix in ("", root):
+        names = [name for name in tree.names if name.startswith(prefix) and is_picture(name)]
+        matcher = re.compile(
+            (prefix and re.escape(prefix) + _expression(images)) or _expression(images), re.IGNORECASE
+        )
+        files = [name for name in names if matcher.fullmatch(name)]
+        if files:
+            return _match(files, names, prefix, masks)
+    seen = ", ".join([name for name in tree.names if is_picture(name)][:3]) or "no pictures"
+    raise UserError(
+        f"--images is {images!r}, but no picture of {tree.location} has this path; it holds {seen}, …"
+    )
+
+
+def _check(images: str, masks: str) -> None:
+    example = "--images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'"
+    for option, value in (("--images", images), ("--masks", masks)):
+        if not value:
+            raise UserError(f"{option} is missing; expected both patterns, such as {example}")
+        if value.startswith("/") or ".." in PurePosixPath(value).parts:
+            raise UserError(f"{option} is {value!r}; expected a path inside the source, such as {example}")
+    fields = re.findall(r"\{([^{}]*)\}", masks)
+    if unknown := [field for field in fields if field not in _FIELDS]:
+        raise UserError(
+            f"--masks is {masks!r} with {{{unknown[0]}}}; expected only {{stem}}, {{name}}, {{folder}} and "
+            "{parent}"
+        )
+    if not {"stem", "name"} & set(fields):
+        raise UserError(
+            f"--masks is {masks!r} without {{stem}}; expected the mask of each image, as in {example}"
+        )
+
+
+def _match(
+    files: list[str], names: list[str], prefix: str, masks: str
+) -> tuple[list[Picture], list[Picture]]:
+    """Return pictures whose folders are those of the image, for the masks too, so that they match."""
+    taken = set(files)
+    others = [name for name in names if name not in taken]
+    by_path = {name.lower(): name for name in others}
+    images, found, used = [], [], set[str]()
+    for file in files:
+        image = _image(file, prefix)
+        images.append(image)
+        mask = _mask_of(file, prefix, masks, others, by_path)
+        if mask:
+            used.add(mask)
+            found.append(Picture(mask, image.stem, image.split, image.folders))
+    if not found:
+        seen = ", ".join(others[:3]) or "no other picture"
+        raise UserError(
+            f"--masks is {masks!r}, but {files[0]} and all others have no such file; there is {seen}, …"
+        )
+    any_mask = re.compile(re.escape(prefix) + _expression(re.sub(r"\{[^{}]*\}", "**", masks)), re.IGNORECASE)
+    unused = [name for name in others if name not in used and any_mask.fullmatch(name)]
+    return images, found + [_image(name, prefix) for name in unused]
+
+
+def _image(file: str, prefix: str) -> Picture:
+    parts = PurePosixPath(file.removeprefix(prefix)).parts[:-1]
+    split = next((split_of(part) for part in parts if split_of(part)), "")
+    return Picture(file, stem_of(file), split, tuple(part for part in parts if not split_of(part)))
+
+
+def _mask_of(file: str, prefix: str, masks: str, others: list[str], by_path: dict[str, str]) -> str:
+    path = PurePosixPath(file.removeprefix(prefix))
+    values = {
+        "stem": path.stem,
+        "name": path.name,
+        "folder": str(path.parent),
+        "parent": str(path.parent.parent),
+    }
+    if not re.search(r"[*?]", masks):
+        expected = re.sub(r"\{(\w+)\}", lambda field: values[field[1]], masks)
+        return by_path.get(f"{prefix}{PurePosixPath(expected)}".lower(), "")
+    pieces = re.split(r"(\{\w+\})", masks)
+    expression = "".join(
+        re.escape(values[piece[1:-1]]) if piece.startswith("{") else _expression(piece) for piece in pieces
+    )
+    matcher = re.compile(re.escape(prefix) + expression, re.IGNORECASE)
+    return next((name for name in others if matcher.fullmatch(name)), "")
+
+
+def _expression(pattern: str) -> str:
+    """Return the regular expression of a pattern with `*`, `?` and `**`."""
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    translated = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(translated.get(piece) or re.escape(piece) for piece in pieces)

@@ -1,0 +1,82 @@
+"""The check that this pod may create and follow MPIJobs, before anything is prepared for one."""
+
+import json
+from typing import Any
+
+from tinyunet.core.errors import Unreachable, UserError
+from tinyunet.mpijob.client import Cluster
+from tinyunet.mpijob.spec import GROUP, VERSION
+
+TIMEOUT_S = (5, 30)
+# Verbs that the launcher needs, as in k8s/base/role.yaml. It also works without a permission to list events.
+NEEDED = (
+    *((GROUP, "mpijobs", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")),
+    ("", "pods", "get"),
+    ("", "pods", "list"),
+    ("", "pods/log", "get"),
+)
+
+
+def require_mpijobs(namespace: str = "") -> None:
+    """Check that the cluster has MPIJobs and that this account may create and follow them.
+
+    Args:
+        namespace: Namespace of the job; empty is the pod's own one.
+
+    Raises:
+        UserError: if the MPI Operator is not installed or a permission is missing.
+        Unreachable: if the API server does not answer.
+    """
+    cluster = Cluster(namespace)
+    if not _has_mpijobs():
+        raise UserError(
+            f"the cluster has no API for MPIJob {GROUP}/{VERSION}; install the MPI Operator: "
+            "https://github.com/kubeflow/mpi-operator, v0.8.2"
+        )
+    missing = [f"{verb} {name}" for group, name, verb in NEEDED if not _may(cluster, group, name, verb)]
+    if missing:
+        raise UserError(
+            f"the service account of this pod may not {', '.join(missing)} in namespace {cluster.namespace}; "
+            f"run: make connect NAMESPACE={cluster.namespace} (it binds the Role tinyunet-launcher)"
+        )
+
+
+def _has_mpijobs() -> bool:
+    from kubernetes import client
+
+    answer = _call(client.CustomObjectsApi().get_api_resources, GROUP, VERSION)
+    return answer is not None and any(one["name"] == "mpijobs" for one in answer["resources"])
+
+
+def _may(cluster: Cluster, group: str, name: str, verb: str) -> bool:
+    """Return whether this account has a permission; a SelfSubjectAccessReview needs none itself."""
+    from kubernetes import client
+
+    resource, _, subresource = name.partition("/")
+    attributes = {"namespace": cluster.namespace, "group": group, "resource": resource, "verb": verb}
+    attributes |= {"subresource": subresource} if subresource else {}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = _call(client.AuthorizationV1Api().create_self_subject_access_review, review)
+    return answer is None or bool(answer["status"].get("allowed"))  # None: the job's creation will tell
+
+
+def _call(call: Any, *arguments: object) -> dict[str, Any] | None:  # noqa: ANN401  a method of the client
+    """Return the JSON of an answer; None if the API server has no such resource or refuses the request."""
+    from kubernetes import client
+    from urllib3.exceptions import HTTPError
+
+    try:
+        answer: dict[str, Any] = json.loads(
+            call(*arguments, _preload_content=False, _request_timeout=TIMEOUT_S).data
+        )
+    except client.ApiException as error:
+        if not error.status or error.status == 429 or error.status >= 500:
+            raise Unreachable(f"the API server answers {error.status} {error.reason}") from error
+        return None
+    except (HTTPError, OSError) as error:
+        raise Unreachable(f"the API server does not answer ({error})") from error
+    return answer

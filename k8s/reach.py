@@ -1,0 +1,52 @@
+"""Check that MLflow answers and that the object store accepts the key; print one line for each problem.
+
+connect.sh runs this file in a pod of the namespace that it configured, in the MLflow image, which has boto3
+but not the package tinyunet.
+Environment: MLFLOW_TRACKING_URI, S3_ENDPOINT_URL, and the variables of AWS for the key and the region.
+"""
+
+import os
+import sys
+import urllib.request
+from http.client import HTTPException
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+TIMEOUT_S = 8
+KNOWN_KEY = ("AccessDenied", "AllAccessDisabled")  # the signature was right; the key may not list buckets
+
+
+def mlflow_problem() -> str:
+    """Return why MLflow cannot be used, or an empty string."""
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    try:
+        with urllib.request.urlopen(f"{uri}/version", timeout=TIMEOUT_S):  # noqa: S310  the deployment's own URL
+            return ""
+    except (OSError, HTTPException, ValueError) as error:
+        return f"MLflow at {uri} does not answer ({error})"
+
+
+def store_problem() -> str:
+    """Return why the object store cannot be used with this key, or an empty string."""
+    endpoint = os.environ["S3_ENDPOINT_URL"]
+    settings = Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"max_attempts": 1})
+    try:
+        boto3.client("s3", endpoint_url=endpoint, config=settings).list_buckets()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        return (
+            ""
+            if code in KNOWN_KEY
+            else f"the object store {endpoint} refuses the key of tinyunet-s3 ({code})"
+        )
+    except (BotoCoreError, ValueError) as error:
+        return f"the object store {endpoint} does not answer ({error})"
+    return ""
+
+
+if __name__ == "__main__":
+    problems = [problem for problem in (mlflow_problem(), store_problem()) if problem]
+    print("\n".join(problems) or "ok")
+    sys.exit(bool(problems))

@@ -1,0 +1,53 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.data.layouts.trees import picture
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts.annotated import shapes
+from tinyunet.data.layouts.annotated.shapes import Shape
+
+
+def drawn(*regions: Shape) -> np.ndarray:
+    values = shapes.type_values(region.type_name for region in regions)
+    with Image.open(io.BytesIO(shapes.draw(regions, values, lambda: (8, 6)))) as mask:
+        return np.asarray(mask)
+
+
+def test_later_shapes_cover_earlier_ones_and_types_are_numbered_by_name() -> None:
+    square = Shape("scratch", "polygon", ((1, 1), (4, 1), (4, 4), (1, 4)))
+    bitmap = Shape("dent", "bitmap", ((3, 2),), shapes.pack(np.array([[True, False], [True, True]])))
+    expected = np.zeros((6, 8))
+    expected[1:5, 1:5] = 2
+    expected[2, 3] = expected[3, 3:5] = 1
+    assert np.array_equal(drawn(square, bitmap), expected)
+
+
+def test_an_ellipse_fills_its_box_whatever_corners_are_given() -> None:
+    mask = drawn(Shape("a", "ellipse", ((6, 5), (2, 1))))
+    assert np.array_equal(mask, drawn(Shape("a", "ellipse", ((2, 1), (6, 5)))))
+    assert mask[1:6, 2:7].mean() > 0.7
+    assert mask.sum() == mask[1:6, 2:7].sum()
+
+
+def test_more_labels_than_values_are_an_error() -> None:
+    with pytest.raises(UserError, match="256 labels; expected at most 255: join some"):
+        shapes.type_values(str(number) for number in range(256))
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (6, 4)), (6, (4, 6))])
+def test_the_size_of_a_picture_is_that_after_its_exif_rotation(
+    orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(picture())).save(buffer, "JPEG", exif=exif)
+    assert shapes.picture_size(buffer.getvalue) == size
+
+
+def test_regions_of_the_background_are_known_by_their_label(tmp_path: Path) -> None:
+    assert [shapes.is_background(label) for label in ("_background_", "Void", "hole")] == [True, True, False]

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.layouts.trees import pairs_of, tree_of
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts import mvtec
+from tinyunet.data.layouts.base import LayoutOptions
+
+BOTTLE = (
+    "train/good/000.png train/good/001.png "
+    "test/good/000.png test/broken_large/000.png test/contamination/000.png "
+    "ground_truth/broken_large/000_mask.png ground_truth/contamination/000_mask.png"
+)
+
+
+def category(name: str, files: str = BOTTLE) -> str:
+    return " ".join(f"{name}/{file}" for file in files.split())
+
+
+def test_a_category_is_split_again_because_its_training_images_are_clean(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, BOTTLE, readme_txt="x")
+    assert mvtec.recognise(tree)
+    assert mvtec.categories(tree) == ()
+    listing = mvtec.list_samples(tree, LayoutOptions())
+    assert [(s.name, s.split, s.defect_type, s.defective) for s in listing.samples] == [
+        ("broken_large-000", "", "broken_large", None),
+        ("contamination-000", "", "contamination", None),
+        ("good-000", "", "", False),
+        ("train-good-000", "", "", False),
+        ("train-good-001", "", "", False),
+    ]
+    assert listing.resplit
+    assert "not comparable with published anomaly-detection numbers" in listing.notes[0]
+    assert (listing.problems, listing.ignored) == ((), ("readme.txt",))
+
+
+def test_a_source_of_several_categories_is_read_by_category(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, category("mvtec/bottle"), category("mvtec/cable"), mvtec__license_txt="x")
+    assert mvtec.categories(tree) == ("bottle", "cable")
+    listing = mvtec.list_samples(tree, LayoutOptions(category="cable"))
+    assert listing.category == "cable"
+    assert listing.found == "MVTec AD, category cable: 5 images, 2 masks; types broken_large, contamination"
+    assert all(image.startswith("mvtec/cable/") for image in pairs_of(listing))
+
+
+def test_the_only_category_needs_no_name(tmp_path: Path) -> None:
+    assert mvtec.list_samples(tree_of(tmp_path, category("bottle")), LayoutOptions()).category == "bottle"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", r"parts has the categories bottle, cable; choose one with --category"),
+        ("screw", r"category is 'screw', but parts has the categories bottle, cable; choose one"),
+    ],
+)
+def test_a_category_has_to_be_one_of_several(tmp_path: Path, given: str, message: str) -> None:
+    tree = tree_of(tmp_path, category("bottle"), category("cable"))
+    with pytest.raises(UserError, match=message):
+        mvtec.list_samples(tree, LayoutOptions(category=given))
+
+
+def test_other_data_sets_of_this_form_have_other_names_of_clean_images_and_masks(tmp_path: Path) -> None:
+    names = "train/ok/1.bmp test/ok/2.bmp test/ko/3.bmp ground_truth/ko/3.png"
+    listing = mvtec.list_samples(tree_of(tmp_path, names), LayoutOptions())
+    assert pairs_of(listing) == {
+        "test/ko/3.bmp": "ground_truth/ko/3.png",
+        "test/ok/2.bmp": None,
+        "train/ok/1.bmp": None,
+    }
+
+
+def test_a_given_split_is_kept_if_there_are_defects_to_train_on(tmp_path: Path) -> None:
+    extra = "train/scratch/7.png ground_truth/scratch/7_mask.png"
+    listing = mvtec.list_samples(tree_of(tmp_path, BOTTLE, extra), LayoutOptions())
+    assert not listing.resplit
+    assert [s.split for s in listing.samples] == ["train"] * 3 + ["test"] * 3
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        (
+            "test/broken_large/001.png",
+            "test/broken_large/001.png: is an image without a mask; expected "
+            "ground_truth/broken_large/001_mask.png",
+        ),
+        (
+            "ground_truth/broken_large/9_mask.png",
+            "ground_truth/broken_large/9_mask.png: is a mask without an image",
+        ),
+    ],
+)
+def test_a_file_without_its_counterpart_is_a_problem(tmp_path: Path, extra: str, expected: str) -> None:
+    listing = mvtec.list_samples(tree_of(tmp_path, BOTTLE, extra), LayoutOptions())
+    assert [str(problem) for problem in listing.problems] == [expected]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "train/good/1.png test/bad/1.png",
+        "train/a/1.png test/a/1.png ground_truth/a/1_mask.png",
+        "train/1.png test/1.png ground_truth/1.png",
+        "images/1.png masks/1.png",
+    ],
+)
+def test_other_folders_are_not_recognised(tmp_path: Path, names: str) -> None:
+    tree = tree_of(tmp_path, names)
+    assert not mvtec.recognise(tree)
+    with pytest.raises(
+        UserError, match="no folders train/good, test/<type> and ground_truth/<type>; expected"
+    ):
+        mvtec.list_samples(tree, LayoutOptions())

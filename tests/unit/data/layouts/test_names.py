@@ -1,0 +1,68 @@
+import pytest
+
+from tinyunet.data.layouts import names
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["good", "OK", "MT_Free", "normal", "defect-free", "DefectFree", "no_defect", "NODefect", "01_good"],
+)
+def test_folders_named_after_clean_images_are_clean(folder: str) -> None:
+    assert names.is_clean(folder)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["crack", "MT_Blowhole", "not ok", "not_good", "broken", "defect", "free_form", "", "goods", "nok"],
+)
+def test_other_folders_are_not_clean(folder: str) -> None:
+    assert not names.is_clean(folder)
+
+
+@pytest.mark.parametrize(
+    ("stem", "expected"),
+    [
+        ("x_mask", "x"),
+        ("x_GT", "x"),
+        ("Part0_label", "Part0"),
+        ("a b-seg", "a b"),
+        ("x.labels", "x"),
+        ("x_ground_truth", "x"),
+        ("x_1", ""),
+        ("mask", ""),
+        ("xmask", ""),
+        ("_mask", ""),
+    ],
+)
+def test_the_end_of_the_name_of_a_mask_is_removed(stem: str, expected: str) -> None:
+    assert names.mask_stem(stem) == expected
+
+
+def test_splits_have_three_names() -> None:
+    given = ["Train", "training", "val", "VALID", "Validation", "test", "testing", "trial"]
+    expected = ["train", "train", "validation", "validation", "validation", "test", "test", ""]
+    assert [names.split_of(name) for name in given] == expected
+
+
+def test_the_common_folder_is_that_of_all_files() -> None:
+    assert names.common_folder(["a/b/x.png", "a/b/c/y.png"]) == "a/b/"
+    assert names.common_folder(["a/x.png", "y.png"]) == ""
+    assert names.common_folder([]) == ""
+
+
+def test_names_of_samples_have_only_safe_characters() -> None:
+    assert names.sample_name(["Größe 1", "Teil (2)"]) == "Groe-1-Teil-2"
+    assert names.sample_name(["..", "螺丝"]) == "image"
+
+
+def test_equal_names_get_numbers_also_where_only_their_case_differs() -> None:
+    unique = names.UniqueNames()
+    given = [("train", "a"), ("train", "A"), ("train", "a"), ("train", "a-2"), ("test", "a")]
+    assert [unique.add(*name) for name in given] == ["a", "A-2", "a-3", "a-2-2", "a"]
+
+
+def test_folders_that_differ_by_a_number_are_numbers() -> None:
+    assert names.are_numbers(["kos01", "kos02"])
+    assert not names.are_numbers(["kos01", "kos01"])
+    assert not names.are_numbers(["scratch", "dent"])
+    assert not names.are_numbers(["a1", "b1"])

@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.layouts.trees import pairs_of, tree_of
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts import table
+from tinyunet.data.layouts.base import LayoutOptions
+
+PICTURES = "p/a.jpg p/b.jpg m/a.png"
+ROWS = [
+    {"image": "p/a.jpg", "mask": "m/a.png", "split": "Training", "type": "dent", "group": "7"},
+    {"image": "p/b.jpg", "mask": "", "split": "val", "type": "", "group": ""},
+]
+
+
+def csv_text(rows: list[dict[str, str]], separator: str = ",") -> str:
+    return "\r\n".join([separator.join(rows[0]), *(separator.join(row.values()) for row in rows), ""])
+
+
+def jsonl_text(rows: list[dict[str, str]]) -> str:
+    return "\n".join(json.dumps(row) for row in rows) + "\n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels_csv", csv_text(ROWS)),
+        ("labels_csv", "\ufeff" + csv_text(ROWS, ";")),
+        ("labels_tsv", csv_text(ROWS, "\t")),
+        ("labels_csv", csv_text(ROWS).encode("utf-16")),
+        ("labels_csv", csv_text(ROWS).replace("image", "Image Path").replace("mask,", "MASK,")),
+        ("labels_csv", csv_text(ROWS).replace("p/a.jpg", ".\\P\\A.JPG")),
+        ("labels_jsonl", jsonl_text(ROWS)),
+        ("labels_jsonl", jsonl_text(ROWS).replace(', "mask": ""', ', "mask": null')),
+    ],
+    ids=["commas", "semicolons", "tabs", "utf-16", "headers", "backslashes", "lines", "null"],
+)
+def test_each_row_is_a_sample(tmp_path: Path, name: str, text: str | bytes) -> None:
+    tree = tree_of(tmp_path, PICTURES, **{name: text})
+    assert table.recognise(tree)
+    assert table.categories(tree) == ()
+    listing = table.list_samples(tree, LayoutOptions())
+    assert [(s.name, s.split, s.defect_type, s.group, s.defective) for s in listing.samples] == [
+        ("a", "train", "dent", "7", None),
+        ("b", "validation", "", "", False),
+    ]
+    assert pairs_of(listing) == {"p/a.jpg": "m/a.png", "p/b.jpg": None}
+    assert (listing.problems, listing.ignored) == ((), ())
+
+
+def test_paths_can_be_relative_to_a_table_in_the_only_folder(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "set/p/a.jpg set/m/a.png", set__t_csv="image,mask\np/a.jpg,set/m/a.png\n")
+    assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"set/p/a.jpg": "set/m/a.png"}
+
+
+def test_tables_named_after_splits_are_read_together(tmp_path: Path) -> None:
+    files = {"train_csv": "image,mask\np/a.jpg,m/a.png\n", "test_csv": "image,mask\np/b.jpg,\n"}
+    listing = table.list_samples(tree_of(tmp_path, PICTURES, **files), LayoutOptions())
+    assert [(sample.split, sample.name) for sample in listing.samples] == [("train", "a"), ("test", "b")]
+
+
+def test_a_column_can_say_the_category(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, PICTURES, t_csv="object,image,mask\nnut,p/a.jpg,m/a.png\nbolt,p/b.jpg,\n")
+    assert table.categories(tree) == ("bolt", "nut")
+    assert pairs_of(table.list_samples(tree, LayoutOptions(category="bolt"))) == {"p/b.jpg": None}
+    with pytest.raises(UserError, match="categories bolt, nut; choose one"):
+        table.list_samples(tree, LayoutOptions())
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("p/c.jpg,,,", "t.csv: line 3: the image 'p/c.jpg' does not exist"),
+        (",m/a.png,,", "t.csv: line 3: the column image is empty"),
+        ("p/a.jpg,,,", "t.csv: line 3: the image p/a.jpg is listed a second time"),
+        ("p/b.jpg,m/b.png,,", "t.csv: line 3: the mask 'm/b.png' does not exist"),
+        ("p/b.jpg,,later,", "t.csv: line 3: the split is 'later'; expected train, validation or test"),
+        (
+            "p/b.jpg,,,dent",
+            "t.csv: line 3: the type is 'dent', but the mask is empty; a clean image has no type",
+        ),
+    ],
+)
+def test_a_wrong_row_is_a_problem_with_its_line(tmp_path: Path, row: str, expected: str) -> None:
+    tree = tree_of(tmp_path, PICTURES, t_csv=f"image,mask,split,type\np/a.jpg,m/a.png,train,dent\n{row}\n")
+    listing = table.list_samples(tree, LayoutOptions())
+    assert [str(problem) for problem in listing.problems] == [expected]
+    assert len(listing.samples) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"t_csv": "image,label\np/a.jpg,1\n"}, "no table at its root that names its images; expected a CSV"),
+        ({"t_csv": "image,mask\nq/a.jpg,\n"}, "no table at its root that names its images"),
+        ({"t_jsonl": '{"image": "p/a.jpg", "mask": ""\n'}, "no table at its root that names its images"),
+        ({"t_jsonl": '["p/a.jpg"]\n'}, "no table at its root that names its images"),
+        ({"t_csv": "image,mask\np/ä.jpg,\n".encode("latin-1")}, "no table at its root that names its images"),
+        ({"deep__t_csv": "image,mask\np/a.jpg,m/a.png\n"}, "no table at its root that names its images"),
+        (
+            {"a_csv": "image,mask\np/a.jpg,\n", "b_csv": "image,mask\np/a.jpg,\n"},
+            "has the tables a.csv, b.csv; keep one of them, or name them train, validation and test",
+        ),
+    ],
+)
+def test_other_tables_are_an_error(tmp_path: Path, files: dict[str, str | bytes], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        table.list_samples(tree_of(tmp_path, PICTURES, **files), LayoutOptions())
+
+
+def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
+    text = "".join(f'{{"image": "p/a.jpg", "mask": "{n}"}}\n' for n in range(30)) + "end\n"
+    with pytest.raises(UserError, match=r"t.jsonl: line 31 is not JSON; expected one object in each line"):
+        table.list_samples(tree_of(tmp_path, PICTURES, t_jsonl=text), LayoutOptions())
