@@ -8,7 +8,7 @@ import pytest
 from tinyunet.cli.main import main
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.studies import ablation
-from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Row, Study, line
+from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Row, Study, format_row
 
 
 def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
@@ -16,8 +16,8 @@ def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
         BASE: Row(changes={}, dice=[0.7, 0.8], ap=[1.0, 0.9], curves=[]),
         "no warm-up": Row(changes={"warmup_steps": 0}, dice=[0.6, 0.8], ap=[1.0, 1.0], curves=[]),
     }
-    assert line(BASE, rows) == f"| {BASE} |  | 0.750 ± 0.071 | +0.000 | 0.950 ± 0.071 |"
-    assert line("no warm-up", rows) == (
+    assert format_row(BASE, rows) == f"| {BASE} |  | 0.750 ± 0.071 | +0.000 | 0.950 ± 0.071 |"
+    assert format_row("no warm-up", rows) == (
         "| no warm-up | `warmup_steps=0` | 0.700 ± 0.141 | -0.050 | 1.000 ± 0.000 |"
     )
 
@@ -61,13 +61,15 @@ def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
 def test_rows_and_the_number_of_steps_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies: list[Study] = []
     monkeypatch.setattr(ablation, "prepare", lambda source, class_id, study: studies.append(study))
-    monkeypatch.setattr(ablation, "measure", lambda study: {})
-    monkeypatch.setattr(ablation, "draw", lambda rows, path: None)
+    monkeypatch.setattr(ablation, "measure_rows", lambda study: {})
+    monkeypatch.setattr(ablation, "draw_curves", lambda rows, path: None)
     monkeypatch.chdir(tmp_path)
     command = ["ablation", "synthetic://", "--steps", "40"]
-    assert main([*command, "--row", "no warm-up", "--row", "published loss"]) == main(command) == 0
+    assert (
+        main([*command, "--row", "no warm-up", "--row", "loss of the published recipe"]) == main(command) == 0
+    )
     selection, default = studies
-    assert selection.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
+    assert selection.rows() == [(BASE, 3), ("no warm-up", 3), ("loss of the published recipe", 3)]
     assert [row for row, _ in default.rows()] == list(ROWS)
     assert selection.folder == tmp_path / "runs" / "ablation-class1-128px-40steps"
     config = selection.configuration("no warm-up", 1)
