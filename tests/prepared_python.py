@@ -8,6 +8,7 @@ killed, the server kills the process. Tests of killed ranks and of the start of 
 `sys.executable`, and so does one complete run of the pipeline.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -21,6 +22,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 PACKAGES = ("mlflow", "kfp.dsl.executor_main", "horovod.tensorflow", "keras")
 MODULES = (
@@ -36,14 +38,21 @@ CLIENT = """\
 #!{python} -ISE
 import json, os, signal, socket, sys
 
+pid, early = 0, []
+
+def forward(number, frame):
+    os.kill(pid, number) if pid else early.append(number)
+
+for number in {signals}:
+    signal.signal(number, forward)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 pid = int.from_bytes(server.recv(8), "big")
-for number in {signals}:
-    signal.signal(number, lambda number, frame: os.kill(pid, number))
+for number in early:
+    os.kill(pid, number)
 code = int(server.recv(8))
 if code < 0:
     if code != -signal.SIGKILL:
@@ -97,10 +106,12 @@ def _accept(listener: socket.socket) -> None:
     if pid == 0:
         listener.close()
         connection.close()
-        _run(arguments, folder, environment, streams)
+        _take_place_of(folder, environment, streams)
+        _end(_exit_code(arguments))
     for stream in streams:
         os.close(stream)
-    connection.sendall(pid.to_bytes(8, "big"))
+    with contextlib.suppress(OSError):  # the program has ended already
+        connection.sendall(pid.to_bytes(8, "big"))
     threading.Thread(target=_follow, args=(connection, pid), daemon=True).start()
 
 
@@ -121,28 +132,22 @@ def _follow(connection: socket.socket, pid: int) -> None:
     connection.close()
 
 
-def _run(arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> None:
-    """Run a program in this new process, and end the process with its exit code."""
-    code = 1
-    try:
-        for number, descriptor in enumerate(streams):
-            os.dup2(descriptor, number)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(environment)
-        tempfile.tempdir = None  # it depends on the environment
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))
-        sys.path[:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-        code = _exit_code(arguments)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _take_place_of(folder: str, environment: dict[str, str], streams: list[int]) -> None:
+    """Give this new process the folder, the environment and the standard streams of its program."""
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # it depends on the environment
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))
+    sys.path[:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
 
 
 def _exit_code(arguments: list[str]) -> int:
+    """Run the program of `-m MODULE …` or `-c CODE …`; return its exit code."""
     option, name, *rest = arguments
     sys.argv = [option, *rest]
     try:
@@ -158,6 +163,15 @@ def _exit_code(arguments: list[str]) -> int:
         sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
+
+
+def _end(code: int) -> NoReturn:
+    """End this process as an interpreter does, but without the slow deletion of all modules."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

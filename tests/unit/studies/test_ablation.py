@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from tinyunet.cli.main import main
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.base import Options
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.studies import ablation
-from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Row, Study, format_row
+from tinyunet.studies.ablation import BASE, EVALUATIONS, PUBLISHED, ROWS, Row, Study, format_row
 
 
 def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
@@ -31,16 +33,25 @@ def test_every_row_is_the_preset_with_one_change(row: str, tmp_path: Path) -> No
     assert (config.seed, config.steps) == (2, FAST.steps)
 
 
+@pytest.mark.parametrize("options", EVALUATIONS.values(), ids=EVALUATIONS)
+def test_every_evaluation_has_one_option_of_an_evaluation(options: Options) -> None:
+    ((name, value),) = options.items()
+    assert getattr(EvalConfig().replace(options), name) == value != getattr(EvalConfig(), name)
+
+
 def test_the_published_recipe_runs_all_its_steps(tmp_path: Path) -> None:
     assert Study(tmp_path, 128, 3).configuration(PUBLISHED, 0).steps == NVIDIA.steps == 2500
 
 
 def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], python: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", python)
+    smoothed = {"image score: largest mean of 5×5 logits": {"image_score": "smoothed"}}
+    monkeypatch.setattr(ablation, "EVALUATIONS", smoothed)
     monkeypatch.setattr(ablation, "ROWS", {BASE: {"steps": 4, "validate_every": 2, "global_batch": 4}})
-    source = "synthetic://?train=24&test=16&size=64&seed=7"
+    source = "synthetic://?train=24&test=16&size=32&seed=7"
     command = ["ablation", source, "--seeds", "2", "--image-size", "32"]
     assert main([*command, "--out", "study"]) == 0
     rows = json.loads((tmp_path / "study" / "ablation.json").read_text())
