@@ -50,6 +50,16 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow without runs. Tests copy it, because MLflow needs seconds for its tables."""
+    import mlflow
+
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class 1 as `ingest` writes it: Train 24 (8 defective), Test 16 (5 defective), 64×64."""
     from tinyunet.data.ingest import ingest

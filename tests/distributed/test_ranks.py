@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,8 +29,12 @@ Command = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ranks")
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """The working folder of all trainings, with a database of MLflow."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "runs").mkdir()
+    shutil.copy(empty_database, folder / "runs" / "mlflow.db")
+    return folder
 
 
 @pytest.fixture(scope="module")
