@@ -1,5 +1,7 @@
 """Fixtures shared by all suites: one tiny synthetic class, from raw images to a registered model."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +54,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database of MLflow without runs. Tests copy it, because MLflow needs seconds for its tables."""
-    import mlflow
-
     database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    program = f"import mlflow; mlflow.MlflowClient('sqlite:///{database}').search_experiments()"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     return database
 
 
