@@ -1,5 +1,6 @@
 """Fixtures shared by all suites: one tiny synthetic class, from raw images to a registered model."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ class Registered:
     model: Path
     evaluation: Path
     result: "Registration"
+
+
+def pytest_collection_finish() -> None:
+    """Leave the imported modules out of garbage collections, which trainings cause often."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ killed, the server kills the process. Tests of killed ranks and of the start of 
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -88,6 +89,7 @@ def serve(address: str, program: str) -> None:
         warnings.simplefilter("ignore")
         for name in (*PACKAGES, *MODULES):
             __import__(name)
+    gc.freeze()  # a garbage collection in a forked process leaves the imported modules out
     sys.executable = program
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
