@@ -35,7 +35,7 @@ def run_local(
 
 def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> None:
     """Wait until the log of the run contains the text."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
             return

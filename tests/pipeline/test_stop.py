@@ -66,7 +66,7 @@ def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
     for _ in range(2):
         os.killpg(process.pid, number)
         time.sleep(0.02)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert errors.decode().splitlines() == [
         "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_after_its_training_does_not_train_again(folder: 
     )
     wait_for_text(folder, "Executing task 'evaluate'", process)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 143
     assert errors.decode().splitlines() == [
         "tinyunet: stopped; every process of the run has ended; the same command resumes the training"

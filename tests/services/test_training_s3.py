@@ -139,7 +139,7 @@ def test_a_model_that_is_none_of_ours_is_refused_and_stays(prefix: str, text: by
 
 
 def wait_for(uri: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not s3.exists(uri):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"{uri} did not appear"
