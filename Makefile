@@ -17,6 +17,8 @@ PRECISION ?= auto
 SEED ?= 0
 SET ?=
 INGEST ?=
+TARGET ?=
+COST ?=
 SERVICES ?=
 PORT ?= 5000
 HOST ?=
@@ -38,12 +40,12 @@ COMPILE ?=
 # Values reach the programs through the environment, so that they may contain any characters. No recipe expands a
 # variable of the list above, and make itself must not expand a value of its command line when it exports it.
 $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
-export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST STEPS PRECISION SEED SET SERVICES PORT HOST NAMESPACE VARIANT PIPELINE CRON
+export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES PORT HOST NAMESPACE VARIANT PIPELINE CRON
 export OVERLAY REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
 
 with_arguments = $(PY) -m tinyunet.devtools.arguments
 run_options = --source=DATA '--category=CATEGORY?' '--class-id=CLASS?' --ranks=RANKS --preset=PRESET '--image-size=IMAGE_SIZE?' \
-  '--patch=PATCH?' --steps=STEPS --precision=PRECISION --seed=SEED '--set=SET*' '--ingest=INGEST*' 'ARGS*'
+  '--patch=PATCH?' --steps=STEPS --precision=PRECISION --seed=SEED '--set=SET*' '--ingest=INGEST*' '--target=TARGET?' '--cost=COST?' 'ARGS*'
 with_services = if [ -n "$$SERVICES" ]; then $(PY) -m tinyunet services start; . runs/services/env; fi;
 kubeflow_options = --pipeline=PIPELINE --variant=VARIANT '--host=HOST?' '--namespace=NAMESPACE?'
 
@@ -63,6 +65,7 @@ run: setup ## Run the pipeline on this machine: ingest, convert, train, evaluate
 #: PATCH=256           train on patches of this side at native resolution;  RANKS=1 is the number of Horovod ranks (mpirun)
 #: IMAGE_SIZE=128      resize whole images instead, as the published recipe does;  512 is the size of DAGM2007's images
 #: PRECISION=auto      or float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
+#: TARGET=tnr=0.999    or COST=miss=10,stop=1: how the threshold of images is chosen on validation
 #: SERVICES=1          start MLflow and MinIO as local servers and use them
 	@$(with_services) exec $(with_arguments) $(run_options) -- $(PY) -m pipeline.run_local
 

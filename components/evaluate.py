@@ -16,6 +16,8 @@ def evaluate(
     card: Output[Markdown],
     test_time_poses: int = 1,
     image_score: str = "max",
+    target: str = "",
+    cost: str = "",
 ) -> None:
     """Choose the thresholds on the validation split, and compute the scores on Test.
 
@@ -31,6 +33,8 @@ def evaluate(
             which the logits are averaged.
         image_score: Score of an image: `max` is its largest logit, `top100` the mean of its 100 largest
             logits, and `smoothed` the largest mean of the logits of 5×5 pixels.
+        target: Rate that the image threshold must reach on validation, such as `tnr=0.999`; empty for none.
+        cost: Costs that the image threshold minimizes on validation, such as `miss=10,stop=1`.
     """
     import shutil
     from pathlib import Path
@@ -40,7 +44,7 @@ def evaluate(
     from tinyunet.evaluation.summary import confusion_matrix, headline, scalars
 
     folder = Path(evaluation.path)
-    config = EvalConfig().replace({"test_time_poses": test_time_poses, "image_score": image_score})
+    config = EvalConfig(test_time_poses=test_time_poses, image_score=image_score, target=target, cost=cost)
     result = run(Path(model.path), Path(records.path), folder, config)
     print(headline(result))
     for name, value in scalars(result).items():

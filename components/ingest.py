@@ -26,6 +26,8 @@ def ingest(
     fold: int = 0,
     test_time_poses: int = 1,
     image_score: str = "max",
+    target: str = "",
+    cost: str = "",
     model_name: str = "",
 ) -> None:
     """Check the parameters and the services of all tasks; read the images and verify them.
@@ -52,6 +54,8 @@ def ingest(
         fold: Checked here, used by `convert`.
         test_time_poses: Checked here, used by `evaluate`.
         image_score: Checked here, used by `evaluate`.
+        target: Checked here, used by `evaluate`.
+        cost: Checked here, used by `evaluate`.
         model_name: Checked here, used by `register`.
     """
     import shutil

@@ -62,14 +62,9 @@ def train(
     from tinyunet.launch.launch import launch, pipeline_run
     from tinyunet.mpijob.run import exit_with_job_code
 
+    sizes = {"image_size": image_size, "patch": patch}
     config = training_config(
-        preset,
-        image_size=image_size,
-        patch=patch,
-        steps=steps,
-        precision=precision,
-        seed=seed,
-        overrides=overrides,
+        preset, **sizes, steps=steps, precision=precision, seed=seed, overrides=overrides
     )
     run = pipeline_run(records.uri, model.uri, config, run_id, category, workers * slots_per_worker)
     with exit_with_job_code():

@@ -102,6 +102,6 @@ for ((waited = 0; waited < ${TIMEOUT:-120}; waited += 2)); do
 done
 case $phase in
   Succeeded) echo "connect: pipelines in $namespace use MLflow of $ours and the object store $store; a pod there reached both" ;;
-  Failed) fail "$(pod logs | paste -sd ';'); the settings are written, but runs would fail: correct STORE, or delete the secret $namespace/tinyunet-s3, then make connect again" ;;
+  Failed) fail "$("$kubectl" -n "$namespace" logs $pod | paste -sd ';'); the settings are written, but runs would fail: correct STORE, or delete the secret $namespace/tinyunet-s3, then make connect again" ;;
   *) fail "the settings are written, but not checked: pod $pod did not run within ${TIMEOUT:-120} s ($(pod get -o 'jsonpath={.status.conditions[?(@.status=="False")].message} {.status.containerStatuses[*].state.waiting.reason}'))" ;;
 esac

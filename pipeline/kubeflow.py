@@ -55,8 +55,8 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
         _check_api(host, namespace)
     elif token:
         raise UserError("no host: KFP_TOKEN is set, but HOST is not; set HOST=https://…, or unset KFP_TOKEN")
-    elif not kubeconfig().is_file():
-        raise UserError(f"no host: set HOST=https://…; this machine is not a pod and has no {kubeconfig()}")
+    elif not _kubeconfig().is_file():
+        raise UserError(f"no host: set HOST=https://…; this machine is not a pod and has no {_kubeconfig()}")
     pod = ServiceAccountTokenVolumeCredentials() if POD_TOKEN.is_file() else None
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the FutureWarning about backends before 2.0
@@ -71,7 +71,7 @@ def connect(host: str, namespace: str = "") -> kfp.Client:
                 ssl_ca_cert=ca,
             )
         except TimeoutError as error:
-            cluster = f"the cluster of {kubeconfig()} (service ml-pipeline, namespace {API_NAMESPACE})"
+            cluster = f"the cluster of {_kubeconfig()} (service ml-pipeline, namespace {API_NAMESPACE})"
             raise UserError(
                 f"no Kubeflow Pipelines API answers at {host or cluster}; set HOST=https://…"
             ) from error
@@ -153,8 +153,7 @@ def _headers() -> dict[str, str]:
     return bearer | ({"Cookie": cookies} if cookies else {})
 
 
-def kubeconfig() -> Path:
-    """Return the path of the kubeconfig; the file may not exist."""
+def _kubeconfig() -> Path:
     return Path(os.environ.get("KUBECONFIG", "").split(":")[0] or Path.home() / ".kube" / "config")
 
 

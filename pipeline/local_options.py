@@ -33,6 +33,8 @@ class LocalOptions:
         workers: Number of Horovod ranks.
         test_time_poses: 1, or 8: average over all dihedral poses.
         image_score: Name of the score of an image.
+        target: Rate that the image threshold must reach on validation, such as `tnr=0.999`; empty for none.
+        cost: Costs that the image threshold minimizes on validation, such as `miss=10,stop=1`.
         model_name: Registered model; empty is one model per category.
         settings: Other training options, as KEY=VALUE.
         ingest_settings: Other options of `ingest`, as KEY=VALUE.
@@ -49,6 +51,8 @@ class LocalOptions:
     workers: int = 1
     test_time_poses: int = EvalConfig().test_time_poses
     image_score: str = EvalConfig().image_score
+    target: str = ""
+    cost: str = ""
     model_name: str = ""
     settings: Sequence[str] = ()
     ingest_settings: Sequence[str] = ()
@@ -70,6 +74,8 @@ def parse(argv: Sequence[str] | None, description: str | None = None) -> LocalOp
     add("--ranks", dest="workers", type=int, help="number of Horovod ranks (mpirun)")
     add("--test-time-poses", type=int, help="1, or 8: average over all poses")
     add("--image-score", help="max, top100 or smoothed")
+    add("--target", help="rate that the image threshold must reach on validation, such as tnr=0.999")
+    add("--cost", help="costs of a missed and of a wrongly stopped part, such as miss=10,stop=1")
     add("--model-name", help="registered model (default: one per category)")
     add("--set", dest="settings", action="append", metavar="KEY=VALUE", help="another training option")
     add(

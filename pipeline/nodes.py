@@ -68,7 +68,7 @@ def tasks(run: Any) -> list[Task]:  # noqa: ANN401  the SDK's class is untyped
 
 
 def full_names(details: Sequence[Any]) -> dict[str, str]:
-    """Return Argo's ids of the nodes by their full names; the root has no id among them.
+    """Return Argo's ids of the nodes by their full names, without the root, which is no child.
 
     Args:
         details: `task_details` of a run.

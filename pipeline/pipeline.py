@@ -94,6 +94,8 @@ def _add_category_tasks(
     fold: int = 0,
     test_time_poses: int = 1,
     image_score: str = "max",
+    target: str = "",
+    cost: str = "",
     model_name: str = "",
 ) -> PipelineTask:
     """Add the five tasks of one category to the pipeline that is being built; return the evaluation task.
@@ -113,6 +115,8 @@ def _add_category_tasks(
         fold=fold,
         test_time_poses=test_time_poses,
         image_score=image_score,
+        target=target,
+        cost=cost,
         model_name=model_name,
         **training,
     ).set_display_name("1 Ingest")
@@ -130,6 +134,8 @@ def _add_category_tasks(
         model=model.outputs["model"],
         test_time_poses=test_time_poses,
         image_score=image_score,
+        target=target,
+        cost=cost,
     ).set_display_name("4 Evaluate")
     version = register(
         model=model.outputs["model"], evaluation=evaluation.outputs["evaluation"], name=model_name

@@ -1,20 +1,18 @@
 """Why a task waits or failed, as Kubernetes and the log of its pod say it."""
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kfp
 import kfp_server_api
 import urllib3
 
-from pipeline.kubeflow import kubeconfig
+from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
 
 LAST_LINES = 10
 LOG_TIMEOUT_S = 30
-KUBERNETES_TIMEOUT_S = (2, 5)  # to connect, and between two bytes
 RUN_LABEL, NODE_ANNOTATION = "pipeline/runid", "workflows.argoproj.io/node-id"
 LAUNCHER_LINE = re.compile(r"^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+:\d+\] ")  # of KFP's launcher
 RAISED = re.compile(r"^[\w.]+(Error|Exception|Exit|Interrupt|Failed|Unreachable)(: |$)")
@@ -61,28 +59,22 @@ def waiting_reasons(run_id: str, namespace: str) -> dict[str, str]:
     Returns:
         An empty dictionary if this machine has no access to the pods of that namespace.
     """
-    from kubernetes import client, config
+    from tinyunet.mpijob.client import Cluster
 
     try:
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
-            config.load_incluster_config()
-        else:
-            config.load_kube_config(str(kubeconfig()))
-        pods = client.CoreV1Api().list_namespaced_pod(
-            namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=KUBERNETES_TIMEOUT_S
-        )
-    except (config.ConfigException, client.ApiException, urllib3.exceptions.HTTPError, OSError):
+        pods = Cluster(namespace).pods(run_id, label=RUN_LABEL)
+    except UserError:
         return {}
-    reasons = ((pod.metadata.annotations or {}, next(_reasons(pod), "")) for pod in pods.items)
+    reasons = ((pod["metadata"].get("annotations") or {}, next(_reasons(pod["status"]), "")) for pod in pods)
     return {about[NODE_ANNOTATION]: why for about, why in reasons if why and NODE_ANNOTATION in about}
 
 
-def _reasons(pod: Any) -> Iterator[str]:  # noqa: ANN401  the client's class is untyped
+def _reasons(status: Mapping[str, Any]) -> Iterator[str]:
     """Yield why a pod does not start: it has no node, or a container cannot be created."""
-    for condition in pod.status.conditions or ():
-        if condition.type == "PodScheduled" and condition.status == "False":
-            yield f"{condition.reason}: {condition.message}"
-    for container in (*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())):
-        waiting = container.state.waiting if container.state else None
-        if waiting and waiting.message:
-            yield f"{waiting.reason}: {waiting.message}"
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            yield f"{condition.get('reason')}: {condition.get('message')}"
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("message"):
+            yield f"{waiting.get('reason')}: {waiting['message']}"

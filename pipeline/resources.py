@@ -16,6 +16,13 @@ SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # The home folder of a pod may be read-only, and the output of a pod is read while it runs.
 CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
 
+# Autoscalers do not evict a pod with these annotations to empty its node. The pod of the train task is small,
+# but Kubeflow does not repeat a task whose pod was evicted: the whole run would fail.
+UNDISTURBED = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -81,6 +88,8 @@ class Resources:
             task.set_memory_request(self.worker_memory or self.memory)
             task.set_memory_limit(self.worker_memory_limit or self.memory_limit)
             kubernetes.set_timeout(task, self.train_timeout_s)
+            for key, value in UNDISTURBED.items():
+                kubernetes.add_pod_annotation(task, key, value)
             self._configure_workers(task)
 
     def _add_environment(self, task: PipelineTask) -> None:

@@ -28,7 +28,7 @@ CONVERSIONS: Mapping[str, Callable[[str], Any]] = {
     "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
     "LIST": lambda text: _check_categories(json.loads(text)),
 }
-EXPECTATIONS = {"LIST": "categories, each once, such as categories=['bottle','cable'] or [1,3,5]"}
+EXPECTATIONS = {"LIST": 'categories, each once, such as categories=["bottle","cable"] or [1,3,5]'}
 
 
 def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:

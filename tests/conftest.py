@@ -67,6 +67,16 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def class1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Train (24 images, 8 defective) and Test (16, 5) of class 1, as `raw` holds them."""
+    from tinyunet.data.synthetic.generator import generate, parse_source
+
+    folder = tmp_path_factory.mktemp("dagm") / "Class1"
+    generate(folder, 1, parse_source(SOURCE))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class 1 as `ingest` writes it: Train 24 (8 defective), Test 16 (5 defective), 64×64."""
     from tinyunet.data.ingest import ingest

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from visits import Visit
 
-from tinyunet.core.documents.raw import RawManifest
+from tests.unit.data.conftest import report_of
+from tinyunet.data.ingest import build_manifest
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.ingestion.report import render
 from tinyunet.data.layouts.base import Problem
-from tinyunet.data.report import render
-from tinyunet.data.validate import validate
 
 
 def test_the_verification_report_opens_offline_with_visible_bars_and_counts(
@@ -32,18 +33,19 @@ def test_the_verification_report_opens_offline_with_visible_bars_and_counts(
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_problems_are_listed_first_and_the_page_does_not_scroll_sideways(
-    visit: Visit, raw: Path, tmp_path: Path, width: int
+    visit: Visit, class1: Path, tmp_path: Path, width: int
 ) -> None:
     problems = tuple(
         Problem(f"Train/{i:04d}" + "-of-a-long-name" * 6 + ".PNG", "is damaged") for i in range(200)
     )
-    report = replace(validate(raw, 1), problems=problems, ignored=())
-    (tmp_path / "page.html").write_text(render(report, RawManifest.read(raw)), encoding="utf-8")
+    report = replace(report_of(class1, tmp_path / "raw"), problems=problems)
+    manifest = build_manifest(report, str(class1), IngestOptions())
+    (tmp_path / "page.html").write_text(render(report, manifest, tmp_path / "raw"), encoding="utf-8")
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.page.goto((tmp_path / "page.html").as_uri())
     assert visit.page.get_by_text("200 problems.").is_visible()
     titles = visit.page.get_by_role("heading", level=2).all_inner_texts()
-    assert titles == ["Problems", "Counts", "Area of the masks", "Images and their masks"]
+    assert titles == ["Problems", "Notes", "Counts", "Area of the masks", "Images and their masks"]
     top = visit.page.get_by_role("heading", name="Counts").bounding_box()
     assert top is not None
     assert top["y"] < 900, "a long list has its own scroll bar"

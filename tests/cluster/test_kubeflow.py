@@ -122,7 +122,10 @@ def test_a_secret_of_the_user_is_not_changed_and_a_wrong_key_is_found(
         (["tinyunet"], "Kubeflow's pods cannot run in tinyunet"),
         (["nowhere"], "namespace nowhere does not exist"),
         (["default"], "no service seaweedfs or minio-service in namespace kubeflow"),
-        (["default", MINIO], "secret default/mlpipeline-minio-artifact is missing; create tinyunet-s3"),
+        (
+            ["default", "http://s3.example.org"],
+            "secret default/mlpipeline-minio-artifact is missing; create tinyunet-s3",
+        ),
         (["default", "elsewhere"], "STORE is 'elsewhere'; expected"),
     ],
 )

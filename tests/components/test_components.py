@@ -32,10 +32,11 @@ COMPONENTS = {
 }
 
 LAUNCH = {"steps": 0, "overrides": "", "workers": 1, "slots_per_worker": 1, "launcher": "auto"}
-TRAINING = {
-    name: getattr(TrainConfig(), name) for name in ("preset", "image_size", "precision", "seed")
-} | LAUNCH
-EVALUATION = {name: getattr(EvalConfig(), name) for name in ("test_time_poses", "image_score")}
+SIZES = {"image_size": 0, "patch": 0}  # 0 selects what the preset does
+TRAINING = {name: getattr(TrainConfig(), name) for name in ("preset", "precision", "seed")} | SIZES | LAUNCH
+EVALUATION = {
+    name: getattr(EvalConfig(), name) for name in ("test_time_poses", "image_score", "target", "cost")
+}
 
 
 def defaults(function: Any) -> dict[str, Any]:
@@ -46,12 +47,18 @@ def defaults(function: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "config", "other"),
     [
-        ("ingest", DataConfig, {"source": "synthetic://", "model_name": ""} | TRAINING | EVALUATION),
+        (
+            "ingest",
+            DataConfig,
+            {"source": "synthetic://", "category": "", "ingest_options": "", "model_name": ""}
+            | TRAINING
+            | EVALUATION,
+        ),
         ("convert", DataConfig, {}),
         (
             "train",
             TrainConfig,
-            {"category": "class1"} | LAUNCH,
+            {"category": ""} | SIZES | LAUNCH,
         ),
         ("evaluate", EvalConfig, {}),
         ("register", DataConfig, {"name": ""}),
@@ -71,7 +78,7 @@ def test_the_defaults_of_a_pipeline_are_those_of_its_components(name: str) -> No
     for component in COMPONENTS.values():
         expected |= defaults(component.python_func)
     expected["model_name"] = expected.pop("name")
-    expected["classes"] = list(range(1, 11))
+    expected["categories"] = [str(number) for number in range(1, 11)]
     declared = defaults(PIPELINES[name]().pipeline_func)
     assert declared == {key: expected[key] for key in declared}
 
@@ -112,9 +119,10 @@ def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> No
     ingest.python_func(
         raw=raw, report=report, source="synthetic://?train=16&test=8&size=64&seed=3", category="class2"
     )
-    manifest = json.loads((tmp_path / "raw" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "raw" / "dataset.json").read_text())
     assert raw.metadata == {
         "digest": manifest["digest"],
+        "dataset": "dagm",
         "category": "class2",
         "complete": False,
         "synthetic": True,
@@ -123,7 +131,7 @@ def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> No
 
     records, sizes = artifact(dsl.Dataset, tmp_path / "records"), artifact(dsl.Metrics, tmp_path / "sizes")
     convert.python_func(
-        raw=raw, records=records, sizes=sizes, category="class2", validation_fraction=0.3, fold=1, shards=2
+        raw=raw, records=records, sizes=sizes, validation_fraction=0.3, fold=1, shards=2
     )
     manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
     assert (manifest["validation_fraction"], manifest["fold"]) == (0.3, 1)

@@ -162,6 +162,20 @@ def test_every_task_has_a_writable_home_folder(compiled: list[dict[str, Any]]) -
         assert {"name": "HOME", "value": "/tmp"} in container["env"]
 
 
+def test_only_the_pod_of_the_train_task_is_kept_by_autoscalers(compiled: list[dict[str, Any]]) -> None:
+    annotations = {
+        name: executor.get("podMetadata", {}).get("annotations", {})
+        for name, executor in platform(compiled).items()
+    }
+    kept = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+    assert annotations == {name: {} for name in TASKS} | {"train": kept}
+
+
+def test_no_task_is_repeated_after_a_failure(compiled: list[dict[str, Any]]) -> None:
+    """Where Kubeflow retries failed steps at all, wrong input would otherwise fail three times."""
+    assert all("retryPolicy" not in task for task in compiled[0]["root"]["dag"]["tasks"].values())
+
+
 def test_every_task_has_a_deadline(compiled: list[dict[str, Any]]) -> None:
     seconds = {name: int(executor["activeDeadlineSeconds"]) for name, executor in platform(compiled).items()}
     assert seconds == dict.fromkeys(TASKS, 7200) | {"train": 86400}
@@ -199,7 +213,7 @@ def test_every_parameter_has_a_description(
 ) -> None:
     one, several = (spec[0]["root"]["inputDefinitions"]["parameters"] for spec in (compiled, classes))
     assert all(p.get("description") for p in (one | several).values())
-    assert one["class_id"]["description"] == "DAGM2007 class, 1 to 10."
+    assert one["category"]["description"].startswith("Category of the data set, such as `bottle`")
     assert one["model_name"]["description"].startswith("Name of the registered model; if")
     assert one["image_score"]["description"].endswith("logits of 5×5 pixels.")
 
@@ -287,15 +301,15 @@ def test_the_pipeline_for_several_classes_is_a_loop_over_the_tasks_of_one_class(
         assert task["inputs"]["parameters"].keys() == expected["parameters"].keys()
 
 
-def test_the_loop_passes_integers_to_its_steps_for_two_classes_at_a_time(
+def test_the_loop_passes_texts_to_its_steps_for_two_categories_at_a_time(
     classes: list[dict[str, Any]],
 ) -> None:
-    """The driver of Kubeflow Pipelines rejects a string where an integer is declared."""
+    """The driver of Kubeflow Pipelines rejects an item of another type than the declared one."""
     tasks = classes[0]["root"]["dag"]["tasks"]
     (loop,) = (n for n in tasks if n.startswith("for-loop"))
     inputs = classes[0]["components"][f"comp-{loop}"]["inputDefinitions"]["parameters"]
     item = tasks[loop]["parameterIterator"]["itemInput"]
-    assert inputs[item] == {"parameterType": "NUMBER_INTEGER"}
+    assert inputs[item] == {"parameterType": "STRING"}
     assert tasks[loop]["iteratorPolicy"] == {"parallelismLimit": 2}
 
 

@@ -16,6 +16,7 @@ from pipeline import follow
 
 pytestmark = pytest.mark.usefixtures("no_kubeflow")
 FAILED_NODE = "tinyunet-jzxw9-938761081"  # the pod of ingest in polls-of-a-run-that-fails.json
+KUBECONFIG = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
 LOG = "node-log-of-the-failed-executor.txt"
 
 
@@ -172,7 +173,7 @@ def kubernetes(no_kubeflow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "users": [{"name": "u", "user": {"token": "t"}}],
     }
     (tmp_path / "config").write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(KUBECONFIG, str(tmp_path / "config"))
     yield
     server.shutdown()
     server.server_close()
@@ -194,6 +195,7 @@ def test_a_pod_that_does_not_start_says_why(
 def test_without_access_to_kubernetes_the_command_that_says_why_is_named(
     kfp: FakeKfp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(KUBECONFIG, "/does/not/exist")
     monkeypatch.setattr(follow, "WAITING_S", 0.0)
     polls = [answer["run"] for answer in recorded("polls-of-a-run-that-fails.json")]
     lines = lines_of(kfp, capsys, *polls, code=1)

@@ -99,8 +99,8 @@ def test_a_run_on_kubeflow_does_not_need_what_is_missing_on_this_machine(
 
 
 def test_the_pipeline_for_several_classes_has_a_list_parameter(kfp: FakeKfp) -> None:
-    assert start(kfp, "--pipeline", "tinyunet-classes", "--param", "classes=[1, 3]") == 0
-    assert kfp.runs[0]["runtime_config"]["parameters"] == {"classes": [1, 3]}
+    assert start(kfp, "--pipeline", "tinyunet-classes", "--param", "categories=[1, 3]") == 0
+    assert kfp.runs[0]["runtime_config"]["parameters"] == {"categories": ["1", "3"]}
     assert kfp.pipelines[0]["display_name"] == "tinyunet-classes"
     assert kfp.runs[0]["display_name"].startswith("tinyunet-classes 2")
 
@@ -134,11 +134,11 @@ def test_the_experiment_is_created_once_in_its_namespace(kfp: FakeKfp) -> None:
     ("arguments", "expected"),
     [
         (["--param", "workers=many"], "NUMBER_INTEGER"),
-        (["--param", "worker=2"], "KEY one of: class_id"),
+        (["--param", "worker=2"], "KEY one of: category"),
         (["--param", "workers"], "KEY=VALUE"),
         *(
-            (["--pipeline", "tinyunet-classes", "--param", f"classes={text}"], "from 1 to 10, each once")
-            for text in ("1,2", "[]", "[1,1]", "[0]", '["1"]', "[true]", "3")
+            (["--pipeline", "tinyunet-classes", "--param", f"categories={text}"], "categories, each once")
+            for text in ("1,2", "[]", "[1,1]", '["1",1]', "[true]", "3")
         ),
         (["--pipeline", "tinyunet-all"], "expected one of: tinyunet, tinyunet-classes"),
         *(
@@ -146,7 +146,7 @@ def test_the_experiment_is_created_once_in_its_namespace(kfp: FakeKfp) -> None:
             for pair, expected in (
                 ("preset=nvidea", "unknown preset 'nvidea'; expected one of: fast, nvidia, thorough"),
                 ("image_size=100", "image_size is 100; expected a multiple of 16"),
-                ("class_id=11", "class_id is 11; expected 1 to 10"),
+                ("category=11", "category is '11'; expected class1 to class10"),
                 ("launcher=slurm", "launcher is 'slurm'; expected one of auto, local, mpijob"),
                 ("overrides=learning_rat: 1", "unknown TrainConfig key 'learning_rat'"),
                 ("workers=3", "ranks is 3; expected a divisor of the global batch 16"),

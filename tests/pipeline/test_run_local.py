@@ -137,11 +137,11 @@ def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_c
     result = run_local(folder, *QUICK, "--class-id", "8,3", python=python)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     headlines = [line for line in result.stdout.splitlines() if line.startswith("[")]
-    assert headlines[0] == "[1/11] ingest of class 8"
+    assert headlines[0] == "[1/11] ingest of class8"
     assert headlines[7:] == [
-        "[8/11] train of class 3",
-        "[9/11] evaluate of class 3",
-        "[10/11] register of class 3",
+        "[8/11] train of class3",
+        "[9/11] evaluate of class3",
+        "[10/11] register of class3",
         "[11/11] compare",
     ]
     assert "class 3, 8 (synthetic, 32 px)" in result.stdout
@@ -193,13 +193,14 @@ def test_runs_of_the_same_second_have_different_folders(
 
 
 def test_the_error_of_a_failed_step_contains_its_reason_and_log(tmp_path: Path) -> None:
-    (tmp_path / "empty" / "Class1" / "Train").mkdir(parents=True)
-    result = run_local(tmp_path, "--source", "empty")
+    (tmp_path / "spoiled" / "Class1" / "Train").mkdir(parents=True)
+    (tmp_path / "spoiled" / "Class1" / "Train" / "0001.PNG").write_bytes(b"no image")
+    result = run_local(tmp_path, "--source", "spoiled")
     assert result.returncode == 2
     assert "Traceback" not in result.stdout + result.stderr
     (line,) = result.stderr.splitlines()
     assert line.startswith("tinyunet: error: step ingest failed: ")
-    assert str(tmp_path / "empty") in line
+    assert str(tmp_path / "spoiled") in line
     (log,) = tmp_path.glob("runs/*/run.log")
     assert f"(whole log: {log})" in line
     assert "Traceback" in log.read_text()

@@ -100,14 +100,17 @@ def test_a_run_that_was_stopped_after_its_training_does_not_train_again(folder: 
     assert list(folder.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
 
 
-def test_only_the_checkpoints_of_registered_classes_are_deleted(folder: Path, raw: Path, python: str) -> None:
+def test_only_the_checkpoints_of_registered_classes_are_deleted(
+    folder: Path, class1: Path, python: str
+) -> None:
     (folder / "data").mkdir()
-    (folder / "data" / "Class1").symlink_to(raw)
+    (folder / "data" / "Class1").symlink_to(class1)
     (folder / "data" / "Class3" / "Train").mkdir(parents=True)
+    (folder / "data" / "Class3" / "Train" / "0001.PNG").write_bytes(b"no image")
     (folder / "runs" / "checkpoints" / "another").mkdir(parents=True)
     result = run_local(folder, *QUICK, "--source", "data", "--class-id", "1,3", python=python)
     assert result.returncode == 2
-    assert result.stderr.rstrip().endswith("; continue with CLASS=3")
+    assert result.stderr.rstrip().endswith("; continue with CATEGORY=class3")
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is finished; "))
     evaluation = Path(line.removeprefix("Class 1 is finished; its evaluation is in "))
     (report,) = folder.glob("runs/*/report-class1.html")

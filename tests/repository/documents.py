@@ -58,11 +58,12 @@ class Command:
 
 
 def pages() -> list[Path]:
-    """Return all pages that git tracks or would track."""
+    """Return all pages that git tracks or would track, except templates and the files of an early version."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     paths = [ROOT / name for name in sorted(filter(None, names))]
-    return [path for path in paths if TEMPLATES not in path.parts and path.is_file()]
+    excluded = {TEMPLATES, "version-0.1.0"}
+    return [path for path in paths if excluded.isdisjoint(path.parts) and path.is_file()]
 
 
 def blocks(page: Path) -> list[Block]:

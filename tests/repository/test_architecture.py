@@ -23,7 +23,7 @@ MODULES_PER_PACKAGE = 16
 OWNERS = {
     "horovod": {"tinyunet/training/distributed.py"},
     "minio": {"tinyunet/storage/s3.py"},
-    "kubernetes": {"tinyunet/mpijob/client.py"},
+    "kubernetes": {"tinyunet/mpijob/client.py", "tinyunet/mpijob/permissions.py"},
     "mlflow": {
         "tinyunet/tracking/client.py",
         "tinyunet/tracking/deletion.py",
@@ -34,7 +34,7 @@ OWNERS = {
         "tinyunet/registry/registration_lock.py",
         "tinyunet/registry/versions.py",
         "tinyunet/registry/logged_model.py",
-        "tinyunet/devtools/reachability.py",
+        "tinyunet/tracking/server.py",
     },
 }
 HEAVY = {"tensorflow", "keras", "mlflow", "matplotlib", "sklearn", "kubernetes"}

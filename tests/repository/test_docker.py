@@ -17,7 +17,7 @@ PROJECT = """
 name = "project"
 version = "1"
 dependencies = ["demo"]
-optional-dependencies = {pipeline = [], horovod-build = []}
+optional-dependencies = {annotations = [], pipeline = [], horovod-build = []}
 """
 
 

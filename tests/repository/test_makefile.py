@@ -27,10 +27,11 @@ print(json.dumps(sys.argv[1:]))
 """
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE)
-WORDS = ("SET", "ARGS", "PARAM", "COMPILE", "TARGETS")  # the value is a list of words
+WORDS = ("SET", "INGEST", "ARGS", "PARAM", "COMPILE", "TARGETS")  # the value is a list of words
 TARGETS = [
-    "run", "bench", "doctor", "ablation", "pipeline", "pipeline-upload", "pipeline-run", "pipeline-schedule",
-    "mpijob", "services", "deploy", "connect", "images", "ui", "test-cluster", "test-others", "test-unit",
+    "run", "bench", "doctor", "ablation", "pipeline", "pipeline-upload", "pipeline-run", "pipeline-follow",
+    "pipeline-schedule", "mpijob", "services", "deploy", "connect", "images", "ui", "test-cluster",
+    "test-others", "test-unit",
 ]  # fmt: skip
 
 

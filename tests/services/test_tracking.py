@@ -69,7 +69,7 @@ def test_a_run_has_its_parameters_and_tags(run: Run, manifest: RecordsManifest) 
     assert expected.items() <= run.data.params.items()
     assert run.data.params["precision"] == "float32"
     assert run.data.tags["preset"] == "fast"
-    assert run.data.tags["class_id"] == "1"
+    assert run.data.tags["dataset"] == "dagm-class1"
     assert run.data.tags["data_digest"] == manifest.digest
     assert run.data.tags["synthetic"] == "True"
 

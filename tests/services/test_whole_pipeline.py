@@ -21,10 +21,10 @@ def run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_pipeline_run_from_s3_registers_a_champion_that_predicts(
-    raw: Path, prefix: str, services: Services, tmp_path: Path, python: str
+    class1: Path, raw: Path, prefix: str, services: Services, tmp_path: Path, python: str
 ) -> None:
     for part in ("Train", "Test"):
-        upload(raw / part, f"{prefix}/dagm/Class1/{part}")
+        upload(class1 / part, f"{prefix}/dagm/Class1/{part}")
     options = ["--steps", "10", "--image-size", "32", "--model-name", NAME, "--set", "global_batch=4"]
     line = [python, "-m", "pipeline.run_local", "--source", f"{prefix}/dagm", *options]
     result = run(line, tmp_path)
@@ -42,7 +42,7 @@ def test_a_pipeline_run_from_s3_registers_a_champion_that_predicts(
     objects = s3.list_objects("s3://mlflow")
     assert any("report.html" in key for key in objects), "MLflow's artifacts are in MinIO"
 
-    images = sorted((raw / "Test").glob("*.PNG"))[:3]
+    images = sorted((raw / "images" / "test").glob("*.png"))[:3]
     line = [python, "-m", "tinyunet", "predict", *map(str, images), "--out", "predictions"]
     result = run([*line, "--model", f"models:/{NAME}@champion"], tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -3,17 +3,14 @@
 from typing import Any
 
 from tinyunet.core.config import TrainConfig
+from tinyunet.core.documents.curves import Curves, DiceCurve, PrCurve, RocCurve
 from tinyunet.core.documents.evaluation import (
     Bootstrap,
     ConfusionCounts,
-    Curves,
-    DiceCurve,
     EvaluatedData,
     EvaluatedModel,
     Evaluation,
     ImageResult,
-    PrCurve,
-    RocCurve,
     Scores,
 )
 from tinyunet.core.documents.factory import DefectSize, DefectType, Factory, Share

@@ -119,7 +119,7 @@ def test_images_ingested_before_are_known_and_give_the_same_records(
     run("ingest", images, "--out", before / "raw")
     run("convert", before / "raw", "--out", before / "records", "--set", "shards=1")
     said = capsys.readouterr().err
-    assert "already holds this dataset" in said
+    assert "already holds this data set" in said
     assert "already holds these records" in said
     run("convert", before / "raw", "--out", tmp_path / "records", "--set", "shards=1")
     found, expected = (
@@ -180,7 +180,7 @@ def test_an_evaluation_made_before_is_compared(before: Path, tmp_path: Path) -> 
     run("compare", before / "evaluation", "--out", tmp_path / "comparison")
     (row,) = read(tmp_path / "comparison" / "comparison.json")["rows"]
     scores = read(before / "evaluation" / "metrics.json")["test"]
-    assert (row["class_id"], row["data"], row["image_size"]) == (1, "synthetic", 32)
+    assert (row["category"], row["data"], row["image_size"]) == ("class1", "synthetic", 32)
     assert row["ours"] == {key: scores[key] for key in row["ours"]}
 
 

@@ -184,7 +184,7 @@ def _batch(recipe: TrainConfig) -> Batch:
     count = recipe.global_batch
     data, ones = random_split(recipe.image_size, count), np.ones(count, np.float32)
     rotations = warps(np.full(count, 0.5), np.ones(count), recipe.image_size)
-    return Batch(data.images, data.masks, ones, 0 * ones, rotations, data.names)
+    return Batch(np.asarray(data.images), np.asarray(data.masks), ones, 0 * ones, rotations, data.names)
 
 
 def _on_gpu() -> bool:

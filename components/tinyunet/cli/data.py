@@ -37,7 +37,8 @@ def _add_ingest(commands: "Commands") -> None:
 
 
 def _ingest(arguments: Namespace) -> None:
-    from tinyunet.data.ingest import IngestOptions, ingest
+    from tinyunet.data.ingest import ingest
+    from tinyunet.data.ingestion.options import IngestOptions
 
     values = {
         key: value for key, value in vars(arguments).items() if key in IngestOptions.__dataclass_fields__

@@ -4,6 +4,7 @@ The classes of this module are the only source of default values. Tests check th
 components and the manifests have the same defaults. The training presets are in `presets`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -145,6 +146,15 @@ class TrainConfig(Config):
         expected = "none with deterministic=true, because rounding to fp16 depends on the world size"
         require(exact, "compression", self.compression, expected)
         return self
+
+    def replace(self, changes: Mapping[str, Any]) -> Self:
+        """Return a copy with some values changed; `image_size` without `patch` selects whole images.
+
+        Raises:
+            UserError: if a key is unknown or a value is invalid.
+        """
+        whole_images = {"patch": 0} if "image_size" in changes else {}
+        return super().replace(whole_images | dict(changes))
 
     @property
     def input_size(self) -> int:

@@ -54,13 +54,16 @@ def _track_in_lines(items: Iterable[T], description: str, total: int, unit: str)
             say(f"{description}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {remaining:.0f} s left")
 
 
-def parallel_map(function: Callable[[T], R], items: Sequence[T], description: str) -> list[R]:
-    """Call `function` on every item in one thread per core, with progress on stderr.
+def parallel_map(
+    function: Callable[[T], R], items: Sequence[T], description: str, *, threads: int = 0
+) -> list[R]:
+    """Call `function` on every item in several threads, with progress on stderr.
 
     Args:
         function: What is called; it should release Python's global lock for most of its time.
         items: Its arguments.
         description: The work that is done, such as `checking`.
+        threads: Number of threads; 0 is one per core.
 
     Returns:
         The results, in the order of the items.
@@ -68,7 +71,7 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], description: st
     Raises:
         Exception: the first exception of `function`; items that have not been started are cancelled.
     """
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         try:
             return list(track(pool.map(function, items), description, total=len(items)))
         except BaseException:

@@ -55,7 +55,7 @@ def find_preset(name: str) -> TrainConfig:
 
 
 def modify_preset(name: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """Return a preset with some values changed.
+    """Return a preset with some values changed; see `TrainConfig.replace`.
 
     Raises:
         UserError: for an unknown preset, an unknown key, an invalid value, or the key `preset`.
@@ -91,7 +91,7 @@ def training_config(
             "resized, or patches of the images as they are"
         )
     values: dict[str, Any] = {"steps": steps, "precision": precision, "seed": seed}
-    values |= {"image_size": image_size, "patch": 0} if image_size else {}
+    values |= {"image_size": image_size} if image_size else {}
     values |= {"patch": patch} if patch else {}
     values |= load_yaml(overrides)
     changes = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}

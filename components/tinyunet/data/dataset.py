@@ -94,7 +94,7 @@ class Batch:
     names: tuple[str, ...]
 
 
-def load_split(records: Path, split: str, image_size: int, *, verify: bool = False) -> Split:
+def load_split(records: Path, split: str, image_size: int, *, verify: bool = True) -> Split:
     """Open a split; its memory does not depend on the number of images.
 
     Images of the requested size are read from the shards when they are needed. Other images are resized by
@@ -106,7 +106,7 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
         split: `train`, `validation` or `test`.
         image_size: Side length in pixels to which the images are resized, at most the largest side of the
             stored images; 0 keeps every image at its own size.
-        verify: Whether the SHA-256 of every shard is also checked.
+        verify: Whether the SHA-256 of every shard is checked, as one process of a host should do.
 
     Raises:
         UserError: if a shard is missing, damaged or different from the manifest, or if `image_size` is larger
@@ -122,32 +122,19 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Fal
             f"choose 1 to {max(height, width)}, or 0 for the images' own size"
         )
     reader = RecordReader(records, split, manifest, verify=verify)
-    images: ImageSequence
-    masks: ImageSequence
     stored = image_size == 0 or bool((reader.shapes == image_size).all())
-    if stored:
-        images, masks = _stored_images(reader, image_size)
-    else:
-        images, masks = resized(reader, manifest.digest, split, image_size)
+    source = reader if stored else resized(reader, manifest.digest, split, image_size)
+    indices, side = np.arange(len(reader)), (image_size, image_size)
+    image_shape = side if reader.channels == 1 else (*side, reader.channels)
     known = manifest.statistics if stored and split == "train" else None
     return Split(
         split,
-        images,
-        masks,
+        StoredImages(source.image, indices, shape=image_shape if image_size else None, dtype=reader.dtype),
+        StoredImages(source.mask, indices, shape=side if image_size else None, dtype=np.uint8),
         reader.defective,
         reader.names,
         reader.types,
         None if known is None else (known.mean, known.deviation),
-    )
-
-
-def _stored_images(reader: RecordReader, size: int) -> tuple[StoredImages, StoredImages]:
-    """Return the images and the masks of a split as they are stored; with size 0, they may differ in size."""
-    indices, shape = np.arange(len(reader)), (size, size)
-    image_shape = shape if reader.channels == 1 else (*shape, reader.channels)
-    return (
-        StoredImages(reader.image, indices, shape=image_shape if size else None, dtype=reader.dtype),
-        StoredImages(reader.mask, indices, shape=shape if size else None, dtype=np.uint8),
     )
 
 

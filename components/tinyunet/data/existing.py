@@ -5,6 +5,7 @@ from pathlib import Path
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
+from tinyunet.data.raw import OLD_FILE, read_dataset
 
 
 def already_holds(out: Path, kind: type[RawManifest | RecordsManifest], digest: str) -> bool:
@@ -20,11 +21,12 @@ def already_holds(out: Path, kind: type[RawManifest | RecordsManifest], digest: 
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if not (out / kind.FILE).is_file():
+    known = kind.FILE if kind is not RawManifest or (out / RawManifest.FILE).is_file() else OLD_FILE
+    if not (out / known).is_file():
         raise UserError(
             f"{out} exists and is not an output of this command; delete it or choose another --out"
         )
-    existing_digest = kind.read(out).digest
+    existing_digest = (read_dataset(out) if kind is RawManifest else kind.read(out)).digest
     if existing_digest != digest:
         raise UserError(
             f"{out} holds other content ({existing_digest[:12]}, not {digest[:12]}); "

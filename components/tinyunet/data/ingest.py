@@ -11,15 +11,18 @@ from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import scratch_folder
-from tinyunet.data.examine import examine
 from tinyunet.data.existing import already_holds
+from tinyunet.data.ingestion.examine import examine
+from tinyunet.data.ingestion.options import IngestOptions, dataset_name
+from tinyunet.data.ingestion.report import render
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.base import summarize
 from tinyunet.data.layouts.find import find_categories, read_listing
-from tinyunet.data.options import IngestOptions, dataset_name
 from tinyunet.data.raw import read_dataset, verify
-from tinyunet.data.report import render
 from tinyunet.data.sources.source import open_source, remove_credentials
-from tinyunet.data.validate import Report
+
+
+REMOTE_THREADS = 16  # objects of a bucket that are read at the same time; a thread mostly waits
 
 
 def ingest(
@@ -48,7 +51,8 @@ def ingest(
         with open_source(source, scratch / "source", category=options.category) as tree:
             listing = read_listing(tree, options)
             say(f"{location}: {listing.found}")
-            report = examine(listing, folder, options)
+            threads = REMOTE_THREADS if source.startswith("s3://") else 0
+            report = examine(listing, folder, options, threads)
         if report.problems:
             raise UserError(summarize(location, report.problems))
         manifest = build_manifest(report, source, options)

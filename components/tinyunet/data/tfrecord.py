@@ -237,6 +237,7 @@ def _build_manifest(
         channels=dataset.channels,
         bits=dataset.bits,
         levels=dataset.levels,
+        notes=dataset.notes,
         types=tuple(sorted({file.defect_type for file in dataset.files} - {""})),
         statistics=seen.statistics(),
         source_digest=dataset.digest,

@@ -106,7 +106,7 @@ def notice(rows: Sequence[ComparedCategory]) -> str:
     others: dict[str, list[str]] = {}
     for row in rows:
         if not row.comparable and row.amp:
-            others.setdefault(f"{row.data}, {row.image_size} px", []).append(_label(row))
+            others.setdefault(f"{row.data}, {row.image_size or 'any'} px", []).append(_label(row))
     sentences = []
     if official:
         sentences.append(f"Official data at 512×512, comparable with NVIDIA's: class {', '.join(official)}.")

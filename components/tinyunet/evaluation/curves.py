@@ -13,14 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tinyunet.core.documents.evaluation import (
-    ConfusionCounts,
-    Curves,
-    DiceCurve,
-    PrCurve,
-    RocCurve,
-    Scores,
-)
+from tinyunet.core.documents.curves import Curves, DiceCurve, PrCurve, RocCurve
+from tinyunet.core.documents.evaluation import ConfusionCounts, Scores
 from tinyunet.evaluation.inference import SplitResult
 from tinyunet.model.metrics import LEVELS, dice_curve, iou_curve
 

@@ -27,7 +27,7 @@ TITLES = ("image", "label", "probability", "comparison")
 TILE, GAP, HEADER = 256, 4, 26
 WIDTH = len(TITLES) * (TILE + GAP) - GAP
 OPACITY = 0.55
-PANEL_SIDE, OVERLAY_SIDE = 1024, 4096  # largest sides of images that are drawn without reducing them
+PANEL_SIDE, OVERLAY_SIDE = 1024, 2048  # largest sides of images that are drawn without reducing them
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The table of those categories of one pipeline run whose evaluations exist so far.
 
 The task `compare` starts only after all categories have succeeded, because Kubeflow Pipelines cannot collect
-the outputs of a loop in which one failed. Each category therefore leaves the table of what has been evaluated.
+the outputs of a loop in which one failed. Each category therefore leaves the table of what was evaluated.
 """
 
 import os

@@ -5,7 +5,7 @@ Source: README of NVIDIA DeepLearningExamples, TensorFlow/Segmentation/UNet_Indu
 not state how many, nor their spread.
 """
 
-from tinyunet.core.categories import class_number
+from tinyunet.core.categories import DAGM, class_number
 from tinyunet.core.documents.evaluation import Published, PublishedScores
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_SIZE
@@ -72,13 +72,15 @@ def comparability(
 
     Args:
         data: Manifest of the records that the model was evaluated on.
-        image_size: Side in pixels at which the masks were compared.
+        image_size: Side in pixels at which the masks were compared; 0 for that of the images.
         trained_on: `source_digest` of the model's own training data.
         poses: Number of poses whose logits were averaged.
 
     Returns:
         The decision, and a sentence with the reasons against it, or with the differences that remain.
     """
+    if data.dataset != DAGM:
+        return False, f"No published scores exist for {data.title}; compare models on the same images."
     reasons = []
     if data.synthetic:
         reasons.append("the images are synthetic")
@@ -88,15 +90,16 @@ def comparability(
         )
     if trained_on != data.source_digest:
         reasons.append("the model was trained on another dataset, which may hold these test images")
-    if image_size != OFFICIAL_SIZE:
+    compared = image_size or max(data.image_shape)
+    if compared != OFFICIAL_SIZE:
         size = f"{OFFICIAL_SIZE}×{OFFICIAL_SIZE}"
-        reasons.append(f"masks were compared at {image_size}×{image_size} pixels instead of {size}")
+        reasons.append(f"masks were compared at {compared}×{compared} pixels instead of {size}")
     if reasons:
         return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
     over = f", judged over {poses} poses" if poses > 1 else ""
     return True, (
         f"Comparable with NVIDIA's published numbers for class {class_number(data.category)}: the data are "
         f"the complete official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means "
-        f"over several runs on all of Train, ours come from one run that left {data.validation_fraction:.0%} of it for "
-        f"validation{over}."
+        f"over several runs on all of Train, ours come from one run that left "
+        f"{data.validation_fraction:.0%} of it for validation{over}."
     )

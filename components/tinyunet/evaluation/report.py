@@ -191,7 +191,7 @@ def _provenance(evaluation: Evaluation) -> dict[str, dict[str, object]]:
             "precision": model.precision,
             "world size": model.world_size,
             "parameters": model.parameters,
-            "image size": model.image_size,
+            "image size": model.image_size or "native",
             "git revision": model.git_revision,
             "lock digest": model.lock_digest,
             "model.keras SHA-256": model.sha256,

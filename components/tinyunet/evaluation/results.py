@@ -106,7 +106,7 @@ def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
 
 
 def _notes(model: ModelDocument, manifest: RecordsManifest, test: SplitResult) -> tuple[str, ...]:
-    notes = []
+    notes = list(manifest.notes)
     if model.data.digest != manifest.digest:
         notes.append(
             "The model was trained on other records than these: "

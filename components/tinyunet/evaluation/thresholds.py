@@ -128,7 +128,7 @@ def _reach_target(scores: Floats, defective: NDArray[np.bool_], target: Target) 
     return Threshold(
         float(candidates.value[best]),
         f"target {target.rate} ≥ {target.least:g}: {_achieved(candidates, best, defective)}; this rests on "
-        f"{total} {kind} image{'s' if total != 1 else ''}, each of which is {1 / total:.2g} of the rate",
+        f"{total} {kind} image{'s' if total != 1 else ''}, and one image changes the rate by {1 / total:.2g}",
     )
 
 

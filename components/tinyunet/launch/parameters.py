@@ -6,11 +6,13 @@ from typing import Any
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.presets import load_yaml, training_config
-from tinyunet.data.ingest import IngestOptions
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.layouts.dagm import require_class
 from tinyunet.data.sources.source import check_scheme
 from tinyunet.tracking.names import check_model_name
 from tinyunet.training.run import check_shares
 
+EVALUATION = ("test_time_poses", "image_score", "target", "cost")
 TRAINING = ("preset", "image_size", "patch", "steps", "precision", "seed", "overrides")
 
 
@@ -29,11 +31,13 @@ def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
     from tinyunet.launch.launch import LAUNCHERS
 
     DataConfig(**{key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments})
-    EvalConfig(test_time_poses=arguments["test_time_poses"], image_score=arguments["image_score"])
+    EvalConfig(**{key: arguments[key] for key in EVALUATION})
     config = training_config(**{key: arguments[key] for key in TRAINING})
-    check_scheme(arguments["source"])
+    generated = check_scheme(arguments["source"]) == "synthetic"
     for category in categories(arguments):
         ingest_options(category, arguments["ingest_options"])
+        if generated and category:
+            require_class(category)
     check_model_name(arguments.get("model_name", ""))
     launcher = arguments["launcher"]
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
@@ -65,7 +69,9 @@ def ingest_options(category: str, settings: str) -> IngestOptions:
         partial = str(values["allow_partial"]).lower()
         require(partial in ("true", "false"), "allow_partial", values["allow_partial"], "true or false")
         values["allow_partial"] = partial == "true"
-    texts = {key: value if key == "allow_partial" else str(value) for key, value in values.items()}
-    options = IngestOptions(category=category, **texts)
+    changes: dict[str, Any] = {
+        key: value if key == "allow_partial" else str(value) for key, value in values.items()
+    }
+    options = IngestOptions(category=category, **changes)
     options.check()
     return options

@@ -23,7 +23,7 @@ Network = Callable[[Image], Logits]
 
 REACH = 110  # pixels after the end of a block of STRIDE pixels; 94 before its start
 HALO = 112  # the next multiple of STRIDE
-TILE = 1024  # side of a tile in pixels; one forward pass needs about 0.6 GiB
+TILE = 768  # side of a tile in pixels; a forward pass in float32 needs about 0.7 GiB
 BATCH_PIXELS = TILE * TILE  # of all images of a forward pass, so that it needs no more than one tile
 
 
@@ -44,17 +44,18 @@ def pad_to_stride(image: Image) -> Image:
     return np.pad(image, [*missing, *[(0, 0)] * (image.ndim - 2)], mode="reflect")
 
 
-def split_axis(length: int, tile: int = TILE) -> list[Part]:
+def split_axis(length: int, tile: int | None = None) -> list[Part]:
     """Divide one axis of an image into tiles of equal length.
 
     Args:
         length: Length of the axis, a multiple of STRIDE.
-        tile: Largest length of a tile, a multiple of STRIDE above 2 · HALO.
+        tile: Largest length of a tile, a multiple of STRIDE above 2 · HALO; None selects TILE.
 
     Returns:
         One part if the axis is not longer than a tile; otherwise parts of `tile` pixels, of which neighbours
         overlap by at least 2 · HALO. Their cores cover the axis without overlap.
     """
+    tile = tile or TILE
     if length <= tile:
         return [Part(0, length, 0, length)]
     step = tile - 2 * HALO
@@ -63,21 +64,21 @@ def split_axis(length: int, tile: int = TILE) -> list[Part]:
     return [Part(start, start + tile, borders[i], borders[i + 1]) for i, start in enumerate(starts)]
 
 
-def count_tiles(shape: tuple[int, ...], tile: int = TILE) -> int:
+def count_tiles(shape: tuple[int, ...], tile: int | None = None) -> int:
     """Return the number of tiles of an image of [H, W, …] pixels."""
     rows, columns = (len(split_axis(side + -side % STRIDE, tile)) for side in shape[:2])
     return rows * columns
 
 
 def bands(
-    network: Network, image: Image, *, tile: int = TILE, on_tile: Callable[[], None] = lambda: None
+    network: Network, image: Image, *, tile: int | None = None, on_tile: Callable[[], None] = lambda: None
 ) -> Iterator[Logits]:
     """Yield the logits of an image from top to bottom, in bands of its whole width.
 
     Args:
         network: Computes the logits of a batch of one tile.
         image: The image, of any size.
-        tile: Largest side of a tile in pixels, a multiple of STRIDE above 2 · HALO.
+        tile: Largest side of a tile in pixels, see `split_axis`.
         on_tile: Called after every tile, to show the progress.
 
     Yields:

@@ -79,9 +79,9 @@ class Cluster:
         patch = {"metadata": {"ownerReferences": owners}}
         self._none_if_absent(self._custom.patch_namespaced_custom_object, *self._resource(), name, patch)
 
-    def pods(self, name: str) -> list[Json]:
-        """Return the job's pods."""
-        selector = f"{_JOB_LABEL}={name}"
+    def pods(self, value: str, *, label: str = _JOB_LABEL) -> list[Json]:
+        """Return the pods that have a label of this value, by default those of the job of this name."""
+        selector = f"{label}={value}"
         return self._items(self._core.list_namespaced_pod, self.namespace, label_selector=selector)
 
     def image(self, pod: str) -> str:

@@ -43,9 +43,11 @@ def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Eval
     from tinyunet.training.keras_file import load_model
 
     size, operating_point = evaluation.image_size, asdict(OperatingPoint.of(evaluation))
-    serving = serving_model(load_model(folder / "model.keras"), image_size=size, **operating_point)
-    texture = np.random.default_rng(0).normal(128, 12, (1, size, size, 1))
-    example = texture.round().clip(0, 255).astype(serving.inputs[0].dtype)
+    network = load_model(folder / "model.keras")
+    serving = serving_model(network, image_size=size, bits=model.bits, **operating_point)
+    side, levels = size or 64, 2.0 ** (model.bits - 8)
+    texture = np.random.default_rng(0).normal(128, 12, (1, side, side, model.channels))
+    example = (levels * texture.round().clip(0, 255)).astype(serving.inputs[0].dtype)
     # MLflow puts a logged model into the active experiment; it should be the experiment of the run.
     mlflow.set_experiment(experiment_id=open_client().get_run(run_id).info.experiment_id)
     info = Model.log(

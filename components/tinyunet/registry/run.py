@@ -26,7 +26,7 @@ def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
     if run_id := find_run(client, experiment, run_key):
         return run_id
-    title = f"{model.full_name}-{model.preset}-{model.image_size}px-seed{model.seed}"
+    title = f"{model.full_name}-{model.preset}-{model.train.size_tag}-seed{model.seed}"
     run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
     tags = {RUN_KEY: run_key, WEIGHTS_DIGEST: model.weights_digest}
     log_run_data(client, run_id, params=model.train.to_dict(), tags=tags)

@@ -12,11 +12,9 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import why_unreadable
 from tinyunet.data.pictures.decode import read_picture, to_channels
 from tinyunet.data.pictures.opening import opened
-from tinyunet.model import tiles
-from tinyunet.serving.native import is_native
 
 BATCH_SIZE = 8
-BATCH_PIXELS = 2**22  # of all images of a batch; a larger image is a batch by itself
+BATCH_PIXELS = 2**22  # of all images of a batch, for models that resize them
 
 NamedFile = tuple[str, Path]
 
@@ -42,9 +40,11 @@ def decode(file: Path, serving: keras.Model) -> NDArray[Any] | UserError:
         return UserError(f"cannot be read ({error.strerror})")
 
 
-def chunks(files: Iterable[NamedFile], serving: keras.Model) -> Iterator[list[NamedFile]]:
-    """Group consecutive files so that the pixels of a group are limited, by the size in their headers."""
-    limit = tiles.BATCH_PIXELS if is_native(serving) else BATCH_PIXELS
+def chunks(files: Iterable[NamedFile], limit: int) -> Iterator[list[NamedFile]]:
+    """Group consecutive files; the images of a group have at most `limit` pixels, by their headers.
+
+    A larger image is a group by itself. One file after the end of a group is opened before it is used.
+    """
     chunk: list[NamedFile] = []
     pixels = 0
     for name, file in files:

@@ -19,9 +19,10 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder, file_errors
 from tinyunet.data.pictures.opening import FORMATS, SUFFIXES
 from tinyunet.evaluation.overlays import highlight
+from tinyunet.model import tiles
 from tinyunet.serving.loading import load_serving
 from tinyunet.serving.native import is_native
-from tinyunet.serving.pictures import chunks, decode
+from tinyunet.serving.pictures import BATCH_PIXELS, chunks, decode
 from tinyunet.serving.tiled import predict_by_tiles
 
 
@@ -126,17 +127,15 @@ def _list_files(inputs: Sequence[Path], out: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     """Return the images of a folder, or of its subfolders if there is none in the folder itself."""
-    for files in (folder.iterdir(), folder.rglob("*")):
-        images = [
-            path
-            for path in files
-            if path.suffix.lower() in SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            and not path.is_dir()
-        ]
-        if images:
-            return images
-    return []
+    images = [path for path in folder.iterdir() if _looks_like_image(path, folder)]
+    if images:
+        return images
+    return [path for path in folder.rglob("*") if _looks_like_image(path, folder) and not path.is_dir()]
+
+
+def _looks_like_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def _unique_names(files: Iterable[Path]) -> dict[str, Path]:
@@ -175,7 +174,8 @@ def _predict_files(
             else:
                 yield InputImage(name, file, pixels)
 
-    for chunk in chunks(files, serving):
+    limit = tiles.BATCH_PIXELS if is_native(serving) else BATCH_PIXELS
+    for chunk in chunks(files, limit):
         images = decode_all(chunk)
         if len(chunk) == 1 and is_native(serving):
             yield [_predict_alone(serving, image, folder) for image in images]

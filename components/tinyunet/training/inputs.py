@@ -1,6 +1,5 @@
 """The input of a training: records from any location on the local disk, and their normalization."""
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from tinyunet.core.config import DataConfig, TrainConfig
 from tinyunet.core.documents.model import Normalization
 from tinyunet.core.documents.records import RecordsManifest, Shard
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import atomic_path
+from tinyunet.core.files import atomic_path, file_sha256
 from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
@@ -95,7 +94,7 @@ def _download_shard(prefix: str, folder: Path, shard: Shard) -> None:
     path = folder / shard.file
     for _ in range(DOWNLOADS):
         s3.fetch(f"{prefix}/{shard.file}", path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_sha256(path)
         if digest == shard.sha256:
             return
         path.unlink()

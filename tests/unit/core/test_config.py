@@ -4,7 +4,7 @@ import pytest
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import UserError
-from tinyunet.core.presets import FAST, PRESETS, find_preset, load_yaml
+from tinyunet.core.presets import FAST, PRESETS, find_preset, load_yaml, with_missing_options
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,6 @@ def test_the_digest_is_stable_and_depends_on_every_value() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: DataConfig(category="class11"), "class_id is 11; expected 1 to 10"),
         (lambda: DataConfig(validation_fraction=0.7), "validation_fraction is 0.7"),
         (lambda: DataConfig(fold=6), "fold is 6; expected 0 to 5"),
         (lambda: DataConfig(shards=0), "shards is 0"),
@@ -80,3 +79,19 @@ def test_yaml_must_be_a_mapping() -> None:
         load_yaml("- 1")
     with pytest.raises(UserError, match="not YAML"):
         load_yaml("a: [")
+
+
+@pytest.mark.parametrize("patch", [16, 100, -32])
+def test_a_patch_is_a_multiple_of_16_and_at_least_32(patch: int) -> None:
+    with pytest.raises(UserError, match="patch is"):
+        TrainConfig(patch=patch)
+
+
+def test_a_training_on_patches_has_no_input_size() -> None:
+    assert (TrainConfig(patch=128).input_size, TrainConfig(patch=128).size_tag) == (0, "patch128")
+    assert (TrainConfig().input_size, TrainConfig().size_tag) == (512, "512px")
+
+
+def test_a_recorded_configuration_without_patch_is_one_of_whole_images() -> None:
+    assert with_missing_options({"preset": "fast"})["patch"] == 0
+    assert with_missing_options({"preset": "fast", "patch": 64})["patch"] == 64

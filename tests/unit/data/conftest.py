@@ -6,21 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SOURCE
-from tinyunet.data.examine import examine
+from tinyunet.data.ingestion.examine import examine
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.find import read_listing
-from tinyunet.data.options import IngestOptions
 from tinyunet.data.sources.source import open_source
-from tinyunet.data.synthetic.generator import generate, parse_source
-from tinyunet.data.validate import Report
-
-
-@pytest.fixture(scope="session")
-def class1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with Train (24 images, 8 defective) and Test (16, 5) of class 1, as `raw` holds them."""
-    folder = tmp_path_factory.mktemp("dagm") / "Class1"
-    generate(folder, 1, parse_source(SOURCE))
-    return folder
 
 
 def copy_class(folder: Path, out: Path) -> Path:

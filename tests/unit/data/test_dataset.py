@@ -1,11 +1,13 @@
 import shutil
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.unit.data.canonical import make_records, random_parts
 from tinyunet.core.config import TrainConfig
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST
 from tinyunet.data.augment import pose
@@ -42,33 +44,10 @@ def test_a_split_contains_the_ingested_images_and_masks(raw: Path, records: Path
     for name, image, mask, defective in zip(
         split.names, split.images, split.masks, split.defective, strict=True
     ):
-        np.testing.assert_array_equal(image, np.asarray(Image.open(raw / "Test" / f"{name}.PNG")))
-        path = raw / "Test" / "Label" / f"{name}_label.PNG"
+        np.testing.assert_array_equal(image, np.asarray(Image.open(raw / "images" / "test" / f"{name}.png")))
+        path = raw / "masks" / "test" / f"{name}.png"
         assert defective == path.exists()
         np.testing.assert_array_equal(mask, np.asarray(Image.open(path)) if path.exists() else 0 * mask)
-
-
-def test_tensorflow_is_called_only_in_the_calling_thread(
-    records: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two threads at a time can crash the type dispatch of TensorFlow's Python functions."""
-    import tensorflow as tf
-
-    threads = set()
-    make_dataset, make_iterator = tf.data.TFRecordDataset, tf.data.Dataset.as_numpy_iterator
-
-    def record_dataset(*args: object, **kwargs: object) -> object:
-        threads.add(threading.current_thread())
-        return make_dataset(*args, **kwargs)
-
-    def record_iterator(self: object) -> object:
-        threads.add(threading.current_thread())
-        return make_iterator(self)
-
-    monkeypatch.setattr(tf.data, "TFRecordDataset", record_dataset)
-    monkeypatch.setattr(tf.data.Dataset, "as_numpy_iterator", record_iterator)
-    load_split(records, "train", 32)
-    assert threads == {threading.current_thread()}
 
 
 def test_train_validation_and_test_share_no_image(records: Path) -> None:
@@ -78,7 +57,7 @@ def test_train_validation_and_test_share_no_image(records: Path) -> None:
 
 def test_a_smaller_split_is_the_area_average_of_the_larger(records: Path) -> None:
     large, small = load_split(records, "train", 64), load_split(records, "train", 32)
-    blocks = large.masks.astype(int).reshape(-1, 32, 2, 32, 2).sum((2, 4))
+    blocks = np.asarray(large.masks).astype(int).reshape(-1, 32, 2, 32, 2).sum((2, 4))
     np.testing.assert_array_equal(small.masks, (blocks + 2) // 4)
     assert set(np.unique(small.masks)) <= {0, 64, 128, 191, 255}  # a quarter, half, three quarters of 255
     assert len(np.unique(small.masks)) > 2
@@ -92,24 +71,13 @@ def copied_records(records: Path, tmp_path: Path) -> Path:
 SHARD = "train-00001-of-00002.tfrecord"
 
 
-@pytest.mark.parametrize(
-    ("offset", "verify", "message"),
-    [
-        (2000, False, "is damaged"),
-        (3, False, "is damaged"),
-        (-2, False, "is damaged"),
-        (2000, True, "has changed"),
-    ],
-    ids=["pixel", "length", "checksum", "pixel, verified"],
-)
-def test_the_error_of_a_flipped_bit_names_the_shard(
-    copied_records: Path, offset: int, verify: bool, message: str
-) -> None:
+@pytest.mark.parametrize("offset", [2000, 3, -2], ids=["pixel", "length", "checksum"])
+def test_the_error_of_a_flipped_bit_names_the_shard(copied_records: Path, offset: int) -> None:
     data = bytearray((copied_records / SHARD).read_bytes())
     data[offset] ^= 1
     (copied_records / SHARD).write_bytes(data)
-    with pytest.raises(UserError, match=f"{SHARD} {message}.*convert again"):
-        load_split(copied_records, "train", 32, verify=verify)
+    with pytest.raises(UserError, match=f"{SHARD} has changed.*convert again"):
+        load_split(copied_records, "train", 32, verify=True)
 
 
 def test_the_error_of_a_truncated_or_missing_shard_names_it(copied_records: Path) -> None:
@@ -133,7 +101,7 @@ def test_fewer_records_than_in_the_manifest_are_an_error(copied_records: Path) -
     ("split", "size", "message"),
     [
         ("train", 128, "image_size is 128, but the records hold 64×64 pixels; choose 1 to 64"),
-        ("train", 0, "image_size is 0"),
+        ("train", -1, "image_size is -1"),
         ("all", 32, "'all'"),
     ],
 )
@@ -147,6 +115,42 @@ def test_a_size_or_split_that_does_not_exist_is_an_error(
 def test_a_folder_without_records_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a folder that `tinyunet convert` wrote"):
         load_split(tmp_path, "train", 32)
+
+
+def test_a_split_without_a_size_has_every_image_at_its_own(tmp_path: Path) -> None:
+    parts = random_parts([(8, 12), (16, 4), (6, 6), (10, 10), (12, 8), (4, 16)])
+    records, _ = make_records(tmp_path, parts)
+    split, by_name = load_split(records, "train", 0), {part.name: part for part in parts}
+    assert len(split) == len(split.images) == 4
+    for name, image, mask, kind in zip(split.names, split.images, split.masks, split.types, strict=True):
+        np.testing.assert_array_equal(image, by_name[name].image)
+        assert mask.shape == image.shape
+        assert kind == by_name[name].defect_type
+    assert RecordsManifest.read(records).splits["train"].types == tuple(sorted(set(split.types) - {""}))
+    assert split.known_statistics == statistics(replace(split, known_statistics=None))
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [((), np.uint16), ((3,), np.uint8)])
+@pytest.mark.parametrize("size", [16, 8])
+def test_batches_keep_colours_and_16_bits(
+    tmp_path: Path, channels: tuple[int, ...], dtype: type, size: int
+) -> None:
+    records, _ = make_records(tmp_path, random_parts([(16, 16, *channels)] * 8, dtype=dtype))
+    config = POSES_ONLY.replace({"global_batch": 4, "steps": 2})
+    for batch in _list_batches(load_split(records, "train", size), config):
+        assert (batch.images.shape, batch.images.dtype) == ((4, size, size, *channels), dtype)
+        assert (batch.masks.shape, batch.masks.dtype) == ((4, size, size), np.uint8)
+
+
+@pytest.mark.parametrize("size", [64, 32])
+def test_batches_from_the_records_are_those_of_a_split_in_memory(records: Path, size: int) -> None:
+    stored, config = load_split(records, "train", size), FAST.replace({"steps": 3, "global_batch": 8})
+    in_memory = replace(
+        stored, images=np.array(stored.images), masks=np.array(stored.masks), known_statistics=None
+    )
+    for a, b in zip(_list_batches(stored, config), _list_batches(in_memory, config), strict=True):
+        for field in ("images", "masks", "gain", "bias", "warps"):
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
 
 
 # statistics

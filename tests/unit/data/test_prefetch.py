@@ -54,3 +54,15 @@ def test_an_exception_in_the_thread_is_raised_after_the_results_before_it() -> N
     with pytest.raises(UserError, match="step 2 is bad"):
         next(results)
     assert _threads() == []
+
+
+def test_several_threads_work_at_the_same_time_and_the_order_is_that_of_the_steps() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def make(step: int) -> int:
+        if step < 2:
+            both.wait()  # an error if only one thread works
+        time.sleep(0.02 / (step + 1))
+        return step
+
+    assert list(prefetch(make, range(8), threads=2)) == list(range(8))

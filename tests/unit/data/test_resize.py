@@ -24,6 +24,23 @@ def test_the_average_is_the_mean_of_the_enlarged_image(source: int, size: int) -
     np.testing.assert_array_equal(area_average(image, size), np.floor(means + 0.5 + 1e-9))
 
 
+@pytest.mark.parametrize("shape", [(12, 30), (7, 20, 3), (4, 6), (3, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rectangles_colours_and_enlarged_images_are_means_too(shape: tuple[int, ...], dtype: type) -> None:
+    size, (height, width) = 10, shape[:2]
+    image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    enlarged = image.repeat(size, 0).repeat(size, 1).astype(float)
+    means = enlarged.reshape(size, height, size, width, *shape[2:]).mean((1, 3))
+    result = area_average(image, size)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, np.floor(means + 0.5 + 1e-7))
+
+
+def test_an_image_of_several_strips_is_resized_as_its_transpose() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (1100, 2100), dtype=np.uint8)
+    np.testing.assert_array_equal(area_average(image, 7), area_average(image.T, 7).T)
+
+
 def test_a_constant_image_of_the_official_size_stays_constant() -> None:
     image = np.full((512, 512), 255, np.uint8)
     for size in (511, 500, 128, 1):

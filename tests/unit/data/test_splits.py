@@ -3,8 +3,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tinyunet.core.config import DataConfig
+from tinyunet.core.documents.raw import RawFile
 from tinyunet.core.errors import UserError
-from tinyunet.data.splits import SplitItem, make_splits, validation_names
+from tinyunet.data.splits import SplitItem, choose_validation, connected, make_splits, validation_names
 
 NAMES = [f"{n:04d}" for n in range(1, 11)]
 
@@ -81,3 +83,49 @@ def test_a_small_stratum_has_an_image_in_as_many_splits_as_possible(
     count: int, expected: dict[str, int]
 ) -> None:
     assert Counter(make_splits(_items(count), (0.7, 0.15, 0.15)).values()) == expected
+
+
+def _file(name: str, *, defective: bool = False, pixels: str = "", group: str = "") -> RawFile:
+    return RawFile(
+        split="train",
+        name=name,
+        image_sha256="",
+        mask_sha256=None,
+        pixels_sha256=pixels,
+        defective=defective,
+        group=group,
+    )
+
+
+def _held_out(files: list[RawFile]) -> list[str]:
+    chosen = choose_validation(files, DataConfig())
+    names = [file.name for split in ("train", "validation") for file in chosen[split]]
+    assert sorted(names) == sorted(file.name for file in files)
+    return [file.name for file in chosen["validation"]]
+
+
+def test_validation_has_the_fraction_of_both_strata() -> None:
+    files = [_file(f"{n:04d}", defective=n < 14) for n in range(40)]
+    defective = validation_names([f"{n:04d}" for n in range(14)], fraction=0.15, fold=0, stratum="x")
+    clean = validation_names([f"{n:04d}" for n in range(14, 40)], fraction=0.15, fold=0, stratum="x")
+    assert set(_held_out(files)) == defective | clean
+
+
+@pytest.mark.parametrize("fillers", range(4, 12))
+def test_images_of_a_group_and_equal_images_are_together_in_train_or_validation(fillers: int) -> None:
+    # a-b have one group, b-c equal pixels, so all three are one image, which is defective.
+    files = [_file("a", group="7"), _file("b", group="7", pixels="1", defective=True), _file("c", pixels="1")]
+    files += [_file(f"{n}", defective=n < 2) for n in range(fillers)]
+    for permuted in (files, files[::-1]):
+        assert len({"a", "b", "c"} & set(_held_out(permuted))) in (0, 3)
+
+
+def test_a_data_set_without_defect_free_images_is_divided() -> None:
+    assert len(_held_out([_file(f"{n}", defective=True) for n in range(10)])) == 1
+
+
+def test_the_groups_are_those_of_images_that_are_connected_by_keys() -> None:
+    keys = {"a": "12", "b": "3", "c": "24", "d": "5", "e": "35"}
+    items = [SplitItem(name, "", frozenset(text)) for name, text in keys.items()]
+    groups = {frozenset(item.name for item in group) for group in connected(items)}
+    assert groups == {frozenset("ac"), frozenset("bde")}

@@ -181,7 +181,7 @@ def test_a_folder_that_was_not_ingested_is_an_error(tmp_path: Path) -> None:
 def test_records_are_not_read_as_ingested_images_nor_images_as_records(
     raw: Path, records: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="tinyunet ingest|ingest again"):
+    with pytest.raises(UserError, match=r"tinyunet ingest`|ingest again"):
         convert(records, tmp_path / "out", CONFIG)
     with pytest.raises(UserError, match=r"no manifest\.json; expected a folder that `tinyunet convert`"):
         RecordsManifest.read(raw)

@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.examples import evaluation, image_result, scores
 from tinyunet.cli.main import parse
-from tinyunet.core.documents.comparison import ComparedClass, NvidiaScores
+from tinyunet.core.documents.comparison import ComparedCategory, NvidiaScores
+from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError
 from tinyunet.evaluation.comparison import compare, means, notice, read_row, table
 from tinyunet.evaluation.published import AMP, FLOAT32, published
@@ -25,7 +26,7 @@ def write_evaluation(
 ) -> Path:
     size = changes.pop("image_size", 512)
     data = evaluation().data.model_copy(
-        update={"class_id": class_id, "complete": complete, "synthetic": synthetic}
+        update={"category": f"class{class_id}", "complete": complete, "synthetic": synthetic}
     )
     values = {
         "data": data,
@@ -61,6 +62,8 @@ def test_a_logit_equal_to_the_threshold_is_not_above_it(tmp_path: Path) -> None:
 def test_nvidias_scores_are_those_of_the_class(tmp_path: Path) -> None:
     row = read_row(write_evaluation(tmp_path / "evaluation", 9))
     iou, tpr, tnr = AMP[9][3]
+    assert row.amp
+    assert row.float32
     assert row.amp[0.99].iou == iou
     assert (row.amp[0.99].tpr, row.amp[0.99].tnr) == pytest.approx((tpr / 100, tnr / 100))
     assert row.float32[0.75].iou == FLOAT32[9][0][0]
@@ -74,7 +77,7 @@ def test_rates_are_undefined_for_an_image_score_other_than_the_largest_logit(tmp
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> list[ComparedClass]:
+def rows(tmp_path: Path) -> list[ComparedCategory]:
     low_scores = scores(dice_defective=0.5, tnr=None, nvidia_iou=dict.fromkeys(NVIDIA_IOU, 0.5))
     folders = [
         write_evaluation(tmp_path / "c", 10, complete=False, synthetic=True),
@@ -84,15 +87,15 @@ def rows(tmp_path: Path) -> list[ComparedClass]:
     return list(compare(folders, tmp_path / "out").rows)
 
 
-def test_rows_are_in_the_order_of_the_classes_and_name_the_kind_of_data(rows: list[ComparedClass]) -> None:
-    assert [(row.class_id, row.data, row.comparable) for row in rows] == [
-        (1, "official", True),
-        (2, "part or re-split", False),
-        (10, "synthetic", False),
+def test_rows_are_in_the_order_of_the_classes_and_name_the_kind_of_data(rows: list[ComparedCategory]) -> None:
+    assert [(row.category, row.data, row.comparable) for row in rows] == [
+        ("class1", "official", True),
+        ("class2", "part or re-split", False),
+        ("class10", "synthetic", False),
     ]
 
 
-def test_the_notice_names_every_class_that_may_not_be_compared(rows: list[ComparedClass]) -> None:
+def test_the_notice_names_every_class_that_may_not_be_compared(rows: list[ComparedCategory]) -> None:
     assert notice(rows) == (
         "Official data at 512×512, comparable with NVIDIA's: class 1. Not comparable, NVIDIA's numbers for "
         "orientation only: class 2 (part or re-split, 128 px); class 10 (synthetic, 512 px)."
@@ -100,7 +103,7 @@ def test_the_notice_names_every_class_that_may_not_be_compared(rows: list[Compar
     assert notice(rows[:1]) == "Official data at 512×512, comparable with NVIDIA's: class 1."
 
 
-def test_means_are_over_classes_and_undefined_where_one_score_is(rows: list[ComparedClass]) -> None:
+def test_means_are_over_classes_and_undefined_where_one_score_is(rows: list[ComparedCategory]) -> None:
     averages = means(rows)
     assert averages["dice_defective"] == pytest.approx((0.8 + 0.5 + 0.8) / 3)
     assert averages["nvidia_iou_0.99"] == pytest.approx((0.94 + 0.5 + 0.94) / 3)
@@ -108,7 +111,7 @@ def test_means_are_over_classes_and_undefined_where_one_score_is(rows: list[Comp
 
 
 def test_the_table_has_a_line_per_class_a_mean_and_a_mean_of_the_comparable_classes(
-    rows: list[ComparedClass],
+    rows: list[ComparedCategory],
 ) -> None:
     lines = list(table(rows))
     assert [line.split("  ")[0].strip() for line in lines[2:-1]] == [
@@ -121,14 +124,14 @@ def test_the_table_has_a_line_per_class_a_mean_and_a_mean_of_the_comparable_clas
     assert [line.split("  ")[0] for line in list(table(rows[:1]))[2:-1]] == ["1", "mean (1)"]
 
 
-def test_page_and_json_contain_the_table(rows: list[ComparedClass], tmp_path: Path) -> None:
+def test_page_and_json_contain_the_table(rows: list[ComparedCategory], tmp_path: Path) -> None:
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert notice(rows).replace("'", "&#39;") in page
     assert "NVIDIA's table at 0.85" in page
     assert "mean, comparable" in page
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert list(content) == ["rows", "means", "notice"]
-    assert [row["class_id"] for row in content["rows"]] == [1, 2, 10]
+    assert [row["category"] for row in content["rows"]] == ["class1", "class2", "class10"]
     assert content["rows"][0]["at"]["0.99"] == {"iou": 0.94, "tpr": 0.5, "tnr": 1.0}
 
 
@@ -163,3 +166,27 @@ def test_an_empty_list_a_missing_evaluation_and_a_repeated_class_are_refused(tmp
     with pytest.raises(UserError, match="class 4 is given twice"):
         compare(twice, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_own_data_are_compared_without_nvidias_scores(tmp_path: Path) -> None:
+    folders = []
+    for category in ("cable", "bottle"):
+        folder = write_evaluation(tmp_path / category, 1, complete=False)
+        own = Evaluation.read(folder)
+        data = own.data.model_copy(update={"dataset": "parts", "category": category})
+        own.model_copy(update={"data": data}).write(folder)
+        (folder / "report.html").write_text(category)
+        folders.append(folder)
+    result = compare(folders, tmp_path / "out", reports=True)
+    assert [(row.category, row.data, row.amp) for row in result.rows] == [
+        ("bottle", "own", None),
+        ("cable", "own", None),
+    ]
+    assert result.notice == ""
+    lines = "\n".join(table(result.rows))
+    assert "bottle" in lines
+    assert "NVIDIA" not in lines
+    assert "(0.9" not in lines
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert 'href="report-bottle.html"' in page
+    assert "NVIDIA" not in page

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from tests.unit.evaluation.splits import four_images, two_images
 from tests.unit.examples import evaluation, scores
-from tinyunet.core.documents.evaluation import ConfusionCounts, PrCurve
+from tinyunet.core.documents.curves import PrCurve
+from tinyunet.core.documents.evaluation import ConfusionCounts
 from tinyunet.evaluation import curves
 
 

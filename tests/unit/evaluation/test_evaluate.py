@@ -33,7 +33,7 @@ def test_split(records: Path) -> Split:
 def probability(model: Path, test_split: Split) -> np.ndarray:
     """Probabilities that Keras predicts without this package: float64 [16, 64, 64]."""
     network = keras.models.load_model(model / "model.keras", compile=False)
-    logits = network(test_split.images[..., None].astype("float32")).numpy()[..., 0]
+    logits = network(np.asarray(test_split.images)[..., None].astype("float32")).numpy()[..., 0]
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
@@ -68,7 +68,7 @@ def test_an_evaluation_of_an_early_version_can_be_read(evaluation: Path, tmp_pat
 def test_scores_equal_those_of_a_plain_loop_over_the_images(
     result: Evaluation, test_split: Split, probability: np.ndarray
 ) -> None:
-    predicted, label = probability > result.threshold, test_split.masks >= 128
+    predicted, label = probability > result.threshold, np.asarray(test_split.masks) >= 128
     dice, intersection, union = [], 0, 0
     for p, t, defective in zip(predicted, label, test_split.defective, strict=True):
         intersection, union = intersection + (p & t).sum(), union + (p | t).sum()
@@ -82,7 +82,7 @@ def test_scores_equal_those_of_a_plain_loop_over_the_images(
 def test_nvidia_iou_equals_its_formula_image_by_image(
     result: Evaluation, test_split: Split, probability: np.ndarray
 ) -> None:
-    label = test_split.masks >= 128
+    label = np.asarray(test_split.masks) >= 128
     for threshold, value in result.test.nvidia_iou.items():
         scores = [
             (2 * (t & (p > float(threshold))).sum() + 1e-5) / (t.sum() + (p > float(threshold)).sum() + 1e-5)

@@ -109,7 +109,7 @@ def test_the_image_threshold_follows_target_or_cost(
 
 def test_the_reasons_say_how_many_images_they_rest_on_and_what_the_cost_is() -> None:
     by_target = image_threshold(SCORES, DEFECTIVE, 0.5, EvalConfig(target="tnr=0.999")).reason
-    assert by_target.endswith("; this rests on 10 clean images, each of which is 0.1 of the rate")
+    assert by_target.endswith("; this rests on 10 clean images, and one image changes the rate by 0.1")
     by_cost = image_threshold(SCORES, DEFECTIVE, 0.5, EvalConfig(cost="miss=1,stop=10")).reason
     assert "0.133 per image of validation, of which 33.3% are defective" in by_cost  # 2 missed of 15
 

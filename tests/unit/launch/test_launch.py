@@ -47,15 +47,17 @@ def start(run: TrainingRun, launcher: str = "auto", slots_per_worker: int = 1) -
     return launch(run, slots_per_worker=slots_per_worker, launcher=launcher, task_config=None)
 
 
-def test_the_run_key_of_a_pipeline_run_contains_the_class() -> None:
-    run = pipeline_run("minio://b/records", "minio://b/model", FAST, "id", 3, 2)
-    assert (run.run_key, run.class_id, run.ranks) == ("class3-id", 3, 2)
+def test_the_run_key_of_a_pipeline_run_contains_the_category() -> None:
+    run = pipeline_run("minio://b/records", "minio://b/model", FAST, "id", "3", 2)
+    assert (run.run_key, run.category, run.ranks) == ("class3-id", "3", 2)
+    run = pipeline_run("minio://b/records", "minio://b/model", FAST, "id", "", 2)
+    assert run.run_key == "id"
 
 
 def test_a_local_training_keeps_its_checkpoints_on_this_machine(
     records: Path, model: Path, commands: list[list[str]]
 ) -> None:
-    run = pipeline_run(str(records), str(model), FAST, "id", 1, 1)
+    run = pipeline_run(str(records), str(model), FAST, "id", "1", 1)
     document = read_model(model)
     assert start(run) == document
     (command,) = commands
@@ -69,7 +71,7 @@ def test_a_local_training_in_a_pod_uses_the_mounted_artifacts_and_deletes_its_ch
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     with pytest.raises(TrainingFailed, match="exit code 0 but /minio/b/model holds no model"):
-        start(pipeline_run("minio://b/records", "minio://b/model", FAST, "id", 1, 2), launcher="local")
+        start(pipeline_run("minio://b/records", "minio://b/model", FAST, "id", "1", 2), launcher="local")
     (command,) = commands
     assert command[0] == "mpirun"
     assert option(command, "train") == "/minio/b/records"
@@ -82,7 +84,7 @@ def test_an_mpijob_reads_and_writes_at_the_artifacts_uris(
     launcher: str, pod: str, jobs: list[MPIJobSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", pod)
-    run = pipeline_run("minio://bucket/records", "minio://bucket/model", FAST, "id", 1, 4)
+    run = pipeline_run("minio://bucket/records", "minio://bucket/model", FAST, "id", "1", 4)
     start(run, launcher, slots_per_worker=2)
     (job,) = jobs
     assert (job.name, job.run_key, job.workers, job.slots_per_worker) == (
@@ -110,7 +112,7 @@ def test_an_mpijob_that_could_not_train_is_not_created(
     source: str, ranks: int, slots: int, message: str, jobs: list[MPIJobSpec]
 ) -> None:
     with pytest.raises(UserError, match=message):
-        start(pipeline_run(source, "s3://bucket/model", FAST, "id", 1, ranks), "mpijob", slots)
+        start(pipeline_run(source, "s3://bucket/model", FAST, "id", "1", ranks), "mpijob", slots)
     assert jobs == []
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tinyunet.core.errors import UserError
-from tinyunet.model.unet import PARAMETERS, build_unet, rebuild
+from tinyunet.model.unet import COLOUR_PARAMETERS, PARAMETERS, build_unet, rebuild
 
 # Number of parameters of each convolution in order, k²·in·out + out, from the published description.
 LAYERS = [
@@ -77,3 +77,8 @@ def test_a_network_of_another_kind_cannot_be_rebuilt() -> None:
     other = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs), name="other")
     with pytest.raises(UserError, match=r"the model 'other' is not a TinyUNet \(No such layer: normalize"):
         rebuild(other)
+
+
+def test_a_colour_network_has_two_more_input_channels_and_a_grey_one_the_published_weights() -> None:
+    assert build_unet(channels=3).count_params() == COLOUR_PARAMETERS == PARAMETERS + 576
+    assert build_unet().count_params() == PARAMETERS

@@ -1,5 +1,6 @@
 """Served models for images of any size: the same as the network on the padded image."""
 
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.serving.native import Decision, is_native, native_model, read_decision
 
 
+@cache
 def make_network(channels: int = 1) -> keras.Model:
     return build_unet(channels=channels, seed=3, scale=0.02, offset=-2.5, plain=True)
 

@@ -14,7 +14,7 @@ from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError
 from tinyunet.evaluation.evaluate import evaluate
-from tinyunet.serving import predict as prediction
+from tinyunet.serving import pictures
 from tinyunet.serving.predict import predict
 
 
@@ -23,8 +23,8 @@ def inputs(raw: Path, tmp_path: Path) -> Path:
     """A folder of three images."""
     folder = tmp_path / "in"
     folder.mkdir()
-    for name in ("0001.PNG", "0002.PNG", "0003.PNG"):
-        shutil.copy(raw / "Test" / name, folder)
+    for name in ("0001", "0002", "0003"):
+        shutil.copy(raw / "images" / "test" / f"{name}.png", folder / f"{name}.PNG")
     return folder
 
 
@@ -52,7 +52,7 @@ def test_predict_writes_a_mask_an_overlay_and_a_row_of_every_image(
 def test_predict_agrees_with_the_evaluation_of_the_same_model(
     model: Path, evaluation: Path, raw: Path, tmp_path: Path
 ) -> None:
-    predict(model, [raw / "Test"], tmp_path / "out")
+    predict(model, [raw / "images" / "test"], tmp_path / "out")
     rows = {row["name"]: row for row in _rows(tmp_path / "out")}
     result = Evaluation.read(evaluation)
     for image in result.images:
@@ -82,13 +82,12 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(inputs / "0005.png")
     (inputs / "0006.png").write_bytes((inputs / "0001.PNG").read_bytes()[:300])
     (inputs / "0007.png").write_text("not an image")
-    with pytest.raises(UserError, match="4 of 7 files were skipped"):
+    with pytest.raises(UserError, match="3 of 7 files were skipped"):
         predict(model, [inputs], tmp_path / "out")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(inputs))]
-    assert len(lines) == 4
-    assert "0004.png is 8-bit RGB, expected 8-bit grey" in lines[0]
-    assert "16-bit" in lines[1]
-    assert len(_rows(tmp_path / "out")) == 3
+    assert len(lines) == 3
+    assert "0005.png is 16-bit grey, but the model was trained on images of 8 bits" in lines[0]
+    assert [row["name"] for row in _rows(tmp_path / "out")] == ["0001", "0002", "0003", "0004"]
 
 
 def test_no_file_is_written_when_no_image_can_be_read(model: Path, tmp_path: Path) -> None:
@@ -195,19 +194,24 @@ def test_a_folder_with_the_suffix_of_an_image_can_be_an_input(
     assert predict(model, [tmp_path / "more.png"], tmp_path / "out")[0] == 1
 
 
-def test_at_most_one_image_is_read_ahead_of_a_batch() -> None:
-    read = 0
+def test_the_images_of_a_batch_are_limited_and_at_most_one_is_opened_ahead(tmp_path: Path) -> None:
+    for name, side in (("small", 10), ("large", 40)):
+        Image.new("L", (side, side)).save(tmp_path / f"{name}.png")
+    opened = 0
 
-    def endless() -> Iterator[prediction.InputImage]:
-        nonlocal read
+    def endless() -> Iterator[tuple[str, Path]]:
+        nonlocal opened
         while True:
-            read += 1
-            yield prediction.InputImage(str(read), Path("x"), np.zeros((8, 8), np.uint8))
+            for name in ("small", "small", "small", "large"):
+                opened += 1
+                yield name, tmp_path / f"{name}.png"
 
-    batches = prediction._batches(endless())
-    for number in range(1, 20):
-        assert len(next(batches)) == prediction.BATCH_SIZE
-        assert read <= number * prediction.BATCH_SIZE + 1
+    groups = pictures.chunks(endless(), limit=250)
+    names = [[name for name, _ in next(groups)] for _ in range(6)]
+    assert names == [["small", "small"], ["small"], ["large"]] * 2
+    assert opened == 9
+    many = pictures.chunks((("small", tmp_path / "small.png") for _ in range(20)), limit=10**6)
+    assert [len(group) for group in many] == [8, 8, 4]
 
 
 def test_a_model_that_was_evaluated_over_eight_poses_predicts_over_eight_poses(
@@ -215,7 +219,7 @@ def test_a_model_that_was_evaluated_over_eight_poses_predicts_over_eight_poses(
 ) -> None:
     copied = shutil.copytree(model, tmp_path / "model")
     result = evaluate(copied, records, tmp_path / "evaluation", EvalConfig(test_time_poses=8, overlays=0))
-    predict(copied, [raw / "Test"], tmp_path / "out")
+    predict(copied, [raw / "images" / "test"], tmp_path / "out")
     rows = {row["name"]: row for row in _rows(tmp_path / "out")}
     for image in result.images:
         assert float(rows[image.name]["score"]) == pytest.approx(image.score, abs=1e-4)

@@ -71,7 +71,7 @@ def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
 
 def test_rows_and_the_number_of_steps_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies: list[Study] = []
-    monkeypatch.setattr(ablation, "prepare", lambda source, class_id, study: studies.append(study))
+    monkeypatch.setattr(ablation, "prepare", lambda source, category, study: studies.append(study))
     monkeypatch.setattr(ablation, "measure_rows", lambda study: {})
     monkeypatch.setattr(ablation, "draw_curves", lambda rows, path: None)
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,7 @@ def test_the_command_line_reads_the_arguments_of_a_rank_as_the_same_training(run
 
 def test_the_arguments_of_a_rank_name_only_what_differs_from_the_preset() -> None:
     assert RUNS["everything"].arguments() == [
-        *("train", "s3://bucket/records", "--out", "s3://bucket/model", "--class-id", "3"),
+        *("train", "s3://bucket/records", "--out", "s3://bucket/model", "--category", "class3"),
         *("--run-key", "class3-run", "--preset", "nvidia", "--checkpoints", "s3://bucket/checkpoints"),
         "--keep-checkpoints",
         *("--set", "steps=7", "--set", "deterministic=True", "--set", "learning_rate=2.5e-05"),

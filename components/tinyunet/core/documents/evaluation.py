@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject
+from tinyunet.core.documents.curves import Curves
 from tinyunet.core.documents.factory import Factory
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.raw import SplitCounts
@@ -142,38 +143,6 @@ class Published(JsonObject):
     thresholds: JsonList[float]
     float32: PublishedScores
     amp: PublishedScores
-
-
-class PrCurve(JsonObject):
-    """Points of the precision-recall curve of images; thresholds are logits."""
-
-    precision: JsonList[float]
-    recall: JsonList[float]
-    threshold: JsonList[float]
-
-
-class RocCurve(JsonObject):
-    """Points of the ROC curve of images; thresholds are logits."""
-
-    fpr: JsonList[float]
-    tpr: JsonList[float]
-    threshold: JsonList[float]
-
-
-class DiceCurve(JsonObject):
-    """Mean Dice and IoU of the defective images by pixel threshold."""
-
-    threshold: JsonList[float]
-    dice: JsonList[float]
-    iou: JsonList[float]
-
-
-class Curves(JsonObject):
-    """Points of the three curves; a curve that the images do not define has no points."""
-
-    pr: PrCurve
-    roc: RocCurve
-    dice_vs_threshold: DiceCurve
 
 
 class ImageResult(JsonObject):

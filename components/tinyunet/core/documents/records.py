@@ -52,6 +52,7 @@ class RecordsManifest(DataIdentity, Document):
         bits: Bits per channel, 8 or 16.
         levels: Smallest and largest level that an image can have.
         types: Types of the defects, sorted; empty without types.
+        notes: What a reader of the results should know about the data.
         statistics: Levels of the stored images of `train`; None in manifests of early versions.
         source_digest: Digest of the ingested images.
         digest: SHA-256 over names and digests of all shards.
@@ -74,6 +75,7 @@ class RecordsManifest(DataIdentity, Document):
     bits: int = 8
     levels: JsonList[int] = (0, 255)
     types: JsonList[str] = ()
+    notes: JsonList[str] = ()
     statistics: GreyStatistics | None = None
     source_digest: str
     digest: str

@@ -1,12 +1,20 @@
 """Layout `beside`: the mask is in the folder of its image, with another end (`_mask`) or extension."""
 
 from collections import defaultdict
-from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.base import LayoutOptions, Listing
 from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
-from tinyunet.data.layouts.names import PICTURES, common_folder, is_picture, mask_stem, split_of, stem_of
+from tinyunet.data.layouts.names import (
+    PICTURES,
+    common_folder,
+    folders_of,
+    is_picture,
+    mask_stem,
+    split_of,
+    stem_of,
+    suffix_of,
+)
 from tinyunet.data.sources.trees import Tree
 
 NAME = "beside"
@@ -36,7 +44,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
             f"{tree.location} has no image with a mask beside it; expected files such as part.jpg and "
             "part_mask.png, or part.jpg and part.png"
         )
-    image, mask = (PurePosixPath(name).name for name in example)
+    image, mask = (name.rpartition("/")[2] for name in example)
     samples, missing = make_samples(tree, matches, f"a mask beside it, as {mask} is that of {example[0]}")
     return Listing(
         layout=NAME,
@@ -91,10 +99,10 @@ def _by_extension(files: list[str]) -> dict[str, str]:
 
 
 def _extension(name: str) -> int:
-    return PICTURES.index(PurePosixPath(name).suffix.lower())
+    return PICTURES.index(suffix_of(name))
 
 
 def _picture(name: str, stem: str, root: str) -> Picture:
-    folders = PurePosixPath(name.removeprefix(root)).parts[:-1]
+    folders = folders_of(name.removeprefix(root))
     split = next((split_of(folder) for folder in folders if split_of(folder)), "")
     return Picture(name, stem, split, tuple(folder for folder in folders if not split_of(folder)))

@@ -20,10 +20,11 @@ def read_listing(tree: Tree, options: LayoutOptions) -> Listing:
             listed.
     """
     layout = find_layout(tree, options)
-    if options.category and not layout.categories(tree):
+    # A folder of DAGM2007 may hold one class without naming it, so that layout checks the category itself.
+    if options.category and layout is not dagm and not layout.categories(tree):
         raise UserError(
-            f"category is {options.category!r}, but {tree.location} has no categories (layout {layout.NAME}); "
-            "leave the category out"
+            f"category is {options.category!r}, but {tree.location} has no categories (layout "
+            f"{layout.NAME}); leave the category out"
         )
     return layout.list_samples(tree, options)
 

@@ -96,7 +96,7 @@ def _files(tree: Tree) -> list[_File]:
     """Return the pictures two folders below a root: `train/good/000.png`."""
     found = []
     for name in tree.names:
-        parts = PurePosixPath(name).parts
+        parts = name.split("/")
         if len(parts) < 3 or not is_picture(name):
             continue
         words = "_".join(words_of(parts[-3]))

@@ -1,12 +1,20 @@
 """Layout `pairs`: images in one folder, their masks in another one, or both where the user's patterns say."""
 
-from pathlib import PurePosixPath
+from functools import lru_cache
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts import patterns
 from tinyunet.data.layouts.base import LayoutOptions, Listing
 from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
-from tinyunet.data.layouts.names import common_folder, is_picture, mask_stem, split_of, stem_of, words_of
+from tinyunet.data.layouts.names import (
+    common_folder,
+    folders_of,
+    is_picture,
+    mask_stem,
+    split_of,
+    stem_of,
+    words_of,
+)
 from tinyunet.data.sources.trees import Tree
 
 NAME = "pairs"
@@ -82,11 +90,11 @@ def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
     """Return the images and the masks by the names of their folders."""
     pictures = [name for name in tree.names if is_picture(name)]
     root = common_folder(pictures)
-    if _role(PurePosixPath(root).name) == "image":  # images and masks can both be below a folder `images`
-        root = f"{PurePosixPath(root).parent}/".removeprefix("./")
+    if root and _role(root.split("/")[-2]) == "image":  # both can be below a folder such as `images`
+        root = root[: root.rindex("/", 0, -1) + 1] if "/" in root[:-1] else ""
     by_role: dict[str, list[str]] = {"image": [], "mask": [], "": []}
     for name in pictures:
-        roles = [role for part in PurePosixPath(name.removeprefix(root)).parts[:-1] if (role := _role(part))]
+        roles = [role for part in folders_of(name.removeprefix(root)) if (role := _role(part))]
         by_role["mask" if "mask" in roles else roles[0] if roles else ""].append(name)
     images = by_role["image"] or _beside_mask_folders(by_role[""], by_role["mask"])
     stems = {stem_of(name).lower() for name in images}
@@ -95,6 +103,7 @@ def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
     ]
 
 
+@lru_cache(maxsize=10_000)
 def _role(folder: str) -> str:
     words = set(words_of(folder))
     if words & (_MASK_WORDS | _LABEL_WORDS) or words >= {"ground", "truth"}:
@@ -107,15 +116,15 @@ def _beside_mask_folders(names: list[str], masks: list[str]) -> list[str]:
 
     A folder Label below the images is that of DAGM2007, another layout.
     """
-    folders = {PurePosixPath(mask).parent for mask in masks}
-    parents = {folder.parent for folder in folders if not set(words_of(folder.name)) & _LABEL_WORDS}
-    return [name for name in names if PurePosixPath(name).parent in parents]
+    folders = {folders_of(mask) for mask in masks}
+    parents = {folder[:-1] for folder in folders if not set(words_of(folder[-1])) & _LABEL_WORDS}
+    return [name for name in names if folders_of(name) in parents]
 
 
 def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Picture:
     """Describe a picture; the stem of a mask loses an end such as `_mask` unless an image has it, too."""
     split, folders = "", list[str]()
-    for part in PurePosixPath(name.removeprefix(root)).parts[:-1]:
+    for part in folders_of(name.removeprefix(root)):
         words = words_of(part)
         own_split = split_of(part) or next(
             (split_of(word) for word in words if _role(part) and split_of(word)), ""
@@ -140,5 +149,5 @@ def _folder(pictures: list[Picture]) -> str:
     """Return the folder of the first picture from the folder that says its role on, such as `images/`."""
     if not pictures:
         return ""
-    parts = PurePosixPath(pictures[0].file).parts[:-1]
+    parts = folders_of(pictures[0].file)
     return next((f"{part}/" for part in parts if _role(part)), f"{'/'.join(parts)}/" if parts else "pictures")

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.matching import Picture
-from tinyunet.data.layouts.names import common_folder, is_picture, split_of, stem_of
+from tinyunet.data.layouts.names import common_folder, folders_of, is_picture, split_of, stem_of
 from tinyunet.data.sources.trees import Tree
 
 _FIELDS = ("stem", "name", "folder", "parent")
@@ -85,7 +85,7 @@ def _match(
 
 
 def _image(file: str, prefix: str) -> Picture:
-    parts = PurePosixPath(file.removeprefix(prefix)).parts[:-1]
+    parts = folders_of(file.removeprefix(prefix))
     split = next((split_of(part) for part in parts if split_of(part)), "")
     return Picture(file, stem_of(file), split, tuple(part for part in parts if not split_of(part)))
 

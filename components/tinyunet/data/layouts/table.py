@@ -6,14 +6,22 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceSample, require_category
 from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
-from tinyunet.data.layouts.names import UniqueNames, common_folder, is_clean, sample_name, split_of, words_of
+from tinyunet.data.layouts.names import (
+    UniqueNames,
+    common_folder,
+    folders_of,
+    is_clean,
+    sample_name,
+    split_of,
+    suffix_of,
+    words_of,
+)
 from tinyunet.data.sources.trees import Tree
 
 NAME = "table"
@@ -77,15 +85,14 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
 
 def _fitting(tree: Tree) -> list[str]:
     """Return the tables at the root whose first rows name images of the source."""
-    root, fitting = common_folder(tree.names), []
+    root, files, fitting = common_folder(tree.names), _Files(tree.names), []
     for name in tree.names:
-        path = PurePosixPath(name)
-        if path.suffix.lower() in _EXTENSIONS and f"{path.parent}/" in ("./", root):
+        if suffix_of(name) in _EXTENSIONS and "".join(f"{part}/" for part in folders_of(name)) in ("", root):
             try:
                 rows = list(islice(_rows(tree, name), _ROWS_TO_RECOGNISE))
             except (UserError, OSError):
                 continue
-            if any(_find(tree, row.values["image"]) for row in rows):
+            if any(files.find(row.values["image"]) for row in rows):
                 fitting.append(name)
     return fitting
 
@@ -170,24 +177,26 @@ def _columns(name: str, values: dict[str, object]) -> dict[str, str]:
     return found
 
 
-def _find(tree: Tree, path: str) -> str:
-    """Return the file of a path relative to the table or to the root; empty if there is none."""
-    by_name, root = _index(tree.names)
-    cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
-    return by_name.get(cleaned) or by_name.get(f"{root}{cleaned}", "") if path else ""
+class _Files:
+    """The files of a source by the paths in a table."""
 
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._by_name = {name.lower(): name for name in names}
+        self._root = common_folder(names).lower()
 
-@lru_cache(maxsize=2)
-def _index(names: tuple[str, ...]) -> tuple[dict[str, str], str]:
-    """Return the files by their names in lower case, and the folder that holds all of them, in lower case."""
-    return {name.lower(): name for name in names}, common_folder(names).lower()
+    def find(self, path: str) -> str:
+        """Return the file of a path relative to the table or to the root; empty if there is none."""
+        cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
+        found = self._by_name.get(cleaned) or self._by_name.get(f"{self._root}{cleaned}", "")
+        return found if path else ""
 
 
 def _samples(tree: Tree, rows: list[_Row]) -> tuple[list[SourceSample], list[Problem]]:
     samples, problems, seen, unique = [], list[Problem](), set[str](), UniqueNames()
-    root = common_folder(found for row in rows if (found := _find(tree, row.values["image"])))
+    files = _Files(tree.names)
+    root = common_folder(found for row in rows if (found := files.find(row.values["image"])))
     for row in rows:
-        image, mask = (_find(tree, row.values[column]) for column in _REQUIRED)
+        image, mask = (files.find(row.values[column]) for column in _REQUIRED)
         split = split_of(row.values["split"])
         if fault := _fault(row.values, image, mask, split, seen):
             problems.append(Problem(row.place, fault))

@@ -3,6 +3,7 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from tinyunet.core.console import cores
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.records.index import check_shard, load_index
+from tinyunet.data.records.mapped import MappedFiles
 from tinyunet.data.resize import Pixels
 
 Mask = NDArray[np.uint8]
@@ -45,7 +47,7 @@ class RecordReader:
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(lambda shard: check_shard(records, shard, verify=verify), shards))
         indexes = [load_index(records, shard, manifest) for shard in shards]
-        self._buffers = [np.asarray(np.memmap(records / shard.file, np.uint8, "r")) for shard in shards]
+        self._files = MappedFiles([records / shard.file for shard in shards])
         self._shards = np.repeat(np.arange(len(shards)), [shard.images for shard in shards])
         self._images = _join([index.images for index in indexes])
         self._masks = _join([index.masks for index in indexes])
@@ -66,20 +68,19 @@ class RecordReader:
         Returns:
             uint8 or uint16, [rows, width] or [rows, width, 3].
         """
-        height, width = self.shapes[index]
+        height, width = self.shapes[index].tolist()
         shape = (height, width) if self.channels == 1 else (height, width, self.channels)
-        buffer, offset = self._buffers[self._shards[index]], self._images[index]
-        view: Pixels = np.ndarray(shape, self.dtype, buffer, offset)
-        return view[rows]
+        view = self._files.array(int(self._shards[index]), int(self._images[index]), shape, self.dtype)
+        return cast(Pixels, view)[rows]
 
     def mask(self, index: int, rows: slice = ALL_ROWS) -> Mask:
         """Return some rows of a mask: uint8 [rows, width], 0 and 255."""
-        height, width = map(int, self.shapes[index])
+        height, width = self.shapes[index].tolist()
         top, bottom, _ = rows.indices(height)
         bottom = max(top, bottom)
-        start = int(self._masks[index])
         first, last = top * width, bottom * width  # bits of the mask; a row may begin inside a byte
-        packed = self._buffers[self._shards[index]][start + first // 8 : start - (-last // 8)]
+        start, length = int(self._masks[index]) + first // 8, -(-last // 8) - first // 8
+        packed = cast(Mask, self._files.array(int(self._shards[index]), start, (length,), np.uint8))
         bits = np.unpackbits(packed, count=first % 8 + last - first)[first % 8 :]
         return np.negative(bits, out=bits).reshape(bottom - top, width)  # -1 is 255
 

@@ -2,28 +2,59 @@
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import tempfile
 import time
 import weakref
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinyunet.core.console import cores, track
 from tinyunet.core.files import atomic_path, file_errors, require_space
 from tinyunet.data.prefetch import prefetch
-from tinyunet.data.records.reader import Mask, RecordReader
+from tinyunet.data.records.mapped import MappedFiles
+from tinyunet.data.records.reader import ALL_ROWS, Mask, RecordReader
 from tinyunet.data.resize import Pixels, area_average
 
 IMAGES, MASKS = "images.bin", "masks.bin"
 RETRY_S = 0.05
 
 
-def resized(reader: RecordReader, key: str, split: str, size: int) -> tuple[Pixels, Mask]:
+class ResizedImages:
+    """The images and masks of a split, resized to squares, in two files.
+
+    Attributes:
+        channels: 1 for grey, 3 for colour.
+        dtype: uint8, or uint16 for images of 16 bits.
+
+    Args:
+        folder: Folder of the files, which are complete.
+        reader: The stored images.
+        size: Side length in pixels.
+    """
+
+    def __init__(self, folder: Path, reader: RecordReader, size: int) -> None:
+        self.channels, self.dtype = reader.channels, reader.dtype
+        self._mask_shape = (size, size)
+        self._image_shape = (size, size) if self.channels == 1 else (size, size, self.channels)
+        self._files = MappedFiles([folder / IMAGES, folder / MASKS])
+
+    def image(self, index: int, rows: slice = ALL_ROWS) -> Pixels:
+        """Return some rows of an image: uint8 or uint16, [rows, size] or [rows, size, 3]."""
+        offset = index * math.prod(self._image_shape) * self.dtype.itemsize
+        return cast(Pixels, self._files.array(0, offset, self._image_shape, self.dtype))[rows]
+
+    def mask(self, index: int, rows: slice = ALL_ROWS) -> Mask:
+        """Return some rows of a mask: uint8 [rows, size], 255 times the defective fraction of a pixel."""
+        offset = index * math.prod(self._mask_shape)
+        return cast(Mask, self._files.array(1, offset, self._mask_shape, np.uint8))[rows]
+
+
+def resized(reader: RecordReader, key: str, split: str, size: int) -> ResizedImages:
     """Return all images and masks of a split, resized to squares by averaging over areas.
 
     The first process on this host that needs them writes them to a folder in `tempfile.gettempdir()`; the
@@ -35,10 +66,6 @@ def resized(reader: RecordReader, key: str, split: str, size: int) -> tuple[Pixe
         split: Name of the split.
         size: Side length in pixels.
 
-    Returns:
-        The images, uint8 or uint16 [N, size, size] or [N, size, size, 3], and the masks, uint8
-        [N, size, size], both as read-only memory maps of the files.
-
     Raises:
         UserError: if the folder for temporary files has too little space.
     """
@@ -47,13 +74,13 @@ def resized(reader: RecordReader, key: str, split: str, size: int) -> tuple[Pixe
     with file_errors(folder):
         while True:
             lock = _open_lock(folder)
-            opened = _open(folder, reader, size) or _try_to_make(lock, folder, reader, split, size)
-            if opened:
+            images = _open(folder, reader, size) or _try_to_make(lock, folder, reader, split, size)
+            if images:
                 break
             lock.close()
             time.sleep(RETRY_S)
-    weakref.finalize(opened[0], _release, lock, folder)
-    return opened
+    weakref.finalize(images, _release, lock, folder)
+    return images
 
 
 def _open_lock(folder: Path) -> BinaryIO:
@@ -70,7 +97,7 @@ def _open_lock(folder: Path) -> BinaryIO:
 
 def _try_to_make(
     lock: BinaryIO, folder: Path, reader: RecordReader, split: str, size: int
-) -> tuple[Pixels, Mask] | None:
+) -> ResizedImages | None:
     """Make the files; return None if another process has the lock to look for them or to make them."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,32 +126,24 @@ def _release(lock: BinaryIO, folder: Path) -> None:
         lock.close()
 
 
-def _open(folder: Path, reader: RecordReader, size: int) -> tuple[Pixels, Mask] | None:
-    """Map the files into memory; return None if they do not exist or are not complete."""
-    image_shape, mask_shape = _shapes(reader, size)
-    opened: list[NDArray[np.uint8 | np.uint16]] = []
-    for name, dtype, shape in ((IMAGES, reader.dtype, image_shape), (MASKS, np.dtype(np.uint8), mask_shape)):
-        path, length = folder / name, int(np.prod(shape)) * dtype.itemsize
-        if not path.is_file() or path.stat().st_size != length:
+def _open(folder: Path, reader: RecordReader, size: int) -> ResizedImages | None:
+    """Open the files; return None if they do not exist or are not complete."""
+    for name, length in zip((IMAGES, MASKS), _lengths(reader, size), strict=True):
+        if not (folder / name).is_file() or (folder / name).stat().st_size != length:
             return None
-        # Indexing a plain array is faster than indexing np.memmap.
-        opened.append(
-            np.asarray(np.memmap(path, dtype, "r", shape=shape)) if length else np.empty(shape, dtype)
-        )
-    return opened[0], opened[1].view(np.uint8)
+    return ResizedImages(folder, reader, size)
 
 
-def _shapes(reader: RecordReader, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    masks = (len(reader), size, size)
-    return (masks if reader.channels == 1 else (*masks, reader.channels)), masks
+def _lengths(reader: RecordReader, size: int) -> tuple[int, int]:
+    """Return the sizes of the two files in bytes."""
+    pixels = len(reader) * size * size
+    return pixels * reader.channels * reader.dtype.itemsize, pixels
 
 
-def _make(folder: Path, reader: RecordReader, split: str, size: int) -> tuple[Pixels, Mask]:
-    image_shape, mask_shape = _shapes(reader, size)
-    length = int(np.prod(image_shape)) * reader.dtype.itemsize
-    defective = int(reader.defective.sum())
+def _make(folder: Path, reader: RecordReader, split: str, size: int) -> ResizedImages:
     shutil.rmtree(folder, ignore_errors=True)
-    require_space(folder, length + defective * size * size)
+    image_bytes, mask_bytes = _lengths(reader, size)
+    require_space(folder, image_bytes + int(reader.defective.sum()) * size * size)
 
     def resize(index: int) -> tuple[Pixels, Pixels | None]:
         mask = area_average(reader.mask(index), size) if reader.defective[index] else None
@@ -139,7 +158,5 @@ def _make(folder: Path, reader: RecordReader, split: str, size: int) -> tuple[Pi
                 if mask is not None:  # the mask of a defect-free image is a hole in the file
                     masks.seek(index * size * size)
                     masks.write(mask.tobytes())
-            masks.truncate(int(np.prod(mask_shape)))
-    made = _open(folder, reader, size)
-    assert made is not None
-    return made
+            masks.truncate(mask_bytes)
+    return ResizedImages(folder, reader, size)

@@ -58,6 +58,11 @@ class StoredImages:
         """Number of the images and, if all images have the same by contract, their shape."""
         return (len(self), *(self._shape or ()))
 
+    @property
+    def ndim(self) -> int:
+        """Number of axes of `shape`."""
+        return len(self.shape)
+
     def __len__(self) -> int:
         return len(self._indices)
 
@@ -65,10 +70,11 @@ class StoredImages:
         return (self._read(int(index), ALL_ROWS) for index in self._indices)
 
     def __getitem__(self, key: Any, /) -> Any:  # noqa: ANN401  as an array
-        chosen = self._indices[key]
-        if np.ndim(chosen) == 0:
-            return self._read(int(chosen), ALL_ROWS)
-        subset = StoredImages(self._read, chosen, shape=self._shape, dtype=self.dtype)
+        if isinstance(key, int | np.integer):
+            return self._read(int(self._indices[key]), ALL_ROWS)
+        if isinstance(key, tuple):  # several axes, such as `images[..., None]`
+            return np.asarray(self)[key]
+        subset = StoredImages(self._read, self._indices[key], shape=self._shape, dtype=self.dtype)
         return subset if self._shape is None else np.asarray(subset)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:

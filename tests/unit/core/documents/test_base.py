@@ -67,9 +67,10 @@ def test_a_fault_inside_a_document_is_named_by_its_whole_path(records: Path, tmp
         RecordsManifest.read(write(tmp_path, values))
 
 
-def test_a_missing_key_names_the_command_that_writes_the_file(raw: Path) -> None:
+def test_a_missing_key_names_the_command_that_writes_the_file(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes((raw / "dataset.json").read_bytes())
     with pytest.raises(UserError, match="source_digest is missing; expected a file that `tinyunet convert`"):
-        RecordsManifest.read(raw)
+        RecordsManifest.read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ def _stored(shape: tuple[int, ...] | None) -> StoredImages:
 
 
 @pytest.mark.parametrize(
-    "key", [1, -1, np.int64(2), slice(1, 4), [3, 0], np.array([4, 4]), PIXELS[:, 0, 0] > 128], ids=str
+    "key",
+    [1, -1, np.int64(2), slice(1, 4), [3, 0], np.array([4, 4]), PIXELS[:, 0, 0] > 128, (..., None), (1, 2)],
+    ids=str,
 )
 def test_images_of_one_size_are_indexed_as_an_array(key: object) -> None:
     images = _stored((3, 4))
-    assert (images.shape, images.dtype, len(images)) == ((5, 3, 4), np.uint8, 5)
+    assert (images.shape, images.ndim, images.dtype, len(images)) == ((5, 3, 4), 3, np.uint8, 5)
     np.testing.assert_array_equal(images[key], PIXELS[key])  # type: ignore[index]
     np.testing.assert_array_equal(np.asarray(images), PIXELS)
 

@@ -7,7 +7,7 @@ from html import unescape
 from pathlib import Path, PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.names import split_of, words_of
+from tinyunet.data.layouts.names import folders_of, split_of, words_of
 from tinyunet.data.sources.trees import Tree
 
 TITLES = {
@@ -52,7 +52,7 @@ def detect(tree: Tree) -> tuple[str, list[str]]:
 
 def _in_folder(tree: Tree, folder: str) -> list[str]:
     """Return the files in or below a folder of this name."""
-    return [name for name in tree.names if folder in PurePosixPath(name).parts[:-1]]
+    return [name for name in tree.names if folder in folders_of(name)]
 
 
 def _kind(tree: Tree, name: str) -> str:

@@ -18,7 +18,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, is_background, picture_size, type_values
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile
 from tinyunet.data.layouts.matching import Match, Picture, count_text, make_samples, sort_samples
-from tinyunet.data.layouts.names import common_folder, is_picture, split_of, stem_of
+from tinyunet.data.layouts.names import common_folder, folders_of, is_picture, split_of, stem_of
 from tinyunet.data.sources.trees import Tree
 
 NAME = "labelme"
@@ -96,7 +96,7 @@ def _is_json(name: str) -> bool:
 
 
 def _picture(name: str, root: str) -> Picture:
-    folders = PurePosixPath(name.removeprefix(root)).parts[:-1]
+    folders = folders_of(name.removeprefix(root))
     split = next((split_of(folder) for folder in folders if split_of(folder)), "")
     return Picture(name, stem_of(name), split, tuple(folder for folder in folders if not split_of(folder)))
 

@@ -42,8 +42,8 @@ def coco(images: dict[str, list[tuple[int, Any]]], **more: Any) -> str:
 
 def cvat(body: str) -> str:
     labels = "".join(f"<label><name>{name}</name><attributes/></label>" for name in ("pit", "crack"))
-    meta = f"<meta><task><name>t</name><labels>{labels}</labels></task></meta>"
-    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{meta}{body}</annotations>'
+    meta = f"<version>1.1</version><meta><task><name>t</name><labels>{labels}</labels></task></meta>"
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>{meta}{body}</annotations>'
 
 
 def labelme_xml(name: str, objects: str) -> str:
@@ -115,7 +115,7 @@ def test_coco_can_be_one_file_in_each_folder_of_images(tmp_path: Path) -> None:
 def test_cvat_has_polygons_and_encoded_regions(tmp_path: Path) -> None:
     points = "1,1;3,1;3,2;1,2"
     body = (
-        f'<image id="0" name="x/a.jpg" width="6" height="4"><polygon label="pit" points="{points}" z_order="0"/>'
+        f'<image id="0" name="x/a.jpg" width="6" height="4"><polygon label="pit" points="{points}"/>'
         '<mask label="crack" rle="1, 1, 1, 1" left="4" top="2" width="2" height="2" z_order="1"/></image>'
         '<image id="1" name="b &amp; c.jpg" width="6" height="4"></image>'
     )

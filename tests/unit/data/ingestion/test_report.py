@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.data.conftest import copy_class
 from tinyunet.data.ingest import ingest
-from tinyunet.data.report import histogram
+from tinyunet.data.ingestion.report import histogram
 
 
 def test_the_page_needs_no_other_file(raw: Path) -> None:

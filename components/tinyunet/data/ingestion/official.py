@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tinyunet.core.categories import class_number
+from tinyunet.data.ingestion.prepare import PreparedSample
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.base import Problem
 from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_LABELS, OFFICIAL_SIZE
 from tinyunet.data.pictures.pixels import size_text
-from tinyunet.data.prepare import PreparedSample
-from tinyunet.data.validate import Report
 
 DAGM_SPLITS = ("train", "test")
 

@@ -7,21 +7,22 @@ from pathlib import Path
 from tinyunet.core.categories import DAGM
 from tinyunet.core.console import parallel_map
 from tinyunet.core.errors import UserError
+from tinyunet.data.ingestion.official import check_dagm
+from tinyunet.data.ingestion.options import IngestOptions
+from tinyunet.data.ingestion.prepare import UNSPLIT, Preparation, PreparedSample
+from tinyunet.data.ingestion.validate import Report, check_kinds, check_learnable, find_copies
 from tinyunet.data.layouts.base import Listing, Problem, SourceFile
-from tinyunet.data.official import check_dagm
-from tinyunet.data.options import IngestOptions
 from tinyunet.data.pictures.mask_kinds import MaskKind, decide
 from tinyunet.data.pictures.mask_values import MaskValues, mask_values
-from tinyunet.data.prepare import UNSPLIT, Preparation, PreparedSample
 from tinyunet.data.splits import SPLITS, SplitItem, make_splits
-from tinyunet.data.validate import Report, check_kinds, check_learnable, find_copies
 
 
-def examine(listing: Listing, folder: Path, options: IngestOptions) -> Report:
+def examine(listing: Listing, folder: Path, options: IngestOptions, threads: int = 0) -> Report:
     """Prepare all samples in `folder`, choose their splits, and check the data set."""
     is_dagm = listing.layout == DAGM
-    kind = None if is_dagm else _mask_kind(listing)
-    prepared = parallel_map(Preparation(folder, kind).prepare, listing.samples, "checking")
+    kind = None if is_dagm else _mask_kind(listing, threads)
+    prepare = Preparation(folder, kind).prepare
+    prepared = parallel_map(prepare, listing.samples, "checking", threads=threads)
     problems = [*listing.problems, *(problem for item in prepared for problem in item.problems)]
     usable = tuple(item for item in prepared if not item.problems)
     report = Report(listing, usable, notes=listing.notes, kind=kind)
@@ -38,7 +39,7 @@ def examine(listing: Listing, folder: Path, options: IngestOptions) -> Report:
     return replace(report, problems=tuple(problems), warnings=tuple(repeated), notes=(*report.notes, *notes))
 
 
-def _mask_kind(listing: Listing) -> MaskKind:
+def _mask_kind(listing: Listing, threads: int) -> MaskKind:
     """Find out of what kind the masks of a data set are; masks that cannot be read are reported later."""
 
     def values(file: SourceFile) -> MaskValues | None:
@@ -48,7 +49,8 @@ def _mask_kind(listing: Listing) -> MaskKind:
             return None
 
     files = [sample.mask for sample in listing.samples if sample.mask]
-    return decide(found for found in parallel_map(values, files, "reading masks") if found is not None)
+    found = parallel_map(values, files, "reading masks", threads=threads)
+    return decide(item for item in found if item is not None)
 
 
 def _leave_out(report: Report, problems: Sequence[Problem]) -> Report:

@@ -10,11 +10,11 @@ from PIL import Image
 
 from tests.unit.data.conftest import copy_class, report_of
 from tinyunet.data.ingest import ingest
+from tinyunet.data.ingestion.official import DAGM_SPLITS, check_dagm, is_official, labels_digest, note_counts
+from tinyunet.data.ingestion.prepare import PreparedSample
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.base import Listing, SourceFile, SourceSample
 from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS, OFFICIAL_LABELS
-from tinyunet.data.official import DAGM_SPLITS, check_dagm, is_official, labels_digest, note_counts
-from tinyunet.data.prepare import PreparedSample
-from tinyunet.data.validate import Report
 
 Samples = list[PreparedSample]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
-from tinyunet.data.options import IngestOptions
+from tinyunet.data.ingestion.options import IngestOptions
 
 
 def _write(path: Path, pixels: Any, **options: Any) -> None:
@@ -116,8 +116,9 @@ def test_the_number_of_channels_follows_the_colours_or_the_option(
         _write(source / "images" / f"p{i:02d}.png", np.stack([grey, grey // 2 if colour else grey, grey], -1))
     manifest = _ingest(source, tmp_path / "out", channels=channels)
     assert manifest.channels == expected
-    mode = Image.open(tmp_path / "out" / next(f for f in manifest.files if f.name == "p00").image).mode
-    assert mode == ("RGB" if colour else "L")
+    file = next(file for file in manifest.files if file.name == "p00")
+    with Image.open(tmp_path / "out" / file.image) as image:
+        assert image.mode == ("RGB" if colour else "L")
 
 
 def test_16_bit_images_keep_their_values_and_their_range_is_stored(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from tinyunet.core.categories import DAGM, class_number
 from tinyunet.core.documents.raw import SplitCounts
+from tinyunet.data.ingestion.prepare import PreparedSample
 from tinyunet.data.layouts.base import Listing, Problem
 from tinyunet.data.layouts.dagm import OFFICIAL_COUNTS
 from tinyunet.data.pictures.mask_kinds import MaskKind
-from tinyunet.data.prepare import PreparedSample
 from tinyunet.data.splits import SPLITS
 
 ENOUGH = "20 defective images are a good start, at least 3 are needed: one each to train, validate and test"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tinyunet.core.documents.raw import RawManifest
-from tinyunet.data.prepare import PreparedSample
+from tinyunet.data.ingestion.prepare import PreparedSample
+from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.splits import SPLITS
-from tinyunet.data.validate import Report
 
 THUMBNAIL = 160
 BINS = 12
@@ -27,7 +27,7 @@ def render(report: Report, manifest: RawManifest, folder: Path) -> str:
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = PackageLoader("tinyunet.data", ".")
+    loader = PackageLoader("tinyunet.data.ingestion", ".")
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
         "validation.html"
     )

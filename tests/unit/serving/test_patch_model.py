@@ -1,0 +1,111 @@
+"""A model that was trained on patches takes whole images of any size, in every form that it has."""
+
+import csv
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyunet.core.config import EvalConfig, TrainConfig
+from tinyunet.core.documents.evaluation import Evaluation
+from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.errors import UserError
+from tinyunet.evaluation.evaluate import evaluate
+from tinyunet.model import tiles
+from tinyunet.model.unet import PARAMETERS
+from tinyunet.serving.formats import write_onnx, write_saved_model
+from tinyunet.serving.loading import load_serving
+from tinyunet.serving.native import is_native
+from tinyunet.serving.predict import predict
+from tinyunet.serving.tiled import predict_by_tiles
+from tinyunet.tracking.tracker import NullTracker
+from tinyunet.training.distributed import World
+from tinyunet.training.loop import train
+from tinyunet.training.run import TrainingRun
+
+
+@pytest.fixture(scope="module")
+def patch_model(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder after 3 steps on patches, and its evaluation beside it."""
+    out = tmp_path_factory.mktemp("patches") / "model"
+    config = TrainConfig(patch=32, steps=3, global_batch=8, precision="float32", validate_every=2)
+    train(TrainingRun(records=str(records), out=str(out), config=config), World(), NullTracker())
+    evaluate(out, records, out.with_name("evaluation"), EvalConfig(overlays=2))
+    return out
+
+
+@pytest.fixture(scope="module")
+def served(patch_model: Path) -> keras.Model:
+    return load_serving(patch_model, plain=True)
+
+
+def test_the_document_says_that_images_are_not_resized(patch_model: Path) -> None:
+    document = ModelDocument.read(patch_model)
+    assert (document.image_size, document.train.patch, document.parameters) == (0, 32, PARAMETERS)
+    assert keras.models.load_model(patch_model / "model.keras").input_shape == (None, None, None, 1)
+
+
+def test_the_evaluation_is_at_the_size_of_the_images(patch_model: Path) -> None:
+    evaluation = Evaluation.read(patch_model.with_name("evaluation"))
+    assert evaluation.image_size == 0
+    assert sum(evaluation.test.pixel.model_dump().values()) == 16 * 64 * 64
+    assert len(list((patch_model.with_name("evaluation") / "overlays").glob("*.png"))) == 4
+
+
+def test_predict_agrees_with_the_evaluation(patch_model: Path, raw: Path, tmp_path: Path) -> None:
+    files = sorted((raw / "images" / "test").glob("*.png"))
+    predict(patch_model, files, tmp_path / "out")
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = {row["name"].lower(): row for row in csv.DictReader(file)}
+    for image in Evaluation.read(patch_model.with_name("evaluation")).images:
+        row = rows[image.name.lower()]
+        assert float(row["score"]) == pytest.approx(image.score, abs=1e-3)
+        assert abs(int(row["area"]) - image.tp - image.fp) <= 2
+
+
+def test_images_of_any_kind_and_size_are_predicted(patch_model: Path, tmp_path: Path) -> None:
+    """A folder without images is searched with its subfolders; colour becomes grey."""
+    folder = tmp_path / "in" / "line 7"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (50, 33), (200, 10, 10)).save(folder / "colour.webp", lossless=True)
+    Image.new("L", (1, 3), 90).save(folder / "tiny.bmp")
+    assert predict(patch_model, [tmp_path / "in"], tmp_path / "out")[0] == 2
+    for name, size in (("colour", (50, 33)), ("tiny", (1, 3))):
+        with Image.open(tmp_path / "out" / f"{name}_mask.png") as mask:
+            assert mask.size == size
+
+
+def test_an_image_of_other_bits_is_skipped(
+    patch_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((20, 20), np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="none of 1 files is an image that this model takes"):
+        predict(patch_model, [tmp_path / "a.png"], tmp_path / "out")
+    assert "a.png is 16-bit grey, but the model was trained on images of 8 bits" in capsys.readouterr().err
+
+
+def test_tiles_give_the_result_of_the_whole_image(
+    served: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 330, 1)).astype(np.uint8)
+    whole = served.predict_on_batch(image[None])
+    monkeypatch.setattr(tiles, "TILE", 2 * tiles.HALO + 32)
+    assert tiles.count_tiles(image.shape) > 3
+    result = predict_by_tiles(served, image, "a")
+    assert result.score == pytest.approx(float(whole["score"][0]), abs=1e-4)
+    assert result.defective == bool(whole["defective"][0])
+    assert (result.mask != whole["mask"][0, ..., 0]).sum() <= 2
+
+
+def test_exported_files_take_images_of_any_size(served: keras.Model, tmp_path: Path) -> None:
+    assert is_native(served)
+    runners = write_saved_model(served, tmp_path / "saved"), write_onnx(served, tmp_path / "model.onnx")
+    for shape in ((2, 40, 33, 1), (1, 16, 100, 1)):
+        images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+        expected = served.predict_on_batch(images)
+        for run in runners:
+            outputs = run(images)
+            np.testing.assert_allclose(outputs["logits"], expected["logits"], atol=1e-3)
+            np.testing.assert_allclose(outputs["score"], expected["score"], atol=1e-3)
