@@ -84,16 +84,14 @@ def test_gradients_are_compressed_as_configured(batch: Batch) -> None:
             return list(tensors)
 
     config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES, "compression": "fp16"})
-    model = build_unet(SIZE, seed=1, precision="float32")
+    model = small_network()
     TrainStep(model, build_optimizer(config, "float32"), config, Recording())(batch)
     assert set(calls) == {(len(model.trainable_variables), "fp16")}
 
 
 def test_a_step_counts_the_ranks_that_were_asked_to_stop(batch: Batch) -> None:
     config = FAST.replace({"image_size": SIZE, "global_batch": IMAGES})
-    step = TrainStep(
-        build_unet(SIZE, seed=1, precision="float32"), build_optimizer(config, "float32"), config, World()
-    )
+    step = TrainStep(small_network(), build_optimizer(config, "float32"), config, World())
     assert [float(step(batch, stop=stop).stopping) for stop in (False, True)] == [0, 1]
 
 
