@@ -1,5 +1,8 @@
 """Fixtures shared by all suites: one tiny synthetic class, from raw images to a registered model."""
 
+import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.prepared_python import serving
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -33,12 +37,33 @@ class Registered:
     result: "Registration"
 
 
+def pytest_collection_finish() -> None:
+    """Leave the imported modules out of garbage collections, which trainings cause often."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _outside_of_a_pod() -> Iterator[None]:
     """The tests behave as on any machine, even if they run in a Kubernetes pod."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Python for commands that need TensorFlow or MLflow, which its processes have imported already."""
+    with serving(tmp_path_factory.mktemp("python")) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow without runs. Tests copy it, because MLflow needs seconds for its tables."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    program = f"import mlflow; mlflow.MlflowClient('sqlite:///{database}').search_experiments()"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    return database
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from tinyunet.launch.local_ranks import mpirun
@@ -26,8 +25,8 @@ world.shutdown()
 """
 
 
-def test_gradients_are_sent_as_float16_and_returned_as_float32(tmp_path: Path) -> None:
-    command = [*mpirun(2), sys.executable, "-c", PROGRAM]
+def test_gradients_are_sent_as_float16_and_returned_as_float32(tmp_path: Path, python: str) -> None:
+    command = [*mpirun(2), python, "-c", PROGRAM]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     sums = json.loads(result.stdout.strip().splitlines()[-1])

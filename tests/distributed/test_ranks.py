@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,27 +17,34 @@ import numpy as np
 import psutil
 import pytest
 
-STEPS = 20
+STEPS = {"nvidia": 20, "fast": 12}
+BATCH = {"nvidia": 16, "fast": 8}  # a deterministic step takes several times longer
 SETTINGS = ["image_size=32", "precision=float32", "checkpoint_every=1000", "validate_every=0"]
-Command = Callable[[str, int, str], list[str]]
+Command = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ranks")
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """The working folder of all trainings, with a database of MLflow."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "runs").mkdir()
+    shutil.copy(empty_database, folder / "runs" / "mlflow.db")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def command(records: Path) -> Command:
+def command(records: Path, python: str) -> Command:
     """Builds the training command for a model folder, a number of ranks and a preset.
 
-    A training with the preset `fast` is deterministic.
+    A training with the preset `fast` is deterministic. The interpreter of tests that kill processes is
+    `sys.executable`.
     """
 
-    def build(out: str, ranks: int, preset: str) -> list[str]:
-        chosen = [*SETTINGS, f"steps={STEPS}", f"deterministic={preset == 'fast'}"]
+    def build(out: str, ranks: int, preset: str, python: str = python) -> list[str]:
+        chosen = [*SETTINGS, f"steps={STEPS[preset]}", f"global_batch={BATCH[preset]}"]
+        chosen += [f"deterministic={preset == 'fast'}"]
         settings = [part for s in chosen for part in ("--set", s)]
-        program = [sys.executable, "-m", "tinyunet", "train", str(records)]
+        program = [python, "-m", "tinyunet", "train", str(records)]
         return [*program, "--out", out, "--ranks", str(ranks), "--preset", preset, *settings]
 
     return build
@@ -89,7 +97,7 @@ def summary(model: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_take_the_same_20_steps_as_one_process(trained: Callable[[str, int], Path], ranks: int) -> None:
     one, many = losses(trained("nvidia", 1)), losses(trained("nvidia", ranks))
-    assert len(one) == STEPS
+    assert len(one) == STEPS["nvidia"]
     np.testing.assert_allclose(many, one, rtol=1e-5)
     scores = [summary(trained("nvidia", n))["training"] for n in (1, ranks)]
     for name in ("validation_dice", "validation_ap", "final_loss"):
@@ -110,7 +118,7 @@ def test_gradients_of_the_last_layers_are_sent_during_the_backward_pass(
         if event.get("name") == "NEGOTIATE_ALLREDUCE" and "Grouped" in name and "_1of" in name:
             for layer in starts.keys() & set(name.split("_")):
                 starts[layer].append(event["ts"])
-    assert len(starts["logits"]) == len(starts["encoder0"]) == STEPS
+    assert len(starts["logits"]) == len(starts["encoder0"]) == STEPS["nvidia"]
     differences = np.array(starts["encoder0"]) - starts["logits"]
     assert np.median(differences) > 0.05 * np.median(np.diff(starts["logits"])), "5 % of a step"
 
@@ -121,7 +129,7 @@ def test_a_deterministic_training_gives_the_same_weights_at_any_world_size(
     """Adam divides by the size of the gradient and therefore amplifies a difference in the last bit."""
     one, two = trained("fast", 1), trained("fast", 2)
     assert np.array_equal(losses(two), losses(one))
-    assert len(losses(one)) == STEPS
+    assert len(losses(one)) == STEPS["fast"]
     assert summary(two)["weights_digest"] == summary(one)["weights_digest"]
 
 
@@ -140,7 +148,7 @@ def test_a_world_size_that_does_not_divide_the_batch_is_refused_in_one_line(
 ) -> None:
     result = run(command("uneven", 3, "fast"), folder)
     assert result.returncode == 2
-    assert "ranks is 3; expected a divisor of the global batch 16" in result.stderr
+    assert "ranks is 3; expected a divisor of the global batch 8" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not (folder / "uneven").exists()
 
@@ -154,7 +162,7 @@ def test_a_stopped_training_saves_its_last_step_and_resumes_to_the_same_weights(
     assert checkpoints == [f"step-{step:08d}.npz"]
     resumed = run(line, folder)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"steps {step} to {STEPS}" in resumed.stdout
+    assert f"steps {step} to {STEPS['fast']}" in resumed.stdout
     assert summary(folder / "stopped")["weights_digest"] == summary(trained("fast", 1))["weights_digest"]
     assert np.array_equal(losses(folder / "stopped"), losses(trained("fast", 1))), "the history is complete"
 
@@ -163,11 +171,11 @@ def test_ranks_that_are_stopped_and_killed_resume_to_the_uninterrupted_weights(
     folder: Path, trained: Callable[[str, int], Path], command: Command
 ) -> None:
     """The training ends by Ctrl-C, is resumed, ends by kill -9 of one rank, and is resumed on one rank."""
-    line = command("killed", 2, "fast")
-    step = stop(line, folder, signal.SIGINT)
+    step = stop(command("killed", 2, "fast"), folder, signal.SIGINT)
 
-    process = start([*line, "--set", "checkpoint_every=5"], folder)
-    wait_for(folder / "killed.checkpoints" / f"step-{5 * (step // 5 + 1):08d}.npz", process)
+    line = command("killed", 2, "fast", sys.executable)
+    process = start([*line, "--set", "checkpoint_every=1"], folder)
+    wait_for(folder / "killed.checkpoints" / f"step-{step + 1:08d}.npz", process)
     os.kill(ranks_of(process)[1], signal.SIGKILL)
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0, output
@@ -175,20 +183,26 @@ def test_ranks_that_are_stopped_and_killed_resume_to_the_uninterrupted_weights(
 
     resumed = run(command("killed", 1, "fast"), folder)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    steps = re.search(rf"steps (\d+) to {STEPS}", resumed.stdout)
+    steps = re.search(rf"steps (\d+) to {STEPS['fast']}", resumed.stdout)
     assert steps, resumed.stdout
     assert int(steps[1]) > step, "the training must continue after the step of the killed training"
     assert summary(folder / "killed")["weights_digest"] == summary(trained("fast", 2))["weights_digest"]
-    assert len(losses(folder / "killed")) == STEPS
+    assert len(losses(folder / "killed")) == STEPS["fast"]
     assert not (folder / "killed.checkpoints").exists()
 
 
 def test_a_training_locks_its_checkpoints_and_its_ranks_end_with_the_launcher(
     folder: Path, command: Command
 ) -> None:
-    line = [*command("busy", 2, "fast"), "--set", "steps=100000", "--set", "checkpoint_every=5"]
+    line = [
+        *command("busy", 2, "fast", sys.executable),
+        "--set",
+        "steps=100000",
+        "--set",
+        "checkpoint_every=1",
+    ]
     process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(folder / "busy.checkpoints" / "step-00000005.npz", process)
+    wait_for(folder / "busy.checkpoints" / "step-00000001.npz", process)
     ranks = [psutil.Process(rank) for rank in ranks_of(process)]
     second = run([*command("busy", 1, "fast"), "--set", "steps=100000"], folder)
     process.kill()

@@ -1,5 +1,6 @@
 """Fixtures: a compiled pipeline and a fake of the Kubeflow Pipelines API."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from pipeline import compile as compiling
 from pipeline import upload
 from pipeline.pipeline import PIPELINES
 from tinyunet.core.network import CA_VARIABLES
+
+
+@pytest.fixture
+def folder(empty_database: Path, tmp_path: Path) -> Path:
+    """A working folder for local runs, with a database of MLflow as after an earlier run."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_database, tmp_path / "runs" / "mlflow.db")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

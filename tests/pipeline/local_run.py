@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
-TINY = ("--source", "synthetic://?train=24&test=16&size=64&seed=7", "--image-size", "64", "--steps", "6")
+TINY = ("--source", "synthetic://?train=24&test=16&size=32&seed=7", "--image-size", "32", "--steps", "6")
 QUICK = (*TINY, "--set", "global_batch=4", "--set", "validate_every=3", "--set", "checkpoint_every=3")
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline.run_local", *arguments]
+def command(*arguments: str, python: str = sys.executable) -> list[str]:
+    return [python, "-m", "pipeline.run_local", *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -25,16 +25,17 @@ def environment() -> dict[str, str]:
     }
 
 
-def run_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run in this folder, so that `runs/` is created there."""
-    return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
-    )
+def run_local(
+    folder: Path, *arguments: str, python: str = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    """Run in this folder, so that `runs/` is created there; `python` is also the interpreter of the steps."""
+    line = command(*arguments, python=python)
+    return subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, timeout=900)
 
 
 def wait_for_text(folder: Path, text: str, process: subprocess.Popen[bytes]) -> None:
     """Wait until the log of the run contains the text."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         if any(text in log.read_text() for log in folder.glob("runs/*/run.log")):
             return

@@ -15,6 +15,7 @@ from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
 
 ROOT = Path(__file__).parents[2]
+YAML = yaml.CSafeLoader  # as safe_load, in C
 TASKS = ["convert", "evaluate", "ingest", "register", "train"]
 
 
@@ -23,7 +24,7 @@ def compiled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     path = compile_variant(request.param, tmp_path_factory.mktemp("compiled"))
-    return [*yaml.safe_load_all(path.read_text()), {"variant": request.param}]
+    return [*yaml.load_all(path.read_text(), YAML), {"variant": request.param}]
 
 
 def executors(compiled: list[dict[str, Any]]) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def test_options_set_another_secret_and_other_nodes(tmp_path: Path) -> None:
     options = parse(
         ["--secret", "own-secret", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"]
     )
-    compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text()))
+    compiled = list(yaml.load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text(), YAML))
     (secret,) = platform(compiled)["train"]["secretAsEnv"]
     assert secret["secretName"] == "own-secret"
     assert {k["secretKey"]: k["envVar"] for k in secret["keyToEnv"]} == {
@@ -249,7 +250,7 @@ def test_options_set_another_secret_and_other_nodes(tmp_path: Path) -> None:
 
 def test_only_the_train_task_gets_the_queue(tmp_path: Path) -> None:
     options = vars(parse(["--queue", "gpus"]))
-    compiled = list(yaml.safe_load_all(compile_variant("gpu", tmp_path, changes=options).read_text()))
+    compiled = list(yaml.load_all(compile_variant("gpu", tmp_path, changes=options).read_text(), YAML))
     queue = {"name": "TINYUNET_QUEUE", "value": "gpus"}
     assert [name for name, container in executors(compiled).items() if queue in container["env"]] == ["train"]
 
@@ -283,7 +284,7 @@ def test_compiling_imports_no_machine_learning_and_gives_the_same_bytes(tmp_path
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     path = compile_variant("gpu", tmp_path_factory.mktemp("classes"), pipeline="tinyunet-classes")
-    return list(yaml.safe_load_all(path.read_text()))
+    return list(yaml.load_all(path.read_text(), YAML))
 
 
 def test_the_pipeline_for_several_classes_is_a_loop_over_the_tasks_of_one_class(
@@ -291,7 +292,7 @@ def test_the_pipeline_for_several_classes_is_a_loop_over_the_tasks_of_one_class(
 ) -> None:
     (loop,) = (n for n in classes[0]["root"]["dag"]["tasks"] if n.startswith("for-loop"))
     tasks_in_loop = classes[0]["components"][f"comp-{loop}"]["dag"]["tasks"]
-    single = yaml.safe_load(compile_variant("gpu", tmp_path).read_text().split("\n---\n")[0])
+    single = next(yaml.load_all(compile_variant("gpu", tmp_path).read_text(), YAML))
     tasks_of_one_class = single["root"]["dag"]["tasks"]
     assert sorted(tasks_in_loop) == TASKS
     for name, task in tasks_in_loop.items():

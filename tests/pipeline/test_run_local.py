@@ -32,7 +32,7 @@ class FinishedRun:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """One run of all five steps with two Horovod ranks, on 24 + 16 images of 64×64 pixels."""
+    """One run of all five steps with two Horovod ranks, on 24 + 16 images of 32×32 pixels."""
     folder = tmp_path_factory.mktemp("finished")
     result = run_local(folder, *QUICK, "--ranks", "2")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
@@ -129,10 +129,12 @@ def test_the_registered_version_is_the_champion(finished: FinishedRun) -> None:
     assert {alias: int(version) for alias, version in registered.aliases.items()} == {"champion": 1}
 
 
-def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_class(tmp_path: Path) -> None:
+def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_class(
+    folder: Path, python: str
+) -> None:
     from mlflow import MlflowClient
 
-    result = run_local(tmp_path, *QUICK, "--class-id", "8,3")
+    result = run_local(folder, *QUICK, "--class-id", "8,3", python=python)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     headlines = [line for line in result.stdout.splitlines() if line.startswith("[")]
     assert headlines[0] == "[1/11] ingest of class8"
@@ -142,16 +144,16 @@ def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_c
         "[10/11] register of class3",
         "[11/11] compare",
     ]
-    assert "class 3, 8 (synthetic, 64 px)" in result.stdout
+    assert "class 3, 8 (synthetic, 32 px)" in result.stdout
     assert "\nClass 8  version 1 is champion" in result.stdout
-    latest = tmp_path / "runs" / "latest"
+    latest = folder / "runs" / "latest"
     assert sorted(path.name for path in latest.glob("*.html")) == [
         "report-class3.html", "report-class8.html", "report.html",
     ]  # fmt: skip
     page = (latest / "report.html").read_text()
     assert "TinyUNet by class" in page
     assert set(re.findall(r'href="([^"]+\.html)"', page)) == {"report-class3.html", "report-class8.html"}
-    uri = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    uri = f"sqlite:///{folder / 'runs' / 'mlflow.db'}"
     client = MlflowClient(uri, registry_uri=uri)
     assert sorted(model.name for model in client.search_registered_models()) == [
         "tinyunet-dagm-class3",

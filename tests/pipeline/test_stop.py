@@ -48,72 +48,74 @@ def test_stopping_a_run_ends_all_its_processes(
 
 @pytest.mark.parametrize(("number", "ranks"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
 def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
-    tmp_path: Path, number: signal.Signals, ranks: str
+    folder: Path, number: signal.Signals, ranks: str
 ) -> None:
     """A supervisor sends the signal without a terminal, and make sends it a second time."""
-    source = "synthetic://?train=24&test=16&size=64&seed=7"
+    source = "synthetic://?train=24&test=16&size=32&seed=7"
     process = subprocess.Popen(
-        command("--source", source, "--image-size", "64", "--steps", "250", "--ranks", ranks),
-        cwd=tmp_path,
+        command("--source", source, "--image-size", "32", "--steps", "250", "--ranks", ranks),
+        cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    wait_for_text(tmp_path, "step 10/250", process)
+    wait_for_text(folder, "step 10/250", process)
     children = psutil.Process(process.pid).children(recursive=True)
     for _ in range(2):
         os.killpg(process.pid, number)
         time.sleep(0.02)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert errors.decode().splitlines() == [
         "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
     ]
     assert [child for child in children if child.is_running()] == []
-    (checkpoint,) = tmp_path.glob("runs/checkpoints/*/step-*.npz")
+    (checkpoint,) = folder.glob("runs/checkpoints/*/step-*.npz")
     assert int(checkpoint.stem.removeprefix("step-")) % 50, "not a periodic checkpoint"
 
 
-def test_a_run_that_was_stopped_after_its_training_does_not_train_again(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_after_its_training_does_not_train_again(folder: Path, python: str) -> None:
     process = subprocess.Popen(
-        command(*QUICK), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(*QUICK), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    wait_for_text(tmp_path, "Executing task 'evaluate'", process)
+    wait_for_text(folder, "Executing task 'evaluate'", process)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 143
     assert errors.decode().splitlines() == [
         "tinyunet: stopped; every process of the run has ended; the same command resumes the training"
     ]
-    (first,) = tmp_path.glob("runs/*/tinyunet-*/train/model/model.json")
+    (first,) = folder.glob("runs/*/tinyunet-*/train/model/model.json")
 
-    result = run_local(tmp_path, *QUICK)
+    result = run_local(folder, *QUICK, python=python)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     assert "steps 6 to 6" in result.stdout
-    (second,) = (tmp_path / "runs" / "latest").glob("tinyunet-*/train/model/model.json")
+    (second,) = (folder / "runs" / "latest").glob("tinyunet-*/train/model/model.json")
     assert second.resolve() != first.resolve()
     models = [json.loads(path.read_text()) for path in (first, second)]
     assert models[0]["weights_digest"] == models[1]["weights_digest"]
     assert models[0]["mlflow"]["run_id"] == models[1]["mlflow"]["run_id"]
-    assert list(tmp_path.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
+    assert list(folder.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
 
 
-def test_only_the_checkpoints_of_registered_classes_are_deleted(tmp_path: Path, class1: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "Class1").symlink_to(class1)
-    (tmp_path / "data" / "Class3" / "Train").mkdir(parents=True)
-    (tmp_path / "data" / "Class3" / "Train" / "0001.PNG").write_bytes(b"no image")
-    (tmp_path / "runs" / "checkpoints" / "another").mkdir(parents=True)
-    result = run_local(tmp_path, *QUICK, "--source", "data", "--class-id", "1,3")
+def test_only_the_checkpoints_of_registered_classes_are_deleted(
+    folder: Path, class1: Path, python: str
+) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "Class1").symlink_to(class1)
+    (folder / "data" / "Class3" / "Train").mkdir(parents=True)
+    (folder / "data" / "Class3" / "Train" / "0001.PNG").write_bytes(b"no image")
+    (folder / "runs" / "checkpoints" / "another").mkdir(parents=True)
+    result = run_local(folder, *QUICK, "--source", "data", "--class-id", "1,3", python=python)
     assert result.returncode == 2
     assert result.stderr.rstrip().endswith("; continue with CATEGORY=class3")
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("Class 1 is finished; "))
     evaluation = Path(line.removeprefix("Class 1 is finished; its evaluation is in "))
-    (report,) = tmp_path.glob("runs/*/report-class1.html")
+    (report,) = folder.glob("runs/*/report-class1.html")
     assert report.read_bytes() == (evaluation / "report.html").read_bytes()
-    assert [path.name for path in (tmp_path / "runs" / "checkpoints").glob("*/")] == ["another"]
+    assert [path.name for path in (folder / "runs" / "checkpoints").glob("*/")] == ["another"]
     table = report.with_name("report.html").read_text()
     assert "Missing, because a step failed: class3." in table
     assert 'href="report-class1.html"' in table

@@ -1,4 +1,4 @@
-"""Run blocks of the pages in one process, so that TensorFlow is loaded once: `python block_runner.py JOBS`.
+"""Run blocks of the pages in one process: `python -m tests.repository.block_runner JOBS`.
 
 JOBS is a JSON file: a list of objects with `place`, `folder`, `language` and `text`. The standard output of
 every block is written beside it, into `<number>.txt`. The first command that fails ends the run with code 1.

@@ -31,7 +31,7 @@ OWNERS = {
         "tinyunet/tracking/download.py",
         "tinyunet/registry/register.py",
         "tinyunet/registry/run.py",
-        "tinyunet/registry/turn.py",
+        "tinyunet/registry/registration_lock.py",
         "tinyunet/registry/versions.py",
         "tinyunet/registry/logged_model.py",
         "tinyunet/tracking/server.py",

@@ -96,7 +96,7 @@ def substituted(block: Block) -> str:
     return text
 
 
-def test_the_marked_blocks_of_the_pages_run(tmp_path: Path) -> None:
+def test_the_marked_blocks_of_the_pages_run(tmp_path: Path, python: str) -> None:
     """`<!-- test: run -->` above a block; `<!-- test: output -->` above the output of the block before it."""
     jobs, expected = [], {}
     for block in marked_blocks():
@@ -119,8 +119,8 @@ def test_the_marked_blocks_of_the_pages_run(tmp_path: Path) -> None:
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     own = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "S3_", "TINYUNET_"))}
     own |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    runner = [sys.executable, str(Path(__file__).with_name("block_runner.py")), str(tmp_path / "jobs.json")]
-    done = subprocess.run(runner, env=own, capture_output=True, text=True, check=False)
+    runner = [python, "-m", "tests.repository.block_runner", str(tmp_path / "jobs.json")]
+    done = subprocess.run(runner, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for number, block in expected.items():
         assert (tmp_path / f"{number}.txt").read_text() == block.text, str(block)

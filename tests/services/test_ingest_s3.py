@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SOURCE
+from tests.conftest import SOURCE, Services
 from tests.services.conftest import upload
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
@@ -12,13 +12,17 @@ from tinyunet.data.ingest import ingest
 from tinyunet.data.synthetic.generator import generate, parse_source
 
 
-@pytest.fixture
-def bucket(prefix: str, tmp_path: Path) -> str:
-    """A prefix with Class1, the images of `raw`, and one file of another class."""
-    generate(tmp_path / "up" / "Class1", 1, parse_source(SOURCE))
-    (tmp_path / "up" / "Class2" / "Train").mkdir(parents=True)
-    (tmp_path / "up" / "Class2" / "Train" / "0001.PNG").write_bytes(b"no image")
-    upload(tmp_path / "up", prefix)
+@pytest.fixture(scope="module")
+def bucket(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A prefix with Class1, the images of `raw`, and a file of another class; no test changes it."""
+    up, prefix = tmp_path_factory.mktemp("up"), "s3://tinyunet/ingest"
+    generate(up / "Class1", 1, parse_source(SOURCE))
+    (up / "Class2" / "Train").mkdir(parents=True)
+    (up / "Class2" / "Train" / "0001.PNG").write_bytes(b"no image")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in services.env.items():
+            patch.setenv(name, value)
+        upload(up, prefix)
     return prefix
 
 

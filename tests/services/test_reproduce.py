@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from tinyunet.tracking.client import read_run
 SETTINGS = ("image_size=32", "steps=6", "global_batch=4", "precision=float32", "learning_rate=0.002")
 
 
-def tinyunet(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tinyunet", *map(str, words)]
+def tinyunet(python: str, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [python, "-m", "tinyunet", *map(str, words)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -28,19 +27,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_id(trained: Path, records: Path) -> str:
+def run_id(trained: Path, records: Path, python: str) -> str:
     """Id of a deterministic run on the server, which is trained once for this file."""
     if not (trained / "model").exists():
         settings = [part for s in SETTINGS for part in ("--set", s)]
         result = tinyunet(
-            trained, "train", records, "--out", "model", "--deterministic", "--seed", 5, *settings
+            python, trained, "train", records, "--out", "model", "--deterministic", "--seed", 5, *settings
         )
         assert result.returncode == 0, result.stderr
     return str(json.loads((trained / "model" / "model.json").read_text())["mlflow"]["run_id"])
 
 
-def test_a_deterministic_run_is_reproduced_bit_for_bit(run_id: str, records: Path, tmp_path: Path) -> None:
-    result = tinyunet(tmp_path, "reproduce", run_id, records, "--out", "second")
+def test_a_deterministic_run_is_reproduced_bit_for_bit(
+    run_id: str, records: Path, tmp_path: Path, python: str
+) -> None:
+    result = tinyunet(python, tmp_path, "reproduce", run_id, records, "--out", "second")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "the weights are identical, bit for bit"
     second = json.loads((tmp_path / "second" / "model.json").read_text())

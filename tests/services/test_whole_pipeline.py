@@ -3,7 +3,6 @@
 import csv
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -22,12 +21,12 @@ def run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_pipeline_run_from_s3_registers_a_champion_that_predicts(
-    class1: Path, raw: Path, prefix: str, services: Services, tmp_path: Path
+    class1: Path, raw: Path, prefix: str, services: Services, tmp_path: Path, python: str
 ) -> None:
     for part in ("Train", "Test"):
         upload(class1 / part, f"{prefix}/dagm/Class1/{part}")
-    options = ["--steps", "10", "--image-size", "64", "--model-name", NAME, "--set", "global_batch=4"]
-    line = [sys.executable, "-m", "pipeline.run_local", "--source", f"{prefix}/dagm", *options]
+    options = ["--steps", "10", "--image-size", "32", "--model-name", NAME, "--set", "global_batch=4"]
+    line = [python, "-m", "pipeline.run_local", "--source", f"{prefix}/dagm", *options]
     result = run(line, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert not (tmp_path / "runs" / "mlflow.db").exists(), "the server stores the runs"
@@ -44,7 +43,7 @@ def test_a_pipeline_run_from_s3_registers_a_champion_that_predicts(
     assert any("report.html" in key for key in objects), "MLflow's artifacts are in MinIO"
 
     images = sorted((raw / "images" / "test").glob("*.png"))[:3]
-    line = [sys.executable, "-m", "tinyunet", "predict", *map(str, images), "--out", "predictions"]
+    line = [python, "-m", "tinyunet", "predict", *map(str, images), "--out", "predictions"]
     result = run([*line, "--model", f"models:/{NAME}@champion"], tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     with (tmp_path / "predictions" / "predictions.csv").open() as file:

@@ -1,17 +1,9 @@
-"""A database of MLflow, which is created once because MLflow needs seconds for its tables."""
+"""A database of MLflow for each test that asks for one."""
 
 import shutil
 from pathlib import Path
 
-import mlflow
 import pytest
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
 
 
 @pytest.fixture

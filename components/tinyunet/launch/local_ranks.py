@@ -129,11 +129,11 @@ def _failure(code: int) -> TrainingFailed:
     """Return the error for an exit code of the ranks; a rank that a signal ended has not printed a reason."""
     number = -code if code < 0 else code - 128
     if number in set(signal.Signals):
-        memory = ", as Linux does when memory is exhausted" if number == signal.SIGKILL else ""
+        memory = ", which Linux sends when memory is exhausted" if number == signal.SIGKILL else ""
         return TrainingFailed(
-            f"training ended: {signal.Signals(number).name} ended a rank{memory}", 128 + number
+            f"training failed: a rank was ended by {signal.Signals(number).name}{memory}", 128 + number
         )
-    message = f"training ended with exit code {code}; its last lines are above"
+    message = f"training failed with exit code {code}; its last lines are above"
     return TrainingFailed(message, code, reported=code == BAD_INPUT)
 
 

@@ -118,7 +118,7 @@ def obstacle(snapshot: Snapshot) -> Obstacle | None:
     if invalid:
         return Obstacle(text=f"the MPI Operator refuses the job: {message(invalid[-1])}", final=True)
     if condition(snapshot.job, "Suspended"):
-        return Obstacle(text="suspended; a queue has to admit the job", counted=False)
+        return Obstacle(text="it is suspended until its queue admits it", counted=False)
     problems = [found for pod in snapshot.pods if (found := _pod_obstacle(pod, snapshot.events))]
     if problems:
         return min(problems, key=lambda one: not one.final)
@@ -140,18 +140,21 @@ def _failure(snapshot: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -
     code = exit_code_of(pod) if pod else None
     if "DeadlineExceeded" in reason:
         limit = snapshot.job.get("spec", {}).get("runPolicy", {}).get("activeDeadlineSeconds")
-        return Outcome(reason=f"exceeded its deadline of {limit} s", exit_code=code or 1)
+        return Outcome(reason=f"failed: it ran longer than its limit of {limit} s", exit_code=code or 1)
     for one in snapshot.pods:
         if terminated_state(one).get("reason") == "OOMKilled":
             return Outcome(reason=_out_of_memory(one), exit_code=code or 137)
     removed = sorted({*lost, *(name_of(one) for one in snapshot.pods if is_disrupted(one))})
     if removed or reason == "MPIJobEvicted":
-        which = f"({', '.join(removed)} evicted or deleted)" if removed else f"({failed.get('message')})"
-        return Outcome(reason=f"lost a pod {which}", exit_code=code or 1, lost=True)
+        which = ", ".join(removed) or failed.get("message")
+        return Outcome(
+            reason=f"failed: a pod was evicted or deleted ({which})", exit_code=code or 1, lost=True
+        )
     if pod is None or code is None:
-        return Outcome(reason="lost its launcher pod", exit_code=1, lost=True)
+        return Outcome(reason="failed: its launcher pod no longer exists", exit_code=1, lost=True)
     if any(line in tail for line in _LOST_HOST_LINES):
-        return Outcome(reason=f"lost a worker pod (launcher exited {code})", exit_code=code, lost=True)
+        text = f"failed: the launcher lost the connection to a worker pod (launcher exited {code})"
+        return Outcome(reason=text, exit_code=code, lost=True)
     if code == _KILLED:
         cause = "a rank was killed (signal 9), most likely OOMKilled"
         return Outcome(reason=f"launcher exited {code}: {cause}: {_memory_advice(snapshot)}", exit_code=code)

@@ -7,8 +7,8 @@ from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError, require
 from tinyunet.evaluation.evaluate import read_evaluated_model
 from tinyunet.registry.logged_model import log_model
+from tinyunet.registry.registration_lock import registration_lock
 from tinyunet.registry.run import EVALUATION_FILES, find_or_create_run, log_files, log_scores
-from tinyunet.registry.turn import turn
 from tinyunet.registry.versions import (
     create_registered_model,
     create_version,
@@ -81,7 +81,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
             model_id = log_model(run_id, model, document, result)
             create_registered_model(client, name, document.title)
         tags, card = version_tags(key, document, result), evaluation / "model_card.md"
-        with turn(client, name):
+        with registration_lock(client, name):
             version = find_version(client, name, key) or create_version(
                 client, name, tags, run_id=run_id, model_id=model_id, card=card
             )

@@ -29,24 +29,24 @@ from tinyunet.training.run import TrainingRun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BASE = "fast, as it is"
+BASE = "unchanged preset"
 ROWS: dict[str, Options] = {
     BASE: {},
     "rotations and zooms": {"max_rotation": 45.0, "max_zoom": 0.15},
-    "published loss": {"loss": "adaptive"},
-    "no clean images": {"clean_fraction": 0.0},
-    "no averaged weights": {"ema": 0.0},
-    "constant learning rate, no warm-up": {"schedule": "staircase", "decay_rate": 1.0},
+    "loss of the published recipe": {"loss": "adaptive"},
+    "no clean images in the training": {"clean_fraction": 0.0},
+    "no averaging of the weights": {"ema": 0.0},
+    "constant learning rate without warm-up": {"schedule": "staircase", "decay_rate": 1.0},
     "no shifts": {"max_shift": 0.0},
-    "a quarter clean images": {"clean_fraction": 0.25},
+    "a quarter of the images clean": {"clean_fraction": 0.25},
     "no warm-up": {"warmup_steps": 0},
-    "grey levels in -1 to 1": {"normalization": "zero_centered"},
-    "Dice pooled over the batch": {"loss": "dice_bce"},
+    "grey levels from -1 to 1": {"normalization": "zero_centered"},
+    "Dice loss over the whole batch": {"loss": "dice_bce"},
     "no changes of contrast and brightness": {"photometric": 0.0},
-    "published poses": {"poses": "published"},
+    "poses of the published recipe": {"poses": "published"},
 }
 EVALUATIONS: dict[str, Options] = {  # the models of the unchanged preset, evaluated with another option
-    "judged over 8 poses": {"test_time_poses": 8},
+    "evaluated over 8 poses": {"test_time_poses": 8},
     "image score: mean of the 100 largest logits": {"image_score": "top100"},
     "image score: largest mean of 5×5 logits": {"image_score": "smoothed"},
 }
@@ -138,14 +138,14 @@ def history(model: Path) -> list[dict[str, float]]:
     return rows
 
 
-def measure(study: Study) -> dict[str, Row]:
+def measure_rows(study: Study) -> dict[str, Row]:
     """Train every row with every seed, one row after another, and return the scores of all rows."""
     rows: dict[str, Row] = {}
     for name, seeds in study.rows():
         curves = [history(study.model(name, seed)) for seed in range(seeds)]
         dice, ap = ([curve[-1][f"validation_{score}"] for curve in curves] for score in SCORES)
         rows[name] = Row(changes=ROWS.get(name, {"preset": "nvidia"}), dice=dice, ap=ap, curves=curves)
-        print(line(name, rows), flush=True)
+        print(format_row(name, rows), flush=True)
     for name, changes in EVALUATIONS.items():
         scores = [
             evaluate_again(study.model(BASE, seed), study.folder / f"records{seed}", changes)
@@ -153,7 +153,7 @@ def measure(study: Study) -> dict[str, Row]:
         ]
         dice, ap = ([score[column] for score in scores] for column in (0, 1))
         rows[name] = Row(changes=changes, dice=dice, ap=ap, curves=[])
-        print(line(name, rows), flush=True)
+        print(format_row(name, rows), flush=True)
     return rows
 
 
@@ -175,7 +175,7 @@ def evaluate_again(model: Path, records: Path, changes: Options) -> tuple[float,
     )
 
 
-def line(name: str, rows: Mapping[str, Row]) -> str:
+def format_row(name: str, rows: Mapping[str, Row]) -> str:
     """Format a row as Markdown: mean ± standard deviation, and mean difference from the unchanged preset."""
     row, base = rows[name], rows.get(BASE, rows[name])
     difference = mean(a - b for a, b in zip(row.dice, base.dice, strict=False))  # pairs with equal seeds
@@ -187,13 +187,13 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def table(rows: Mapping[str, Row]) -> str:
+def format_table(rows: Mapping[str, Row]) -> str:
     """Format the table of all rows as Markdown."""
     head = "| | change | Dice, defective | difference | image AP |\n|---|---|---|---|---|"
-    return "\n".join([head, *(line(name, rows) for name in rows)])
+    return "\n".join([head, *(format_row(name, rows) for name in rows)])
 
 
-def draw(rows: Mapping[str, Row], path: Path) -> None:
+def draw_curves(rows: Mapping[str, Row], path: Path) -> None:
     """Draw mean and range of Dice and image AP over time, for the preset and the published recipe.
 
     A step costs the same time in every row. The time axis therefore uses the time per step of the fastest
@@ -241,10 +241,10 @@ def run_study(study: Study, source: str, category: str) -> None:
     """
     study.configuration(BASE, 0)  # raises an error for an invalid size or number of steps at once
     prepare(source, category, study)
-    rows = measure(study)
+    rows = measure_rows(study)
     with atomic_path(study.folder / "ablation.json") as temporary:
         content = {name: row.model_dump() for name, row in rows.items()}
         temporary.write_text(json.dumps(content, indent=1) + "\n")
     with atomic_path(study.folder / "ablation.md") as temporary:
-        temporary.write_text(table(rows) + "\n")
-    draw(rows, study.folder / "learning.svg")
+        temporary.write_text(format_table(rows) + "\n")
+    draw_curves(rows, study.folder / "learning.svg")

@@ -57,10 +57,15 @@ def test_a_signal_is_forwarded_once_and_mpirun_gets_the_stop_signal_first(
 @pytest.mark.parametrize(
     ("program", "message", "exit_code", "reported"),
     [
-        ("exit 2", "training ended with exit code 2; its last lines are above", 2, True),
-        ("exit 1", "training ended with exit code 1; its last lines are above", 1, False),
-        ("kill -TERM $$", "training ended: SIGTERM ended a rank$", 143, False),
-        ("kill -KILL $$", "SIGKILL ended a rank, as Linux does when memory is exhausted", 137, False),
+        ("exit 2", "training failed with exit code 2; its last lines are above", 2, True),
+        ("exit 1", "training failed with exit code 1; its last lines are above", 1, False),
+        ("kill -TERM $$", "training failed: a rank was ended by SIGTERM$", 143, False),
+        (
+            "kill -KILL $$",
+            "a rank was ended by SIGKILL, which Linux sends when memory is exhausted",
+            137,
+            False,
+        ),
     ],
 )
 @pytest.mark.parametrize("launcher", [[], mpirun(1)], ids=["one rank", "mpirun"])

@@ -59,7 +59,7 @@ class TestOutcome:
         end = outcome(Snapshot(evicted, [worker, pod("launcher", "Failed", containerStatuses=terminated(1))]))
         assert end is not None
         assert end.lost
-        assert "job-worker evicted or deleted" in end.reason
+        assert end.reason == "failed: a pod was evicted or deleted (job-worker)"
 
     def test_a_worker_that_disappeared_is_a_lost_pod_whatever_the_launchers_exit_code(self) -> None:
         snapshot = Snapshot(
@@ -81,15 +81,16 @@ class TestOutcome:
             [pod("launcher", "Failed", containerStatuses=terminated(1))],
         )
         end = outcome(snapshot, tail=["step 20/100", line])
-        assert end == Outcome(reason="lost a worker pod (launcher exited 1)", exit_code=1, lost=True)
+        reason = "failed: the launcher lost the connection to a worker pod (launcher exited 1)"
+        assert end == Outcome(reason=reason, exit_code=1, lost=True)
 
     def test_a_missing_launcher_pod_is_a_lost_pod(self) -> None:
         end = outcome(Snapshot(job(("Failed", "BackoffLimitExceeded"), finished=True)))
-        assert end == Outcome(reason="lost its launcher pod", exit_code=1, lost=True)
+        assert end == Outcome(reason="failed: its launcher pod no longer exists", exit_code=1, lost=True)
 
     def test_an_exceeded_deadline_is_reported_with_its_length(self) -> None:
         end = outcome(Snapshot(job(("Failed", "DeadlineExceeded"), finished=True)))
-        assert end == Outcome(reason="exceeded its deadline of 86400 s", exit_code=1)
+        assert end == Outcome(reason="failed: it ran longer than its limit of 86400 s", exit_code=1)
 
     def test_an_out_of_memory_kill_is_reported_with_the_pod_and_its_limit(self) -> None:
         snapshot = Snapshot(

@@ -84,7 +84,7 @@ def test_the_wait_in_a_queue_is_unbounded_and_does_not_count(monkeypatch: pytest
     logged: list[str] = []
     queued = Snapshot(job("Created", "Suspended"))
     assert follow(monkeypatch, *[queued] * 99, *[BLOCKED] * 4, DONE, logged=logged) == Outcome()
-    assert logged[0] == "MPIJob job waits: suspended; a queue has to admit the job"
+    assert logged[0] == "MPIJob job waits: it is suspended until its queue admits it"
 
 
 @pytest.mark.parametrize(("at", "refused"), [("2026-01-01T00:00:09Z", False), (CREATED, True)])
@@ -115,7 +115,7 @@ def test_a_worker_that_disappears_or_is_replaced_while_the_launcher_runs_is_lost
         Snapshot(job("Failed", finished=True), [ended, *later]),
         logged=logged,
     )
-    assert end == Outcome(reason="lost a pod (job-worker evicted or deleted)", exit_code=1, lost=True)
+    assert end == Outcome(reason="failed: a pod was evicted or deleted (job-worker)", exit_code=1, lost=True)
     assert logged == ["step 1/9"]
 
 

@@ -7,7 +7,7 @@ from threading import Barrier
 import mlflow
 import pytest
 
-from tinyunet.registry.turn import turn
+from tinyunet.registry.registration_lock import registration_lock
 from tinyunet.registry.versions import update_champion
 from tinyunet.tracking.client import open_client
 
@@ -29,7 +29,7 @@ def register_at_once(client: mlflow.MlflowClient, name: str, dices: list[float])
     def register(dice: float) -> bool:
         tags = {"test_digest": "d", "dice_defective": str(dice), "image_ap": "0.9"}
         start.wait()
-        with turn(client, name):
+        with registration_lock(client, name):
             version = client.create_model_version(name, "s3://tinyunet/none", tags=tags).version
             return update_champion(client, run, name, str(version))[0]
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from tinyunet.cli.main import main
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.base import Options
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.studies import ablation
-from tinyunet.studies.ablation import BASE, PUBLISHED, ROWS, Row, Study, line
+from tinyunet.studies.ablation import BASE, EVALUATIONS, PUBLISHED, ROWS, Row, Study, format_row
 
 
 def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
@@ -16,8 +18,8 @@ def test_a_row_shows_mean_deviation_and_mean_difference() -> None:
         BASE: Row(changes={}, dice=[0.7, 0.8], ap=[1.0, 0.9], curves=[]),
         "no warm-up": Row(changes={"warmup_steps": 0}, dice=[0.6, 0.8], ap=[1.0, 1.0], curves=[]),
     }
-    assert line(BASE, rows) == f"| {BASE} |  | 0.750 ± 0.071 | +0.000 | 0.950 ± 0.071 |"
-    assert line("no warm-up", rows) == (
+    assert format_row(BASE, rows) == f"| {BASE} |  | 0.750 ± 0.071 | +0.000 | 0.950 ± 0.071 |"
+    assert format_row("no warm-up", rows) == (
         "| no warm-up | `warmup_steps=0` | 0.700 ± 0.141 | -0.050 | 1.000 ± 0.000 |"
     )
 
@@ -31,16 +33,25 @@ def test_every_row_is_the_preset_with_one_change(row: str, tmp_path: Path) -> No
     assert (config.seed, config.steps) == (2, FAST.steps)
 
 
+@pytest.mark.parametrize("options", EVALUATIONS.values(), ids=EVALUATIONS)
+def test_every_evaluation_has_one_option_of_an_evaluation(options: Options) -> None:
+    ((name, value),) = options.items()
+    assert getattr(EvalConfig().replace(options), name) == value != getattr(EvalConfig(), name)
+
+
 def test_the_published_recipe_runs_all_its_steps(tmp_path: Path) -> None:
     assert Study(tmp_path, 128, 3).configuration(PUBLISHED, 0).steps == NVIDIA.steps == 2500
 
 
 def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], python: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", python)
+    smoothed = {"image score: largest mean of 5×5 logits": {"image_score": "smoothed"}}
+    monkeypatch.setattr(ablation, "EVALUATIONS", smoothed)
     monkeypatch.setattr(ablation, "ROWS", {BASE: {"steps": 4, "validate_every": 2, "global_batch": 4}})
-    source = "synthetic://?train=24&test=16&size=64&seed=7"
+    source = "synthetic://?train=24&test=16&size=32&seed=7"
     command = ["ablation", source, "--seeds", "2", "--image-size", "32"]
     assert main([*command, "--out", "study"]) == 0
     rows = json.loads((tmp_path / "study" / "ablation.json").read_text())
@@ -61,13 +72,15 @@ def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
 def test_rows_and_the_number_of_steps_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies: list[Study] = []
     monkeypatch.setattr(ablation, "prepare", lambda source, category, study: studies.append(study))
-    monkeypatch.setattr(ablation, "measure", lambda study: {})
-    monkeypatch.setattr(ablation, "draw", lambda rows, path: None)
+    monkeypatch.setattr(ablation, "measure_rows", lambda study: {})
+    monkeypatch.setattr(ablation, "draw_curves", lambda rows, path: None)
     monkeypatch.chdir(tmp_path)
     command = ["ablation", "synthetic://", "--steps", "40"]
-    assert main([*command, "--row", "no warm-up", "--row", "published loss"]) == main(command) == 0
+    assert (
+        main([*command, "--row", "no warm-up", "--row", "loss of the published recipe"]) == main(command) == 0
+    )
     selection, default = studies
-    assert selection.rows() == [(BASE, 3), ("no warm-up", 3), ("published loss", 3)]
+    assert selection.rows() == [(BASE, 3), ("no warm-up", 3), ("loss of the published recipe", 3)]
     assert [row for row, _ in default.rows()] == list(ROWS)
     assert selection.folder == tmp_path / "runs" / "ablation-all-128px-40steps"
     config = selection.configuration("no warm-up", 1)

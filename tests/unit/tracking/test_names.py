@@ -14,9 +14,8 @@ UNUSUAL = ("O'Brien", 'the "best"', "both ' and \"", "back\\", "per%cent", "a_b"
 
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+def client(database: Path) -> mlflow.MlflowClient:
+    uri = f"sqlite:///{database}"
     return mlflow.MlflowClient(uri, registry_uri=uri)
 
 

@@ -1,4 +1,4 @@
-"""The queue of a registered model in a real database; tests/services uses a server."""
+"""The lock of a registered model in a real database; tests/services uses a server."""
 
 import secrets
 
@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.registry.conftest import NAME, register_at_once
 from tinyunet.core.errors import UserError
-from tinyunet.registry import turn as module
-from tinyunet.registry.turn import PREFIX, turn
+from tinyunet.registry import registration_lock as module
+from tinyunet.registry.registration_lock import PREFIX, registration_lock
 
 PROCESSES = 6
 
@@ -31,7 +31,7 @@ def test_a_process_that_was_killed_in_the_queue_is_ignored_after_its_lease(
     monkeypatch.setattr(module, "REPORT_S", 0.2)
     for number in ("0", "7"):
         client.set_registered_model_tag(NAME, f"{PREFIX}killed{number}", number)
-    with turn(client, NAME):
+    with registration_lock(client, NAME):
         tags = client.get_registered_model(NAME).tags
         assert [value for key, value in tags.items() if key.startswith(PREFIX)] == ["8"]
     assert client.get_registered_model(NAME).tags == {}
@@ -48,5 +48,6 @@ def test_a_process_that_lost_its_number_does_not_continue(
             client.delete_registered_model_tag(NAME, tag)
 
     monkeypatch.setattr("time.sleep", remove_all)
-    with pytest.raises(UserError, match="removed this one from the queue of 'model'"), turn(client, NAME):
-        pytest.fail("not its turn")
+    removed = pytest.raises(UserError, match="removed this one from the queue of 'model'")
+    with removed, registration_lock(client, NAME):
+        pytest.fail("it holds the lock without a number")

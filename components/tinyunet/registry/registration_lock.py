@@ -1,14 +1,14 @@
-"""A queue for the changes of a registered model: one process at a time changes its versions and alias.
+"""The lock of a registered model: one process at a time changes its versions and its alias.
 
-MLflow has neither transactions nor conditional writes. The queue is Lamport's bakery algorithm ("A New
-Solution of Dijkstra's Concurrent Programming Problem", 1974), which needs only reads and writes. Its
-variables are tags of the registered model, one tag per waiting process, so that it works with every server
-and every database.
+MLflow has neither transactions nor conditional writes. Processes wait for the lock in a queue, by Lamport's
+bakery algorithm ("A New Solution of Dijkstra's Concurrent Programming Problem", 1974), which needs only reads
+and writes. Its variables are tags of the registered model, one tag per waiting process, so that it works with
+every server and every database.
 
-The queue does not protect against
+The lock does not protect against
 
-- a process that is suspended for more than `LEASE_S` seconds in its turn and continues later, because another
-  process has removed it from the queue;
+- a process that is suspended for more than `LEASE_S` seconds while it holds the lock and continues later,
+  because another process has removed it from the queue;
 - a user who moves the alias in the dashboard at the same moment;
 - an MLflow server that reads from a replica of its database, because the replica can be late.
 """
@@ -31,8 +31,8 @@ LEASE_S, POLL_S, REPORT_S = 60.0, 0.1, 5.0
 
 
 @contextmanager
-def turn(client: "MlflowClient", name: str) -> Iterator[None]:
-    """Wait until no other process changes the versions or the alias of a registered model.
+def registration_lock(client: "MlflowClient", name: str) -> Iterator[None]:
+    """Hold the lock of a registered model; wait until no other process holds it.
 
     The tag of a process that was killed in the queue remains. The next process waits for `LEASE_S` seconds
     and then deletes this tag.
