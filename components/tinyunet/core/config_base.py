@@ -41,8 +41,7 @@ class Config(BaseModel):
 
     def digest(self) -> str:
         """Return the first 12 hex digits of the SHA-256 of the values as JSON with sorted keys."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest(self.to_dict())
 
     def replace(self, changes: Mapping[str, Any]) -> Self:
         """Return a copy with some values changed; a string is converted to the type of its field.
@@ -79,3 +78,8 @@ def _parse(name: str, value: Any, annotation: Any) -> Any:  # noqa: ANN401  any 
     except ValueError as error:
         expected = "an int" if kind is int else f"a {kind.__name__}"
         raise UserError(f"{name} is {value!r}; expected {expected}") from error
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Return the first 12 hex digits of the SHA-256 of values as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

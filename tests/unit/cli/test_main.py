@@ -1,5 +1,6 @@
 """The command line with bad input: an error of one line, exit code 2, and no new files."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -139,10 +140,6 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "no ranks": (lambda b: b.train("--ranks", "0"), "ranks is 0"),
     "ranks that do not divide": (lambda b: b.train("--ranks", "3"), "divisor"),
     "no such records": (lambda b: b.train(records=b.folder / "absent"), "absent"),
-    "unreachable MLflow": (
-        lambda b: b.train("--image-size", "32", "--steps", "1"),
-        "MLFLOW_TRACKING_URI is http://127.0.0.1:9",
-    ),
     "output folder with other files": (occupied_folder, "holds no model"),
     "model of another project": (other_model, "holds no complete model"),
     "folder without a model": (
@@ -196,6 +193,19 @@ def test_bad_input_is_one_line_and_exit_code_2_without_new_files(
     assert len(messages) == 1, errors
     assert words in messages[0]
     assert "Traceback" not in "".join(errors)
+    assert sorted(inputs.folder.rglob("*")) == before
+
+
+def test_a_training_without_its_mlflow_server_is_one_line_and_its_process_leaves_no_files(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    before = sorted(inputs.folder.rglob("*"))
+    command = [sys.executable, "-m", "tinyunet", *inputs.train("--image-size", "32", "--steps", "1")]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (message,) = (line for line in done.stderr.splitlines() if line.startswith("tinyunet: error: "))
+    assert "MLFLOW_TRACKING_URI is http://127.0.0.1:9" in message
     assert sorted(inputs.folder.rglob("*")) == before
 
 
