@@ -31,7 +31,7 @@ def test_links_are_mentioned_only_if_the_folder_contains_the_reports(
     compare([evaluation], tmp_path / "no-reports")
     for page, linked in ((table, True), (tmp_path / "no-reports" / "comparison.html", False)):
         visit.page.goto(page.as_uri())
-        assert visit.page.get_by_text("The number of a class leads to its report").is_visible() is linked
+        assert visit.page.get_by_text("The first column leads to the report").is_visible() is linked
         assert (visit.page.get_by_role("link").count() > 0) is linked
 
 

@@ -45,7 +45,7 @@ def test_problems_are_listed_first_and_the_page_does_not_scroll_sideways(
     visit.page.goto((tmp_path / "page.html").as_uri())
     assert visit.page.get_by_text("200 problems.").is_visible()
     titles = visit.page.get_by_role("heading", level=2).all_inner_texts()
-    assert titles == ["Problems", "Notes", "Counts", "Area of the masks", "Images and their masks"]
+    assert titles == ["Problems", "Counts", "Area of the masks", "Images and their masks"]
     top = visit.page.get_by_role("heading", name="Counts").bounding_box()
     assert top is not None
     assert top["y"] < 900, "a long list has its own scroll bar"

@@ -125,7 +125,7 @@ def test_run_and_model_have_descriptions_and_a_users_text_is_not_replaced(
     client: mlflow.MlflowClient, registered: Registered
 ) -> None:
     description = client.get_registered_model("tinyunet-dagm-class1").description
-    assert description.startswith("Finds and outlines surface defects on the texture of DAGM2007 class 1.")
+    assert description.startswith("Finds and outlines surface defects on DAGM2007 class 1.")
     run_id, note = registered.result.run_id, "mlflow.note.content"
     text = client.get_run(run_id).data.tags[note]
     assert text.startswith(

@@ -61,7 +61,7 @@ def test_a_training_creates_one_run(client: mlflow.MlflowClient, run: Run) -> No
     same = client.search_runs([run.info.experiment_id], "tags.`tinyunet.run_key` = 'fixture'")
     assert [r.info.run_id for r in same] == [run.info.run_id]
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "class1-fast-64px-seed0"
+    assert run.info.run_name == "dagm-class1-fast-64px-seed0"
 
 
 def test_a_run_has_its_parameters_and_tags(run: Run, manifest: RecordsManifest) -> None:
