@@ -69,7 +69,7 @@ def test_the_terminal_shows_only_headlines_and_the_lines_of_the_steps() -> None:
 
 def test_a_headline_names_the_class_and_the_first_failure_is_recorded() -> None:
     terminal = io.StringIO()
-    console = Console(terminal, io.StringIO(), total=7, classes=[4, 2])
+    console = Console(terminal, io.StringIO(), total=7, categories=["class4", "class2"])
     for task, status in [
         ("ingest", "SUCCESS"),
         ("convert", "FAILURE"),
@@ -81,14 +81,14 @@ def test_a_headline_names_the_class_and_the_first_failure_is_recorded() -> None:
             console.write("    Traceback (most recent call last):\n    tinyunet.errors.UserError: no space\n")
         console.write(f"08:00:00.002 - INFO - Task '{task}' finished with status {status}\n")
     assert [line for line in terminal.getvalue().splitlines() if line.startswith("[")] == [
-        "[1/7] ingest of class 4",
-        "[2/7] convert of class 4",
-        "[2/7] ingest of class 2",
+        "[1/7] ingest of class4",
+        "[2/7] convert of class4",
+        "[2/7] ingest of class2",
         "[3/7] compare",
     ]
-    assert "    convert of class 4 failed: no space" in terminal.getvalue()
-    assert console.progress.unfinished_classes == [4, 2]
-    assert console.progress.failed == ("convert of class 4", ("tinyunet.errors.UserError", "no space"))
+    assert "    convert of class4 failed: no space" in terminal.getvalue()
+    assert console.progress.unfinished == ["class4", "class2"]
+    assert console.progress.failed == ("convert of class4", ("tinyunet.errors.UserError", "no space"))
     assert console.progress.finished_steps == 3
 
 

@@ -1,6 +1,7 @@
 """The checks before a local run starts."""
 
 import inspect
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,10 @@ def test_missing_mpirun_is_found_before_the_start(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("name", ["Class1.zip", "DAGM.ZIP"])
-def test_an_archive_is_recognised_by_its_suffix_in_any_case(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).touch()
+def test_an_archive_is_recognised_by_its_suffix_in_any_case(name: str, class1: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as file:
+        for path in class1.rglob("*.*"):
+            file.write(path, path.relative_to(class1.parent))
     check_local_run(pipeline_arguments(LocalOptions(source=str(tmp_path / name))))
 
 

@@ -86,7 +86,7 @@ def test_the_report_is_one_offline_page(finished: FinishedRun) -> None:
 
 
 def test_every_step_writes_its_artifacts(finished: FinishedRun) -> None:
-    assert (finished.task("ingest") / "raw" / "manifest.json").is_file()
+    assert (finished.task("ingest") / "raw" / "dataset.json").is_file()
     assert "<html" in (finished.task("ingest") / "report").read_text()
     assert (finished.task("convert") / "records" / "manifest.json").is_file()
     assert (finished.task("train") / "model" / "model.keras").is_file()

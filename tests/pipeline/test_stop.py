@@ -39,7 +39,8 @@ def test_stopping_a_run_ends_all_its_processes(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    hint = f"; continue with CLASS={','.join(map(str, range(1, 11)))}" if classes == "all" else ""
+    names = ",".join(f"class{number}" for number in range(1, 11))
+    hint = f"; continue with CATEGORY={names}" if classes == "all" else ""
     assert errors.decode().splitlines() == [f"tinyunet: stopped; every process of the run has ended{hint}"]
     (log,) = tmp_path.glob("runs/*/run.log")
     assert log.read_text().count("Executing task") == 1, "no other class may start"
