@@ -7,6 +7,7 @@ Environment: MLFLOW_TRACKING_URI, S3_ENDPOINT_URL, and the variables of AWS for 
 
 import os
 import sys
+import urllib.parse
 import urllib.request
 from http.client import HTTPException
 
@@ -25,7 +26,7 @@ def mlflow_problem() -> str:
         with urllib.request.urlopen(f"{uri}/version", timeout=TIMEOUT_S):  # noqa: S310  the deployment's own URL
             return ""
     except (OSError, HTTPException, ValueError) as error:
-        return f"MLflow at {uri} does not answer ({error})"
+        return f"MLflow at {urllib.parse.urlsplit(uri).hostname} does not answer ({error})"
 
 
 def store_problem() -> str:

@@ -64,7 +64,8 @@ def parse(argv: Sequence[str] | None, description: str | None = None) -> LocalOp
     parser.hint = "make lists what make run takes"
     add = parser.add_argument
     add("--source", help="folder, archive, s3://, https:// or synthetic://")
-    add("--category", "--class-id", dest="categories", help="one, several as 1,3,5 or bottle,cable, or all")
+    add("--category", dest="categories", help="one, several as 1,3,5 or bottle,cable, or all")
+    add("--class-id", help="the same for the classes of DAGM2007")
     add("--preset", help="fast, thorough or nvidia")
     add("--image-size", type=int, help="resize whole images to this side in pixels, a multiple of 16")
     add("--patch", type=int, help="side of the patches at native resolution, a multiple of 16")
@@ -82,7 +83,11 @@ def parse(argv: Sequence[str] | None, description: str | None = None) -> LocalOp
         "--ingest", dest="ingest_settings", action="append", metavar="KEY=VALUE",
         help="another option of ingest: layout, images, masks, name, channels, split, allow_partial",
     )  # fmt: skip
-    return LocalOptions(**vars(parser.parse_args(argv)))
+    values = vars(parser.parse_args(argv))
+    class_id = values.pop("class_id", "")
+    if class_id and values.setdefault("categories", class_id) != class_id:
+        raise UserError(f"category is {values['categories']!r} and class is {class_id!r}; give one of them")
+    return LocalOptions(**values)
 
 
 def pipeline_arguments(options: LocalOptions) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Upload the pipeline if needed, then start a run on Kubeflow and follow it to its end, or schedule it."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +25,9 @@ CONVERSIONS: Mapping[str, Callable[[str], Any]] = {
     "NUMBER_DOUBLE": float,
     "STRING": str,
     "BOOLEAN": lambda text: {"true": True, "false": False}[text.lower()],
-    "LIST": lambda text: _check_categories(json.loads(text)),
+    "LIST": lambda text: _check_categories(_list(text)),
 }
-EXPECTATIONS = {"LIST": 'categories, each once, such as categories=["bottle","cable"] or [1,3,5]'}
+EXPECTATIONS = {"LIST": "categories, each once, such as categories=[bottle,cable] or [1,3,5]"}
 
 
 def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
@@ -59,8 +58,16 @@ def _default(definition: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Return the default of a parameter in its own type; a compiled pipeline stores integers as floats."""
     value, kind = definition["defaultValue"], definition["parameterType"]
     if kind == "LIST":
-        return [int(item) for item in value]
+        return [str(item) for item in value]
     return int(value) if kind == "NUMBER_INTEGER" else value
+
+
+def _list(text: str) -> object:
+    """Read a list in YAML, in which names need no quotation marks; raise ValueError if it is not YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError from error
 
 
 def _check_categories(value: object) -> list[str]:

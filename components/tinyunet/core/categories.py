@@ -1,5 +1,6 @@
 """Names of data sets and of their categories, and what is derived from them."""
 
+import hashlib
 import re
 
 DAGM = "dagm"  # name of the data set DAGM2007; its categories are class1 to class10
@@ -34,10 +35,21 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
+def unique_slug(text: str) -> str:
+    """Return the slug of a text; if the text is not its own slug, a digest keeps different texts apart.
+
+    >>> unique_slug("bottle"), unique_slug("Part A")
+    ('bottle', 'part-a-83d255')
+    """
+    if slug(text) == text:
+        return text
+    return f"{slug(text)}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".strip("-")
+
+
 def full_name(dataset: str, category: str) -> str:
     """Return the name of a data set with its category, as registered models and runs have it.
 
     >>> full_name("dagm", "class1"), full_name("part-7", "")
     ('dagm-class1', 'part-7')
     """
-    return f"{dataset}-{slug(category)}" if slug(category) else dataset
+    return f"{dataset}-{unique_slug(category)}" if category else dataset

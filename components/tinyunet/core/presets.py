@@ -85,7 +85,10 @@ def training_config(
     values: dict[str, Any] = {"steps": steps, "precision": precision, "seed": seed}
     values |= {"image_size": image_size} if image_size else {}
     values |= {"patch": patch} if patch else {}
-    values |= load_yaml(overrides)
+    others = load_yaml(overrides)
+    if "image_size" in others and "patch" not in others:
+        values.pop("patch", None)
+    values |= others
     changes = {k: v for k, v in values.items() if v != "" and not (k == "steps" and str(v) == "0")}
     return modify_preset(preset, changes)
 

@@ -56,6 +56,7 @@ def ingest(
             raise UserError(summarize(location, report.problems))
         manifest = build_manifest(report, source, options)
         if already_holds(out, RawManifest, manifest.digest):
+            _require_same_options(out, manifest)
             verify(out)
             say(f"{out} already holds this data set ({manifest.digest[:12]}), nothing to do")
             return read_dataset(out)
@@ -65,6 +66,17 @@ def ingest(
         folder.rename(out)
     _summarize(out, report, manifest)
     return manifest
+
+
+def _require_same_options(out: Path, manifest: RawManifest) -> None:
+    """Raise an error if a folder has the same images with other options."""
+    existing = read_dataset(out)
+    for key in ("dataset", "category", "channels"):
+        if getattr(existing, key) != getattr(manifest, key):
+            raise UserError(
+                f"{out} holds these images with {key}={getattr(existing, key)!r}, not "
+                f"{getattr(manifest, key)!r}; delete it or choose another --out"
+            )
 
 
 def check_local(source: str, options: IngestOptions) -> None:
@@ -148,6 +160,8 @@ def _summarize(out: Path, report: Report, manifest: RawManifest) -> None:
         f"{split} {n.images} images ({n.defective} defective)" for split, n in manifest.splits.items()
     )
     say(f"{out}: {counts}, digest {manifest.digest[:12]}")
+    if report.kind:
+        say(f"masks: {report.kind}")
     if report.warnings:
         say(f"images that repeat another image of their split: {len(report.warnings)}; see {out}/report.html")
     for note in report.notes:

@@ -73,7 +73,7 @@ def choose_validation(files: Iterable[RawFile], config: DataConfig) -> dict[str,
         names = {item.name for item in group}
         groups[stratum][min(names)] = names
     held_out: set[str] = set()
-    for stratum in (DEFECTIVE, CLEAN) if groups[CLEAN] else (DEFECTIVE,):
+    for stratum in (DEFECTIVE, CLEAN) if len(groups[CLEAN]) > 1 else (DEFECTIVE,):
         for name in validation_names(
             groups[stratum], fraction=config.validation_fraction, fold=config.fold, stratum=stratum
         ):

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from tinyunet.core.categories import unique_slug
 from tinyunet.core.documents.base import DataIdentity
 
 
 def report_name(data: DataIdentity) -> str:
     """Return the file name of a category's report in the folder of the comparison."""
-    return f"report-{data.category or data.dataset}.html"
+    return f"report-{unique_slug(data.category or data.dataset)}.html"
 
 
 def link_reports(page: str, folder: Path) -> str:

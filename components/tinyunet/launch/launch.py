@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tinyunet.core.categories import class_category, slug
+from tinyunet.core.categories import class_category, unique_slug
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
@@ -34,7 +34,7 @@ def pipeline_run(
             train several classes.
         ranks: World size.
     """
-    run_key = f"{slug(class_category(category))}-{run_id}" if category else run_id
+    run_key = f"{unique_slug(class_category(category))}-{run_id}" if category else run_id
     return TrainingRun(
         records=records, out=out, config=config, run_key=run_key, ranks=ranks, category=category
     )

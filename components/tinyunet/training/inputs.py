@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
+
 from tinyunet.core.config import DataConfig, TrainConfig
 from tinyunet.core.documents.model import Normalization
 from tinyunet.core.documents.records import RecordsManifest, Shard
@@ -113,6 +115,8 @@ def normalization(config: TrainConfig, split: Split) -> Normalization:
     """
     if config.normalization == "zero_centered":
         scale, offset = ZERO_CENTERED
+        if (largest := np.iinfo(split.images[0].dtype).max) > 255:
+            scale = 2 / largest
         return Normalization(scale=scale, offset=offset)
     mean, deviation = statistics(split)
     deviation = max(deviation, 1.0)

@@ -1,5 +1,6 @@
 """Read, check and write all samples of a listing, and give each one a split."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tinyunet.data.ingestion.validate import Report, check_kinds, check_learnabl
 from tinyunet.data.layouts.base import Listing, Problem, SourceFile
 from tinyunet.data.pictures.mask_kinds import MaskKind, decide
 from tinyunet.data.pictures.mask_values import MaskValues, mask_values
+from tinyunet.data.pictures.opening import SUFFIXES
 from tinyunet.data.splits import SPLITS, SplitItem, make_splits
 
 
@@ -25,7 +27,7 @@ def examine(listing: Listing, folder: Path, options: IngestOptions, threads: int
     prepared = parallel_map(prepare, listing.samples, "checking", threads=threads)
     problems = [*listing.problems, *(problem for item in prepared for problem in item.problems)]
     usable = tuple(item for item in prepared if not item.problems)
-    report = Report(listing, usable, notes=listing.notes, kind=kind)
+    report = Report(listing, usable, notes=(*listing.notes, *_note_ignored(listing)), kind=kind)
     report = _with_splits(report, folder, options)
     repeated, leaked = find_copies(report.samples)
     problems += [*check_kinds(report.samples), *leaked]
@@ -37,6 +39,14 @@ def examine(listing: Listing, folder: Path, options: IngestOptions, threads: int
     reasons, notes = check_learnable(report)
     problems += [Problem(report.listing.category or "the data set", f"has {reason}") for reason in reasons]
     return replace(report, problems=tuple(problems), warnings=tuple(repeated), notes=(*report.notes, *notes))
+
+
+def _note_ignored(listing: Listing) -> list[str]:
+    """Return a note if pictures of the source are not used."""
+    pictures = [name for name in listing.ignored if name.lower().endswith(SUFFIXES)]
+    if not pictures:
+        return []
+    return [f"pictures that belong to no sample and are ignored: {len(pictures)}, such as {pictures[0]}"]
 
 
 def _mask_kind(listing: Listing, threads: int) -> MaskKind:
@@ -70,11 +80,40 @@ def _with_splits(report: Report, folder: Path, options: IngestOptions) -> Report
         splits = ["test" if split == "validation" else split for split in splits]
     elif report.listing.layout != DAGM and ("" in given or not {"train", "test"} <= given):
         origin = f"made by hash, {options.split}"
+        report = _with_unique_names(report, folder)
+        if given - {""}:
+            names = ", ".join(sorted(given - {""}))
+            note = f"the given splits {names} are not used: train and test are needed"
+            report = replace(report, notes=(*report.notes, note))
         chosen = make_splits([_split_item(report, item) for item in report.samples], options.fractions())
         splits = [chosen[item.sample.name] for item in report.samples]
     moved = [_moved(item, split, folder) for item, split in zip(report.samples, splits, strict=True)]
     moved.sort(key=lambda item: (SPLITS.index(item.sample.split), item.sample.name))
     return replace(report, samples=tuple(moved), split_origin=origin)
+
+
+def _with_unique_names(report: Report, folder: Path) -> Report:
+    """Put the given split before the names that occur in several splits, which are divided anew."""
+    counts = Counter(item.sample.name for item in report.samples)
+    samples = [
+        _renamed(item, folder) if counts[item.sample.name] > 1 and item.sample.split else item
+        for item in report.samples
+    ]
+    return replace(report, samples=tuple(samples))
+
+
+def _renamed(item: PreparedSample, folder: Path) -> PreparedSample:
+    name = f"{item.sample.split}-{item.sample.name}"
+
+    def rename(path: str) -> str:
+        renamed = Path(path).with_name(f"{name}.png")
+        if (folder / renamed).exists():
+            raise UserError(f"two images have the name {name}; rename one of them")
+        (folder / path).rename(folder / renamed)
+        return renamed.as_posix()
+
+    mask = rename(item.mask) if item.mask else None
+    return replace(item, sample=replace(item.sample, name=name), image=rename(item.image), mask=mask)
 
 
 def _split_item(report: Report, item: PreparedSample) -> SplitItem:

@@ -102,6 +102,7 @@ class Preparation:
         try:
             data, types = self._read_types(sample.mask, picture)
         except _FaultError as fault:
+            (self.folder / prepared.image).unlink()
             return replace(prepared, problems=(fault.problem,))
         return self._write_mask(prepared, data, types) if types.any() else prepared
 
@@ -118,7 +119,8 @@ class Preparation:
         with _faults_of(file):
             data = file.read()
             if self.kind is not None:
-                return data, read_mask(data, self.kind, (height, width), picture.orientation)
+                orientation = 1 if file.upright else picture.orientation
+                return data, read_mask(data, self.kind, (height, width), orientation)
             mask = read_grey(data)
             check_mask(mask, picture.pixels)
             return data, (mask > 0).astype(np.uint8)

@@ -159,6 +159,8 @@ def check_learnable(report: Report) -> tuple[list[str], list[str]]:
         reasons.append("fewer than 2 defective images in train; one is needed to train and one to validate")
     elif "train" not in counts or not counts["train"].defective:
         reasons.append("no defective image in train; at least one is needed")
+    elif "test" not in counts:
+        reasons.append("no image for the test; images of one group are in one split, so give more groups")
     if samples and defective == len(samples):
         notes.append(
             "every image has a defect, so there will be no image-level scores; add good parts to have them"

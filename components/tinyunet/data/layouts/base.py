@@ -16,10 +16,12 @@ class SourceFile:
         name: Path in the source with the separator `/`, for messages.
         read: Return the bytes of the file. It may raise OSError, or UserError with a message without a
             subject, such as `is not JSON`.
+        upright: Whether it is a mask that was drawn on the image after its EXIF rotation.
     """
 
     name: str
     read: Callable[[], bytes] = field(compare=False, repr=False)
+    upright: bool = False
 
 
 @dataclass(frozen=True)

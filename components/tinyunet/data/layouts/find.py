@@ -57,6 +57,8 @@ def find_layout(tree: Tree, options: LayoutOptions) -> Layout:
     if not tree.names:
         raise UserError(f"{tree.location} holds no files; expected images and masks")
     fitting: list[Layout] = [layout for layout in LAYOUTS if layout.recognise(tree)]
+    if table in fitting:  # it names the images and masks, which may lie as in another layout
+        return table
     if len(fitting) > 1:
         texts = [layout.NAME for layout in fitting]
         raise UserError(

@@ -41,9 +41,13 @@ def folders_of(name: str) -> tuple[str, ...]:
     return tuple(name.split("/")[:-1])
 
 
+_SPLIT_END = re.compile(r"[ _-]?(set|data|split|images|imgs)$")
+
+
 def split_of(folder: str) -> str:
     """Return `train`, `validation` or `test` for the name of a folder or a split; empty for another name."""
-    return SPLITS.get(folder.strip().lower(), "")
+    name = folder.strip().lower()
+    return SPLITS.get(name) or SPLITS.get(_SPLIT_END.sub("", name), "")
 
 
 def stem_of(name: str) -> str:

@@ -134,19 +134,24 @@ def _rows(tree: Tree, name: str) -> Iterator[_Row]:
         raise UserError(f"{name} is not text in UTF-8 or UTF-16; save it as UTF-8") from error
     is_json = PurePosixPath(name).suffix.lower() in (".jsonl", ".ndjson")
     columns: dict[str, str] = {}
-    for line, values in _json_lines(name, text) if is_json else _csv_lines(text):
+    for line, values in _json_lines(name, text) if is_json else _csv_lines(name, text):
         if not columns or is_json:
             columns = _columns(name, values)
         found = {column: str(values.get(header) or "").strip() for column, header in columns.items()}
         yield _Row(f"{name}: line {line}", {column: found.get(column, "") for column in _COLUMNS})
 
 
-def _csv_lines(text: str) -> Iterator[tuple[int, dict[str, object]]]:
+def _csv_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if isinstance(key, str)}
+    try:
+        for row in reader:
+            yield reader.line_num, {key: value for key, value in row.items() if isinstance(key, str)}
+    except csv.Error as error:
+        raise UserError(
+            f"{name}: line {reader.line_num} is not CSV ({error}); expected closed quotation marks"
+        ) from error
 
 
 def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:

@@ -53,7 +53,7 @@ class MaskValues:
         colours: Colours of the colour masks and of those with a palette.
         palette: The pairs (index, colour) of the masks with a palette.
         true_colour: Whether a mask has colours without a palette.
-        lossy: Whether a grey mask is a JPEG, so that its levels are inexact.
+        lossy: Whether a grey mask is a JPEG or a lossy WebP, so that its levels are inexact.
         void: Whether one mask has both the value 255 and a value from 1 to LARGEST_INDEX.
     """
 
@@ -75,7 +75,7 @@ class RawMask:
         values: uint8 or uint16 [H, W] grey levels or indices, or uint32 [H, W] colours 0xRRGGBB.
         reading: What the values are.
         palette: uint32 [256] colours by index; None without a palette.
-        lossy: Whether the file is a JPEG.
+        lossy: Whether the file is a JPEG or a lossy WebP.
         oriented: Whether the file has an EXIF orientation of its own; it has been applied.
     """
 
@@ -108,6 +108,7 @@ def read_raw(data: bytes) -> RawMask:
     with opened(data) as picture:
         orientation = stored_orientation(picture)
         palette = None
+        lossy = picture.format == "JPEG" or (picture.format == "WEBP" and b"VP8L" not in data[:64])
         reading: Reading
         if picture.mode == "P":
             values, reading, palette = to_array(picture), "index", _codes(palette_colours(picture))
@@ -116,10 +117,10 @@ def read_raw(data: bytes) -> RawMask:
             if picture.mode in ("RGBA", "LA") and (pixels == pixels[:1, :1]).all():
                 alpha = to_array(picture.getchannel("A"))
                 pixels = pixels if (alpha == 255).all() else alpha
-            values, reading = _grey_or_colours(pixels, lossy=picture.format == "JPEG")
+            values, reading = _grey_or_colours(pixels, lossy=lossy)
     if picture.format != "TIFF":  # Pillow has turned a TIFF
         values = turn(values, orientation)
-    return RawMask(values, reading, palette, picture.format == "JPEG", orientation > 0)
+    return RawMask(values, reading, palette, lossy, orientation > 0)
 
 
 def mask_values(data: bytes) -> MaskValues:

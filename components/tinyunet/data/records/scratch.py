@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -90,8 +91,9 @@ def _open_lock(folder: Path) -> BinaryIO:
         file = path.open("ab")
         fcntl.flock(file, fcntl.LOCK_SH)
         # The last user deletes the file: a lock on a deleted file does not count.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
         file.close()
 
 

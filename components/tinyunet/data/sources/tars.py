@@ -1,6 +1,7 @@
 """Unpacking of a tar archive, also compressed; a dangerous archive is refused."""
 
 import lzma
+import shutil
 import tarfile
 import zlib
 from pathlib import Path
@@ -41,16 +42,11 @@ def unpack_tar(path: Path, out: Path, location: str) -> None:
                 files, total = files + 1, total + member.size
                 check_sizes(location, size, files, total)
                 _check_member(member, location)
-                if not is_hidden(member.name.removeprefix("./")):
+                if not member.isdir() and not is_hidden(member.name.removeprefix("./")):
                     require_space(out, member.size)
-                    archive.extract(member, out, set_attrs=False, filter="data")
+                    _write_file(archive, member, out, location)
                     transfer.advance(member.size)
             _require_end(archive)
-    except tarfile.FilterError as error:
-        raise UserError(
-            f"{location}: entry {error.tarinfo.name!r} is a link to a file outside the archive or a special "
-            "file; use another archive"
-        ) from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -58,6 +54,23 @@ def unpack_tar(path: Path, out: Path, location: str) -> None:
         kind = kind_by_content(path)
         seen = f"is {kind}, and " if kind and "web page" in kind else ""
         raise UserError(f"{location} {seen}is not a valid tar archive ({text}); download it again") from error
+
+
+def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, out: Path, location: str) -> None:
+    """Write the content of an entry, so that no link is made on the disk."""
+    try:
+        entry = archive.extractfile(member)  # follows a link to a file of the archive
+    except KeyError:
+        entry = None
+    if entry is None:
+        raise UserError(
+            f"{location}: entry {member.name!r} is a link to a file outside the archive or a special file; "
+            "use another archive"
+        )
+    target = out / member.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with entry, target.open("wb") as file:
+        shutil.copyfileobj(entry, file)
 
 
 def check_tar(path: Path, location: str) -> None:

@@ -261,3 +261,51 @@ def test_the_report_shows_what_was_found_and_the_types(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["official"] == {}
     assert report["found"].startswith("images/ beside masks/")
+
+
+def test_images_of_two_given_splits_that_are_divided_anew_keep_their_pixels(tmp_path: Path) -> None:
+    for n, split in enumerate(("val", "test")):
+        own_data(tmp_path / "parts" / split)
+        for path in (tmp_path / "parts" / split / "images").iterdir():
+            _write(path, _image(1000 * n + int(path.stem[1:])))
+    manifest = _ingest(tmp_path / "parts", tmp_path / "out")
+    assert set(manifest.splits) == {"train", "validation", "test"}
+    assert len({file.pixels_sha256 for file in manifest.files}) == 48
+    assert sum(1 for _ in (tmp_path / "out" / "images").rglob("*.png")) == 48
+    assert any("the given splits test, validation are not used" in note for note in manifest.notes)
+
+
+def test_a_data_set_of_one_group_is_refused(tmp_path: Path) -> None:
+    source = own_data(tmp_path / "parts")
+    rows = [f"images/p{i:02d}.png,masks/p{i:02d}.png,g" for i in range(24)]
+    (source / "labels.csv").write_text("image,mask,group\n" + "\n".join(rows))
+    with pytest.raises(UserError, match="has no image for the test; images of one group are in one split"):
+        _ingest(source, tmp_path / "out")
+
+
+def test_other_options_for_the_same_folder_are_refused(tmp_path: Path) -> None:
+    source = own_data(tmp_path / "parts")
+    _ingest(source, tmp_path / "out")
+    with pytest.raises(UserError, match="holds these images with dataset='parts', not 'other'"):
+        _ingest(source, tmp_path / "out", name="other")
+
+
+def test_a_polygon_on_a_turned_photograph_stays_where_it_was_drawn(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn, so that the size says nothing
+    for i in range(6):
+        _write(tmp_path / "parts" / f"p{i}.jpg", _image(i), exif=exif)
+        shape = {"label": "dent", "points": [[1, 1], [6, 1], [6, 4], [1, 4]], "shape_type": "polygon"}
+        content = {"imagePath": f"p{i}.jpg", "imageWidth": 16, "imageHeight": 12, "shapes": [shape]}
+        (tmp_path / "parts" / f"p{i}.json").write_text(json.dumps(content))
+    manifest = _ingest(tmp_path / "parts", tmp_path / "out")
+    mask = np.asarray(Image.open(tmp_path / "out" / str(manifest.files[0].mask)))
+    assert mask[2, 3] == 255
+    assert not mask[6:].any()
+
+
+def test_pictures_that_belong_to_no_sample_are_noted(tmp_path: Path) -> None:
+    source = own_data(tmp_path / "parts")
+    _write(source / "spare" / "x.png", _image(99))
+    notes = _ingest(source, tmp_path / "out").notes
+    assert any("are ignored: 1, such as spare/x.png" in note for note in notes)

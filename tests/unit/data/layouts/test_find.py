@@ -72,12 +72,6 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
         LayoutOptions(),
         "parts fits the layouts pairs and beside; choose one with --layout pairs or --layout beside",
     ),
-    "three layouts": (
-        "images/a.jpg masks/a.png images/b.jpg images/b_mask.png",
-        {"t_csv": "image,mask\nimages/a.jpg,\n"},
-        LayoutOptions(),
-        "parts fits the layouts pairs, beside and table; choose one with --layout pairs or --layout table",
-    ),
     "mask and polygon": (
         "a.jpg a.png",
         {"a_json": LABELME},
@@ -138,3 +132,10 @@ def test_a_source_that_cannot_be_read_is_one_line(
     with pytest.raises(UserError, match=re.escape(message)) as raised:
         find.read_listing(tree, options)
     assert "\n" not in str(raised.value)
+
+
+def test_a_table_that_names_the_images_has_precedence_over_their_folders(tmp_path: Path) -> None:
+    tree = tree_of(
+        tmp_path, "images/a.jpg masks/a.png images/b.jpg masks/b.png", t_csv="image,mask\nimages/a.jpg,\n"
+    )
+    assert find.find_layout(tree, LayoutOptions()).NAME == "table"

@@ -194,7 +194,7 @@ def _sample(tree: Tree, item: _Item, image: str, names: UniqueNames, values: dic
         def size() -> tuple[int, int]:
             return item.size or picture_size(partial(tree.read, image))
 
-        mask = SourceFile(f"the mask of {image}", partial(draw, item.shapes, values, size))
+        mask = SourceFile(f"the mask of {image}", partial(draw, item.shapes, values, size), upright=True)
     return SourceSample(
         name=names.add(item.split, sample_name([stem_of(image)])),
         image=source_file(tree, image),

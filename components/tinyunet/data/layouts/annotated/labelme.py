@@ -123,8 +123,8 @@ def _read_all(tree: Tree) -> tuple[dict[str, _Annotation], list[Problem]]:
             found[annotation.image] = annotation
         except (UserError, OSError) as error:
             problems.append(Problem(file, str(error)))
-        except ValueError:
-            problems.append(Problem(file, "is not JSON"))
+        except (ValueError, AttributeError, TypeError):
+            problems.append(Problem(file, "is not JSON of LabelMe"))
     return found, problems
 
 
@@ -149,7 +149,9 @@ def _annotation(
         image = (beside or same_stem)[0]
     shapes = tuple(_shape(shape) for shape in content["shapes"] if not is_background(str(shape.get("label"))))
     width, height = content.get("imageWidth"), content.get("imageHeight")
-    size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    size = None
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        size = (width, height)
     return _Annotation(file, image, shapes, size)
 
 
@@ -193,4 +195,4 @@ def _mask(tree: Tree, annotation: _Annotation, values: dict[str, int]) -> Source
     def size() -> tuple[int, int]:
         return annotation.size or picture_size(partial(tree.read, annotation.image))
 
-    return SourceFile(annotation.file, partial(draw, annotation.shapes, values, size))
+    return SourceFile(annotation.file, partial(draw, annotation.shapes, values, size), upright=True)
