@@ -26,7 +26,9 @@ def mlflow_problem() -> str:
         with urllib.request.urlopen(f"{uri}/version", timeout=TIMEOUT_S):  # noqa: S310  the deployment's own URL
             return ""
     except (OSError, HTTPException, ValueError) as error:
-        return f"MLflow at {urllib.parse.urlsplit(uri).hostname} does not answer ({error})"
+        parts = urllib.parse.urlsplit(uri)
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
+        return f"MLflow at {address} does not answer ({error})"
 
 
 def store_problem() -> str:
