@@ -1,5 +1,8 @@
 """Layout `pairs`: images in one folder, their masks in another one, or both where the user's patterns say."""
 
+import re
+import unicodedata
+from dataclasses import replace
 from functools import lru_cache
 
 from tinyunet.core.errors import UserError
@@ -9,6 +12,7 @@ from tinyunet.data.layouts.matching import Picture, count_text, make_samples, ma
 from tinyunet.data.layouts.names import (
     common_folder,
     folders_of,
+    is_clean,
     is_picture,
     mask_stem,
     split_of,
@@ -32,6 +36,7 @@ _MASK_WORDS = {
     "seg",
     "segmentation",
 }
+_ROLE_START = re.compile(r"(?i)^(img|image|im|photo|mask|label|gt|seg|annotation)[ _-]+(?=.)")
 
 
 def recognise(tree: Tree) -> bool:
@@ -97,10 +102,24 @@ def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
         roles = [role for part in folders_of(name.removeprefix(root)) if (role := _role(part))]
         by_role["mask" if "mask" in roles else roles[0] if roles else ""].append(name)
     images = by_role["image"] or _beside_mask_folders(by_role[""], by_role["mask"])
-    stems = {stem_of(name).lower() for name in images}
-    return [_picture(name, root) for name in images], [
-        _picture(name, root, stems) for name in by_role["mask"]
-    ]
+    if by_role["image"]:
+        images += [name for name in by_role[""] if any(map(is_clean, folders_of(name)))]
+    stems = {_stem(name).lower() for name in images}
+    masks = [_picture(name, root, stems) for name in by_role["mask"]]
+    found = [_picture(name, root) for name in images]
+    if stems & {mask.stem.lower() for mask in masks}:
+        return found, masks
+    return _without_role_words(found), _without_role_words(masks)
+
+
+def _stem(name: str) -> str:
+    """Return the stem of a file in one form of Unicode, because macOS writes accents in another one."""
+    return unicodedata.normalize("NFC", stem_of(name))
+
+
+def _without_role_words(pictures: list[Picture]) -> list[Picture]:
+    """Remove a role from the beginning of the stems: `001` of `img_001` and of `mask_001`."""
+    return [replace(picture, stem=_ROLE_START.sub("", picture.stem)) for picture in pictures]
 
 
 @lru_cache(maxsize=10_000)
@@ -139,7 +158,7 @@ def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Pictu
             folders += [" ".join(rest)] if rest else []
         elif not own_split:
             folders.append(part)
-    stem = stem_of(name)
+    stem = _stem(name)
     if image_stems is not None and stem.lower() not in image_stems:
         stem = mask_stem(stem) or stem
     return Picture(name, stem, split, tuple(folders))

@@ -187,3 +187,29 @@ def test_a_wrong_pattern_is_one_line(tmp_path: Path, images: str, masks: str, me
     with pytest.raises(UserError, match=re.escape(message)) as raised:
         pairs.list_samples(tree, LayoutOptions(images=images, masks=masks))
     assert "\n" not in str(raised.value)
+
+
+def test_names_that_begin_with_their_role_belong_together(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "images/img_001.jpg images/img_002.jpg masks/mask_001.png masks/mask_002.png")
+    assert pairs.recognise(tree)
+    listing = pairs.list_samples(tree, LayoutOptions())
+    assert pairs_of(listing) == {f"images/img_00{n}.jpg": f"masks/mask_00{n}.png" for n in (1, 2)}
+    assert listing.problems == ()
+
+
+def test_accents_in_two_forms_of_unicode_belong_together(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "images/fu\u0308r.jpg masks/f\u00fcr.png images/b.jpg masks/b.png")
+    listing = pairs.list_samples(tree, LayoutOptions())
+    assert len(listing.samples) == 2
+    assert listing.problems == ()
+
+
+def test_a_folder_of_clean_images_beside_the_images_is_read(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "bad/images/a.jpg bad/masks/a.png good/c.jpg good/d.jpg other/x.jpg")
+    listing = pairs.list_samples(tree, LayoutOptions())
+    assert pairs_of(listing) == {
+        "bad/images/a.jpg": "bad/masks/a.png",
+        "good/c.jpg": None,
+        "good/d.jpg": None,
+    }
+    assert listing.ignored == ("other/x.jpg",)
