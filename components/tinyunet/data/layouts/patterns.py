@@ -53,7 +53,7 @@ def _check(images: str, masks: str) -> None:
             f"--masks is {masks!r} with {{{unknown[0]}}}; expected only {{stem}}, {{name}}, {{folder}} and "
             "{parent}"
         )
-    if not {"stem", "name"} & set(fields):
+    if not {"stem", "name", "folder"} & set(fields):
         raise UserError(
             f"--masks is {masks!r} without {{stem}}; expected the mask of each image, as in {example}"
         )
@@ -71,6 +71,11 @@ def _match(
         image = _image(file, prefix)
         images.append(image)
         mask = _mask_of(file, prefix, masks, others, by_path)
+        if mask in used:
+            raise UserError(
+                f"--masks is {masks!r}, and {mask} is the mask of {file} and of another image; expected a "
+                "mask for each image, for example with {folder} in the pattern"
+            )
         if mask:
             used.add(mask)
             found.append(Picture(mask, image.stem, image.split, image.folders))
@@ -105,6 +110,7 @@ def _mask_of(file: str, prefix: str, masks: str, others: list[str], by_path: dic
     expression = "".join(
         re.escape(values[piece[1:-1]]) if piece.startswith("{") else _expression(piece) for piece in pieces
     )
+    expression = expression.removeprefix(re.escape("./"))  # the folder of an image at the root is `.`
     matcher = re.compile(re.escape(prefix) + expression, re.IGNORECASE)
     return next((name for name in others if matcher.fullmatch(name)), "")
 

@@ -213,3 +213,23 @@ def test_a_folder_of_clean_images_beside_the_images_is_read(tmp_path: Path) -> N
         "good/d.jpg": None,
     }
     assert listing.ignored == ("other/x.jpg",)
+
+
+def test_patterns_find_an_image_and_its_mask_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "a/image.png a/mask.png b/image.png b/mask.png")
+    options = LayoutOptions(images="*/image.png", masks="{folder}/mask.png")
+    listing = pairs.list_samples(tree, options)
+    assert pairs_of(listing) == {"a/image.png": "a/mask.png", "b/image.png": "b/mask.png"}
+
+
+def test_a_pattern_with_wildcards_finds_the_mask_of_an_image_at_the_root(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "a.jpg a_1.png b.jpg b_2.png")
+    listing = pairs.list_samples(tree, LayoutOptions(images="*.jpg", masks="{folder}/{stem}_*.png"))
+    assert pairs_of(listing) == {"a.jpg": "a_1.png", "b.jpg": "b_2.png"}
+
+
+def test_a_pattern_that_gives_two_images_one_mask_is_refused(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "p/a/0.png p/b/0.png m/0.png")
+    options = LayoutOptions(images="p/**/*.png", masks="m/{stem}.png")
+    with pytest.raises(UserError, match=r"m/0\.png is the mask of p/b/0\.png and of another image"):
+        pairs.list_samples(tree, options)
