@@ -32,7 +32,7 @@ config = types.SimpleNamespace(env=[
     *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 ])
 training = FAST.replace({"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0})
-run = pipeline_run("s3://tinyunet/records", "s3://tinyunet/model", training, "pipeline-test", 1, 2)
+run = pipeline_run("s3://tinyunet/records", "s3://tinyunet/model", training, "pipeline-test", "1", 2)
 launch(run, slots_per_worker=1, launcher="mpijob", task_config=config)
 """
 
