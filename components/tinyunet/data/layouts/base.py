@@ -88,8 +88,6 @@ class Listing:
         problems: Faults, such as an image without a mask; `--allow-partial` leaves their files out.
         notes: What a user should know, and is no fault.
         ignored: Files of the source that do not belong to the layout.
-        resplit: Whether the given split cannot be used to train, because its training images are all clean.
-            The samples then have an empty split.
         type_names: Names of the values of a mask whose values are defect types, by value.
     """
 
@@ -100,7 +98,6 @@ class Listing:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
-    resplit: bool = False
     type_names: dict[int, str] = field(default_factory=dict)
 
 

@@ -79,7 +79,6 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         problems=tuple(problems),
         notes=(_NOTE,) if resplit else (),
         ignored=tuple(name for name in tree.names if name.startswith(inside) and name not in used),
-        resplit=resplit,
     )
 
 
