@@ -182,7 +182,7 @@ def follow_to_the_end(client: kfp.Client, run_id: str, options: KubeflowOptions,
     if ended == "SUCCEEDED":
         return 0
     print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
-    how = "was terminated" if ended == "CANCELED" else f"ended as {ended}"
+    how = {"CANCELED": "was terminated", FAILED: "failed"}.get(ended, f"has ended; its state is {ended}")
     print(f"tinyunet: error: run {run_id} {how}", file=sys.stderr)
     return 1
 

@@ -71,7 +71,7 @@ def test_a_run_that_fails_names_the_task_and_its_error(
         "1 Ingest failed:",
         "  | tinyunet.errors.UserError: s3://nope/x at http://seaweedfs.kubeflow.svc.cluster.local:9000: "
         "no bucket of that name; create it or correct the name",
-        "tinyunet: error: run r1 ended as FAILED",
+        "tinyunet: error: run r1 failed",
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_failed_class_is_named_and_an_unreadable_log_is_replaced_by_a_command(
         "  | its log cannot be read here; see "
         "kubectl -n kubeflow logs -c main --tail 20 -l pipeline/runid=r1",
         "the scores of what succeeded: output `table` of 5 Register of class 1",
-        "tinyunet: error: run r1 ended as FAILED",
+        "tinyunet: error: run r1 failed",
     ]
     assert "5 Register of class 1: succeeded in 45 s" in lines
     assert "GET /apis/v1alpha1/runs/r1/nodes/tinyunet-classes-8trqh-3049855524/log" in kfp.log

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.raw import OLD_FILE, read_dataset
+
+_LONG = ("splits", "statistics", "notes")  # keys of a manifest whose values are not said in one line
 
 
 def already_holds(out: Path, kind: type[RawManifest | RecordsManifest], digest: str) -> bool:
@@ -33,3 +36,21 @@ def already_holds(out: Path, kind: type[RawManifest | RecordsManifest], digest: 
             "delete it or choose another --out"
         )
     return True
+
+
+def renew(out: Path, manifest: RecordsManifest) -> RecordsManifest:
+    """Return the manifest of records that exist already; write it again if it says something else about them.
+
+    Args:
+        out: Folder that holds the records.
+        manifest: The new manifest; it has the digest of the existing one.
+    """
+    existing, what = RecordsManifest.read(out), f"{out} already holds these records ({manifest.digest[:12]})"
+    old, new = existing.model_dump(), manifest.model_dump()
+    changed = [f"{key}={new[key]!r}" for key in new if new[key] != old[key] and key not in _LONG]
+    if existing == manifest:
+        say(f"{what}, nothing to do")
+        return existing
+    manifest.write(out)
+    say(f"{what}; manifest.json now says {', '.join(changed) or 'the same in another form'}")
+    return manifest

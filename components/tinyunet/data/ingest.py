@@ -13,12 +13,14 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import scratch_folder
 from tinyunet.data.existing import already_holds
 from tinyunet.data.ingestion.examine import examine
+from tinyunet.data.ingestion.joined import open_listing, read_part
 from tinyunet.data.ingestion.options import IngestOptions, dataset_name
 from tinyunet.data.ingestion.report import render
 from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.base import summarize
-from tinyunet.data.layouts.find import find_categories, read_listing
+from tinyunet.data.layouts.find import find_categories
 from tinyunet.data.raw import read_dataset, verify
+from tinyunet.data.sources.joined import split_sources
 from tinyunet.data.sources.source import open_source, remove_credentials
 
 REMOTE_THREADS = 16  # objects of a bucket that are read at the same time; a thread mostly waits
@@ -30,7 +32,7 @@ def ingest(
     """Read, check and describe a data set; after a fault nothing is written.
 
     Args:
-        source: A folder, an archive, s3://bucket/prefix, https://… or synthetic://.
+        source: A folder, an archive, s3://bucket/prefix, https://… or synthetic://; or several joined by `+`.
         out: Folder for images, masks, dataset.json, report.json and report.html. If it already holds the same
             content, nothing is done.
         options: What the user says about the data set.
@@ -47,10 +49,8 @@ def ingest(
     location = remove_credentials(source)
     with scratch_folder(out) as scratch:
         folder = scratch / "dataset"
-        with open_source(source, scratch / "source", category=options.category) as tree:
-            listing = read_listing(tree, options)
-            say(f"{location}: {listing.found}")
-            threads = REMOTE_THREADS if source.startswith("s3://") else 0
+        with open_listing(source, scratch / "source", options) as listing:
+            threads = REMOTE_THREADS if "s3://" in source else 0
             report = examine(listing, folder, options, threads)
         if report.problems:
             raise UserError(summarize(location, report.problems))
@@ -85,18 +85,21 @@ def check_local(source: str, options: IngestOptions) -> None:
     Raises:
         UserError: if it cannot be read.
     """
-    if not Path(source).is_dir() and not source.lower().endswith(".zip"):
-        return  # the archive would have to be unpacked
-    with tempfile.TemporaryDirectory() as folder, open_source(source, Path(folder) / "source") as tree:
-        read_listing(tree, options)
+    parts = split_sources(source)
+    for number, part in enumerate(parts, start=1):
+        if not Path(part).is_dir() and not part.lower().endswith(".zip"):
+            continue  # the archive would have to be unpacked
+        with tempfile.TemporaryDirectory() as folder, open_source(part, Path(folder) / "source") as tree:
+            read_part(tree, options, is_last=number == len(parts))
 
 
 def find_all_categories(source: str, options: IngestOptions) -> tuple[str, ...]:
-    """Return the categories of a source.
+    """Return the categories of a source, or of the last of several joined by `+`.
 
     Raises:
         UserError: if the source cannot be read or has no categories.
     """
+    source = split_sources(source)[-1]
     if source.startswith("synthetic://"):
         return tuple(f"class{number}" for number in range(1, 11))
     with tempfile.TemporaryDirectory() as folder, open_source(source, Path(folder) / "source") as tree:
@@ -121,16 +124,15 @@ def build_manifest(report: Report, source: str, options: IngestOptions) -> RawMa
             defective=item.defective,
             defect_type=report.defect_type(item),
             group=item.sample.group,
-            height=item.shape[0] if item.shape else 0,
-            width=item.shape[1] if item.shape else 0,
         )
         for item in samples
     ]
     colour = any(item.colour for item in samples)
-    is_dagm = report.listing.layout == DAGM
+    is_dagm = (report.listing.parts or (report.listing,))[-1].layout == DAGM
     return RawManifest(
         source=remove_credentials(source),
         layout=report.listing.layout,
+        options=options.changed(),
         dataset=options.name or (DAGM if is_dagm else dataset_name(source)),
         category=report.listing.category,
         digest=content_digest(files),

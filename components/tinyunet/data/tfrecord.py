@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from tinyunet.core.config import DataConfig
-from tinyunet.core.console import cores, say, track
+from tinyunet.core.console import cores, track
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.documents.records import GreyStatistics, RecordsManifest, RecordsSplit, Shard
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import file_sha256, scratch_folder
-from tinyunet.data.existing import already_holds
+from tinyunet.data.existing import already_holds, renew
 from tinyunet.data.pictures.decode import read_picture, to_channels
 from tinyunet.data.prefetch import prefetch
 from tinyunet.data.raw import read_dataset
@@ -90,8 +90,7 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
             for records_split in manifest.splits.values():
                 for shard in records_split.shards:
                     check_shard(out, shard, verify=True)
-            say(f"{out} already holds these records ({manifest.digest[:12]}), nothing to do")
-            return RecordsManifest.read(out)
+            return renew(out, manifest)
         manifest.write(scratch)
         scratch.rename(out)
     return manifest
@@ -230,6 +229,7 @@ def _build_manifest(
         dataset=dataset.dataset,
         category=dataset.category,
         source=dataset.source,
+        options=dataset.options,
         complete=dataset.complete,
         synthetic=dataset.synthetic,
         image_shape=tuple(max(sides) for sides in zip(*seen.shapes, strict=True)),

@@ -96,7 +96,7 @@ def comparability(
         reasons.append(f"masks were compared at {compared}×{compared} pixels instead of {size}")
     if reasons:
         return False, f"Not comparable with NVIDIA's published numbers, because {', and '.join(reasons)}."
-    over = f", judged over {poses} poses" if poses > 1 else ""
+    over = f", evaluated with the logits averaged over {poses} poses" if poses > 1 else ""
     return True, (
         f"Comparable with NVIDIA's published numbers for class {class_number(data.category)}: the data are "
         f"the complete official split at {OFFICIAL_SIZE}×{OFFICIAL_SIZE} pixels. NVIDIA's numbers are means "

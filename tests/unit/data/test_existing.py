@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
+from tinyunet.data.existing import renew
 from tinyunet.data.ingest import ingest
 
 
@@ -27,3 +29,15 @@ def test_an_empty_output_folder_is_used(class1: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     ingest(str(class1), tmp_path / "out", category="class1")
     assert (tmp_path / "out" / "dataset.json").is_file()
+
+
+def test_a_manifest_that_says_something_else_is_written_again(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = RecordsManifest.read(records)
+    manifest.write(tmp_path)
+    assert renew(tmp_path, manifest) == manifest
+    assert "already holds these records" in capsys.readouterr().err
+    other = manifest.model_copy(update={"dataset": "line-7", "validation_fraction": 0.2})
+    assert renew(tmp_path, other) == RecordsManifest.read(tmp_path) == other
+    assert "manifest.json now says dataset='line-7', validation_fraction=0.2" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_only_the_complete_official_split_at_full_size_is_comparable() -> None:
 def test_a_comparison_names_the_number_of_poses() -> None:
     comparable, sentence = comparability(OFFICIAL, image_size=512, trained_on="d", poses=8)
     assert comparable
-    assert sentence.endswith("judged over 8 poses.")
+    assert sentence.endswith("evaluated with the logits averaged over 8 poses.")
 
 
 @pytest.mark.parametrize("trained_on", ["e", None])

@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
-from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject
+from pydantic import Field
+
+from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject, Options
 
 
 class SplitCounts(JsonObject):
@@ -27,8 +29,6 @@ class RawFile(JsonObject):
         defect_type: Type of the defect; if an image shows several, the one with the largest area. Empty
             without types.
         group: Images of one group are in one split; empty without groups.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
     """
 
     split: str
@@ -41,8 +41,6 @@ class RawFile(JsonObject):
     defective: bool
     defect_type: str = ""
     group: str = ""
-    height: int = 0
-    width: int = 0
 
 
 class RawManifest(DataIdentity, Document):
@@ -51,6 +49,7 @@ class RawManifest(DataIdentity, Document):
     Attributes:
         source: Where the images came from, without credentials.
         layout: Name of the layout of the source.
+        options: Options of `ingest` that differ from their defaults, without the category.
         digest: SHA-256 over names and file digests of all samples.
         complete: Whether the images are a complete official class of DAGM2007.
         synthetic: Whether any image was generated.
@@ -72,6 +71,7 @@ class RawManifest(DataIdentity, Document):
 
     source: str
     layout: str = "dagm"
+    options: Options = Field(default_factory=dict)
     digest: str
     complete: bool
     synthetic: bool

@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
-from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject
+from pydantic import Field
+
+from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject, Options
 
 
 class Shard(JsonObject):
@@ -44,6 +46,7 @@ class RecordsManifest(DataIdentity, Document):
 
     Attributes:
         source: Where the images came from, without credentials.
+        options: Options of `ingest` that differ from their defaults, without the category.
         complete: Whether the images are a complete official class of DAGM2007.
         synthetic: Whether any image was generated.
         image_shape: Largest height and largest width of the stored images.
@@ -67,6 +70,7 @@ class RecordsManifest(DataIdentity, Document):
     REMEDY: ClassVar[str] = "convert again"
 
     source: str
+    options: Options = Field(default_factory=dict)
     complete: bool
     synthetic: bool
     image_shape: JsonList[int]
@@ -92,8 +96,6 @@ class ShardIndex(Document):
     Attributes:
         sha256: SHA-256 of the shard that the index describes.
         names: Names of the images.
-        offsets: Begin of every record, which is a serialized tf.train.Example.
-        lengths: Number of bytes of every record.
         images: Begin of the pixels.
         masks: Begin of the packed bits of the mask.
         heights: Height of every image in pixels.
@@ -108,8 +110,6 @@ class ShardIndex(Document):
 
     sha256: str
     names: JsonList[str]
-    offsets: JsonList[int]
-    lengths: JsonList[int]
     images: JsonList[int]
     masks: JsonList[int]
     heights: JsonList[int]

@@ -11,34 +11,58 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.ingestion.official import check_dagm
 from tinyunet.data.ingestion.options import IngestOptions
 from tinyunet.data.ingestion.prepare import UNSPLIT, Preparation, PreparedSample
-from tinyunet.data.ingestion.validate import Report, check_kinds, check_learnable, find_copies
+from tinyunet.data.ingestion.validate import (
+    Report,
+    check_kinds,
+    check_learnable,
+    find_contradictions,
+    find_copies,
+)
 from tinyunet.data.layouts.base import Listing, Problem, SourceFile
 from tinyunet.data.pictures.mask_kinds import MaskKind, decide
 from tinyunet.data.pictures.mask_values import MaskValues, mask_values
-from tinyunet.data.pictures.opening import SUFFIXES
+from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.splits import SPLITS, SplitItem, make_splits
 
 
 def examine(listing: Listing, folder: Path, options: IngestOptions, threads: int = 0) -> Report:
     """Prepare all samples in `folder`, choose their splits, and check the data set."""
     is_dagm = listing.layout == DAGM
-    kind = None if is_dagm else _mask_kind(listing, threads)
-    prepare = Preparation(folder, kind).prepare
-    prepared = parallel_map(prepare, listing.samples, "checking", threads=threads)
+    prepared, kind = _prepare(listing, folder, threads)
     problems = [*listing.problems, *(problem for item in prepared for problem in item.problems)]
     usable = tuple(item for item in prepared if not item.problems)
     report = Report(listing, usable, notes=(*listing.notes, *_note_ignored(listing)), kind=kind)
     report = _with_splits(report, folder, options)
     repeated, leaked = find_copies(report.samples)
     problems += [*check_kinds(report.samples), *leaked]
-    if is_dagm:
+    contradictions = find_contradictions(report.samples)
+    if is_dagm:  # its images are as published
+        report = replace(report, notes=(*report.notes, *map(str, contradictions)))
         return check_dagm(replace(report, problems=tuple(problems), warnings=tuple(repeated)))
+    problems += contradictions
     if options.allow_partial:
         report = _leave_out(report, problems)
         problems = []
     reasons, notes = check_learnable(report)
     problems += [Problem(report.listing.category or "the data set", f"has {reason}") for reason in reasons]
     return replace(report, problems=tuple(problems), warnings=tuple(repeated), notes=(*report.notes, *notes))
+
+
+def _prepare(listing: Listing, folder: Path, threads: int) -> tuple[list[PreparedSample], MaskKind | None]:
+    """Prepare all samples; return the kind of the masks, too, of joined sources that of the last one."""
+    if not listing.parts:
+        kind = None if listing.layout == DAGM else _mask_kind(listing, threads)
+        prepare = Preparation(folder, kind).prepare
+        return parallel_map(prepare, listing.samples, "checking", threads=threads), kind
+    prepared = []
+    for part in listing.parts:
+        items, kind = _prepare(part, folder, threads)
+        types = [Report(part, (), kind=kind).defect_type(item) for item in items]
+        prepared += [
+            replace(item, sample=replace(item.sample, defect_type=type_))
+            for item, type_ in zip(items, types, strict=True)
+        ]
+    return prepared, kind
 
 
 def _note_ignored(listing: Listing) -> list[str]:

@@ -1,13 +1,15 @@
 """What a user says about a data set, and its default name."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tinyunet.core.categories import slug
+from tinyunet.core.documents.base import Options
 from tinyunet.core.errors import require
 from tinyunet.data.layouts.base import LayoutOptions
+from tinyunet.data.sources.joined import split_sources
 from tinyunet.data.sources.source import remove_credentials
 
 CHANNELS = ("auto", "1", "3")
@@ -42,6 +44,14 @@ class IngestOptions(LayoutOptions):
         require(valid, "split", self.split, "percentages for train, validation and test, such as 70/15/15")
         return numbers[0] / 100, numbers[1] / 100, numbers[2] / 100
 
+    def changed(self) -> Options:
+        """Return the options that differ from their defaults, without the category."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "category" and getattr(self, field.name) != field.default
+        }
+
     def check(self) -> None:
         """Check the options that do not depend on the source.
 
@@ -55,11 +65,12 @@ class IngestOptions(LayoutOptions):
 
 
 def dataset_name(source: str) -> str:
-    """Return the default name of a data set: that of the folder, the archive or the prefix.
+    """Return the default name of a data set: that of the last folder, archive or prefix.
 
     >>> dataset_name("/data/Part 7.zip"), dataset_name("s3://bucket/line/part-7/")
     ('part-7', 'part-7')
     """
+    source = split_sources(source)[-1]
     path = urlsplit(remove_credentials(source)) if "://" in source else None
     text = (path.path.strip("/") or path.netloc) if path else str(Path(source).absolute())
     return slug(ARCHIVE.sub("", text.rstrip("/").rsplit("/", 1)[-1])) or "dataset"

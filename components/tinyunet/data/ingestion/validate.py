@@ -55,7 +55,7 @@ class Report:
         """Return the type of the defect of a sample; empty if the data set has no types."""
         if not item.defective or item.sample.defect_type:
             return item.sample.defect_type if item.defective else ""
-        if self.kind is None:
+        if self.kind is None or self.listing.parts:  # the types of joined sources are known already
             return ""
         value = next((value for value, index in self.kind.types.items() if index == item.main_type), 0)
         return self.listing.type_names.get(value, self.kind.names.get(item.main_type, ""))
@@ -122,6 +122,22 @@ def find_copies(samples: Iterable[PreparedSample]) -> tuple[list[Problem], list[
         elif earlier is not item:
             within_split.append(Problem(item.sample.image.name, message))
     return within_split, across_splits
+
+
+def find_contradictions(samples: Iterable[PreparedSample]) -> list[Problem]:
+    """Return the images that have the same pixels as another image, but another mask."""
+    by_pixels = collections.defaultdict[str, list[PreparedSample]](list)
+    for item in samples:
+        by_pixels[item.pixels_sha256].append(item)
+    problems = []
+    for copies in by_pixels.values():
+        for item in copies:
+            other = next((one for one in copies if one.mask_sha256 != item.mask_sha256), None)
+            if other:
+                theirs = "another mask" if item.mask and other.mask else "a mask" if other.mask else "no mask"
+                message = f"has the same pixels as {other.sample.image.name}, which has {theirs}"
+                problems.append(Problem(item.sample.image.name, f"{message}; only one of them can be right"))
+    return problems
 
 
 def check_kinds(samples: Sequence[PreparedSample]) -> list[Problem]:

@@ -7,6 +7,11 @@ from typing import Protocol
 from tinyunet.core.errors import UserError
 from tinyunet.data.sources.trees import Tree
 
+RESPLIT_NOTE = (
+    "its training images are all clean, so that all images are split again: results are not comparable with "
+    "published anomaly-detection numbers"
+)
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -89,6 +94,7 @@ class Listing:
         notes: What a user should know, and is no fault.
         ignored: Files of the source that do not belong to the layout.
         type_names: Names of the values of a mask whose values are defect types, by value.
+        parts: The listings of joined sources, each with masks of its own kind; empty for one source.
     """
 
     layout: str
@@ -99,6 +105,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     type_names: dict[int, str] = field(default_factory=dict)
+    parts: tuple["Listing", ...] = ()
 
 
 class Layout(Protocol):

@@ -6,7 +6,6 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.base import LayoutOptions, Listing
 from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
 from tinyunet.data.layouts.names import (
-    PICTURES,
     common_folder,
     folders_of,
     is_picture,
@@ -15,6 +14,8 @@ from tinyunet.data.layouts.names import (
     stem_of,
     suffix_of,
 )
+from tinyunet.data.layouts.type_names import read_type_names
+from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.sources.trees import Tree
 
 NAME = "beside"
@@ -53,6 +54,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         samples=sort_samples(samples),
         problems=(*missing, *problems),
         ignored=tuple(name for name in tree.names if not is_picture(name)),
+        type_names=read_type_names(tree),
     )
 
 
@@ -90,7 +92,7 @@ def _by_suffix(files: list[str]) -> dict[str, str]:
 
 
 def _by_extension(files: list[str]) -> dict[str, str]:
-    """Return the masks such as `x.png` by their images `x.jpg`; its extension is later in PICTURES."""
+    """Return the masks such as `x.png` by their images `x.jpg`; its extension is later in SUFFIXES."""
     by_stem = defaultdict[str, list[str]](list)
     for name in files:
         by_stem[stem_of(name).lower()].append(name)
@@ -99,7 +101,7 @@ def _by_extension(files: list[str]) -> dict[str, str]:
 
 
 def _extension(name: str) -> int:
-    return PICTURES.index(suffix_of(name))
+    return SUFFIXES.index(suffix_of(name))
 
 
 def _picture(name: str, stem: str, root: str) -> Picture:

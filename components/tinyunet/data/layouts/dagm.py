@@ -4,8 +4,10 @@ Layout and counts: M. Wieler, T. Hahn, F. A. Hamprecht, "Weakly Supervised Learn
 Inspection", 2007, doi:10.5281/zenodo.8086136.
 """
 
+import json
 import re
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from tinyunet.core.archives import describe_archives
@@ -45,6 +47,8 @@ OFFICIAL_LABELS: dict[int, dict[str, str]] = {
     10: {"train": "a3402b33b72b2956", "test": "acdb4768042be653"},
 }
 
+# Files beside Train and Test that name the class: of version 0.1.0, and of `ingest`.
+MANIFESTS = {"manifest.json": "class_id", "dataset.json": "category"}
 # The name of a folder of a class, and the same name at the end of a location, such as …/Class3.zip/content.
 CLASS_FOLDER = re.compile(r"(?i)class[ _-]?0*(\d+)(_def)?")
 _LOCATION = re.compile(
@@ -120,6 +124,7 @@ def _find_classes(tree: Tree) -> dict[str, list[str]]:
     for folder, has_labels in folders.items():
         named = [class_of(part) for part in folder.split("/") if class_of(part)]
         category = named[-1] if named else _class_of_location(tree.location)
+        category = category or _class_of_manifest(tree, folder)
         if has_labels or category:
             classes[category].append(folder)
     return dict(sorted(classes.items(), key=lambda item: class_number(item[0]) or 0))
@@ -128,6 +133,16 @@ def _find_classes(tree: Tree) -> dict[str, list[str]]:
 def _class_of_location(location: str) -> str:
     match = _LOCATION.search(location)
     return f"class{match[1]}" if match and int(match[1]) in CLASSES else ""
+
+
+def _class_of_manifest(tree: Tree, folder: str) -> str:
+    """Return the class of a folder that `ingest` wrote; empty for other folders."""
+    for name, key in MANIFESTS.items():
+        if f"{folder}{name}" in tree.names:
+            with suppress(ValueError, AttributeError):  # the file of another program
+                category = class_category(str(json.loads(tree.read(f"{folder}{name}")).get(key, "")))
+                return category if class_number(category) else ""
+    return ""
 
 
 def _choose(tree: Tree, classes: dict[str, list[str]], category: str) -> tuple[str, list[str]]:

@@ -11,12 +11,12 @@ from tinyunet.data.layouts.base import Problem, SourceSample
 from tinyunet.data.layouts.labels import Row, decode_labels, parse_labels, parse_list
 from tinyunet.data.layouts.matching import source_file
 from tinyunet.data.layouts.names import sample_name
+from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.sources.trees import Tree
 
 SPLITS: tuple[str, ...] = ("train", "test")
 FOLDERS: dict[str, str] = {"train": "Train", "test": "Test"}
 LABELS = "Label/Labels.txt"
-OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _missing(files: _Files, name: str, position: str) -> Problem:
             str(PurePosixPath(other).with_suffix("")).lower()
             == str(PurePosixPath(listed).with_suffix("")).lower()
         )
-        if same and suffix in OTHER_PICTURES:
+        if same and suffix in SUFFIXES:
             return Problem(
                 other, f"is a {suffix} file, listed {position}; expected a PNG, 8-bit grey: convert it"
             )

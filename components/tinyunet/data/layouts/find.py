@@ -1,15 +1,19 @@
 """The layout of a source: the one that recognises its files, or the one that the user names."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts import beside, dagm, dagm_development, mvtec, pairs, table
-from tinyunet.data.layouts.annotated import annotations, labelme
+from tinyunet.data.layouts import beside, dagm, dagm_development, hints, mvtec, pairs, table
+from tinyunet.data.layouts.annotated import annotations, label_studio, labelme, rle, supervisely, via, yolo
 from tinyunet.data.layouts.base import Layout, LayoutOptions, Listing
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import CachedTree, Tree
 
-LAYOUTS: tuple[Layout, ...] = (dagm, dagm_development, pairs, beside, mvtec, table, labelme, annotations)
+LAYOUTS: tuple[Layout, ...] = (
+    *(dagm, dagm_development, pairs, beside, mvtec, table),
+    *(labelme, annotations, yolo, rle, label_studio, supervisely, via),
+)
 
 
 def read_listing(tree: Tree, options: LayoutOptions) -> Listing:
@@ -26,7 +30,12 @@ def read_listing(tree: Tree, options: LayoutOptions) -> Listing:
             f"category is {options.category!r}, but {tree.location} has no categories (layout "
             f"{layout.NAME}); leave the category out"
         )
-    return layout.list_samples(tree, options)
+    listing = layout.list_samples(tree, options)
+    if layout in (table, dagm) or options.layout:
+        return listing
+    reasons = {name: reason for name, reason in hints.refused_tables(tree).items() if name in listing.ignored}
+    refused = [f"not used as a table: {reason}" for reason in reasons.values()]
+    return replace(listing, notes=(*listing.notes, *refused))
 
 
 def find_categories(tree: Tree, options: LayoutOptions) -> tuple[str, ...]:
@@ -56,7 +65,8 @@ def find_layout(tree: Tree, options: LayoutOptions) -> Layout:
         return LAYOUTS[names.index(given)]
     if not tree.names:
         raise UserError(f"{tree.location} holds no files; expected images and masks")
-    fitting: list[Layout] = [layout for layout in LAYOUTS if layout.recognise(tree)]
+    cached = CachedTree(tree)
+    fitting: list[Layout] = [layout for layout in LAYOUTS if layout.recognise(cached)]
     if table in fitting:  # it names the images and masks, which may lie as in another layout
         return table
     if len(fitting) > 1:
@@ -68,9 +78,10 @@ def find_layout(tree: Tree, options: LayoutOptions) -> Layout:
     if not fitting and pairs.has_folders(tree):  # whose message about the names of the files helps more
         return pairs
     if not fitting:
+        seen = hints.find(tree)
         raise UserError(
-            f"{tree.location} has no known layout ({_describe(tree)}); expected one of {', '.join(names)}, "
-            f"or say where the files are with {pairs.PATTERNS}"
+            f"{tree.location} has no known layout ({_describe(tree)}{seen and '; '}{seen}); expected one of "
+            f"{', '.join(names)}, or say where the files are with {pairs.PATTERNS}"
         )
     return fitting[0]
 

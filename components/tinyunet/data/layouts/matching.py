@@ -20,13 +20,16 @@ class Picture:
         file: Path in the source.
         stem: The part of its name that an image and its mask have in common.
         split: `train`, `validation`, `test`, or empty.
-        folders: The folders that say neither the split nor whether it is an image or a mask.
+        folders: The folders that say neither the split nor whether it is an image or a mask, and the other
+            words of such folders.
+        place: These folders without such words: those above `Rail surface images` and `GroundTruth`.
     """
 
     file: str
     stem: str
     split: str = ""
     folders: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def match_pictures(images: Sequence[Picture], masks: Sequence[Picture]) -> tuple
     unique_images, unique_masks = _unique(images, "image", problems), _unique(masks, "mask", problems)
     found: dict[str, Picture] = {}  # by the file of the image
     used: set[str] = set()
-    for key in (_key, _any_case, _any_folder, _any_split):
+    for key in (_key, _any_case, _same_place, _any_folder, _any_split):
         by_key = (_group(unique_images, key, set(found)), _group(unique_masks, key, used))
         for value, same in by_key[0].items():
             if len(same) == 1 == len(by_key[1][value]) and _may_share_split(same[0], by_key[1][value][0]):
@@ -89,6 +92,10 @@ def _key(picture: Picture) -> Hashable:
 
 def _any_case(picture: Picture) -> Hashable:
     return picture.split, tuple(folder.lower() for folder in picture.folders), picture.stem.lower()
+
+
+def _same_place(picture: Picture) -> Hashable:
+    return picture.split, picture.place, picture.stem.lower()
 
 
 def _any_folder(picture: Picture) -> Hashable:

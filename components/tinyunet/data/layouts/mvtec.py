@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceSample, require_category
+from tinyunet.data.layouts.base import (
+    RESPLIT_NOTE,
+    LayoutOptions,
+    Listing,
+    Problem,
+    SourceSample,
+    require_category,
+)
 from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
 from tinyunet.data.layouts.names import (
     UniqueNames,
@@ -23,10 +30,6 @@ from tinyunet.data.layouts.names import (
 from tinyunet.data.sources.trees import Tree
 
 NAME = "mvtec"
-_NOTE = (
-    "its training images are all clean, so that all images are split again: results are not comparable with "
-    "published anomaly-detection numbers"
-)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         category=category,
         samples=sort_samples(samples),
         problems=tuple(problems),
-        notes=(_NOTE,) if resplit else (),
+        notes=(RESPLIT_NOTE,) if resplit else (),
         ignored=tuple(name for name in tree.names if name.startswith(inside) and name not in used),
     )
 

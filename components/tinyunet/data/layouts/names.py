@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from posixpath import splitext
 
-PICTURES = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".png")
+from tinyunet.data.pictures.suffixes import SUFFIXES
+
 SPLITS: dict[str, str] = {
     "train": "train",
     "training": "train",
@@ -28,7 +29,7 @@ _MASK_END = re.compile(
 
 def is_picture(name: str) -> bool:
     """Return whether a file has the extension of an image format, in any case."""
-    return suffix_of(name) in PICTURES
+    return suffix_of(name) in SUFFIXES
 
 
 def suffix_of(name: str) -> str:
@@ -63,8 +64,8 @@ def mask_stem(stem: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def words_of(folder: str) -> tuple[str, ...]:
-    """Return the words of a name in lower case: `Ground-Truth` is ("ground", "truth")."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folder)
+    """Return the words of a name in lower case: `JPEGImages` is ("jpeg", "images")."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", folder)
     return tuple(word for word in re.split(r"[\W_]+", spaced.lower()) if word)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts import patterns
+from tinyunet.data.layouts import patterns, several
 from tinyunet.data.layouts.base import LayoutOptions, Listing
 from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
 from tinyunet.data.layouts.names import (
@@ -19,6 +19,7 @@ from tinyunet.data.layouts.names import (
     stem_of,
     words_of,
 )
+from tinyunet.data.layouts.type_names import read_type_names
 from tinyunet.data.sources.trees import Tree
 
 NAME = "pairs"
@@ -41,6 +42,8 @@ _ROLE_START = re.compile(r"(?i)^(img|image|im|photo|mask|label|gt|seg|annotation
 
 def recognise(tree: Tree) -> bool:
     """Return whether a picture in a folder such as `images` has its mask in a folder such as `masks`."""
+    if any("SegmentationClass" in folders_of(name) for name in tree.names):
+        return False  # Pascal VOC, which may have lists of splits and names of labels
     images, masks = _find(tree)
     return bool({image.stem.lower() for image in images} & {mask.stem.lower() for mask in masks})
 
@@ -72,7 +75,13 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
             f"{tree.location} has no pictures in a folder images beside pictures in a folder masks; "
             f"say where they are with {PATTERNS}"
         )
-    matches, problems = match_pictures(images, masks)
+    unlabelled, groups = _unlabelled(images, masks), several.group_masks(images, masks)
+    used = {picture.file for picture in (*images, *masks)}
+    if groups:
+        found += ", several masks for an image"
+        joined = {mask.file for files in groups.values() for mask in files}
+        masks = [mask for mask in masks if mask.file not in joined] + several.first_masks(groups, images)
+    matches, problems = match_pictures([image for image in images if image not in unlabelled], masks)
     if not any(match.mask for match in matches):
         raise UserError(
             f"{tree.location} has no image with a mask of the same name: the first image is "
@@ -80,15 +89,29 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         )
     expected = f"a file such as {masks[0].file} with the name of the image"
     samples, missing = make_samples(tree, matches, expected)
-    used = {picture.file for picture in (*images, *masks)}
+    type_names = read_type_names(tree)
+    if groups:
+        samples, type_names = several.join_masks(tree, samples, groups, images)
+    note = f"images of a split without any mask are ignored: {len(unlabelled)}, such as "
     return Listing(
         layout=NAME,
         found=f"{found}: {count_text(samples)}",
         category=options.category,
         samples=sort_samples(samples),
         problems=(*missing, *problems),
+        notes=(note + unlabelled[0].file,) if unlabelled else (),
         ignored=tuple(name for name in tree.names if name not in used),
+        type_names=type_names,
     )
+
+
+def _unlabelled(images: list[Picture], masks: list[Picture]) -> list[Picture]:
+    """Return the images of splits that have neither masks nor clean images, as the test of a competition."""
+    splits = {mask.split for mask in masks}
+    labelled = splits | {image.split for image in images if any(map(is_clean, image.folders))}
+    if "" in splits or "train" not in splits:
+        return []
+    return [image for image in images if image.split and image.split not in labelled]
 
 
 def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
@@ -131,18 +154,29 @@ def _role(folder: str) -> str:
 
 
 def _beside_mask_folders(names: list[str], masks: list[str]) -> list[str]:
-    """Return the pictures in the folder that holds a folder of masks: `a.jpg` and `masks/a.png`.
+    """Return the pictures beside a folder of masks: `a.jpg` and `masks/a.png`, or in a folder named as it.
 
-    A folder Label below the images is that of DAGM2007, another layout.
+    Such folders are `train` and `train_masks`. A folder Label below the images is that of DAGM2007, another
+    layout.
     """
     folders = {folders_of(mask) for mask in masks}
     parents = {folder[:-1] for folder in folders if not set(words_of(folder[-1])) & _LABEL_WORDS}
-    return [name for name in names if folders_of(name) in parents]
+    named = {(folder[:-1], _other_words(folder[-1])) for folder in folders if _other_words(folder[-1])}
+    return [name for name in names if folders_of(name) in parents or _is_named(folders_of(name), named)]
+
+
+def _is_named(parts: tuple[str, ...], named: set[tuple[tuple[str, ...], tuple[str, ...]]]) -> bool:
+    return bool(parts) and (parts[:-1], words_of(parts[-1])) in named
+
+
+def _other_words(folder: str) -> tuple[str, ...]:
+    """Return the words of a folder's name that do not say what it holds."""
+    return tuple(word for word in words_of(folder) if not _role(word) and word not in ("ground", "truth"))
 
 
 def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Picture:
     """Describe a picture; the stem of a mask loses an end such as `_mask` unless an image has it, too."""
-    split, folders = "", list[str]()
+    split, folders, place = "", list[str](), list[str]()
     for part in folders_of(name.removeprefix(root)):
         words = words_of(part)
         own_split = split_of(part) or next(
@@ -150,18 +184,15 @@ def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Pictu
         )
         split = split or own_split
         if _role(part):
-            rest = [
-                word
-                for word in words
-                if not _role(word) and not split_of(word) and word not in ("ground", "truth")
-            ]
+            rest = [word for word in _other_words(part) if not split_of(word)]
             folders += [" ".join(rest)] if rest else []
         elif not own_split:
             folders.append(part)
+            place.append(part)
     stem = _stem(name)
     if image_stems is not None and stem.lower() not in image_stems:
         stem = mask_stem(stem) or stem
-    return Picture(name, stem, split, tuple(folders))
+    return Picture(name, stem, split, tuple(folders), tuple(place))
 
 
 def _folder(pictures: list[Picture]) -> str:

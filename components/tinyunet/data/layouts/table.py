@@ -1,16 +1,19 @@
 """Layout `table`: the rows of a CSV or JSON-lines file name the image, mask, split, type and group."""
 
-import codecs
-import csv
-import io
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceSample, require_category
+from tinyunet.data.layouts.base import (
+    RESPLIT_NOTE,
+    LayoutOptions,
+    Listing,
+    Problem,
+    SourceSample,
+    require_category,
+)
 from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
 from tinyunet.data.layouts.names import (
     UniqueNames,
@@ -19,38 +22,49 @@ from tinyunet.data.layouts.names import (
     is_clean,
     sample_name,
     split_of,
+    stem_of,
     suffix_of,
-    words_of,
 )
+from tinyunet.data.layouts.tabular import Files, headers_by_words, read_rows, table_names
 from tinyunet.data.sources.trees import Tree
 
 NAME = "table"
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "image": ("image", "image_path", "file", "file_name", "filename"),
-    "mask": ("mask", "mask_path"),
+    "image": (
+        *("image", "image_path", "file", "file_name", "filename", "image_name", "image_file"),
+        *("image_filename", "img", "img_path", "path", "filepath", "file_path"),
+    ),
+    "mask": (
+        *("mask", "mask_path", "mask_file", "mask_name", "mask_filename", "mask_file_name"),
+        *("label_path", "annotation_path", "gt_path", "ground_truth", "segmentation"),
+    ),
     "split": ("split", "subset"),
     "type": ("type", "defect_type"),
     "group": ("group", "part", "serial"),
     "category": ("category", "object"),
 }
 _REQUIRED = ("image", "mask")
-_EXTENSIONS = {".csv", ".tsv", ".jsonl", ".ndjson"}
 _EXPECTED = (
     "expected a CSV or JSON-lines file with the columns image and mask, and if wanted split, type, group"
 )
 _ROWS_TO_RECOGNISE = 20
+_PREFERRED = "1cls"  # VisA has three tables of the same images; they differ by their splits
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One row: its place (`labels.csv: line 3`), and its values by column; a missing value is empty."""
+    """One row: its place (`labels.csv: line 3`), its values by column, and the folder of the table.
+
+    A missing value is empty.
+    """
 
     place: str
     values: dict[str, str]
+    folder: str = ""
 
 
 def recognise(tree: Tree) -> bool:
-    """Return whether a table at the root has the columns image and mask, and names images that exist."""
+    """Return whether a table has the columns image and mask, and names images that exist."""
     return bool(_fitting(tree))
 
 
@@ -72,6 +86,12 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     samples, problems = _samples(
         tree, [row for row in rows if not known or row.values["category"] == category]
     )
+    trained = {sample.defective is None for sample in samples if sample.split == "train"}
+    resplit = trained == {False} and any(
+        sample.mask for sample in samples
+    )  # as in data for anomaly detection
+    if resplit:
+        samples = [replace(sample, split="") for sample in samples]
     used = {file.name for sample in samples for file in (sample.image, sample.mask) if file}
     return Listing(
         layout=NAME,
@@ -79,30 +99,51 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         category=category,
         samples=sort_samples(samples),
         problems=tuple(problems),
+        notes=(RESPLIT_NOTE,) if resplit else (),
         ignored=tuple(name for name in tree.names if name not in used and name not in tables),
     )
 
 
+def refusals(tree: Tree) -> dict[str, str]:
+    """Return why each other table of the source cannot be used: `labels.csv has no column mask`."""
+    files = Files(tree.names)
+    return {name: reason for name in table_names(tree) if (reason := _refusal(tree, name, files))}
+
+
+def _refusal(tree: Tree, name: str, files: Files) -> str:
+    """Return why a table cannot be used; empty if it can."""
+    try:
+        rows = list(islice(_rows(tree, name), _ROWS_TO_RECOGNISE))
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror or error})"
+    if not rows:
+        return f"{name} has no rows"
+    if any(files.find(row.values["image"], row.folder) for row in rows):
+        return ""
+    return f"{name} names the image {rows[0].values['image']!r}, which does not exist"
+
+
 def _fitting(tree: Tree) -> list[str]:
-    """Return the tables at the root whose first rows name images of the source."""
-    root, files, fitting = common_folder(tree.names), _Files(tree.names), []
-    for name in tree.names:
-        if suffix_of(name) in _EXTENSIONS and "".join(f"{part}/" for part in folders_of(name)) in ("", root):
-            try:
-                rows = list(islice(_rows(tree, name), _ROWS_TO_RECOGNISE))
-            except (UserError, OSError):
-                continue
-            if any(files.find(row.values["image"]) for row in rows):
-                fitting.append(name)
-    return fitting
+    """Return the tables at the root whose first rows name images; without any, those in other folders."""
+    root, files = common_folder(tree.names), Files(tree.names)
+    names = table_names(tree)
+    at_root = [name for name in names if _folder(name) in ("", root)]
+    fitting = [name for name in at_root if not _refusal(tree, name, files)]
+    fitting = fitting or [name for name in names if name not in at_root and not _refusal(tree, name, files)]
+    return [name for name in fitting if stem_of(name).lower() == _PREFERRED] or fitting
 
 
 def _tables(tree: Tree) -> list[str]:
     """Return the table, or one table for each split."""
     tables = _fitting(tree)
     if not tables:
-        raise UserError(f"{tree.location} has no table at its root that names its images; {_EXPECTED}")
-    if len(tables) > 1 and not all(split_of(PurePosixPath(name).stem) for name in tables):
+        raise UserError(
+            f"{tree.location} has no table that names its images"
+            f"{''.join(f' ({reason})' for reason in list(refusals(tree).values())[:1])}; {_EXPECTED}"
+        )
+    if len(tables) > 1 and not all(map(_split_of_table, tables)):
         raise UserError(
             f"{tree.location} has the tables {', '.join(tables)}; keep one of them, or name them train, "
             "validation and test"
@@ -110,13 +151,18 @@ def _tables(tree: Tree) -> list[str]:
     return tables
 
 
+def _split_of_table(name: str) -> str:
+    """Return the split after which a table or its folder is named: `train.csv`, `train/metadata.csv`."""
+    return next((split for text in (stem_of(name), *folders_of(name)[::-1]) if (split := split_of(text))), "")
+
+
 def _all_rows(tree: Tree) -> list[_Row]:
     """Return the rows of the table; those of a table named train, validation or test have this split."""
     rows = []
     for name in _tables(tree):
-        split = split_of(PurePosixPath(name).stem)
+        split = _split_of_table(name)
         for row in _rows(tree, name):
-            rows.append(_Row(row.place, row.values | {"split": row.values["split"] or split}))
+            rows.append(replace(row, values=row.values | {"split": row.values["split"] or split}))
     return rows
 
 
@@ -126,82 +172,41 @@ def _rows(tree: Tree, name: str) -> Iterator[_Row]:
     Raises:
         UserError: if the file is not text, not JSON, or lacks a column.
     """
-    try:
-        data = tree.read(name)
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeError as error:
-        raise UserError(f"{name} is not text in UTF-8 or UTF-16; save it as UTF-8") from error
-    is_json = PurePosixPath(name).suffix.lower() in (".jsonl", ".ndjson")
     columns: dict[str, str] = {}
-    for line, values in _json_lines(name, text) if is_json else _csv_lines(name, text):
+    is_json = suffix_of(name) in (".jsonl", ".ndjson")
+    for line, values in read_rows(tree, name):
         if not columns or is_json:
-            columns = _columns(name, values)
-        found = {column: str(values.get(header) or "").strip() for column, header in columns.items()}
-        yield _Row(f"{name}: line {line}", {column: found.get(column, "") for column in _COLUMNS})
+            columns = _columns(name, values, _REQUIRED[: 1 if columns else None])  # null may be left out
+        found = {column: values.get(header, "") for column, header in columns.items()}
+        place = f"{name}: line {line}"
+        yield _Row(place, {column: found.get(column, "") for column in _COLUMNS}, _folder(name))
 
 
-def _csv_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if isinstance(key, str)}
-    except csv.Error as error:
-        raise UserError(
-            f"{name}: line {reader.line_num} is not CSV ({error}); expected closed quotation marks"
-        ) from error
+def _folder(name: str) -> str:
+    return "".join(f"{part}/" for part in folders_of(name))
 
 
-def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:
-    for line, content in enumerate(text.splitlines(), start=1):
-        if content.strip():
-            try:
-                row = json.loads(content)
-            except ValueError as error:
-                raise UserError(
-                    f"{name}: line {line} is not JSON; expected one object in each line"
-                ) from error
-            if not isinstance(row, dict):
-                raise UserError(f"{name}: line {line} is not a JSON object; expected one in each line")
-            yield line, row
-
-
-def _columns(name: str, values: dict[str, object]) -> dict[str, str]:
+def _columns(name: str, values: dict[str, str], required: tuple[str, ...]) -> dict[str, str]:
     """Return the header of each known column; case, spaces and underscores make no difference."""
-    headers = {"_".join(words_of(header)): header for header in values}
+    headers = headers_by_words(values)
     found = {
         column: headers[alias]
         for column, aliases in _COLUMNS.items()
         for alias in reversed(aliases)
         if alias in headers
     }
-    if missing := [column for column in _REQUIRED if column not in found]:
-        raise UserError(f"{name} has no column {' and no column '.join(missing)}; {_EXPECTED}")
+    if missing := [column for column in required if column not in found]:
+        shown = ", ".join(list(values)[:6])
+        raise UserError(f"{name} has no column {' and no column '.join(missing)}, but {shown}")
     return found
-
-
-class _Files:
-    """The files of a source by the paths in a table."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._by_name = {name.lower(): name for name in names}
-        self._root = common_folder(names).lower()
-
-    def find(self, path: str) -> str:
-        """Return the file of a path relative to the table or to the root; empty if there is none."""
-        cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
-        found = self._by_name.get(cleaned) or self._by_name.get(f"{self._root}{cleaned}", "")
-        return found if path else ""
 
 
 def _samples(tree: Tree, rows: list[_Row]) -> tuple[list[SourceSample], list[Problem]]:
     samples, problems, seen, unique = [], list[Problem](), set[str](), UniqueNames()
-    files = _Files(tree.names)
-    root = common_folder(found for row in rows if (found := files.find(row.values["image"])))
+    files = Files(tree.names)
+    root = common_folder(found for row in rows if (found := files.find(row.values["image"], row.folder)))
     for row in rows:
-        image, mask = (files.find(row.values[column]) for column in _REQUIRED)
+        image, mask = (files.find(row.values[column], row.folder) for column in _REQUIRED)
         split = split_of(row.values["split"])
         if fault := _fault(row.values, image, mask, split, seen):
             problems.append(Problem(row.place, fault))

@@ -50,7 +50,7 @@ class Picture:
 
 
 def read_picture(data: bytes) -> Picture:
-    """Decode a PNG, JPEG, TIFF, BMP or WebP file and apply its EXIF rotation.
+    """Decode a PNG, JPEG, TIFF, BMP, WebP or GIF file and apply its EXIF rotation.
 
     1-bit, 2-bit and 4-bit grey become 0 to 255. 16-bit grey keeps its levels. A palette becomes RGB, or grey
     if all colours in use are grey. Images with 16 bits per channel of colour are refused, because Pillow

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -19,8 +20,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from tinyunet.core.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")  # of image files, in lower case
-FORMATS = "PNG, JPEG, TIFF, BMP or WebP"
+FORMATS = "PNG, JPEG, TIFF, BMP, WebP or GIF"
 MAX_SIDE = 32_768
 MAX_PIXELS = 2**28  # 16,384×16,384
 _BAND_PIXELS = 2**20
@@ -40,7 +40,6 @@ _FAULTS = (
     zlib.error,
 )
 _OTHER_STARTS = {
-    b"GIF8": "a GIF",
     b"\0\0\0\x0cjP": "a JPEG 2000",
     b"\0\0\0\x0cJXL": "a JPEG XL",
     b"\xff\x0a": "a JPEG XL",
@@ -70,6 +69,7 @@ _STARTS: dict[bytes, Callable[[io.BytesIO], ImageFile]] = {
     b"II+\0": _Tiff,
     b"MM\0+": _Tiff,
     b"BM": BmpImageFile,
+    b"GIF8": GifImageFile,
     b"RIFF": WebPImageFile,
 }
 

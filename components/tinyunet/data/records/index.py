@@ -20,8 +20,6 @@ class Entry:
 
     Attributes:
         name: Name of the image.
-        offset: Begin of the record's data.
-        length: Number of bytes of the record's data.
         image: Begin of the pixels.
         mask: Begin of the packed bits of the mask.
         height: Height in pixels.
@@ -33,8 +31,6 @@ class Entry:
     """
 
     name: str
-    offset: int
-    length: int
     image: int
     mask: int
     height: int
@@ -46,12 +42,7 @@ class Entry:
 
     def moved(self, distance: int) -> "Entry":
         """Return the entry in a buffer in which the record begins `distance` bytes later."""
-        return replace(
-            self,
-            offset=self.offset + distance,
-            image=self.image + distance,
-            mask=self.mask + distance,
-        )
+        return replace(self, image=self.image + distance, mask=self.mask + distance)
 
 
 def read_entry(data: Bytes, start: int, end: int) -> Entry:
@@ -90,8 +81,6 @@ def read_entry(data: Bytes, start: int, end: int) -> Entry:
             raise ValueError(f"{key} has {found.end - found.start} bytes, expected {size}")
     return Entry(
         name=text("name"),
-        offset=start,
-        length=end - start,
         image=place("image").start,
         mask=place("mask").start,
         height=height,
@@ -108,8 +97,6 @@ def build_index(entries: list[Entry], sha256: str) -> ShardIndex:
     return ShardIndex(
         sha256=sha256,
         names=tuple(entry.name for entry in entries),
-        offsets=tuple(entry.offset for entry in entries),
-        lengths=tuple(entry.length for entry in entries),
         images=tuple(entry.image for entry in entries),
         masks=tuple(entry.mask for entry in entries),
         heights=tuple(entry.height for entry in entries),

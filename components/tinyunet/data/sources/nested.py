@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tinyunet.core.errors import UserError
+from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.sources.archive import ZipTree, list_end
 from tinyunet.data.sources.trees import Store, is_hidden
 
 ENDS = (2**20, 2**25)  # bytes that are read to list an archive; the second size is for a long list
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 _CLASS = re.compile(r"(?i)class[ _-]?\d+(_def)?\.zip")
 
 
@@ -88,7 +88,7 @@ def _archives_to_list(names: Iterable[str]) -> list[str]:
     names = list(names)
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     archives = {name[: -len(".zip")]: name for name in names if name.lower().endswith(".zip")}
-    has_pictures = any(name.lower().endswith(PICTURES) for name in names)
+    has_pictures = any(name.lower().endswith(SUFFIXES) for name in names)
     return [
         name
         for folder, name in archives.items()

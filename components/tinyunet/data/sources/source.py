@@ -14,6 +14,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import why_unreadable
 from tinyunet.core.redaction import redact
 from tinyunet.data.sources.archive import ZipTree
+from tinyunet.data.sources.joined import split_sources
 from tinyunet.data.sources.nested import NestedTree
 from tinyunet.data.sources.tars import check_tar, is_tar_name, unpack_tar
 from tinyunet.data.sources.trees import FolderTree, Store, Tree
@@ -57,9 +58,16 @@ def open_source(source: str, scratch: Path, *, category: str = "") -> Iterator[T
 def check_source(source: str) -> None:
     """Check a source as far as possible without reading it: the form of a URL, or that a path can be opened.
 
+    Args:
+        source: One source, or several joined by `+`.
+
     Raises:
         UserError: if `open_source` would refuse it.
     """
+    if len(parts := split_sources(source)) > 1:
+        for part in parts:
+            check_source(part)
+        return
     if check_scheme(source):
         if not source.startswith("synthetic:"):
             _refuse_other_archive(remove_credentials(source))
@@ -74,11 +82,14 @@ def check_source(source: str) -> None:
 
 
 def check_scheme(source: str) -> str:
-    """Return the scheme of a source; empty for a path.
+    """Return the scheme of a source, or of the last of several joined by `+`; empty for a path.
 
     Raises:
         UserError: for an unknown scheme, or unknown options of synthetic images.
     """
+    *others, source = split_sources(source)
+    for other in others:
+        check_scheme(other)
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     scheme = match[1] if match else ""
     if scheme not in ("", "synthetic", "s3", "https", "http"):
@@ -92,6 +103,8 @@ def check_scheme(source: str) -> str:
 
 def remove_credentials(source: str) -> str:
     """Return a source without the parts of a URL that may be secret: user, password, query and fragment."""
+    if len(joined := split_sources(source)) > 1:
+        return "+".join(map(remove_credentials, joined))
     if not source.startswith(("http://", "https://", "s3://")):
         return source
     parts = urlsplit(source)

@@ -86,6 +86,27 @@ class FolderTree:
         return path
 
 
+class CachedTree:
+    """A tree whose files are read once, however often they are asked for.
+
+    Several layouts look into the same files to recognise them; in a bucket, each look would be a download.
+
+    Args:
+        tree: The tree.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.location, self.names = tree.location, tree.names
+        self._tree = tree
+        self._content: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; see `Tree.read`."""
+        if name not in self._content:
+            self._content[name] = self._tree.read(name)
+        return self._content[name]
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a file, or a folder that holds it, is hidden or was added by macOS."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))

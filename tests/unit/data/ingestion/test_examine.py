@@ -138,7 +138,7 @@ def test_images_of_different_sizes_and_formats_are_one_data_set(tmp_path: Path) 
     _write(source / "masks" / "p01.png", _mask(255, (40, 20)))
     manifest = _ingest(source, tmp_path / "out")
     assert manifest.image_shape == (40, 20)
-    sizes = {(file.height, file.width) for file in manifest.files}
+    sizes = {np.asarray(Image.open(tmp_path / "out" / file.image)).shape for file in manifest.files}
     assert sizes == {(12, 16), (40, 20)}
 
 
@@ -150,7 +150,7 @@ def test_an_image_with_an_exif_rotation_and_its_mask_are_turned_alike(tmp_path: 
     _write(source / "images" / "p02.jpg", _image(2), exif=exif)
     manifest = _ingest(source, tmp_path / "out")
     (file,) = [file for file in manifest.files if file.name == "p02"]
-    assert (file.height, file.width) == (16, 12)
+    assert np.asarray(Image.open(tmp_path / "out" / file.image)).shape == (16, 12)
     mask = np.asarray(Image.open(tmp_path / "out" / str(file.mask)))
     assert np.array_equal(mask, np.rot90(_mask(), -1))
 
@@ -309,3 +309,37 @@ def test_pictures_that_belong_to_no_sample_are_noted(tmp_path: Path) -> None:
     _write(source / "spare" / "x.png", _image(99))
     notes = _ingest(source, tmp_path / "out").notes
     assert any("are ignored: 1, such as spare/x.png" in note for note in notes)
+
+
+@pytest.mark.parametrize(("value", "words"), [(0, "no mask"), (255, "another mask")])
+def test_copies_of_an_image_with_contradicting_masks_are_refused_or_left_out(
+    tmp_path: Path, value: int, words: str
+) -> None:
+    source = own_data(tmp_path / "parts")
+    _write(source / "images" / "copy.png", _image(0))
+    _write(source / "masks" / "copy.png", _mask(value).T.reshape(12, 16))
+    with pytest.raises(UserError, match=f"copy.png, which has {words}; only one of them can be right"):
+        _ingest(source, tmp_path / "out")
+    manifest = _ingest(source, tmp_path / "out", allow_partial=True)
+    assert not {"copy", "p00"} & {file.name for file in manifest.files}
+    assert sum("only one of them can be right; it is left out" in note for note in manifest.notes) == 2
+
+
+def test_the_options_that_were_given_are_in_the_description(tmp_path: Path) -> None:
+    source = own_data(tmp_path / "parts")
+    given = {"name": "line-7", "images": "images/*.png", "masks": "masks/{stem}.png", "split": "60/20/20"}
+    assert _ingest(source, tmp_path / "a", **given, allow_partial=True).options == given | {
+        "allow_partial": True
+    }
+    assert _ingest(source, tmp_path / "b").options == {}
+
+
+def test_the_names_of_the_labels_of_an_export_are_the_types(tmp_path: Path) -> None:
+    for i in range(12):
+        _write(tmp_path / "set" / "images" / f"p{i}.png", _image(i))
+        label = tmp_path / "set" / "labels" / f"p{i}.txt"
+        label.parent.mkdir(exist_ok=True)
+        label.write_text(f"{i % 2} 0.2 0.2 0.6 0.2 0.6 0.6\n" if i < 8 else "")
+    (tmp_path / "set" / "data.yaml").write_text("names: [pit, crack]\n")
+    manifest = _ingest(tmp_path / "set", tmp_path / "out")
+    assert Counter(file.defect_type for file in manifest.files) == {"pit": 4, "crack": 4, "": 4}

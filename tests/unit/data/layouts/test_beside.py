@@ -26,6 +26,8 @@ def listed(folder: Path, *names: str) -> Listing:
         ("x.bmp", "x.png"),
         ("X.JPG", "x.bmp"),
         ("crack_seg.jpg", "crack_seg_mask.png"),
+        ("x.jfif", "x.png"),
+        ("x.tif", "x_mask.gif"),
     ],
 )
 def test_the_mask_has_another_end_or_a_later_extension(tmp_path: Path, image: str, mask: str) -> None:

@@ -174,3 +174,24 @@ def test_other_layouts_are_not_recognised(tmp_path: Path, names: tuple[str, ...]
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert not dagm.recognise(FolderTree(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("manifest.json", '{"class_id": 3}'), ("dataset.json", '{"category": "class3"}')]
+)
+def test_a_folder_without_the_name_of_a_class_is_the_class_that_its_manifest_names(
+    class1: Path, tmp_path: Path, name: str, text: str
+) -> None:
+    copy_class(class1, tmp_path / "upload")
+    (tmp_path / "upload" / name).write_text(text)
+    assert dagm.categories(FolderTree(tmp_path / "upload")) == ("class3",)
+    assert _list(tmp_path / "upload").category == "class3"
+    with pytest.raises(UserError, match=r"holds neither Class1, .*; it holds class3; expected DAGM2007"):
+        _list(tmp_path / "upload", "1")
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "{}", '{"class_id": 77}'])
+def test_a_manifest_of_another_program_names_no_class(class1: Path, tmp_path: Path, text: str) -> None:
+    copy_class(class1, tmp_path / "upload")
+    (tmp_path / "upload" / "manifest.json").write_text(text)
+    assert _list(tmp_path / "upload", "2").category == "class2"

@@ -21,6 +21,12 @@ MVTEC = "train/good/0.png test/good/0.png test/cut/0.png ground_truth/cut/0_mask
         ("table", "x/a.jpg y/b.png", {"t_csv": "image,mask\nx/a.jpg,y/b.png\n"}),
         ("labelme", "a.jpg", {"a_json": LABELME}),
         ("annotations", "images/a.jpg", {"c_json": '{"images": [], "annotations": [], "categories": []}'}),
+        ("annotations", "JPEGImages/a.jpg SegmentationClass/a.png", {}),
+        ("yolo", "images/a.jpg", {"labels__a_txt": "0 0 0 1 0 1 1"}),
+        ("rle", "a.jpg", {"t_csv": "ImageId,EncodedPixels\na.jpg,1 2\n"}),
+        ("label-studio", "a.jpg", {"p_json": '[{"id": 1, "annotations": [], "data": {"image": "a.jpg"}}]'}),
+        ("supervisely", "img/a.jpg", {"ann__a_json": '{"objects": [], "size": {"height": 4, "width": 6}}'}),
+        ("via", "a.jpg", {"v_json": '{"a.jpg1": {"filename": "a.jpg", "regions": []}}'}),
     ],
 )
 def test_each_layout_is_recognised_by_itself_alone(
@@ -55,8 +61,9 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
         "a/1.jpg a/2.jpg b/3.jpg c/4.jpg d/5.jpg",
         {},
         LayoutOptions(),
-        "no known layout (5 .jpg in a, b, c and 1 more folders); expected one of dagm, dagm-development, "
-        "pairs, beside, mvtec, table, labelme, annotations, or say where the files are with --layout pairs "
+        "no known layout (5 .jpg in a, b, c and 1 more folders; there are images, but no masks); expected "
+        "one of dagm, dagm-development, pairs, beside, mvtec, table, labelme, annotations, yolo, rle, "
+        "label-studio, supervisely, via, or say where the files are with --layout pairs "
         "--images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'",
     ),
     "masks alone": ("masks/1.png", {}, LayoutOptions(), "no known layout (1 .png in masks)"),
@@ -81,9 +88,9 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
     "unknown layout": (
         "a.jpg",
         {},
-        LayoutOptions(layout="yolo"),
-        "--layout is 'yolo'; expected one of dagm, dagm-development, pairs, beside, mvtec, table, labelme, "
-        "annotations",
+        LayoutOptions(layout="masks"),
+        "--layout is 'masks'; expected one of dagm, dagm-development, pairs, beside, mvtec, table, labelme, "
+        "annotations, yolo, rle, label-studio, supervisely, via",
     ),
     "patterns of another layout": (
         "a.jpg a.png",
@@ -101,7 +108,7 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
         "a.jpg",
         {},
         LayoutOptions(layout="table"),
-        "parts has no table at its root that names its images; expected a CSV or JSON-lines file",
+        "parts has no table that names its images; expected a CSV or JSON-lines file",
     ),
     "labelme that does not fit": (
         "a.jpg",

@@ -38,6 +38,20 @@ def test_the_end_of_the_name_of_a_mask_is_removed(stem: str, expected: str) -> N
     assert names.mask_stem(stem) == expected
 
 
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("JPEGImages", ("jpeg", "images")),
+        ("groundTruth", ("ground", "truth")),
+        ("Ground-Truth", ("ground", "truth")),
+        ("MT_Free", ("mt", "free")),
+        ("GTMasks", ("gt", "masks")),
+    ],
+)
+def test_words_begin_at_capitals_and_after_abbreviations(folder: str, words: tuple[str, ...]) -> None:
+    assert names.words_of(folder) == words
+
+
 def test_splits_have_three_names() -> None:
     given = ["Train", "training", "val", "VALID", "Validation", "test", "testing", "trial"]
     expected = ["train", "train", "validation", "validation", "validation", "test", "test", ""]

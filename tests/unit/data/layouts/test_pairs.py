@@ -32,6 +32,9 @@ def listed(folder: Path, *names: str, images: str = "", masks: str = "") -> List
         ("defect_images/a.png", "mask_images/a_mask.png"),
         ("images/line1/a.png", "masks/line1/a.png"),
         ("images/crack_seg.png", "masks/crack_seg.png"),
+        ("JPEGImages/a.jpg", "PixelLabels/a.png"),
+        ("images/a.jpe", "masks/a.gif"),
+        ("train/a.jpg", "train_masks/a_mask.gif"),
     ],
 )
 def test_an_image_has_the_mask_of_its_name(tmp_path: Path, image: str, mask: str) -> None:
@@ -233,3 +236,27 @@ def test_a_pattern_that_gives_two_images_one_mask_is_refused(tmp_path: Path) -> 
     options = LayoutOptions(images="p/**/*.png", masks="m/{stem}.png")
     with pytest.raises(UserError, match=r"m/0\.png is the mask of p/b/0\.png and of another image"):
         pairs.list_samples(tree, options)
+
+
+def test_other_words_of_the_folder_of_images_do_not_hide_its_place(tmp_path: Path) -> None:
+    kinds = ("Type-I", "Type-II")
+    names = [f"{kind}/Rail_surface_images/r1.jpg {kind}/GroundTruth/r1.jpg" for kind in kinds]
+    assert pairs_of(listed(tmp_path, *names)) == {
+        f"{kind}/Rail_surface_images/r1.jpg": f"{kind}/GroundTruth/r1.jpg" for kind in kinds
+    }
+
+
+def test_the_images_of_a_split_without_any_mask_are_ignored_and_said(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "train/images/a.png train/masks/a.png test/images/b.png")
+    assert [sample.name for sample in listing.samples] == ["a"]
+    assert listing.problems == ()
+    assert listing.notes == ("images of a split without any mask are ignored: 1, such as test/images/b.png",)
+
+
+def test_clean_images_of_a_split_without_masks_are_used(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "train/images/a.png train/masks/a.png test/images/good/b.png")
+    assert [sample.name for sample in listing.samples] == ["a", "good-b"]
+
+
+def test_pascal_voc_is_another_layout(tmp_path: Path) -> None:
+    assert not pairs.recognise(tree_of(tmp_path, "JPEGImages/a.jpg SegmentationClass/a.png"))

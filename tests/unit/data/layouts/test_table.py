@@ -61,6 +61,37 @@ def test_tables_named_after_splits_are_read_together(tmp_path: Path) -> None:
     assert [(sample.split, sample.name) for sample in listing.samples] == [("train", "a"), ("test", "b")]
 
 
+def test_a_table_in_a_folder_names_files_beside_it(tmp_path: Path) -> None:
+    files = {"train__metadata_csv": "file_name,mask\na.jpg,m/a.png\n"}
+    files |= {"test__metadata_csv": "file_name,mask\nb.jpg,nan\n"}
+    listing = table.list_samples(
+        tree_of(tmp_path, "train/a.jpg train/m/a.png test/b.jpg", **files), LayoutOptions()
+    )
+    assert [(sample.split, sample.name) for sample in listing.samples] == [("train", "a"), ("test", "b")]
+    assert pairs_of(listing) == {"train/a.jpg": "train/m/a.png", "test/b.jpg": None}
+
+
+@pytest.mark.parametrize("empty", ["", "nan", "NaN", "None", "null", " "])
+def test_a_cell_without_a_value_is_no_mask(tmp_path: Path, empty: str) -> None:
+    tree = tree_of(tmp_path, PICTURES, t_csv=f"image,mask\np/a.jpg,m/a.png\np/b.jpg,{empty}\n")
+    assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"p/a.jpg": "m/a.png", "p/b.jpg": None}
+
+
+def test_a_file_name_alone_is_found_in_any_folder(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, PICTURES, t_csv="image,mask\na.jpg,a.png\nb.jpg,\n")
+    assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"p/a.jpg": "m/a.png", "p/b.jpg": None}
+
+
+def test_images_whose_training_split_is_clean_are_split_again(tmp_path: Path) -> None:
+    """Three tables of the same images, as VisA has them: the one for a single class is read."""
+    text = "object,split,image,mask\nnut,train,p/b.jpg,\nnut,test,p/a.jpg,m/a.png\n"
+    files = {f"split_csv__{name}_csv": text for name in ("1cls", "2cls_fewshot", "2cls_highshot")}
+    listing = table.list_samples(tree_of(tmp_path, PICTURES, **files), LayoutOptions())
+    assert {sample.split for sample in listing.samples} == {""}
+    assert "not comparable with published" in listing.notes[0]
+    assert listing.found.startswith("table split_csv/1cls.csv")
+
+
 def test_a_column_can_say_the_category(tmp_path: Path) -> None:
     tree = tree_of(tmp_path, PICTURES, t_csv="object,image,mask\nnut,p/a.jpg,m/a.png\nbolt,p/b.jpg,\n")
     assert table.categories(tree) == ("bolt", "nut")
@@ -93,12 +124,15 @@ def test_a_wrong_row_is_a_problem_with_its_line(tmp_path: Path, row: str, expect
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"t_csv": "image,label\np/a.jpg,1\n"}, "no table at its root that names its images; expected a CSV"),
-        ({"t_csv": "image,mask\nq/a.jpg,\n"}, "no table at its root that names its images"),
-        ({"t_jsonl": '{"image": "p/a.jpg", "mask": ""\n'}, "no table at its root that names its images"),
-        ({"t_jsonl": '["p/a.jpg"]\n'}, "no table at its root that names its images"),
-        ({"t_csv": "image,mask\np/ä.jpg,\n".encode("latin-1")}, "no table at its root that names its images"),
-        ({"deep__t_csv": "image,mask\np/a.jpg,m/a.png\n"}, "no table at its root that names its images"),
+        (
+            {"t_csv": "image,label\np/a.jpg,1\n"},
+            r"images \(t.csv has no column mask, but image, label\); expected",
+        ),
+        ({"t_csv": "image,mask\nq/c.jpg,\n"}, r"\(t.csv names the image 'q/c.jpg', which does not exist\)"),
+        ({"t_csv": "image,mask\n"}, r"\(t.csv has no rows\)"),
+        ({"t_jsonl": '{"image": "p/a.jpg", "mask": ""\n'}, r"\(t.jsonl: line 1 is not JSON; expected"),
+        ({"t_jsonl": '["p/a.jpg"]\n'}, r"\(t.jsonl: line 1 is not a JSON object; expected"),
+        ({"t_csv": "image,mask\np/ä.jpg,\n".encode("latin-1")}, r"\(t.csv is not text in UTF-8 or UTF-16"),
         (
             {"a_csv": "image,mask\np/a.jpg,\n", "b_csv": "image,mask\np/a.jpg,\n"},
             "has the tables a.csv, b.csv; keep one of them, or name them train, validation and test",

@@ -231,14 +231,14 @@ CHANNELS = np.full((3, 4, 3), 4000, np.uint16)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty, expected a PNG, JPEG, TIFF, BMP or WebP file"),
-        (save(GREY, "GIF"), "is a GIF, not a PNG"),
+        (b"", "is empty, expected a PNG, JPEG, TIFF, BMP, WebP or GIF file"),
+        (save(GREY, "GIF", save_all=True, append_images=[OTHER]), "holds 2 pages, expected one"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "is a HEIC or AVIF, not a PNG"),
         (b"%PDF-1.7", "is a PDF, not"),
         (b"version https://git-lfs.github.com/spec/v1\n", r"is a Git LFS pointer \(git lfs pull fetches"),
         (b'{"shapes": []}', "is a JSON file, not"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "is not a PNG, JPEG, TIFF, BMP or WebP file"),
-        (b"hello", "is not a PNG, JPEG, TIFF, BMP or WebP file"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "is not a PNG, JPEG, TIFF, BMP, WebP or GIF file"),
+        (b"hello", "is not a PNG, JPEG, TIFF, BMP, WebP or GIF file"),
         (save(FLOATS, "TIFF"), "is floating point, expected 8-bit or 16-bit grey, or 8-bit RGB"),
         (tiff("<", 64, FLOATS.astype(np.float64), form=3), "holds samples of a type that cannot be read"),
         (tiff("<", 8, GREY.astype(np.int8), form=2), "is signed integers"),
@@ -353,3 +353,9 @@ def test_channels_are_converted_as_pillow_does(pixels: NDArray[Any], channels: i
         np.testing.assert_array_equal(converted, expected)
     else:
         np.testing.assert_array_equal(converted, pixels if pixels.ndim == 3 else np.dstack([pixels] * 3))
+
+
+def test_a_gif_of_one_page_is_a_palette_image() -> None:
+    picture = read_picture(save(GREY, "GIF"))
+    assert np.array_equal(picture.pixels, GREY)
+    assert picture.kind in ("8-bit grey", "8-bit grey palette")

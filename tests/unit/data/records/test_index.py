@@ -79,3 +79,13 @@ def test_the_pixels_of_an_image_begin_at_its_position(
     image = next(part.image for part in random_parts(SHAPES) if part.name == index.names[1])
     data = shard.read_bytes()[index.images[1] :][: image.size]
     np.testing.assert_array_equal(np.frombuffer(data, np.uint8).reshape(image.shape), image)
+
+
+def test_an_index_of_an_earlier_version_is_read_with_its_keys_that_nothing_uses(
+    shard: Path, made: tuple[Path, RecordsManifest]
+) -> None:
+    values = json.loads(index_path(shard).read_text())
+    names = [f"read {name}" for name in values["names"]]
+    old = values | {"names": names, "offsets": [0] * len(names), "lengths": [1] * len(names)}
+    index_path(shard).write_text(json.dumps(old))
+    assert list(load_index(shard.parent, made[1].splits["train"].shards[0], made[1]).names) == names

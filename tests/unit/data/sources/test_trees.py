@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.sources.trees import FolderTree
+from tinyunet.data.sources.trees import CachedTree, FolderTree
 
 
 def _write(root: Path, *names: str) -> None:
@@ -56,3 +56,14 @@ def test_a_file_that_cannot_be_read_is_listed_and_reading_it_tells_why(
     assert tree.names == ("0001.PNG",)
     with pytest.raises(UserError, match=f"^{reason}$"):
         tree.read("0001.PNG")
+
+
+def test_a_cached_tree_reads_a_file_once(tmp_path: Path) -> None:
+    _write(tmp_path, "a", "b")
+    tree = CachedTree(FolderTree(tmp_path))
+    assert (tree.location, tree.names) == (str(tmp_path), ("a", "b"))
+    assert tree.read("a") == b"a"
+    (tmp_path / "a").unlink()
+    assert tree.read("a") == b"a"
+    with pytest.raises(UserError, match=r"is missing|does not exist|cannot be read"):
+        tree.read("c")

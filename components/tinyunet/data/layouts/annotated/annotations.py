@@ -5,40 +5,28 @@ annotation files are copied there, and empty files take the place of the images.
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.annotated.formats import TITLES, detect, stage
-from tinyunet.data.layouts.annotated.shapes import Shape, draw, is_background, pack, picture_size, type_values
-from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile, SourceSample
-from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
-from tinyunet.data.layouts.names import UniqueNames, is_picture, sample_name, split_of, stem_of, words_of
+from tinyunet.data.layouts.annotated import voc
+from tinyunet.data.layouts.annotated.formats import LABEL_MAP, TITLES, detect, roots, stage
+from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing
+from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack
+from tinyunet.data.layouts.base import LayoutOptions, Listing
+from tinyunet.data.layouts.names import split_of
 from tinyunet.data.sources.trees import Tree
 
 if TYPE_CHECKING:
     from datumaro import Annotation, DatasetItem
 
 NAME = "annotations"
-
-
-@dataclass(frozen=True)
-class _Item:
-    """The annotations of one image: its path in them, its split, (width, height) and its regions."""
-
-    path: str
-    split: str
-    size: tuple[int, int] | None
-    shapes: tuple[Shape, ...]
-    only_boxes: bool
 
 
 def recognise(tree: Tree) -> bool:
@@ -62,35 +50,14 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         raise UserError(
             f"{tree.location} has no annotations of {', '.join(TITLES.values())}; export them as one"
         )
-    items = _read(tree, kind, files)
-    values = type_values(shape.type_name for item in items for shape in item.shapes)
-    samples, problems = _samples(tree, items, values)
-    if not samples:
-        first = f"; {problems[0]}" if problems else ""
-        raise UserError(f"{tree.location} has {TITLES[kind]} annotations, but of no image in it{first}")
-    used = {sample.image.name for sample in samples} | set(files)
-    others = [name for name in tree.names if is_picture(name) and name not in used and not _is_mask(name)]
-    if kind != "voc_segmentation":  # most images of Pascal VOC have boxes only
-        problems += [Problem(name, "is an image that is not in the annotations") for name in others]
-    named = used | {problem.file for problem in problems}
-    return Listing(
-        layout=NAME,
-        found=f"{TITLES[kind]} annotations: {count_text(samples)}; labels {', '.join(values) or 'none'}",
-        category=options.category,
-        samples=sort_samples(samples),
-        problems=tuple(problems),
-        ignored=tuple(name for name in tree.names if name not in named),
-        type_names={value: name for name, value in values.items()},
-    )
+    if kind == "voc_segmentation" and not any(name.endswith(LABEL_MAP) for name in files):
+        return voc.list_samples(tree, options, files)
+    # Most images of Pascal VOC have boxes only, and are no samples.
+    form = Format(NAME, TITLES[kind], files, complete=kind != "voc_segmentation")
+    return make_listing(tree, options, form, _read(tree, kind, files))
 
 
-def _is_mask(name: str) -> bool:
-    """Return whether a picture belongs to the annotations: `SegmentationClass`, `Masks`, `panoptic_train`."""
-    words = {word for part in PurePosixPath(name).parts[:-1] for word in words_of(part)}
-    return bool(words & {"segmentation", "masks", "panoptic", "annotations"})
-
-
-def _read(tree: Tree, kind: str, files: list[str]) -> list[_Item]:
+def _read(tree: Tree, kind: str, files: list[str]) -> list[AnnotatedImage]:
     """Return the annotations that Datumaro reads.
 
     Raises:
@@ -103,18 +70,22 @@ def _read(tree: Tree, kind: str, files: list[str]) -> list[_Item]:
             f"{tree.location} has {TITLES[kind]} annotations, and the package datumaro, which reads them, "
             "is not installed; pip install 'tinyunet[annotations]'"
         ) from error
-    with TemporaryDirectory() as folder, _without_warnings():
-        splits = stage(tree, kind, files, Path(folder))
-        try:
-            dataset = datumaro.Dataset.import_from(folder, kind)
-            labels = [str(label.name) for label in dataset.categories()[datumaro.AnnotationType.label]]
-            return [_item(item, labels, splits) for item in dataset]
-        except Exception as error:  # the readers of Datumaro raise errors of any type for a damaged file
-            text = " ".join(str(error.__cause__ or error).replace(folder, tree.location).split())
-            raise UserError(
-                f"{tree.location} has {TITLES[kind]} annotations that cannot be read ({text}); "
-                "export them again"
-            ) from error
+    items = []
+    for root, own in roots(kind, files).items():
+        with TemporaryDirectory() as folder, _without_warnings():
+            try:
+                splits = stage(tree, kind, own, Path(folder), root)
+                dataset = datumaro.Dataset.import_from(folder, kind)
+                labels = [str(label.name) for label in dataset.categories()[datumaro.AnnotationType.label]]
+                found = [_item(item, labels, splits) for item in dataset]
+            except Exception as error:  # the readers of Datumaro raise errors of any type for a damaged file
+                text = " ".join(str(error.__cause__ or error).replace(folder, tree.location).split())
+                raise UserError(
+                    f"{tree.location} has {TITLES[kind]} annotations that cannot be read ({text}); "
+                    "export them again"
+                ) from error
+            items += [replace(item, path=root + item.path.removeprefix(f"{folder}/")) for item in found]
+    return items
 
 
 @contextmanager
@@ -128,7 +99,7 @@ def _without_warnings() -> Iterator[None]:
         logging.disable(before)
 
 
-def _item(item: "DatasetItem", labels: list[str], splits: dict[str, str]) -> _Item:
+def _item(item: "DatasetItem", labels: list[str], splits: dict[str, str]) -> AnnotatedImage:
     """Return what Datumaro read of one image."""
     media = item.media
     shapes, boxes = [], False
@@ -140,7 +111,7 @@ def _item(item: "DatasetItem", labels: list[str], splits: dict[str, str]) -> _It
             shapes.append(shape)
         boxes = boxes or annotation.type.name == "bbox"
     known = media is not None and media.has_size
-    return _Item(
+    return AnnotatedImage(
         path=str(getattr(media, "path", None) or item.id).replace("\\", "/"),
         split=splits.get(item.subset, "") or split_of(item.subset),
         size=(media.size[1], media.size[0]) if known else None,
@@ -161,63 +132,3 @@ def _shape(annotation: "Annotation", label: str) -> Shape | None:
     if kind == "mask":
         return Shape(label, "bitmap", ((0, 0),), pack(np.asarray(annotation.image, dtype=bool)))
     return None
-
-
-def _samples(
-    tree: Tree, items: list[_Item], values: dict[str, int]
-) -> tuple[list[SourceSample], list[Problem]]:
-    names, seen, samples, problems = UniqueNames(), set[str](), [], list[Problem]()
-    by_stem = defaultdict[str, list[str]](list)
-    for name in filter(is_picture, tree.names):
-        if not _is_mask(name):
-            by_stem[stem_of(name).lower()].append(name)
-    for item in items:
-        image = _find_image(item, by_stem[stem_of(item.path).lower()])
-        if image in seen:
-            problems.append(Problem(image, "is a second time in the annotations"))
-        elif not image:
-            problems.append(
-                Problem(item.path.rpartition("/")[2], "is in the annotations, but not in the source")
-            )
-        elif item.only_boxes:
-            problems.append(Problem(image, "has boxes only; expected polygons or masks"))
-        else:
-            seen.add(image)
-            samples.append(_sample(tree, item, image, names, values))
-    return samples, problems
-
-
-def _sample(tree: Tree, item: _Item, image: str, names: UniqueNames, values: dict[str, int]) -> SourceSample:
-    mask = None
-    if item.shapes:
-
-        def size() -> tuple[int, int]:
-            return item.size or picture_size(partial(tree.read, image))
-
-        mask = SourceFile(f"the mask of {image}", partial(draw, item.shapes, values, size), upright=True)
-    return SourceSample(
-        name=names.add(item.split, sample_name([stem_of(image)])),
-        image=source_file(tree, image),
-        mask=mask,
-        split=item.split,
-        defective=None if mask else False,
-    )
-
-
-def _find_image(item: _Item, names: list[str]) -> str:
-    """Return the image of the source whose path has most of its last parts in common with the annotation's.
-
-    Where several have equally many, it is the one in a folder of the split; empty if it cannot be told.
-    """
-    wanted = [part.lower() for part in PurePosixPath(item.path).with_suffix("").parts[::-1]]
-
-    def rank(name: str) -> tuple[int, bool]:
-        parts = PurePosixPath(name).with_suffix("").parts
-        same = [a == b.lower() for a, b in zip(wanted, parts[::-1], strict=False)]
-        in_split = any(split_of(part) == item.split for part in parts) if item.split else False
-        return (same.index(False) if False in same else len(same)), in_split
-
-    ranked = sorted(names, key=rank, reverse=True)
-    if len(ranked) > 1 and rank(ranked[0]) == rank(ranked[1]):
-        return ""
-    return ranked[0] if ranked else ""

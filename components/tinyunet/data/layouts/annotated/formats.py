@@ -1,8 +1,9 @@
 """The formats of annotations that Datumaro reads: how their files are recognised and laid out for it."""
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import unescape
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +19,9 @@ TITLES = {
     "voc_segmentation": "Pascal VOC",
 }
 _FILES_TO_RECOGNISE = 20
-_ROOTS = ("SegmentationClass", "ImageSets", "labelmap.txt", "Annotations", "Masks")
+_LABEL_0 = re.compile(rb'"id"\s*:\s*0\b')
+LABEL_MAP = "labelmap.txt"  # the names and colours of the labels of Pascal VOC
+_ROOTS = ("SegmentationClass", "ImageSets", LABEL_MAP, "Annotations", "Masks")
 _OTHER_COCO = ("captions", "image_info", "labels", "panoptic", "person_keypoints", "stuff")
 _MARKS: dict[str, tuple[re.Pattern[bytes], ...]] = {
     "coco_instances": tuple(
@@ -35,7 +38,7 @@ def detect(tree: Tree) -> tuple[str, list[str]]:
     if masks := _in_folder(tree, "SegmentationClass"):
         lists = [name for name in _in_folder(tree, "Segmentation") if name.endswith(".txt")]
         lists = [name for name in lists if PurePosixPath(name).stem != "trainval"] or lists
-        return "voc_segmentation", [*masks, *lists, *[n for n in tree.names if n.endswith("labelmap.txt")]]
+        return "voc_segmentation", [*masks, *lists, *[n for n in tree.names if n.endswith(LABEL_MAP)]]
     found = defaultdict[str, list[str]](list)
     for extension in (".json", ".xml"):
         files = [name for name in tree.names if name.lower().endswith(extension)]
@@ -63,8 +66,35 @@ def _kind(tree: Tree, name: str) -> str:
     return next((kind for kind, marks in _MARKS.items() if all(mark.search(data) for mark in marks)), "")
 
 
-def stage(tree: Tree, kind: str, files: list[str], folder: Path) -> dict[str, str]:
+def roots(kind: str, files: Sequence[str]) -> dict[str, list[str]]:
+    """Return the annotation files by the folder that Datumaro reads as one data set, with `/` at its end.
+
+    Several folders of Pascal VOC may have files of the same name, and each has its own labels. A list or a
+    label map of a folder above belongs to all of them.
+    """
+    if kind != "voc_segmentation":
+        return {"": list(files)}
+    places = {name: name.removesuffix(_path_from(name, _ROOTS)) for name in files}
+    masks = {place for name, place in places.items() if "SegmentationClass" in folders_of(name)}
+    return {
+        root: [name for name, place in places.items() if place == root or _is_above(place, root, masks)]
+        for root in sorted(masks)
+    }
+
+
+def _is_above(place: str, root: str, masks: set[str]) -> bool:
+    return place not in masks and root.startswith(place)
+
+
+def stage(tree: Tree, kind: str, files: Sequence[str], folder: Path, root: str = "") -> dict[str, str]:
     """Copy the annotation files to where Datumaro expects them, with empty files as images.
+
+    Args:
+        tree: The source.
+        kind: Key of TITLES.
+        files: The annotation files.
+        folder: Empty folder.
+        root: Folder of the source with the images of Pascal VOC.
 
     Returns:
         The split of each subset that Datumaro will find; subsets with other names say it by their names.
@@ -79,18 +109,36 @@ def stage(tree: Tree, kind: str, files: list[str], folder: Path) -> dict[str, st
             "datumaro": f"annotations/{subset}.json",
             "cvat": f"{subset}.xml",
         }
+        if kind == "coco_instances":
+            data = _with_labels_from_1(data)
         _write(folder, targets.get(kind) or _path_from(name, _ROOTS), data)
         if kind == "cvat":
             for image in re.findall(rb"<image\b[^>]*?\bname=\"([^\"]*)\"", data):
                 _write(folder, f"images/{unescape(image.decode('utf-8', 'replace'))}", b"")
     (folder / "images").mkdir(exist_ok=True)
     if kind == "voc_segmentation":
-        for name in _in_folder(tree, "JPEGImages"):
+        images = [name for name in _in_folder(tree, "JPEGImages") if name.startswith(root)]
+        for name in images:
             _write(folder, _path_from(name, ("JPEGImages",)), b"")
         if not (folder / "ImageSets").exists():
-            stems = [PurePosixPath(name).stem for name in _in_folder(tree, "JPEGImages")]
+            stems = [PurePosixPath(name).stem for name in images]
             _write(folder, "ImageSets/Segmentation/all.txt", "\n".join(stems).encode())
     return splits
+
+
+def _with_labels_from_1(data: bytes) -> bytes:
+    """Add 1 to the numbers of the labels of a COCO file if one is 0, which Datumaro reads as no label."""
+    if not _LABEL_0.search(data):
+        return data
+    content = json.loads(data)
+    categories = content.get("categories") or []
+    if not any(category.get("id") == 0 for category in categories):
+        return data
+    for category in categories:
+        category["id"] += 1
+    for annotation in content.get("annotations") or []:
+        annotation["category_id"] = int(annotation.get("category_id") or 0) + 1
+    return json.dumps(content).encode()
 
 
 def _split_of_path(name: str) -> str:

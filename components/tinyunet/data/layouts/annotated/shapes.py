@@ -3,34 +3,46 @@
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
 MAX_TYPES = 255
 _NO_DEFECT = {"background", "bg", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 # Colours of the values 0 … 5 for viewers; all further values are white.
 _PALETTE = (0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 0, 0, 255, 255)
 
+Points = tuple[tuple[float, float], ...]
+
 
 @dataclass(frozen=True)
 class Shape:
-    """A region of one type: a polygon, an ellipse or a bitmap.
+    """A region of one type: a polygon, an ellipse, a bitmap or runs of pixels.
 
     Attributes:
         type_name: Type of the defect.
-        kind: `polygon`, `ellipse` or `bitmap`.
+        kind: `polygon`, `ellipse`, `bitmap` or `runs`.
         points: Coordinates x, y of the corners of a polygon, or of two opposite corners around an ellipse, in
-            pixels; for a bitmap, its upper left corner.
-        bitmap: Encoded pixels of a bitmap, see `pack`.
+            pixels; for a bitmap, its upper left corner. Empty for runs.
+        bitmap: Encoded pixels of a bitmap, see `pack`; for runs, text of numbers: the first pixel of a run
+            and its length, of all runs. Pixels are counted from 1, column by column.
+        relative: Whether points are fractions of width and height.
+        holes: Corners of the holes of a polygon.
     """
 
     type_name: str
     kind: str
-    points: tuple[tuple[float, float], ...]
+    points: Points = ()
     bitmap: bytes = field(default=b"", repr=False)
+    relative: bool = False
+    holes: tuple[Points, ...] = ()
 
 
 def is_background(label: str) -> bool:
@@ -72,28 +84,76 @@ def draw(shapes: Sequence[Shape], values: dict[str, int], size: Callable[[], tup
     Raises:
         OSError, UserError: if the size cannot be read.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     mask = Image.new("P", size())
     mask.putpalette((*_PALETTE, *[255] * (768 - len(_PALETTE))))
-    pen = ImageDraw.Draw(mask)
     for shape in shapes:
-        value = values[shape.type_name]
-        if shape.kind == "polygon":
-            pen.polygon(shape.points, fill=value, outline=value)
-        elif shape.kind == "ellipse":
-            (left, top), (right, bottom) = shape.points
-            box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
-            pen.ellipse(box, fill=value, outline=value)
-        else:
-            with Image.open(io.BytesIO(shape.bitmap)) as bitmap:
-                corner = (round(shape.points[0][0]), round(shape.points[0][1]))
-                mask.paste(
-                    value, (*corner, corner[0] + bitmap.width, corner[1] + bitmap.height), bitmap.convert("1")
-                )
+        _paint(mask, shape, values[shape.type_name])
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _paint(mask: "Image", shape: Shape, value: int) -> None:
+    """Give the pixels of a shape their value."""
+    from PIL import Image, ImageDraw
+
+    if shape.kind == "runs":
+        mask.paste(value, (0, 0), Image.fromarray(_unpack_runs(shape.bitmap, *mask.size)))
+        return
+    if shape.kind == "bitmap":
+        with Image.open(io.BytesIO(shape.bitmap)) as bitmap:
+            corner = (round(shape.points[0][0]), round(shape.points[0][1]))
+            box = (*corner, corner[0] + bitmap.width, corner[1] + bitmap.height)
+            mask.paste(value, box, bitmap.convert("1"))
+        return
+    size = mask.size if shape.relative else (1, 1)
+    if shape.holes:
+        outline = Image.new("1", mask.size)
+        _fill(ImageDraw.Draw(outline), shape.kind, _scaled(shape.points, *size), 1)
+        for hole in shape.holes:
+            ImageDraw.Draw(outline).polygon(_scaled(hole, *size), fill=0)
+        mask.paste(value, (0, 0), outline)
+    else:
+        _fill(ImageDraw.Draw(mask), shape.kind, _scaled(shape.points, *size), value)
+
+
+def _scaled(points: Points, width: int, height: int) -> list[tuple[float, float]]:
+    """Return points in pixels, rounded to hundredths: Pillow fills one pixel more for 9.9999 than for 10."""
+    if (width, height) == (1, 1):
+        return list(points)
+    return [(round(x * width, 2), round(y * height, 2)) for x, y in points]
+
+
+def _fill(pen: "ImageDraw", kind: str, points: list[tuple[float, float]], value: int) -> None:
+    if kind == "polygon":
+        pen.polygon(points, fill=value, outline=value)
+        return
+    (left, top), (right, bottom) = points
+    box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
+    pen.ellipse(box, fill=value, outline=value)
+
+
+def _unpack_runs(text: bytes, width: int, height: int) -> NDArray[np.bool_]:
+    """Return the pixels of runs, bool [H, W].
+
+    Raises:
+        UserError: if the text is not pairs of numbers inside the image.
+    """
+    try:
+        numbers = np.array(text.split(), np.int64)
+    except (ValueError, OverflowError) as error:
+        raise UserError("holds runs that are no numbers; expected first pixel and length of each") from error
+    if len(numbers) % 2:
+        raise UserError(f"holds {len(numbers)} numbers of runs; expected first pixel and length of each")
+    first, lengths = numbers[::2] - 1, numbers[1::2]
+    if len(numbers) and (min(first.min(), lengths.min()) < 0 or (first + lengths).max() > width * height):
+        raise UserError(f"holds runs outside {width}×{height} pixels; expected pixels counted from 1")
+    changes = np.zeros(width * height + 1, np.int32)
+    np.add.at(changes, first, 1)
+    np.add.at(changes, first + lengths, -1)
+    return np.ascontiguousarray((np.cumsum(changes[:-1]) > 0).reshape(width, height).T)
 
 
 def picture_size(read: Callable[[], bytes]) -> tuple[int, int]:

@@ -251,3 +251,65 @@ def test_only_the_instances_of_an_export_of_coco_with_several_tasks_are_read(tmp
         "coco_instances",
         ["annotations/instances_train.json"],
     )
+
+
+def test_a_label_of_coco_with_the_number_0_keeps_its_name(tmp_path: Path) -> None:
+    labels = [{"id": 0, "name": "scratch"}, {"id": 1, "name": "dent"}]
+    text = coco({"a.jpg": [(0, [SQUARE])], "b.jpg": [(1, [SQUARE])]}, categories=labels)
+    listing = listed(tmp_path, "a.jpg b.jpg", result_json=text)
+    assert listing.type_names == {1: "dent", 2: "scratch"}
+    assert np.array_equal(mask_of(listing, "a"), EXPECTED)
+    assert np.array_equal(mask_of(listing, "b"), EXPECTED / 2)
+
+
+LABELS = "# label:color_rgb:parts:actions\nbackground:0,0,0::\n{}:255,0,0::\n"
+
+
+def test_two_folders_of_pascal_voc_keep_their_labels_and_images_of_equal_names(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {}
+    for line, label in (("one", "pit"), ("two", "crack")):
+        files |= {
+            f"{line}__labelmap_txt": LABELS.format(label),
+            f"{line}__ImageSets__Segmentation__default_txt": "a\n",
+            f"{line}__SegmentationClass__a_png": indexed(EXPECTED / 2),
+        }
+    listing = listed(tmp_path, "one/JPEGImages/a.jpg two/JPEGImages/a.jpg", **files)
+    assert [(s.name, s.image.name) for s in listing.samples] == [
+        ("a", "one/JPEGImages/a.jpg"),
+        ("a-2", "two/JPEGImages/a.jpg"),
+    ]
+    assert listing.type_names == {1: "crack", 2: "pit"}
+    assert np.array_equal(mask_of(listing, "a"), EXPECTED)
+    assert np.array_equal(mask_of(listing, "a-2"), EXPECTED / 2)
+    assert listing.problems == ()
+
+
+def test_pascal_voc_without_labels_has_masks_as_they_are(tmp_path: Path) -> None:
+    listing = listed(
+        tmp_path,
+        "x/JPEGImages/a.jpg x/JPEGImages/b.jpg x/JPEGImages/boxes.jpg",
+        x__ImageSets__Segmentation__train_txt="a\n",
+        x__ImageSets__Segmentation__val_txt="b\nc\n",
+        x__SegmentationClass__a_png=indexed(EXPECTED / 2),
+        x__SegmentationClass__b_png=indexed(EXPECTED),
+        x__SegmentationClass__c_png=indexed(EXPECTED),
+        x__SegmentationClass__unlisted_png=indexed(EXPECTED),
+        class_names_txt="_background_\npit\ncrack\n",
+    )
+    assert [(s.split, s.name, s.defective) for s in listing.samples] == [
+        ("train", "a", None),
+        ("validation", "b", None),
+    ]
+    assert pairs_of(listing)["x/JPEGImages/a.jpg"] == "x/SegmentationClass/a.png"
+    assert listing.type_names == {1: "pit", 2: "crack"}
+    assert [str(problem) for problem in listing.problems] == [
+        "x/SegmentationClass/c.png: is a mask without an image; expected one in JPEGImages"
+    ]
+
+
+def test_pascal_voc_without_an_image_is_an_error(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "SegmentationClass/a.png")
+    with pytest.raises(
+        UserError, match="no image in JPEGImages with a mask of its name in SegmentationClass"
+    ):
+        annotations.list_samples(tree, LayoutOptions())

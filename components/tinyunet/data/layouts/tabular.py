@@ -1,0 +1,110 @@
+"""Tables in a source: the rows of a CSV file or a JSON-lines file, whatever its columns."""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts.names import common_folder, suffix_of, words_of
+from tinyunet.data.sources.trees import Tree
+
+EXTENSIONS = {".csv", ".tsv", ".jsonl", ".ndjson"}
+_LARGEST_FIELD = 2**31 - 1  # runs of a large mask have more characters than the limit of the csv module
+_EMPTY = {"", "nan", "none", "null", "n/a", "na", "<na>"}  # what pandas and people write for no value
+
+
+def table_names(tree: Tree) -> list[str]:
+    """Return the names of the tables of a source."""
+    return [name for name in tree.names if suffix_of(name) in EXTENSIONS]
+
+
+def read_rows(tree: Tree, name: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read the rows of a table.
+
+    Returns:
+        The number of the line of each row, and its values by header; a missing value, also `nan`, is empty.
+
+    Raises:
+        OSError: if the file cannot be read.
+        UserError: if the file is not text, not CSV or not JSON; the message names it.
+    """
+    data = tree.read(name)
+    try:
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeError as error:
+        raise UserError(f"{name} is not text in UTF-8 or UTF-16; save it as UTF-8") from error
+    is_json = suffix_of(name) in (".jsonl", ".ndjson")
+    for line, values in _json_lines(name, text) if is_json else _csv_lines(name, text):
+        yield line, {header: _text(value) for header, value in values.items()}
+
+
+def headers_by_words(headers: Iterable[str]) -> dict[str, str]:
+    """Return headers by their words joined by `_`, so that case, spaces and underscores do not matter."""
+    return {"_".join(words_of(header)): header for header in headers}
+
+
+def _text(value: object) -> str:
+    text = "" if value is None else str(value).strip()
+    return "" if text.lower() in _EMPTY else text
+
+
+def _csv_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    limit = csv.field_size_limit(_LARGEST_FIELD)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for row in reader:
+            yield reader.line_num, {key: value for key, value in row.items() if isinstance(key, str)}
+    except csv.Error as error:
+        raise UserError(
+            f"{name}: line {reader.line_num} is not CSV ({error}); expected closed quotation marks"
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    for line, content in enumerate(text.splitlines(), start=1):
+        if content.strip():
+            try:
+                row = json.loads(content)
+            except ValueError as error:
+                raise UserError(
+                    f"{name}: line {line} is not JSON; expected one object in each line"
+                ) from error
+            if not isinstance(row, dict):
+                raise UserError(f"{name}: line {line} is not a JSON object; expected one in each line")
+            yield line, row
+
+
+class Files:
+    """The files of a source by the paths in a table."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._by_name = {name.lower(): name for name in names}
+        self._root = common_folder(names).lower()
+        self._by_file: dict[str, str | None] = {}  # None for a file name that is in several folders
+        for name in names:
+            file = name.lower().rpartition("/")[2]
+            self._by_file[file] = None if file in self._by_file else name
+
+    def find(self, path: str, folder: str = "") -> str:
+        """Return the file of a path relative to a folder, such as that of the table, or to the root.
+
+        A file name alone is found in any folder, if there is only one. Without a file the result is empty.
+
+        Args:
+            path: Path in any case; the separator may be a backslash.
+            folder: Folder with `/` at its end.
+        """
+        if not path:
+            return ""
+        cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
+        places = (f"{folder.lower()}{cleaned}", cleaned, f"{self._root}{cleaned}")
+        found = next((self._by_name[place] for place in places if place in self._by_name), None)
+        return found or self._by_file.get(cleaned) or ""

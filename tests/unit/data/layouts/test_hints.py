@@ -1,0 +1,61 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.layouts.trees import tree_of
+from tinyunet.core.errors import UserError
+from tinyunet.data.layouts import find
+from tinyunet.data.layouts.base import LayoutOptions
+
+XML = "<annotation><object><name>a</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
+
+
+@pytest.mark.parametrize(
+    ("names", "texts", "message"),
+    [
+        (
+            "images/a.jpg",
+            {"annotations__a_xml": XML},
+            "annotations/a.xml has boxes only, and masks or polygons",
+        ),
+        (
+            "images/a.jpg",
+            {"labels__a_txt": "0 0.5 0.5 0.1 0.1"},
+            "the text files have boxes only, and polygons",
+        ),
+        (
+            "x/task-1-annotation-2-by-1-tag-pit-0.png a.jpg",
+            {},
+            "masks of Label Studio do not say which image",
+        ),
+        ("a.jpg", {"t_csv": "image,label\na.jpg,1\n"}, "t.csv has no column mask, but image, label"),
+        ("a.jpg", {"t_csv": "image,mask\nb.jpg,\n"}, "t.csv names the image 'b.jpg', which does not exist"),
+        ("a.jpg", {"truth__a_mat": "x"}, "truth/a.mat is a file of MATLAB; save masks as PNG"),
+        (
+            "good/a.jpg good/b.jpg",
+            {},
+            "all images are in a folder of clean images; images of defects and their",
+        ),
+        ("a.jpg", {"a_json": "{}"}, "a.json is of no known format of annotations"),
+        ("ground_truth/x/a.png", {}, "no known layout (1 .png in ground_truth/x); expected one of"),
+        ("a.jpg", {}, "there are images, but no masks"),
+    ],
+)
+def test_labels_that_are_not_enough_are_named(
+    tmp_path: Path, names: str, texts: dict[str, str], message: str
+) -> None:
+    tree = tree_of(tmp_path, names, **texts)
+    with pytest.raises(UserError, match=re.escape(message)) as raised:
+        find.read_listing(tree, LayoutOptions())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_table_that_is_not_used_beside_another_layout_is_noted_with_the_reason(tmp_path: Path) -> None:
+    tree = tree_of(
+        tmp_path, "images/a.jpg masks/a.png", metadata_csv="file_name,label\na.jpg,1\n", x_csv="y\n1\n"
+    )
+    assert find.read_listing(tree, LayoutOptions()).notes == (
+        "not used as a table: metadata.csv has no column mask, but file_name, label",
+    )
+    assert find.read_listing(tree, LayoutOptions(layout="pairs")).notes == ()
