@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${1:-}; shift || true
-targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(trainer-cpu trainer mlflow minio)
+targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(trainer-cpu trainer serving mlflow minio)
 builder=${BUILDER:-$(command -v docker podman buildah | head -n 1 || true)}
 [ -n "$builder" ] || { echo "images: no docker, podman or buildah found; install one of them, or set BUILDER to its path" >&2; exit 2; }
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

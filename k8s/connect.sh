@@ -3,8 +3,9 @@
 #   connect.sh NAMESPACE                               the object store is Kubeflow's own
 #   connect.sh NAMESPACE https://host:port [REGION]    another object store (default region: that of deploy.sh)
 # The script creates the ConfigMap tinyunet, the Secret tinyunet-s3 (a copy of the key of Kubeflow's store, or of that of
-# deploy.sh's MinIO), and the Role and RoleBinding tinyunet-launcher. A second call updates them, but does not overwrite
-# fields that another program manages. Afterwards, a pod of the namespace checks that MLflow and the store answer.
+# deploy.sh's MinIO), the Role and RoleBinding tinyunet-launcher, and, in the namespace of deploy.sh, the RoleBinding
+# tinyunet-deployer-NAMESPACE. A second call updates them, but does not overwrite fields that another program manages.
+# Afterwards, a pod of the namespace checks that MLflow and the store answer.
 # Environment: KUBECTL is the kubectl program (default: kubectl).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -62,6 +63,15 @@ kind: RoleBinding
 metadata: {name: tinyunet-launcher}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: tinyunet-launcher}
 subjects: # accounts of the runs: in a standalone Kubeflow Pipelines, and in a profile
+  - {kind: ServiceAccount, namespace: $namespace, name: pipeline-runner}
+  - {kind: ServiceAccount, namespace: $namespace, name: default-editor}
+YAML
+"$kubectl" -n $ours apply --server-side -f - <<YAML
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: tinyunet-deployer-$namespace}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: tinyunet-deployer}
+subjects: # the same accounts may replace the servers of a model (parameter deploy of the pipeline)
   - {kind: ServiceAccount, namespace: $namespace, name: pipeline-runner}
   - {kind: ServiceAccount, namespace: $namespace, name: default-editor}
 YAML

@@ -4,17 +4,19 @@
 # Environment:
 #   REGISTRY   registry of the images (default: none; the nodes must have the images)
 #   TAG        tag of the images (default: the project's version)
+#   SERVE      registered model whose champion is served as well (default: none; earlier ones stay)
 #   TIMEOUT    longest wait for each service, in seconds (default: 600)
 #   KUBECTL    the kubectl program (default: kubectl)
 # Missing secrets are created with random values, which no file contains. For production, create the secrets yourself.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-overlay=${1:-local} namespace=tinyunet timeout=${TIMEOUT:-600}
+overlay=${1:-local} namespace=tinyunet timeout=${TIMEOUT:-600} serve=${SERVE:-}
 kubectl=${KUBECTL:-kubectl}
 fail() { echo "deploy: $*" >&2; exit 2; }
 [ -d "$here/overlays/$overlay" ] || fail "no overlay $overlay; the overlays are: $(cd "$here/overlays" && echo *)"
 [[ ${REGISTRY:-} =~ ^[A-Za-z0-9./:_-]*$ ]] || fail "REGISTRY is ${REGISTRY@Q}; expected HOST[:PORT][/PATH], no https://"
 [[ ${TAG:-} =~ ^[A-Za-z0-9_.-]*$ ]] || fail "TAG is ${TAG@Q}; expected letters, digits and _ . -"
+[[ $serve =~ ^[A-Za-z0-9._-]{0,200}$ ]] || fail "SERVE is ${SERVE@Q}; expected the name of a registered model, of letters, digits and . _ -"
 "$kubectl" version >/dev/null 2>&1 || fail "no cluster answers; set KUBECONFIG (make cluster starts a cluster on this machine)"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
@@ -28,6 +30,36 @@ secret() { # name key=value… - creates a secret; never changes an existing one
     "$kubectl" -n $namespace create -f -
 }
 
+# The suffix of the Deployment's name: the name of the model, or a part of it and a digest if Kubernetes would refuse it.
+suffix=$serve
+[[ -z $serve || $serve =~ ^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$ ]] ||
+  suffix=$(tr '[:upper:]._' '[:lower:]--' <<<"$serve" | cut -c1-40 | sed 's/^-*//; s/-*$//')-$(sha256sum <<<"$serve" | cut -c1-6)
+serving() { # print the objects of components/serving for the model
+  local folder; folder=$(mktemp -d)
+  cat >"$folder/kustomization.yaml" <<YAML
+kind: Kustomization
+apiVersion: kustomize.config.k8s.io/v1beta1
+namespace: $namespace
+nameSuffix: -$suffix
+components: [$(realpath --relative-to="$folder" "$here/components/serving")]
+labels:
+  - pairs: {app.kubernetes.io/part-of: tinyunet}
+  - pairs: {tinyunet/served: $suffix}
+    fields: # the network policy is that of all servers
+      - {kind: Deployment, path: spec/selector/matchLabels, create: true}
+      - {kind: Deployment, path: spec/template/metadata/labels, create: true}
+      - {kind: Deployment, path: "spec/template/spec/topologySpreadConstraints[]/labelSelector/matchLabels", create: true}
+      - {kind: Service, path: spec/selector, create: true}
+      - {kind: PodDisruptionBudget, path: spec/selector/matchLabels, create: true}
+patches:
+  - target: {kind: Deployment}
+    patch: |
+      - {op: replace, path: /metadata/annotations/tinyunet~1model, value: "$serve"}
+      - {op: replace, path: /spec/template/spec/containers/0/command/2, value: "models:/$serve@champion"}
+YAML
+  "$kubectl" kustomize "$folder" && rm -r "$folder"
+}
+
 start=$SECONDS
 "$kubectl" apply -f "$here/base/namespace.yaml"
 password=$(random)
@@ -35,7 +67,8 @@ secret tinyunet-s3 "AWS_ACCESS_KEY_ID=tinyunet-$(random | tr -dc a-z0-9 | head -
 postgres=("uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow")
 [ "$overlay" = production ] || postgres+=("password=$password") # password of the server of this overlay
 secret tinyunet-postgres "${postgres[@]}"
-objects=$("$kubectl" kustomize "$here/overlays/$overlay" |
+[ -z "$serve" ] || secret tinyunet-serving "token=$(random)"
+objects=$({ "$kubectl" kustomize "$here/overlays/$overlay" && { [ -z "$serve" ] || { echo --- && serving; }; }; } |
   sed -E "s|image: (tinyunet/[a-z-]+):(.*)|image: ${REGISTRY:+${REGISTRY%/}/}\1:${TAG:-\2}|")
 apply() { "$kubectl" apply "$@" -f - <<<"$objects"; }
 # The pod template of a Job is immutable: if the image or the script has changed, delete the Job first.
@@ -51,3 +84,7 @@ echo "deploy: $overlay is healthy ($((SECONDS - start)) s)"
 # Without this variable, MLflow's clients download artifacts from MinIO directly, by its host name inside the cluster.
 echo "to open MLflow at http://localhost:5000: kubectl -n $namespace port-forward service/mlflow 5000"
 echo "to download artifacts from there:        export MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false"
+if [ -n "$serve" ]; then
+  echo "to open the server's page at http://localhost:8080: kubectl -n tinyunet port-forward service/serving-$suffix 8080"
+  echo "to print its token:                      kubectl -n tinyunet get secret tinyunet-serving -o go-template='{{.data.token | base64decode}}'"
+fi
