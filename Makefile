@@ -20,13 +20,15 @@ INGEST ?=
 TARGET ?=
 COST ?=
 SERVICES ?=
-PORT ?= 5000
+MODEL ?=
+PORT ?=
 HOST ?=
 NAMESPACE ?=
 VARIANT ?= cpu
 PIPELINE ?= tinyunet
 CRON ?=
 OVERLAY ?= local
+SERVE ?=
 REGISTRY ?=
 TAG ?=
 STORE ?=
@@ -40,8 +42,8 @@ COMPILE ?=
 # Values reach the programs through the environment, so that they may contain any characters. No recipe expands a
 # variable of the list above, and make itself must not expand a value of its command line when it exports it.
 $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
-export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES PORT HOST NAMESPACE VARIANT PIPELINE CRON
-export OVERLAY REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
+export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES MODEL PORT HOST NAMESPACE VARIANT PIPELINE CRON
+export OVERLAY SERVE REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
 
 with_arguments = $(PY) -m tinyunet.devtools.arguments
 run_options = --source=DATA '--category=CATEGORY?' '--class-id=CLASS?' --ranks=RANKS --preset=PRESET '--image-size=IMAGE_SIZE?' \
@@ -72,9 +74,15 @@ run: setup ## Run the pipeline on this machine: ingest, convert, train, evaluate
 .PHONY: ui
 ui: setup ## Start MLflow's web page for the runs in runs/mlflow.db, at http://127.0.0.1:$PORT (PORT=5000)
 	@test -e runs/mlflow.db || { echo "no runs yet: make run" >&2; exit 2; }
-	@$(PY) -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()' "$$PORT" 2>/dev/null || \
-	  { echo "port $$PORT is in use or not permitted; choose another one: make ui PORT=…" >&2; exit 2; }
-	@exec $(PY) -m mlflow server --host 127.0.0.1 --port "$$PORT" --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
+	@$(PY) -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()' "$${PORT:-5000}" 2>/dev/null || \
+	  { echo "port $${PORT:-5000} is in use or not permitted; choose another one: make ui PORT=…" >&2; exit 2; }
+	@exec $(PY) -m mlflow server --host 127.0.0.1 --port "$${PORT:-5000}" --workers 1 --backend-store-uri sqlite:///runs/mlflow.db
+
+.PHONY: serve
+serve: setup ## Serve a model with a page and an API at http://127.0.0.1:$PORT (PORT=8080), until Ctrl-C
+#: MODEL=models:/NAME@champion  or a model folder; the default is the newest champion in runs/mlflow.db
+#: ARGS="--grpc-port 0"         options of the server; ARGS=--help lists them
+	@exec $(with_arguments) '--port=PORT?' 'ARGS*' 'MODEL?' -- $(PY) -m tinyunet serve
 
 .PHONY: services services-stop
 services: setup ## Start MLflow and MinIO as local servers; runs/services/env has their addresses
@@ -114,19 +122,22 @@ pipeline-schedule: pipeline ## Upload and replace the earlier schedule; CRON="0 
 .PHONY: deploy connect images mpijob
 deploy: ## Deploy MinIO, PostgreSQL, MLflow, roles and network policies on Kubernetes; wait until they are healthy
 #: OVERLAY=local       or gpu (GPU nodes), production (external S3 and PostgreSQL, over TLS);  KUBECONFIG selects the cluster
+#: SERVE=tinyunet-…    also serve the champion of this registered model: two servers, and a Service for HTTP and gRPC
 #: REGISTRY=…  TAG=…   as for make images
 	@k8s/deploy.sh "$$OVERLAY"
 connect: ## Configure NAMESPACE for pipelines that use the MLflow of make deploy and an object store
 #: NAMESPACE=kubeflow  or your profile;  STORE=https://host:port  object store of the artifacts (default: Kubeflow's own)
 #: REGION=…            region of that store (default: that of make deploy, us-east-1)
 	@k8s/connect.sh "$$NAMESPACE" "$$STORE" "$$REGION"
-images: ## Build the images: trainer-cpu, trainer (GPU), mlflow, minio
+images: ## Build the images: trainer-cpu, trainer (GPU), serving, mlflow, minio
 #: REGISTRY=…          push them to this registry;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
 #: TAG=…               use another tag for each build, because a node does not pull an image name a second time
 	@set -f; docker/images.sh "$$REGISTRY" $$TARGETS
-mpijob: setup ## Generate k8s/mpijob.yaml; REGISTRY=…  TAG=…  as for make images
-	@$(PY) -m tinyunet mpijob --registry "$$REGISTRY" --tag "$$TAG" >k8s/mpijob.yaml.part || { rm k8s/mpijob.yaml.part; exit 2; }
-	@mv k8s/mpijob.yaml.part k8s/mpijob.yaml
+mpijob: setup ## Generate k8s/mpijob.yaml and k8s/mpijob-gpu.yaml; REGISTRY=…  TAG=…  as for make images
+	@for gpu in "" --gpu; do name=mpijob$${gpu/#--/-}; \
+	  $(PY) -m tinyunet mpijob $$gpu --registry "$$REGISTRY" --tag "$$TAG" >k8s/$$name.yaml.part || \
+	    { rm k8s/$$name.yaml.part; exit 2; }; \
+	  mv k8s/$$name.yaml.part k8s/$$name.yaml; done
 
 .PHONY: cluster cluster-images cluster-down test-cluster
 cluster: setup ## Start a one-node Kubernetes with the MPI Operator on this machine (needs root; the first start takes 15 minutes)

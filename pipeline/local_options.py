@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +13,7 @@ from tinyunet.core.config import EvalConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.presets import FAST
 from tinyunet.data.ingest import find_all_categories
+from tinyunet.data.sources.joined import absolute
 from tinyunet.launch.parameters import ingest_options
 
 
@@ -112,8 +112,7 @@ def pipeline_arguments(options: LocalOptions) -> dict[str, Any]:
         )
     else:
         arguments["categories"] = categories
-    if "://" not in options.source:
-        arguments["source"] = str(Path(options.source).absolute())
+    arguments["source"] = absolute(options.source)
     mappings = {"overrides": settings, "ingest_options": ingest_settings}
     return arguments | mappings | {"slots_per_worker": 1, "launcher": "local"}
 

@@ -119,3 +119,19 @@ def test_a_local_source_becomes_absolute_and_settings_become_yaml() -> None:
     assert arguments["source"] == str(Path.cwd() / "data")
     assert yaml.safe_load(arguments["overrides"]) == {"seed": "1", "ema": "0.2"}
     assert pipeline_arguments(LocalOptions(source="s3://b/k"))["source"] == "s3://b/k"
+
+
+def test_every_local_part_of_a_joined_source_becomes_absolute_and_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("more", "part-7"):
+        for kind in ("images", "masks"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            (tmp_path / name / kind / "1.png").touch()
+    arguments = pipeline_arguments(parse(["--source", "more+part-7"]))
+    assert arguments["source"] == f"{tmp_path}/more+{tmp_path}/part-7"
+    check_local_run(arguments)
+    (tmp_path / "more" / "masks" / "1.png").unlink()
+    with pytest.raises(UserError, match=rf"{tmp_path}/more .*images"):
+        check_local_run(arguments)

@@ -93,7 +93,8 @@ def _port(name: str, default: int) -> int:
 
 
 def _add_mpijob(commands: "Commands") -> None:
-    parser = add_command(commands, "mpijob", "print k8s/mpijob.yaml", _mpijob)
+    parser = add_command(commands, "mpijob", "print k8s/mpijob.yaml or k8s/mpijob-gpu.yaml", _mpijob)
+    parser.add_argument("--gpu", action="store_true", help="the job for GPUs, k8s/mpijob-gpu.yaml")
     parser.add_argument("--registry", default="", help="registry of the image (default: none)")
     parser.add_argument("--tag", default="", help="tag of the image (default: the version of this package)")
 
@@ -101,7 +102,7 @@ def _add_mpijob(commands: "Commands") -> None:
 def _mpijob(arguments: Namespace) -> None:
     from tinyunet.mpijob.example import manifest
 
-    sys.stdout.write(manifest(arguments.registry, arguments.tag))
+    sys.stdout.write(manifest(arguments.registry, arguments.tag, gpu=arguments.gpu))
 
 
 def _add_scaling(commands: "Commands") -> None:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from tinyunet import __version__
-from tinyunet.cli import data, machine, models, training
+from tinyunet.cli import data, machine, models, serving, training
 from tinyunet.cli.options import Parser, run_command
 
 
@@ -24,6 +24,6 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser = Parser("tinyunet", description="TinyUNet: defect segmentation, from images to a model.")
     parser.add_argument("--version", action="version", version=f"tinyunet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (data, training, models, machine):
+    for group in (data, training, models, serving, machine):
         group.add_commands(commands)
     return parser.parse_args(arguments or ["--help"])

@@ -12,6 +12,11 @@ from tinyunet.tracking.names import check_model_name
 if TYPE_CHECKING:
     from tinyunet.cli.options import Commands
 
+IMAGES = (
+    "images or folders of images, in the formats of ingest, with as many bits per channel (8 or 16) as those "
+    "of the training; grey and colour are converted"
+)
+
 
 def add_commands(commands: "Commands") -> None:
     """Add the subcommands of this module."""
@@ -94,16 +99,25 @@ def _register(arguments: Namespace) -> None:
 
 def _add_predict(commands: "Commands") -> None:
     parser = add_command(commands, "predict", "write masks and overlays of images", _predict)
-    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE|DIR", help="8-bit grey images")
-    parser.add_argument("--model", required=True, help="model folder, .keras file or models:/NAME@champion")
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE|DIR", help=IMAGES)
+    parser.add_argument(
+        "--model", required=True, help="model folder, .keras file, engine folder or models:/NAME@champion"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="of the computation (default auto: bfloat16 where the CPU multiplies it)",
+    )
     add_out(parser, "folder of the masks, overlays and predictions.csv")
 
 
 def _predict(arguments: Namespace) -> None:
-    import_tensorflow()
     from tinyunet.serving.predict import predict
 
-    count, defective = predict(arguments.model, arguments.inputs, arguments.out)
+    count, defective = predict(
+        arguments.model, arguments.inputs, arguments.out, precision=arguments.precision
+    )
     images = "1 image" if count == 1 else f"{count} images"
     print(f"{arguments.out}: {images}, {defective} called defective; masks, overlays and predictions.csv")
 

@@ -49,6 +49,8 @@ def _add_train(commands: "Commands") -> None:
     add("--category", "--class-id", default="", help="category, for a source of images")
     add("--checkpoints", default="", help="folder or s3:// of checkpoints (default: OUT.checkpoints)")
     add("--keep-checkpoints", action="store_true", help="do not delete the last checkpoint at the end")
+    lease = "end, with a checkpoint, when nobody renewed the lease beside the checkpoints (S3) for this long"
+    add("--lease", type=int, default=0, metavar="SECONDS", help=f"{lease}; launchers of MPIJobs set it")
     add("--run-key", default="", help="identity of the MLflow run (default: derived from OUT)")
     add_settings(parser, TrainConfig)
 
@@ -93,6 +95,7 @@ def training_run(arguments: Namespace) -> "TrainingRun":
         category=arguments.category,
         checkpoints=arguments.checkpoints,
         keep_checkpoints=arguments.keep_checkpoints,
+        lease=arguments.lease,
     )
 
 

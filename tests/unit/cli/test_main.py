@@ -171,8 +171,11 @@ def inputs(tmp_path: Path, class1: Path, raw: Path, records: Path, model: Path) 
 
 
 @pytest.fixture(autouse=True)
-def empty_folder_and_unreachable_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_folder_and_unreachable_servers(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TINYUNET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "unused")

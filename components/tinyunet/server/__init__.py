@@ -1,0 +1,1 @@
+"""The inspection server: HTTP, gRPC, batches and the lifecycle. TensorFlow is never imported here."""
