@@ -29,6 +29,7 @@ def ingest(
     target: str = "",
     cost: str = "",
     model_name: str = "",
+    deploy: bool = False,
 ) -> None:
     """Check the parameters and the services of all tasks; read the images and verify them.
 
@@ -57,6 +58,7 @@ def ingest(
         target: Checked here, used by `evaluate`.
         cost: Checked here, used by `evaluate`.
         model_name: Checked here, used by `register`.
+        deploy: Checked here, used by `register`.
     """
     import shutil
     from pathlib import Path
@@ -67,7 +69,7 @@ def ingest(
     from tinyunet.launch.preconditions import check_cluster
 
     check_parameters(locals())
-    check_cluster(launcher, raw.uri)
+    check_cluster(launcher, raw.uri, deploy=deploy)
     manifest = run(source, Path(raw.path), options(category, ingest_options))
     raw.metadata.update(manifest.metadata())
     shutil.copyfile(Path(raw.path) / "report.html", report.path)

@@ -67,6 +67,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def engine_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine folder without a trained network: see `tests.engines`. Tests that change it copy it."""
+    from tests.engines import write_engine
+
+    return write_engine(tmp_path_factory.mktemp("engine") / "engine")
+
+
+@pytest.fixture(scope="session")
 def class1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with Train (24 images, 8 defective) and Test (16, 5) of class 1, as `raw` holds them."""
     from tinyunet.data.synthetic.generator import generate, parse_source

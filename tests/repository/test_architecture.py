@@ -15,15 +15,19 @@ SOURCES = sorted(
 MODULE_LINES, BODY_LINES, COMPONENT_BODY_LINES = 250, 50, 10
 # A package imports only packages that precede it in this list.
 ORDER = (
-    "core", "storage", "mpijob", "tracking", "model", "data", "training", "launch", "evaluation", "serving",
-    "registry", "studies", "bench", "devtools", "cli",
+    "core", "storage", "mpijob", "tracking", "model", "data", "engine", "training", "launch", "evaluation",
+    "serving", "registry", "server", "studies", "bench", "devtools", "cli",
 )  # fmt: skip
 MODULES_PER_PACKAGE = 16
 # Only these modules import these packages; all other modules call them.
 OWNERS = {
     "horovod": {"tinyunet/training/distributed.py"},
     "minio": {"tinyunet/storage/s3.py"},
-    "kubernetes": {"tinyunet/mpijob/client.py", "tinyunet/mpijob/permissions.py"},
+    "kubernetes": {
+        "tinyunet/mpijob/client.py",
+        "tinyunet/mpijob/permissions.py",
+        "tinyunet/mpijob/rollout.py",
+    },
     "mlflow": {
         "tinyunet/tracking/client.py",
         "tinyunet/tracking/deletion.py",
@@ -183,7 +187,7 @@ def defined(name: str) -> set[str]:
     """Return the names that a module defines."""
     found: set[str] = set()
     for node in ast.walk(LIBRARY_TREES[name]):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)

@@ -114,6 +114,14 @@ def _pairs(config: BenchConfig, fastest: str) -> Iterator[tuple[str, Key, Key]]:
     for n in BATCH_SIZES:
         over, under = (rate("predict", f"predict {p} batch {n}") for p in (fastest, "float32"))
         yield f"predict {fastest} / float32, batch {n}", over, under
+        for precision in dict.fromkeys(("float32", fastest)):
+            short = precision.removeprefix("mixed_")
+            over = rate("predict", f"engine {short} batch {n}")
+            yield (
+                f"engine / predict {precision}, batch {n}",
+                over,
+                rate("predict", f"predict {precision} batch {n}"),
+            )
     for precision in (fastest, "float32"):
         ceiling = rate("predict", f"GEMM ceiling {precision}")
         for n in BATCH_SIZES:

@@ -1,6 +1,7 @@
 """Evaluate a model: choose thresholds on the validation split, compute scores on Test, and write reports."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,17 @@ from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder
 from tinyunet.data.dataset import MASK_LEVEL, load_split
+from tinyunet.data.raw import SOURCES
 from tinyunet.evaluation import curves, overlays, report
 from tinyunet.evaluation.inference import Predictor, SplitResult, evaluate_split, probabilities
+from tinyunet.evaluation.reference import describe_images
 from tinyunet.evaluation.results import summarize
 from tinyunet.evaluation.thresholds import pixel_threshold
 from tinyunet.model.unet import rebuild
 from tinyunet.training.keras_file import for_this_machine, load_model
 from tinyunet.training.model_folder import read_model
+
+RECORDS = "records.json"  # a copy of the records' manifest
 
 
 def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evaluation:
@@ -26,7 +31,8 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
     Args:
         model: Folder that a training wrote (model.keras, model.json, history.csv).
         records: Folder of TFRecords with its manifest.json.
-        out: Folder to write: metrics.json, report.html, model_card.md, curves/ and overlays/.
+        out: Folder to write: metrics.json, report.html, model_card.md, reference.json, curves/, overlays/,
+            and the origin of the records: records.json (their manifest) and sources.json.
         config: Configuration of the evaluation.
 
     Returns:
@@ -45,7 +51,16 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
         test = evaluate_split(predictor, load_split(records, "test", document.image_size), config, threshold)
         result = summarize(document, manifest, config, validation=validation, test=test)
         _write(part, result, predictor, test, curves.read_history(model / "history.csv"), config)
+        describe_images(document, validation, result.validation.image_threshold).write(part)
+        _copy_origin(records, part)
     return result
+
+
+def _copy_origin(records: Path, folder: Path) -> None:
+    """Copy the manifest of the records and the digests of their images, which older records lack."""
+    shutil.copy(records / RecordsManifest.FILE, folder / RECORDS)
+    if (records / SOURCES).is_file():
+        shutil.copy(records / SOURCES, folder / SOURCES)
 
 
 def read_evaluated_model(folder: Path) -> EvaluatedModel:

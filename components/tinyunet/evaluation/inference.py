@@ -56,7 +56,9 @@ class Predictor:
             float32 [b, H, W].
         """
         levels = tf.cast(tf.constant(images if images.ndim == 4 else images[..., None]), tf.float32)
-        logits: NDArray[np.float32] = average_logits(self._forward, levels, self._poses).numpy()[..., 0]
+        logits: NDArray[np.float32] = average_logits(self._forward, levels, self._poses, keras.ops).numpy()[
+            ..., 0
+        ]
         return logits
 
     def each(self, images: ImageSequence) -> Iterator[NDArray[np.float32]]:

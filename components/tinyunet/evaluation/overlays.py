@@ -14,20 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tinyunet.core.documents.evaluation import ImageResult
+from tinyunet.engine.overlay import (
+    FALSE_ALARM,
+    HIT,
+    MISSED,
+    as_8_bits,
+    draw_comparison,
+    reduce_by_maximum,
+    reduce_image,
+    reduction,
+)
 from tinyunet.model.metrics import Floats
 
-Rgb = tuple[int, int, int]
-
-# Okabe & Ito's palette, whose colours colour-blind readers can distinguish.
-HIT: Rgb = (86, 180, 233)  # sky blue: in the label and predicted (tp)
-FALSE_ALARM: Rgb = (230, 159, 0)  # orange: predicted, not in the label (fp)
-MISSED: Rgb = (204, 121, 167)  # purple: in the label, not predicted (fn)
 LEGEND = (("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISSED))
 TITLES = ("image", "label", "probability", "comparison")
 TILE, GAP, HEADER = 256, 4, 26
 WIDTH = len(TITLES) * (TILE + GAP) - GAP
-OPACITY = 0.55
-PANEL_SIDE, OVERLAY_SIDE = 1024, 2048  # largest sides of images that are drawn without reducing them
+PANEL_SIDE = 1024  # largest side of an image that is drawn without reducing it
 
 
 @dataclass(frozen=True)
@@ -77,38 +80,6 @@ def choose(images: Sequence[ImageResult], threshold: float, count: int) -> tuple
     return worst, best[:count]
 
 
-def draw_comparison(
-    image: NDArray[Any], label: NDArray[np.bool_], predicted: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """Colour hits, false alarms and misses on an image.
-
-    Args:
-        image: uint8 or uint16, [H, W] or [H, W, 3].
-        label: bool [H, W].
-        predicted: bool [H, W].
-
-    Returns:
-        uint8 [H, W, 3].
-    """
-    visible = as_8_bits(image)
-    canvas = (visible if visible.ndim == 3 else np.repeat(visible[..., None], 3, axis=2)).astype(np.float32)
-    for region, colour in (
-        (label & predicted, HIT),
-        (predicted & ~label, FALSE_ALARM),
-        (label & ~predicted, MISSED),
-    ):
-        canvas[region] = (1 - OPACITY) * canvas[region] + OPACITY * np.array(colour, np.float32)
-        canvas[_edge(region)] = colour
-    return canvas.round().astype(np.uint8)
-
-
-def highlight(image: NDArray[Any], predicted: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Colour a predicted mask on an image without a label: uint8 [H, W, 3]; large images are reduced."""
-    factor = reduction(image.shape, OVERLAY_SIDE)
-    mask = reduce_by_maximum(predicted, factor)
-    return draw_comparison(reduce_image(image, factor), mask, mask)
-
-
 def draw_panel(
     image: NDArray[Any], label: NDArray[np.bool_], probability: Floats, threshold: float
 ) -> Image.Image:
@@ -137,36 +108,6 @@ def draw_panel(
         picture = Image.fromarray(np.ascontiguousarray(tile)).convert("RGB").resize((width, height), resample)
         strip.paste(picture, (i * (TILE + GAP) + (TILE - width) // 2, (TILE - height) // 2))
     return strip
-
-
-def as_8_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image for display; 16-bit levels are scaled so that the largest one is white."""
-    if image.dtype == np.uint8:
-        return image
-    return np.asarray(image * (255.0 / max(1, int(image.max()))), np.uint8)
-
-
-def reduction(shape: Sequence[int], side: int) -> int:
-    """Return the factor by which an image of [H, W, …] pixels is reduced so that no side is above `side`."""
-    return -(-max(shape[:2]) // side)
-
-
-def reduce_image(image: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Return an image that is reduced by a whole factor, block by block; of 16 bits, one pixel per block."""
-    if factor == 1:
-        return image
-    if image.dtype != np.uint8:
-        return image[::factor, ::factor]
-    return np.asarray(Image.fromarray(image).reduce(factor))
-
-
-def reduce_by_maximum(values: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Return the largest value of every block of `factor` × `factor` pixels of [H, W]."""
-    if factor == 1:
-        return values
-    for axis in (0, 1):
-        values = np.maximum.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
-    return values
 
 
 def file_name(rank: int, group: str, name: str) -> str:
@@ -210,13 +151,6 @@ def _badness(image: ImageResult, threshold: float) -> tuple[int, float]:
     if _is_wrong(image, threshold):
         return 2, abs(image.score - threshold)
     return (0, image.score) if image.dice is None else (1, 1 - image.dice)
-
-
-def _edge(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels of a region that have a neighbour outside it."""
-    padded = np.pad(region, 1)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return np.asarray(region & ~inner)
 
 
 def _with_header(strip: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError
 from tinyunet.evaluation.comparison import compare, table
+from tinyunet.launch.preconditions import s3_uri
 from tinyunet.storage import s3
 
 REMARK = (
@@ -28,7 +29,7 @@ def table_so_far(evaluation: str) -> str:
         A self-contained page; empty if the evaluations are on this machine, or the object store that holds
         them cannot be read.
     """
-    uri = evaluation.replace("minio://", "s3://", 1)
+    uri = s3_uri(evaluation)
     if not (s3.is_remote(uri) and os.environ.get("S3_ENDPOINT_URL")):
         return ""
     with tempfile.TemporaryDirectory() as folder:

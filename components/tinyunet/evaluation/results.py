@@ -86,6 +86,7 @@ def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
     return EvaluatedData(
         digest=manifest.digest,
         source=manifest.source,
+        options=manifest.options,
         source_digest=manifest.source_digest,
         complete=manifest.complete,
         synthetic=manifest.synthetic,

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from tinyunet.model.metrics import LEVELS, Floats, Ints, sigmoid
 
@@ -199,6 +198,8 @@ def aupro(regions: Regions, limit: float = FPR_LIMIT) -> float | None:
 
 def _region_numbers(mask: NDArray[np.bool_]) -> tuple[int, Ints]:
     """Return the number of regions, and for each true pixel, row by row, the number of its region from 0."""
+    from scipy import ndimage
+
     if not mask.any():
         return 0, np.zeros(0, np.int64)
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))

@@ -14,13 +14,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS, Floats
-from tinyunet.model.unet import STRIDE
 
 Image = NDArray[Any]  # [H, W] or [H, W, 3], uint8 or uint16
 Logits = NDArray[np.float32]
 Network = Callable[[Image], Logits]
 """From [b, H, W] or [b, H, W, 3] to float32 [b, H, W]; H and W are multiples of STRIDE."""
 
+STRIDE = 16  # the sides of the network's input are multiples of it
 REACH = 110  # pixels after the end of a block of STRIDE pixels; 94 before its start
 HALO = 112  # the next multiple of STRIDE
 TILE = 768  # side of a tile in pixels; a forward pass in float32 needs about 0.7 GiB
@@ -99,7 +99,11 @@ def bands(
 
 
 def predict_images(
-    network: Network, images: Iterable[Image], *, batch_size: int
+    network: Network,
+    images: Iterable[Image],
+    *,
+    batch_size: int,
+    on_tile: Callable[[], None] = lambda: None,
 ) -> Iterator[Iterator[Logits]]:
     """Yield the bands of every image; the bands of an image must be used before the next image.
 
@@ -109,10 +113,11 @@ def predict_images(
         network: Computes the logits of a batch.
         images: Images of any sizes.
         batch_size: Largest number of images of a forward pass.
+        on_tile: Called after every tile of a large image, to show the progress.
     """
     for batch in _batches(images, batch_size):
         if count_tiles(batch[0].shape) > 1:
-            yield bands(network, batch[0])
+            yield bands(network, batch[0], on_tile=on_tile)
             continue
         height, width = batch[0].shape[:2]
         logits = network(np.stack([pad_to_stride(image) for image in batch]))

@@ -21,7 +21,6 @@ BOTTLENECK = 256
 DECODER = ((128, 64), (64, 32), (32, 16))  # filters of the two convolutions of a block
 MIXED = ("mixed_bfloat16", "mixed_float16")
 COLOUR_PARAMETERS = PARAMETERS + 2 * 3 * 3 * 32  # two more input channels of the first convolution
-STRIDE = 16  # the sides of the network's input are multiples of it
 ZERO_CENTERED = (1 / 127.5, -1.0)  # grey levels 0..255 to -1..1
 
 

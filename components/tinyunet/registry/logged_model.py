@@ -1,17 +1,24 @@
 """The served model in MLflow: a logged model with signature, input example and requirements."""
 
 import importlib.metadata
+import shutil
+import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
+from tinyunet.core.documents.reference import ImageReference
+from tinyunet.core.documents.served import ServedModel
 from tinyunet.tracking.client import open_client
 from tinyunet.tracking.download import WEIGHTS_DIGEST
+from tinyunet.tracking.names import ENGINE_FOLDER
+from tinyunet.training.model_folder import read_model
 
 if TYPE_CHECKING:
     import keras
+    from mlflow import MlflowClient
     from mlflow.models import ModelSignature
     from mlflow.types import TensorSpec
 
@@ -63,6 +70,45 @@ def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Eval
         tags={WEIGHTS_DIGEST: model.weights_digest},
     )
     return str(info.model_id)
+
+
+def log_engine(client: "MlflowClient", model_id: str, folder: Path, evaluation: Path) -> None:
+    """Keep with a logged model the engine that serves it without Keras, unless it is there.
+
+    The reference of the validation images is a part of the engine, if the evaluation has one.
+
+    Args:
+        client: Client of the tracking server.
+        model_id: Id of the logged model.
+        folder: Model folder.
+        evaluation: Evaluation folder of the model.
+
+    Raises:
+        UserError: if the engine differs too much from the Keras model.
+    """
+    from tinyunet.serving.engine_files import Network, write_engine
+    from tinyunet.serving.operating_point import OperatingPoint
+    from tinyunet.training.keras_file import load_model
+
+    present = {Path(file.path).name for file in client.list_logged_model_artifacts(model_id, ENGINE_FOLDER)}
+    if ServedModel.FILE in present:
+        return
+    document, result = read_model(folder), Evaluation.read(evaluation)
+    network = Network(
+        load_model(folder / "model.keras"),
+        image_size=document.image_size,
+        bits=document.bits,
+        dataset=document.dataset,
+        category=document.category,
+        weights_digest=document.weights_digest,
+    )
+    with tempfile.TemporaryDirectory() as part:
+        write_engine(Path(part), network, OperatingPoint.of(result))
+        if (reference := evaluation / ImageReference.FILE).is_file():
+            shutil.copy(reference, part)
+        # engine.json is the last one: without it there is no engine.
+        for file in sorted(Path(part).iterdir(), key=lambda file: file.name == ServedModel.FILE):
+            client.log_model_artifact(model_id, str(file), ENGINE_FOLDER)
 
 
 def _signature(serving: "keras.Model") -> "ModelSignature":

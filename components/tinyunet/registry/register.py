@@ -6,12 +6,13 @@ from pathlib import Path
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError, require
 from tinyunet.evaluation.evaluate import read_evaluated_model
-from tinyunet.registry.logged_model import log_model
+from tinyunet.registry.logged_model import log_engine, log_model
 from tinyunet.registry.registration_lock import registration_lock
 from tinyunet.registry.run import EVALUATION_FILES, find_or_create_run, log_files, log_scores
 from tinyunet.registry.versions import (
     create_registered_model,
     create_version,
+    find_logged_model,
     find_version,
     model_key,
     update_champion,
@@ -76,10 +77,14 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         artifact_path = f"evaluation/{key}"
         log_files(client, run_id, evaluation, EVALUATION_FILES, artifact_path)
         log_scores(client, run_id, result, artifact_path)
-        model_id = ""
-        if find_version(client, name, key) is None:
+        known = find_version(client, name, key)
+        if known is None:
             model_id = log_model(run_id, model, document, result)
             create_registered_model(client, name, document.title)
+        else:
+            model_id = find_logged_model(client, name, known)
+        if model_id:  # also of a version of an early release, which has no engine yet
+            log_engine(client, model_id, model, evaluation)
         tags, card = version_tags(key, document, result), evaluation / "model_card.md"
         with registration_lock(client, name):
             version = find_version(client, name, key) or create_version(

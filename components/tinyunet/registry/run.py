@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from tinyunet.core.console import say
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
+from tinyunet.data.raw import SOURCES
+from tinyunet.evaluation.evaluate import RECORDS
 from tinyunet.evaluation.summary import factory_scalars, headline
 from tinyunet.tracking.client import RUN_KEY, create_run, experiment_id, find_run, log_path, log_run_data
 from tinyunet.tracking.deletion import ACTIVE
@@ -14,7 +16,7 @@ from tinyunet.tracking.download import WEIGHTS_DIGEST
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", "curves", "overlays")
+EVALUATION_FILES = ("report.html", "model_card.md", "metrics.json", RECORDS, SOURCES, "curves", "overlays")
 NOTE = "mlflow.note.content"  # the description of a run, in Markdown
 NOTE_PREFIX = "Test: "  # the beginning of the descriptions that `log_scores` writes
 

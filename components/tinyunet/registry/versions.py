@@ -51,6 +51,14 @@ def find_version(client: "MlflowClient", name: str, key: str) -> str | None:
     return next((str(version.version) for version in versions if version.name == name), None)
 
 
+def find_logged_model(client: "MlflowClient", name: str, version: str) -> str:
+    """Return the id of the logged model of a version; empty if another program made it without one."""
+    found = client.get_model_version(name, version)
+    return str(found.model_id or "") or (
+        source.removeprefix("models:/") if (source := str(found.source)).startswith("models:/m-") else ""
+    )
+
+
 def create_registered_model(client: "MlflowClient", name: str, data: str) -> None:
     """Create a registered model with a description that names its data; an existing one is not changed."""
     from mlflow.exceptions import MlflowException

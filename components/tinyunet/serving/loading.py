@@ -1,20 +1,17 @@
-"""Loading of a model for serving: from a model folder, a `.keras` file or MLflow."""
+"""Loading of a Keras model for serving: from a model folder, a `.keras` file or MLflow."""
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
 import keras
 
-from tinyunet.core.console import say
 from tinyunet.core.errors import UserError
-from tinyunet.evaluation.evaluate import read_evaluated_model
 from tinyunet.model.unet import rebuild
-from tinyunet.serving.operating_point import find_operating_point
-from tinyunet.serving.serving_model import OUTPUTS, serving_model
+from tinyunet.serving.exported import OUTPUTS
+from tinyunet.serving.registered import MLFLOW_SCHEMES
+from tinyunet.serving.serving_model import serving_model
+from tinyunet.serving.sources import find_source
 from tinyunet.training.keras_file import for_this_machine, load_model
-
-MLFLOW_SCHEMES = ("models:/", "runs:/")
 
 
 def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
@@ -29,25 +26,22 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
     Raises:
         UserError: if there is no such model.
     """
-    path = _find_model(str(model))
-    if (path / "model.json").is_file():
-        document = read_evaluated_model(path)
-        network = for_this_machine(load_model(path / "model.keras"))
-        operating_point = find_operating_point(path, document.sha256)
-        network = network if plain else rebuild(network)
-        return serving_model(
-            network, image_size=document.image_size, bits=document.bits, **asdict(operating_point)
-        )
-    file = _keras_file(path)
-    loaded = for_this_machine(load_model(file))
-    if _check_shapes(loaded, path):
-        say(f"thresholds and poses of {model} are those that it was exported with")
+    path = Path(model)
+    if str(model).startswith(MLFLOW_SCHEMES):
+        from tinyunet.tracking.download import download_model
+
+        path = download_model(str(model))
+    source = find_source(path)
+    loaded = for_this_machine(load_model(source.file))
+    if is_serving_model(loaded, path):
         return loaded
-    operating_point = find_operating_point(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
-    return serving_model(loaded, image_size=loaded.input_shape[1] or 0, **asdict(operating_point))
+    size = loaded.input_shape[1] or 0 if source.image_size is None else source.image_size
+    of_training = source.image_size is not None
+    network = rebuild(loaded) if of_training and not plain else loaded
+    return serving_model(network, image_size=size, bits=source.bits, **asdict(source.point))
 
 
-def _check_shapes(model: keras.Model, path: Path) -> bool:
+def is_serving_model(model: keras.Model, path: Path) -> bool:
     """Return whether a loaded model is one for serving; otherwise it is a network.
 
     Raises:
@@ -76,29 +70,3 @@ def _check_shapes(model: keras.Model, path: Path) -> bool:
             "(None, S, S, 1): use a model that `tinyunet train` or `tinyunet export` wrote"
         )
     return False
-
-
-def _find_model(model: str) -> Path:
-    """Return the local path of a model, downloaded if `model` is an MLflow URI."""
-    if model.startswith(MLFLOW_SCHEMES):
-        from tinyunet.tracking.download import download_model
-
-        return Path(download_model(model))
-    path = Path(model)
-    if not path.exists():
-        raise UserError(
-            f"{model} does not exist; expected a model folder, a .keras file or models:/NAME@champion"
-        )
-    in_model_folder = path.name == "model.keras" and (path.parent / "model.json").is_file()
-    return path.parent if in_model_folder else path
-
-
-def _keras_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    files = sorted(path.rglob("*.keras"))
-    if len(files) != 1:
-        raise UserError(
-            f"{path} holds {len(files)} .keras files; expected one, or a folder that training wrote"
-        )
-    return files[0]

@@ -1,32 +1,15 @@
 """The served model of a network that takes whole images of any size, at their own resolution."""
 
-from dataclasses import dataclass
-
 import keras
 from keras import layers, ops
 
 from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS
 from tinyunet.model.poses import average_logits
-from tinyunet.model.unet import STRIDE
+from tinyunet.model.tiles import STRIDE
+from tinyunet.serving.exported import IMAGE_LAYER, PIXEL_LAYER, SCORE_PREFIX
 
 LOGITS = "logits"
-"""Output that only these models have: with it, a caller can predict a large image by tiles."""
-_PIXEL, _IMAGE, _SCORE = "pixel_threshold", "image_threshold", "score_"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What turns logits into a mask, a score and a verdict, as a served model contains it.
-
-    Attributes:
-        threshold: Pixels with a higher probability are defective.
-        image_threshold: Images with a higher score are defective.
-        image_score: `max`, `top100` or `smoothed`.
-    """
-
-    threshold: float
-    image_threshold: float
-    image_score: str
+"""Output that only these models have, for callers that want to threshold it themselves."""
 
 
 def native_model(
@@ -61,14 +44,14 @@ def native_model(
     padded = levels
     for axis in (1, 2):
         padded = ops.take(padded, _reflected_indices(levels, axis), axis=axis)
-    logits = average_logits(model, padded, test_time_poses)
+    logits = average_logits(model, padded, test_time_poses, ops)
     for axis in (1, 2):
         logits = ops.take(logits, _indices(levels, axis), axis=axis)
     probability = ops.sigmoid(logits)
-    # Layers with names, from which `read_decision` reads the thresholds and the kind of score.
-    above = layers.Rescaling(1.0, -threshold, dtype="float32", name=_PIXEL)(probability)
-    score = layers.Identity(dtype="float32", name=_SCORE + image_score)(_score(logits, image_score))
-    over = layers.Rescaling(1.0, -image_threshold, dtype="float32", name=_IMAGE)(score)
+    # Layers with names, from which `read_exported` reads the thresholds and the kind of score.
+    above = layers.Rescaling(1.0, -threshold, dtype="float32", name=PIXEL_LAYER)(probability)
+    score = layers.Identity(dtype="float32", name=SCORE_PREFIX + image_score)(_score(logits, image_score))
+    over = layers.Rescaling(1.0, -image_threshold, dtype="float32", name=IMAGE_LAYER)(score)
     outputs = {
         "probability": probability,
         "mask": ops.cast(ops.greater(above, 0.0), "uint8"),
@@ -77,21 +60,6 @@ def native_model(
         LOGITS: logits,
     }
     return keras.Model(images, outputs, name="tinyunet_serving")
-
-
-def is_native(serving: keras.Model) -> bool:
-    """Return whether a served model takes images of any size without resizing them."""
-    return isinstance(serving.output, dict) and LOGITS in serving.output
-
-
-def read_decision(serving: keras.Model) -> Decision:
-    """Return the thresholds and the kind of score of a model that `native_model` made."""
-    kind = next(layer.name for layer in serving.layers if layer.name.startswith(_SCORE))
-    return Decision(
-        threshold=-float(serving.get_layer(_PIXEL).offset),
-        image_threshold=-float(serving.get_layer(_IMAGE).offset),
-        image_score=kind.removeprefix(_SCORE),
-    )
 
 
 def _ones(x: keras.KerasTensor, axis: int) -> keras.KerasTensor:

@@ -42,8 +42,43 @@ class OperatingPoint:
         return f"thresholds {self.threshold:.3g} and {self.image_threshold:.3g}{poses}"
 
 
+@dataclass(frozen=True)
+class FoundEvaluation:
+    """An evaluation of a model, and its folder."""
+
+    folder: Path
+    evaluation: Evaluation
+
+
 def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
     """Find the operating point of a model in the newest evaluation of its weights, and print it.
+
+    Args:
+        folder: Folder of the model; `find_evaluation` says where evaluations are searched for.
+        sha256: Digest of the model's `.keras` file.
+
+    Returns:
+        The operating point of the evaluation. Without one, the thresholds are the probability 0.5
+        and its logit 0.
+    """
+    return choose_operating_point(find_evaluation(folder, sha256), folder)
+
+
+def choose_operating_point(found: FoundEvaluation | None, folder: Path) -> OperatingPoint:
+    """Return the operating point of what `find_evaluation` found, or the default one, and print it."""
+    if found is None:
+        say(
+            f"{OperatingPoint()}, the default: no evaluation of this model beside {folder}; "
+            "create one: tinyunet evaluate"
+        )
+        return OperatingPoint()
+    operating_point = OperatingPoint.of(found.evaluation)
+    say(f"{operating_point} from {found.folder}")
+    return operating_point
+
+
+def find_evaluation(folder: Path, sha256: str) -> FoundEvaluation | None:
+    """Find the newest evaluation of a model.
 
     The evaluation is searched for in the model folder, in its parent folder and in all folders beside it. In
     a run of the pipeline, the evaluation of …/train/model is in …/evaluate/evaluation.
@@ -51,10 +86,6 @@ def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
     Args:
         folder: Folder of the model.
         sha256: Digest of the model's `.keras` file; evaluations of other files are ignored.
-
-    Returns:
-        The operating point of the evaluation. Without one, the thresholds are the probability 0.5
-        and its logit 0.
     """
     resolved = folder.resolve()
     parent = resolved.parent
@@ -64,15 +95,9 @@ def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
         file: evaluation for file in files if (evaluation := _read_evaluation(file, sha256)) is not None
     }
     if not evaluations:
-        say(
-            f"{OperatingPoint()}, the default: no evaluation of this model beside {folder}; "
-            "create one: tinyunet evaluate"
-        )
-        return OperatingPoint()
+        return None
     newest = max(evaluations, key=lambda file: _time(file, evaluations[file]))
-    operating_point = OperatingPoint.of(evaluations[newest])
-    say(f"{operating_point} from {newest.parent}")
-    return operating_point
+    return FoundEvaluation(newest.parent, evaluations[newest])
 
 
 def _read_evaluation(file: Path, sha256: str) -> Evaluation | None:

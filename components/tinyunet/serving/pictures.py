@@ -1,46 +1,40 @@
-"""Image files as the input of a served model: decoded, in the model's channels, a few at a time."""
+"""Image files as the input of the engine, a few at a time."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 from numpy.typing import NDArray
 
+from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import why_unreadable
-from tinyunet.data.pictures.decode import read_picture, to_channels
 from tinyunet.data.pictures.opening import opened
+from tinyunet.engine import pictures
+from tinyunet.engine.engine import BATCH_SIZE
 
-BATCH_SIZE = 8
-BATCH_PIXELS = 2**22  # of all images of a batch, for models that resize them
+BATCH_PIXELS = 2**22  # of all images of a batch
 
 NamedFile = tuple[str, Path]
 
 
-def decode(file: Path, serving: keras.Model) -> NDArray[Any] | UserError:
+def decode(file: Path, document: ServedModel) -> NDArray[Any] | UserError:
     """Decode an image file for a served model.
 
     Returns:
         uint8 or uint16 [H, W, C], or an error whose message is a sentence without a subject, the file.
     """
-    channels, bits = serving.input_shape[-1], np.dtype(serving.inputs[0].dtype).itemsize * 8
     try:
         if reason := why_unreadable(file):
             return UserError(f"{reason}, expected an image")
-        picture = read_picture(file.read_bytes())
-        if picture.pixels.dtype.itemsize * 8 != bits:
-            return UserError(f"is {picture.kind}, but the model was trained on images of {bits} bits")
-        pixels = to_channels(picture.pixels, channels)
-        return pixels if channels == 3 else pixels[..., None]
+        return pictures.decode(file.read_bytes(), document)
     except UserError as error:
         return error
     except OSError as error:
         return UserError(f"cannot be read ({error.strerror})")
 
 
-def chunks(files: Iterable[NamedFile], limit: int) -> Iterator[list[NamedFile]]:
+def chunks(files: Iterable[NamedFile], limit: int = BATCH_PIXELS) -> Iterator[list[NamedFile]]:
     """Group consecutive files; the images of a group have at most `limit` pixels, by their headers.
 
     A larger image is a group by itself. One file after the end of a group is opened before it is used.

@@ -2,14 +2,12 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,13 +15,13 @@ from PIL import Image
 from tinyunet.core.console import cores, say, track
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder, file_errors
-from tinyunet.data.pictures.opening import FORMATS, SUFFIXES
-from tinyunet.evaluation.overlays import highlight
-from tinyunet.model import tiles
-from tinyunet.serving.loading import load_serving
-from tinyunet.serving.native import is_native
-from tinyunet.serving.pictures import BATCH_PIXELS, chunks, decode
-from tinyunet.serving.tiled import predict_by_tiles
+from tinyunet.data.pictures.opening import FORMATS
+from tinyunet.data.pictures.suffixes import SUFFIXES
+from tinyunet.engine.engine import Engine, Inspection
+from tinyunet.engine.overlay import highlight
+from tinyunet.serving.find import find_engine
+from tinyunet.serving.pictures import chunks, decode
+from tinyunet.serving.tile_progress import TileProgress
 
 
 @dataclass(frozen=True)
@@ -60,18 +58,22 @@ class Prediction:
     file: Path
 
 
-def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, int]:
+def predict(
+    model: str | Path, inputs: Sequence[Path], out: Path, *, precision: str = "auto"
+) -> tuple[int, int]:
     """Write `<name>_mask.png`, `<name>_overlay.png` and a row of predictions.csv for each image.
 
-    Images are processed in batches, so that memory does not grow with their number. Models for images of any
-    size predict large images by tiles. A file that cannot be read, or whose number of bits is not that of the
-    model, is reported on stderr and skipped. Colour and grey are converted to what the model takes.
+    Images are processed in batches, so that memory does not grow with their number, and large ones by tiles,
+    unless the model resizes its images. A file that cannot be read, or whose number of bits is not that of
+    the model, is reported on stderr and skipped. Colour and grey are converted to what the model takes.
 
     Args:
-        model: Model folder, `.keras` file or MLflow URI, as for `load_serving`.
+        model: Model folder, `.keras` file, engine folder or MLflow URI, as for `find_engine`.
         inputs: Image files, and folders of image files. The subfolders of a folder are used if there is no
             image in the folder itself.
         out: Folder to write.
+        precision: Of the computation, as for `Engine`. In `float32` the answers are those of an evaluation in
+            float32.
 
     Returns:
         The number of images, and how many of them the model classifies as defective.
@@ -82,7 +84,7 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, 
     """
     with file_errors(out):
         files = _unique_names(_list_files(inputs, out))
-    serving = load_serving(model)
+    engine = Engine(find_engine(str(model)).folder, precision=precision)
     skipped: list[Path] = []
     defective = 0
     with (
@@ -93,7 +95,7 @@ def predict(model: str | Path, inputs: Sequence[Path], out: Path) -> tuple[int, 
         table = csv.writer(csv_file)
         table.writerow(field.name for field in fields(Prediction))
         tracked = track(files.items(), "predicting", total=len(files))
-        for rows in _predict_files(serving, tracked, part, skipped, pool):
+        for rows in _predict_files(engine, tracked, part, skipped, pool):
             table.writerows(astuple(row) for row in rows)
             defective += sum(row.defective for row in rows)
         if len(skipped) == len(files):
@@ -156,72 +158,46 @@ def _unique_names(files: Iterable[Path]) -> dict[str, Path]:
 
 
 def _predict_files(
-    serving: keras.Model,
+    engine: Engine,
     files: Iterable[tuple[str, Path]],
     folder: Path,
     skipped: list[Path],
     pool: Executor,
 ) -> Iterator[list[Prediction]]:
     """Predict files in batches; report those that cannot be decoded, and append them to `skipped`."""
-
-    def decode_all(chunk: Sequence[tuple[str, Path]]) -> Iterator[InputImage]:
-        for (name, file), pixels in zip(
-            chunk, pool.map(lambda item: decode(item[1], serving), chunk), strict=True
-        ):
+    for chunk in chunks(files):
+        images: list[InputImage] = []
+        decoded = pool.map(lambda item: decode(item[1], engine.document), chunk)
+        for (name, file), pixels in zip(chunk, decoded, strict=True):
             if isinstance(pixels, UserError):  # its message is a sentence without a subject, the file
                 skipped.append(file)
                 say(f"{file} {pixels}")
             else:
-                yield InputImage(name, file, pixels)
-
-    limit = tiles.BATCH_PIXELS if is_native(serving) else BATCH_PIXELS
-    for chunk in chunks(files, limit):
-        images = decode_all(chunk)
-        if len(chunk) == 1 and is_native(serving):
-            yield [_predict_alone(serving, image, folder) for image in images]
-            continue
-        for batch in _batches(images):
-            yield _predict_batch(serving, batch, folder, pool)
+                images.append(InputImage(name, file, pixels))
+        answers = _inspect(engine, images)
+        yield list(pool.map(_write, images, answers, [folder] * len(images)))
 
 
-def _batches(images: Iterable[InputImage]) -> Iterator[list[InputImage]]:
-    """Group consecutive images of the same size into batches."""
-    for _, batch in groupby(images, lambda image: image.pixels.shape):
-        yield list(batch)
+def _inspect(engine: Engine, images: Sequence[InputImage]) -> list[Inspection]:
+    """Inspect images; the tiles of a large one, which is alone, show their progress."""
+    on_tile: Callable[[], None] = lambda: None  # noqa: E731
+    if len(images) == 1 and not engine.document.image_size:
+        on_tile = TileProgress(images[0].name, images[0].pixels.shape)
+    try:
+        return engine.inspect([image.pixels for image in images], on_tile=on_tile)
+    except UserError as error:
+        raise UserError(f"{', '.join(image.name for image in images)}: {error}") from error
 
 
-def _predict_batch(
-    serving: keras.Model, batch: Sequence[InputImage], folder: Path, pool: Executor
-) -> list[Prediction]:
-    """Predict images of one size and write their masks and overlays."""
-    result = serving.predict_on_batch(np.stack([image.pixels for image in batch]))
-
-    def write(i: int, image: InputImage) -> Prediction:
-        mask = result["mask"][i, ..., 0].astype(bool)
-        score, defective = float(result["score"][i]), bool(result["defective"][i])
-        return _write(image, mask, score, folder, defective=defective)
-
-    return list(pool.map(write, range(len(batch)), batch))
-
-
-def _predict_alone(serving: keras.Model, image: InputImage, folder: Path) -> Prediction:
-    """Predict one image of any size by tiles and write its mask and overlay."""
-    result = predict_by_tiles(serving, image.pixels, image.name)
-    return _write(image, result.mask, result.score, folder, defective=result.defective)
-
-
-def _write(
-    image: InputImage, mask: NDArray[np.bool_], score: float, folder: Path, *, defective: bool
-) -> Prediction:
+def _write(image: InputImage, answer: Inspection, folder: Path) -> Prediction:
     """Write the mask and the overlay of an image, and return its row of the table."""
-    pixels = image.pixels if image.pixels.shape[2] == 3 else image.pixels[..., 0]
-    _save(highlight(pixels, mask), folder / f"{image.name}_overlay.png")
-    _save(mask.view(np.uint8) * np.uint8(255), folder / f"{image.name}_mask.png")
+    _save(highlight(image.pixels, answer.mask), folder / f"{image.name}_overlay.png")
+    _save(answer.mask.view(np.uint8) * np.uint8(255), folder / f"{image.name}_mask.png")
     return Prediction(
         name=image.name,
-        score=f"{score:.6g}",
-        defective=int(defective),
-        area=int(np.count_nonzero(mask)),
+        score=f"{answer.score:.6g}",
+        defective=int(answer.defective),
+        area=int(np.count_nonzero(answer.mask)),
         file=image.file,
     )
 

@@ -8,8 +8,6 @@ from tinyunet.model.metrics import SMOOTHING_SIDE, TOP_PIXELS
 from tinyunet.model.poses import average_logits
 from tinyunet.serving.native import native_model
 
-OUTPUTS = ("probability", "mask", "score", "defective")
-
 
 def serving_model(
     model: keras.Model,
@@ -52,7 +50,7 @@ def serving_model(
         )
     images = keras.Input((None, None, model.input_shape[-1]), dtype=f"uint{bits}", name="images")
     grey = ops.cast(images, "float32")
-    logits = average_logits(model, resize_by_area(grey, image_size), test_time_poses)
+    logits = average_logits(model, resize_by_area(grey, image_size), test_time_poses, ops)
     rows, columns = (_linear_weights(grey, image_size, axis) for axis in (1, 2))
     probability = _resample(ops.sigmoid(logits), rows, columns)
     score = _score(logits, image_size, image_score)

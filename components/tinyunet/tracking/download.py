@@ -3,12 +3,14 @@
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import cache_folder
 from tinyunet.tracking.client import mlflow_errors, open_client
+from tinyunet.tracking.names import ENGINE_FOLDER
 from tinyunet.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
 WEIGHTS_DIGEST = "weights_digest"  # a tag of versions, logged models and training runs
 LOGGED_MODEL = re.compile(r"m-[^/@]+")  # an id; a registered model may have a name that begins alike
 MODEL_FILES = ("model.json", "history.csv", "model.keras")  # of a model folder
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A logged model of MLflow.
+
+    Attributes:
+        model_id: Its id.
+        name: Registered model; empty if the model was not found by one.
+        version: Number of its version; empty without a registered model.
+    """
+
+    model_id: str
+    name: str = ""
+    version: str = ""
 
 
 def training_artifact_path(digest: str) -> str:
@@ -38,13 +55,54 @@ def download_model(uri: str) -> Path:
     Raises:
         UserError: if there is no such model.
     """
-    with mlflow_errors(short_timeout=True):
-        client = open_client(existing=True)
-        model_id = _find_logged_model(client, uri)
+    model_id = find_model(uri).model_id
     folder = cache_folder() / "models" / model_id
     if not folder.is_dir():
         _fill(folder, lambda part: _download_logged_model(model_id, part))
     return folder
+
+
+def find_model(uri: str) -> FoundModel:
+    """Find the logged model of a model URI, by the package mlflow.
+
+    Args:
+        uri: As for `download_model`.
+
+    Raises:
+        UserError: if there is no such model, or MLflow cannot be reached.
+    """
+    scheme, _, rest = uri.partition(":/")
+    rest = rest.strip("/")
+    with mlflow_errors(short_timeout=True):
+        client = open_client(existing=True)
+        if scheme == "runs":
+            outputs = client.get_run(rest.split("/")[0]).outputs.model_outputs
+            if not outputs:
+                raise UserError(f"{uri}: this run has no model; register one, or name another run")
+            return FoundModel(str(outputs[-1].model_id))
+        if scheme == "models" and LOGGED_MODEL.fullmatch(rest):
+            return FoundModel(rest)
+        version = _find_version(client, uri)
+    model_id = str(version.model_id or version.source.rsplit("/", 1)[-1])
+    return FoundModel(model_id, str(version.name), str(version.version))
+
+
+def download_engine(model_id: str, folder: Path) -> bool:
+    """Download the folder `engine` of a logged model into a folder; return whether the model has one.
+
+    Raises:
+        UserError: if there is no such model, or MLflow cannot be reached.
+    """
+    with mlflow_errors():
+        client = open_client(existing=True)
+        if not client.list_logged_model_artifacts(model_id, ENGINE_FOLDER):
+            return False
+        with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+            # MLflow reads models:/ID/engine as the stage `engine` of a registered model.
+            location = str(client.get_logged_model(model_id).artifact_location).rstrip("/")
+            for file in Path(_download_artifacts(f"{location}/{ENGINE_FOLDER}", part)).iterdir():
+                file.rename(folder / file.name)
+    return True
 
 
 def download_model_folder(uri: str) -> Path:
@@ -89,21 +147,6 @@ def _find_training(client: "MlflowClient", uri: str) -> tuple[str, str]:
     return str(version.run_id), str(version.tags.get(WEIGHTS_DIGEST, ""))
 
 
-def _find_logged_model(client: "MlflowClient", uri: str) -> str:
-    """Return the id of the logged model of a model URI."""
-    scheme, _, rest = uri.partition(":/")
-    rest = rest.strip("/")
-    if scheme == "runs":
-        outputs = client.get_run(rest.split("/")[0]).outputs.model_outputs
-        if not outputs:
-            raise UserError(f"{uri}: this run has no model; register one, or name another run")
-        return str(outputs[-1].model_id)
-    if scheme == "models" and LOGGED_MODEL.fullmatch(rest):
-        return rest
-    version = _find_version(client, uri)
-    return str(version.model_id or version.source.rsplit("/", 1)[-1])
-
-
 def _find_version(client: "MlflowClient", uri: str) -> "ModelVersion":
     """Return the version of models:/NAME@ALIAS or models:/NAME/VERSION."""
     scheme, _, rest = uri.partition(":/")
@@ -119,12 +162,15 @@ def _find_version(client: "MlflowClient", uri: str) -> "ModelVersion":
 
 
 def _download_logged_model(model_id: str, folder: str) -> str:
+    """Download a logged model; return the local path."""
+    return _download_artifacts(f"models:/{model_id}", folder)
+
+
+def _download_artifacts(uri: str, folder: str) -> str:
     import mlflow
 
     return str(
-        mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{model_id}", dst_path=folder, tracking_uri=tracking_uri()
-        )
+        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri())
     )
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from tinyunet.core.errors import UserError
 
+ENGINE_FOLDER = "engine"  # of a logged model: what serves it without Keras
 MAX_MODEL_NAME = 256  # characters, the width of MLflow's column
 MAX_FOLDER = 200  # bytes of a folder name, less than any file system allows
 # MLflow refuses these characters in a model name, or cannot parse models:/NAME@champion with them.

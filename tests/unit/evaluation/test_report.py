@@ -198,3 +198,11 @@ def test_the_train_command_of_the_card_has_the_precision_that_was_used() -> None
     model = example().model.model_copy(update={"precision": "mixed_float16"})
     assert model.train.precision == "auto"
     assert "precision=mixed_float16" in commands(report.render_card(example(model=model)))[2]
+
+
+def test_the_ingest_command_of_the_card_has_the_options_that_were_given() -> None:
+    options = {"name": "line-7", "images": "a b/*.png", "masks": "{stem}_x.png", "allow_partial": True}
+    result = example()
+    result = result.model_copy(update={"data": result.data.model_copy(update={"options": options})})
+    ingest = parse(commands(report.render_card(result))[0])
+    assert {key: getattr(ingest, key) for key in options} == options

@@ -1,5 +1,6 @@
-"""An exported model, for all tests of this folder."""
+"""An exported model, for all tests of this folder, and a cache of their own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -7,6 +8,14 @@ import pytest
 
 from tinyunet.serving.export import export
 from tinyunet.serving.loading import load_serving
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines are converted once for all tests, and not in the cache of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYUNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -15,8 +15,9 @@ from tinyunet.evaluation import evaluate as evaluation_module
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.model import precision
 from tinyunet.model.unet import rebuild
+from tinyunet.serving.exported import OUTPUTS
 from tinyunet.serving.loading import load_serving
-from tinyunet.serving.serving_model import OUTPUTS, serving_model
+from tinyunet.serving.serving_model import serving_model
 
 
 @pytest.mark.parametrize("name", ["model/model.keras", "model/copy.keras", "copy"])
@@ -94,10 +95,10 @@ def test_a_network_with_other_inputs_or_outputs_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_an_exported_model_of_colour_images_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_the_outputs_of_an_export_but_no_thresholds_is_refused(tmp_path: Path) -> None:
     inputs = keras.Input((8, 8, 3))
     keras.Model(inputs, dict.fromkeys(OUTPUTS, keras.layers.Conv2D(1, 1)(inputs))).save(tmp_path / "a.keras")
-    with pytest.raises(UserError, match=r"takes images of shape \(None, 8, 8, 3\); expected"):
+    with pytest.raises(UserError, match="has no thresholds as `tinyunet export`"):
         load_serving(tmp_path / "a.keras")
 
 

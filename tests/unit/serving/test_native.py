@@ -1,7 +1,6 @@
 """Served models for images of any size: the same as the network on the padded image."""
 
 from functools import cache
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ import tensorflow as tf
 from tinyunet.model.metrics import image_score, sigmoid
 from tinyunet.model.tiles import pad_to_stride
 from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.serving.native import Decision, is_native, native_model, read_decision
+from tinyunet.serving.native import native_model
 
 
 @cache
@@ -54,11 +53,3 @@ def test_colour_16_bits_and_8_poses_are_possible() -> None:
     turned = serving.predict_on_batch(image[:, :, ::-1].swapaxes(1, 2))
     assert outputs["mask"].shape == (1, 20, 40, 1)
     assert turned["mask"].shape == (1, 40, 20, 1)
-
-
-def test_a_saved_model_knows_its_thresholds_and_its_score(tmp_path: Path) -> None:
-    native_model(make_network(), 0.3, -1.25, image_score="top100").save(tmp_path / "served.keras")
-    loaded = keras.models.load_model(tmp_path / "served.keras")
-    assert is_native(loaded)
-    assert read_decision(loaded) == Decision(0.3, -1.25, "top100")
-    assert not is_native(make_network())

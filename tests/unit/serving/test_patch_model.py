@@ -12,14 +12,14 @@ from tinyunet.core.config import EvalConfig, TrainConfig
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.errors import UserError
+from tinyunet.engine.engine import Engine
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.model import tiles
 from tinyunet.model.unet import PARAMETERS
+from tinyunet.serving.find import find_engine
 from tinyunet.serving.formats import write_onnx, write_saved_model
 from tinyunet.serving.loading import load_serving
-from tinyunet.serving.native import is_native
 from tinyunet.serving.predict import predict
-from tinyunet.serving.tiled import predict_by_tiles
 from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training.distributed import World
 from tinyunet.training.loop import train
@@ -56,7 +56,7 @@ def test_the_evaluation_is_at_the_size_of_the_images(patch_model: Path) -> None:
 
 def test_predict_agrees_with_the_evaluation(patch_model: Path, raw: Path, tmp_path: Path) -> None:
     files = sorted((raw / "images" / "test").glob("*.png"))
-    predict(patch_model, files, tmp_path / "out")
+    predict(patch_model, files, tmp_path / "out", precision="float32")
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = {row["name"].lower(): row for row in csv.DictReader(file)}
     for image in Evaluation.read(patch_model.with_name("evaluation")).images:
@@ -86,21 +86,23 @@ def test_an_image_of_other_bits_is_skipped(
     assert "a.png is 16-bit grey, but the model was trained on images of 8 bits" in capsys.readouterr().err
 
 
-def test_tiles_give_the_result_of_the_whole_image(
-    served: keras.Model, monkeypatch: pytest.MonkeyPatch
+def test_tiles_of_the_engine_give_the_result_of_the_whole_image_in_keras(
+    patch_model: Path, served: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 330, 1)).astype(np.uint8)
     whole = served.predict_on_batch(image[None])
     monkeypatch.setattr(tiles, "TILE", 2 * tiles.HALO + 32)
     assert tiles.count_tiles(image.shape) > 3
-    result = predict_by_tiles(served, image, "a")
-    assert result.score == pytest.approx(float(whole["score"][0]), abs=1e-4)
+    engine = Engine(find_engine(str(patch_model)).folder, precision="float32")
+    result = engine.inspect([image], probability=True)[0]
+    assert result.score == pytest.approx(float(whole["score"][0]), abs=1e-3)
     assert result.defective == bool(whole["defective"][0])
+    assert result.probability is not None
+    np.testing.assert_allclose(result.probability, whole["probability"][0, ..., 0], atol=1e-3)
     assert (result.mask != whole["mask"][0, ..., 0]).sum() <= 2
 
 
 def test_exported_files_take_images_of_any_size(served: keras.Model, tmp_path: Path) -> None:
-    assert is_native(served)
     runners = write_saved_model(served, tmp_path / "saved"), write_onnx(served, tmp_path / "model.onnx")
     for shape in ((2, 40, 33, 1), (1, 16, 100, 1)):
         images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)

@@ -15,7 +15,8 @@ from tinyunet.data.dataset import load_split
 from tinyunet.data.resize import area_average
 from tinyunet.evaluation.inference import Predictor
 from tinyunet.model.metrics import image_score
-from tinyunet.serving.serving_model import OUTPUTS, resize_by_area, serving_model
+from tinyunet.serving.exported import OUTPUTS
+from tinyunet.serving.serving_model import resize_by_area, serving_model
 
 Bytes = NDArray[np.uint8]
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject
+from tinyunet.core.documents.base import DataIdentity, Document, JsonList, JsonObject, Options
 from tinyunet.core.documents.curves import Curves
 from tinyunet.core.documents.factory import Factory
 from tinyunet.core.documents.model import ModelDocument
@@ -23,6 +23,7 @@ class EvaluatedData(DataIdentity):
     Attributes:
         digest: Digest of the records.
         source: Where the images came from, without credentials.
+        options: Options of `ingest` that differ from their defaults, without the category.
         source_digest: Digest of the ingested images.
         complete: Whether the images are the complete official class.
         synthetic: Whether any image was generated.
@@ -38,6 +39,7 @@ class EvaluatedData(DataIdentity):
 
     digest: str
     source: str
+    options: Options = Field(default_factory=dict)
     source_digest: str
     complete: bool
     synthetic: bool

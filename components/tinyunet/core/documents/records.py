@@ -1,5 +1,7 @@
 """The documents of TFRecords: manifest.json, and the index beside every shard, in the folder of `convert`."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -86,6 +88,12 @@ class RecordsManifest(DataIdentity, Document):
     validation_fraction: float
     fold: int
     splits: dict[str, RecordsSplit]
+
+
+def shards_digest(splits: Mapping[str, RecordsSplit]) -> str:
+    """Return the digest of records: the SHA-256 over names and digests of all shards."""
+    lines = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 class ShardIndex(Document):

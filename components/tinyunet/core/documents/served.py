@@ -1,0 +1,57 @@
+"""The description of a model that the engine runs: engine.json in an engine folder."""
+
+from typing import ClassVar, Literal
+
+from tinyunet.core.documents.base import DataIdentity, Document, JsonObject
+
+
+class ServedExample(JsonObject):
+    """A generated texture, and the answer of the Keras model to it in float32.
+
+    Attributes:
+        height: Height of the texture in pixels.
+        width: Width of the texture in pixels.
+        seed: Seed of the texture, see `engine.example.texture`.
+        score: Image-level score, a logit.
+        area: Number of pixels above the pixel threshold.
+        mean_probability: Mean of the probabilities of all pixels.
+    """
+
+    height: int
+    width: int
+    seed: int
+    score: float
+    area: int
+    mean_probability: float
+
+
+class ServedModel(DataIdentity, Document):
+    """What turns an image into a mask, a score and a verdict, without Keras.
+
+    Attributes:
+        channels: 1 for grey images, 3 for colour images.
+        bits: Bits per channel of the images, 8 or 16.
+        image_size: Side in pixels to which images are resized; 0 if they are taken as they are, by tiles.
+        threshold: Pixels with a higher probability are defective.
+        image_threshold: Images with a higher score, a logit, are defective.
+        image_score: `max`, `top100` or `smoothed`.
+        test_time_poses: Number of poses whose logits are averaged, 1 to 8.
+        weights_digest: SHA-256 over all weights; empty if it is unknown.
+        network_sha256: SHA-256 of network.onnx.
+        example: The self-check.
+    """
+
+    FILE: ClassVar[str] = "engine.json"
+    MADE_BY: ClassVar[str] = "tinyunet register"
+    REMEDY: ClassVar[str] = "register the model again"
+
+    channels: int
+    bits: int = 8
+    image_size: int = 0
+    threshold: float
+    image_threshold: float
+    image_score: Literal["max", "top100", "smoothed"] = "max"
+    test_time_poses: int = 1
+    weights_digest: str = ""
+    network_sha256: str
+    example: ServedExample

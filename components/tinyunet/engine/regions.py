@@ -1,0 +1,46 @@
+"""The defects of a mask as a list."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyunet.model.regions import EIGHT_NEIGHBOURS
+
+
+@dataclass(frozen=True)
+class Region:
+    """Defective pixels that are connected by sides or corners, in pixels of the image.
+
+    Attributes:
+        top: First row of the bounding box.
+        left: First column of the bounding box.
+        height: Height of the bounding box.
+        width: Width of the bounding box.
+        area: Number of defective pixels.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    area: int
+
+
+def find_regions(mask: NDArray[np.bool_]) -> list[Region]:
+    """Return the regions of a mask [H, W], the largest first.
+
+    >>> find_regions(np.array([[0, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 0]], bool))[0]
+    Region(top=1, left=0, height=2, width=2, area=3)
+    """
+    if not mask.any():
+        return []
+    from scipy import ndimage
+
+    numbers, _ = ndimage.label(mask, EIGHT_NEIGHBOURS)
+    areas = np.bincount(numbers.ravel())[1:]
+    regions = [
+        Region(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, int(area))
+        for (rows, columns), area in zip(ndimage.find_objects(numbers), areas, strict=True)
+    ]
+    return sorted(regions, key=lambda region: -region.area)
