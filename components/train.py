@@ -5,13 +5,14 @@ from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
 from components.base import component
 
-# The workers of the MPIJob receive these settings; the pod of the task itself receives only the environment.
+# The workers of the MPIJob receive these settings; the pod of the task receives environment and volumes only.
 PASSTHROUGHS = [
     dsl.TaskConfigField.RESOURCES,
     dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
     dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
     dsl.TaskConfigField.KUBERNETES_AFFINITY,
-    dsl.TaskConfigField.KUBERNETES_VOLUMES,
+    # The pod of the task needs the certificates of a private CA, too.
+    dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.KUBERNETES_VOLUMES, apply_to_task=True),
     dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
 ]
 

@@ -3,8 +3,8 @@
 #   connect.sh NAMESPACE                               the object store is Kubeflow's own
 #   connect.sh NAMESPACE https://host:port [REGION]    another object store (default region: that of deploy.sh)
 # The script creates the ConfigMap tinyunet, the Secret tinyunet-s3 (a copy of the key of Kubeflow's store, or of that of
-# deploy.sh's MinIO), the Role and RoleBinding tinyunet-launcher, and, in the namespace of deploy.sh, the RoleBinding
-# tinyunet-deployer-NAMESPACE. A second call updates them, but does not overwrite fields that another program manages.
+# deploy.sh's MinIO), a copy of the ConfigMap tinyunet-ca if the namespace of deploy.sh has one, the Role and RoleBinding
+# tinyunet-launcher, and, in the namespace of deploy.sh, the RoleBinding tinyunet-deployer-NAMESPACE. A second call updates them, but does not overwrite fields that another program manages.
 # Afterwards, a pod of the namespace checks that MLflow and the store answer.
 # Environment: KUBECTL is the kubectl program (default: kubectl).
 set -euo pipefail
@@ -48,6 +48,11 @@ elif [ -n "$(get "$namespace" secret mlpipeline-minio-artifact)" ]; then
 elif [ -z "$own" ]; then
   fail "secret $namespace/mlpipeline-minio-artifact is missing; create tinyunet-s3 with the keys of your store: kubectl -n $namespace create secret generic tinyunet-s3 --from-literal=AWS_ACCESS_KEY_ID=… --from-literal=AWS_SECRET_ACCESS_KEY=…"
 fi
+certificates=$("$kubectl" -n $ours get configmap tinyunet-ca --ignore-not-found -o go-template='apiVersion: v1
+kind: ConfigMap
+metadata: {name: tinyunet-ca}
+data: {ca.crt: {{printf "%q" (index .data "ca.crt")}}}')
+[ -z "$certificates" ] || apply <<<"$certificates"
 apply <"$here/base/role.yaml"
 apply <<YAML
 apiVersion: v1
@@ -97,6 +102,7 @@ spec:
     - name: main
       image: $image
       envFrom: [configMapRef: {name: tinyunet}, secretRef: {name: tinyunet-s3}]
+      volumeMounts: [{name: tinyunet-ca, mountPath: /etc/tinyunet-ca, readOnly: true}]
       resources: {requests: {cpu: 20m, memory: 96Mi}, limits: {memory: 256Mi}}
       securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
       command:
@@ -104,6 +110,7 @@ spec:
         - -c
         - |
 $(sed 's/^/          /' "$here/reach.py")
+  volumes: [{name: tinyunet-ca, configMap: {name: tinyunet-ca, optional: true}}]
 YAML
 for ((waited = 0; waited < ${TIMEOUT:-120}; waited += 2)); do
   phase=$(pod get -o 'jsonpath={.status.phase}')

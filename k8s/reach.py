@@ -3,20 +3,32 @@
 connect.sh runs this file in a pod of the namespace that it configured, in the MLflow image, which has boto3
 but not the package tinyunet.
 Environment: MLFLOW_TRACKING_URI, S3_ENDPOINT_URL, and the variables of AWS for the key and the region.
+If the pod has the ConfigMap tinyunet-ca, its certificates are trusted beside the public ones.
 """
 
 import os
 import sys
+import tempfile
 import urllib.parse
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 TIMEOUT_S = 8
+PRIVATE_CAS, PUBLIC_CAS = Path("/etc/tinyunet-ca/ca.crt"), Path("/etc/ssl/certs/ca-certificates.crt")
 KNOWN_KEY = ("AccessDenied", "AllAccessDisabled")  # the signature was right; the key may not list buckets
+
+
+def trust_private_cas() -> None:
+    """Add the certificates of the ConfigMap, if there is one, to those that the clients trust."""
+    if PRIVATE_CAS.is_file():
+        bundle = Path(tempfile.mkdtemp(), "ca.pem")
+        bundle.write_bytes(PUBLIC_CAS.read_bytes() + PRIVATE_CAS.read_bytes())
+        os.environ |= {"AWS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle)}
 
 
 def mlflow_problem() -> str:
@@ -50,6 +62,7 @@ def store_problem() -> str:
 
 
 if __name__ == "__main__":
+    trust_private_cas()
     problems = [problem for problem in (mlflow_problem(), store_problem()) if problem]
     print("\n".join(problems) or "ok")
     sys.exit(bool(problems))

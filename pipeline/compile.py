@@ -36,14 +36,17 @@ def compile_variant(
         image: Image of all tasks; empty is each task's own image.
         registry: Prefix of the image names of `make images`.
         tag: Tag of these images; empty is the version of the project.
-        changes: Other values for fields of the variant's `Resources`.
+        changes: Other values for fields of the variant's `Resources`; those of GPUs only change a variant
+            that has GPUs.
 
     Returns:
         The YAML file: the pipeline specification and, as a second document, its Kubernetes configuration.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pipeline}-{variant}.yaml"
-    resources = replace(VARIANTS[variant], **(changes or {}))
+    others = dict(changes or {})
+    gpus, gpu_type = others.pop("gpus", 0), others.pop("gpu_type", "")
+    resources = replace(VARIANTS[variant].with_gpus(gpus, gpu_type), **others)
     resources = replace(
         resources,
         image=image or _image_name(resources.image, registry, tag),
@@ -75,6 +78,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--secret", help="Secret with the S3 credentials")
     parser.add_argument("--secret-keys", nargs=2, metavar=("ID", "KEY"), help="its keys of both credentials")
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
+    parser.add_argument("--gpus", type=int, choices=range(1, 17), metavar="1-16", help="of each worker")
+    parser.add_argument("--gpu-type", type=_gpu, metavar="RESOURCE", help="such as nvidia.com/mig-1g.10gb")
     parser.add_argument("--queue", help="Kueue LocalQueue of the trainings")
     parser.add_argument(
         "--classes-at-a-time",
@@ -85,6 +90,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--memory-limit", type=_memory, help="of every task and worker, e.g. 16G")
     options = parser.parse_args(argv)
+    name, gpus = vars(options).get("gpu_type", ""), vars(options).get("gpus", 1)
+    if gpus > 1 and re.search(r"/mig-|\.shared$", name):
+        parser.error(
+            f"argument --gpus: {gpus}; expected 1, since a worker uses one {name}: more workers use more"
+        )
     if "memory_limit" in options:
         options.worker_memory_limit = options.memory_limit
     return options
@@ -105,6 +115,14 @@ def _tag(text: str) -> str:
 def _memory(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*([KMGTPE]i?)?", text):
         raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of K, M, G, Ki, Mi or Gi: 16G")
+    return text
+
+
+def _gpu(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*\.[a-z]{2,}/(gpu|mig-)[\w.-]{0,58}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected DOMAIN/gpu…, or DOMAIN/mig-… for a part: nvidia.com/mig-1g.10gb"
+        )
     return text
 
 

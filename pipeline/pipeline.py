@@ -38,7 +38,8 @@ def build(resources: Resources = LOCAL) -> BaseComponent:
         2. convert   writes TFRecords: train, validation, test
         3. train     runs Horovod ranks, `workers` × `slots_per_worker` of them
         4. evaluate  chooses the threshold on validation, scores on Test
-        5. register  creates a model version; the best version has the alias `champion`
+        5. register  creates a model version; the best version has the alias `champion`, and, with `deploy`,
+                     replaces the servers of the model
         """
         _add_category_tasks(resources, **parameters)
 
@@ -97,6 +98,7 @@ def _add_category_tasks(
     target: str = "",
     cost: str = "",
     model_name: str = "",
+    deploy: bool = False,
 ) -> PipelineTask:
     """Add the five tasks of one category to the pipeline that is being built; return the evaluation task.
 
@@ -118,6 +120,7 @@ def _add_category_tasks(
         target=target,
         cost=cost,
         model_name=model_name,
+        deploy=deploy,
         **training,
     ).set_display_name("1 Ingest")
     records = convert(
@@ -138,7 +141,10 @@ def _add_category_tasks(
         cost=cost,
     ).set_display_name("4 Evaluate")
     version = register(
-        model=model.outputs["model"], evaluation=evaluation.outputs["evaluation"], name=model_name
+        model=model.outputs["model"],
+        evaluation=evaluation.outputs["evaluation"],
+        name=model_name,
+        deploy=deploy,
     ).set_display_name("5 Register")
     raw.set_caching_options(False)  # the images at the same address may have changed
     model.set_caching_options(False)  # a cached task would not start a training

@@ -4,7 +4,7 @@ The train task passes its resources, tolerations, node selector and volumes to t
 GPU requested here is therefore given to every worker, and the pod of the train task runs on a CPU node.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
@@ -13,8 +13,16 @@ from components.base import GPU_IMAGE, IMAGE
 
 SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")  # the last one is optional
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-# The home folder of a pod may be read-only, and the output of a pod is read while it runs.
-CONSTANTS = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108
+# The home folder of a pod may be read-only, and the output of a pod is read while it runs. KFP's launcher, a
+# program in Go, reads all certificates in the folders of SSL_CERT_DIR; a folder may be absent.
+CA_CONFIG_MAP, CA_FOLDER = "tinyunet-ca", "/etc/tinyunet-ca"  # as in tinyunet.core.network
+CONSTANTS = {
+    "HOME": "/tmp",  # noqa: S108
+    "PYTHONUNBUFFERED": "1",
+    "SSL_CERT_DIR": f"/etc/ssl/certs:{CA_FOLDER}",
+}
+GPU = "nvidia.com/gpu"
+PER_GPU = (2, 4, 16)  # of a worker: CPUs, and memory request and limit in GB
 
 # Autoscalers do not evict a pod with these annotations to empty its node. The pod of the train task is small,
 # but Kubeflow does not repeat a task whose pod was evicted: the whole run would fail.
@@ -32,8 +40,8 @@ class Resources:
         cluster: False for one machine: nothing is added to a task, because the local runner ignores it.
         image: Image of every task except train.
         trainer: Image of the train task and therefore of its workers.
-        gpus: GPUs of each worker of the MPIJob.
-        gpu_type: Kubernetes resource name of the GPU.
+        gpus: GPUs of each worker of the MPIJob; a run needs as many `slots_per_worker`.
+        gpu_type: Kubernetes resource name of the GPU, or of a part of one, such as `nvidia.com/mig-1g.10gb`.
         node_selector: Labels of the workers' nodes.
         queue: Kueue LocalQueue that admits the MPIJobs; empty is none.
         cpu: CPU request of each task.
@@ -56,7 +64,7 @@ class Resources:
     image: str = IMAGE
     trainer: str = IMAGE
     gpus: int = 0
-    gpu_type: str = "nvidia.com/gpu"
+    gpu_type: str = GPU
     node_selector: dict[str, str] = field(default_factory=dict)
     queue: str = ""
     cpu: str = "250m"
@@ -71,6 +79,20 @@ class Resources:
     settings: str = "tinyunet"
     secret: str = "tinyunet-s3"  # noqa: S105  a name
     secret_keys: tuple[str, str] = SECRET_KEYS
+
+    def with_gpus(self, gpus: int = 0, gpu_type: str = "") -> "Resources":
+        """Return the same with other GPUs, and CPU and memory for each of them; unchanged without GPUs.
+
+        Args:
+            gpus: GPUs of each worker; 0 keeps their number.
+            gpu_type: Kubernetes resource name; empty keeps it.
+        """
+        if not self.gpus:
+            return self
+        number = gpus or self.gpus
+        cpu, memory, limit = (f"{number * per_gpu}" for per_gpu in PER_GPU)
+        sizes = {"worker_cpu": cpu, "worker_memory": f"{memory}G", "worker_memory_limit": f"{limit}G"}
+        return replace(self, gpus=number, gpu_type=gpu_type or self.gpu_type, **(sizes if gpus else {}))
 
     def configure(self, *tasks: PipelineTask) -> None:
         """Configure tasks other than training."""
@@ -93,13 +115,14 @@ class Resources:
             self._configure_workers(task)
 
     def _add_environment(self, task: PipelineTask) -> None:
-        """Add the ConfigMap and the Secret of k8s/base. Both are optional: a task starts without them."""
+        """Add settings, Secret and CA certificates. All of them are optional: a task starts without them."""
         for name, value in CONSTANTS.items():
             task.set_env_variable(name, value)
         keys = dict(zip(self.secret_keys, SECRET_KEYS, strict=True))
         settings = {key: key for key in SETTINGS_KEYS}
         kubernetes.use_config_map_as_env(task, self.settings, settings, optional=True)
         kubernetes.use_secret_as_env(task, self.secret, keys, optional=True)
+        kubernetes.use_config_map_as_volume(task, CA_CONFIG_MAP, CA_FOLDER, optional=True)
 
     def _configure_workers(self, train: PipelineTask) -> None:
         """Set the queue of the MPIJob and the nodes of its workers (KFP itself adds no GPU toleration)."""
@@ -109,13 +132,12 @@ class Resources:
             kubernetes.add_node_selector(train, key, value)
         if self.gpus:
             train.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
-            kubernetes.add_toleration(train, key=self.gpu_type, operator="Exists", effect="NoSchedule")
+            for key in dict.fromkeys((GPU, self.gpu_type)):  # the taint has the name of the whole GPU
+                kubernetes.add_toleration(train, key=key, operator="Exists", effect="NoSchedule")
 
 
 LOCAL = Resources(cluster=False, classes_at_a_time=1)
 VARIANTS = {
     "cpu": Resources(),
-    "gpu": Resources(
-        trainer=GPU_IMAGE, gpus=1, worker_cpu="2", worker_memory="4G", worker_memory_limit="16G"
-    ),
+    "gpu": Resources(trainer=GPU_IMAGE, gpus=1).with_gpus(1),
 }

@@ -20,10 +20,10 @@ def up(cluster: Cluster) -> None:
 
 
 def load_images(cluster: Cluster) -> None:
-    """Build the images of k8s/mpijob.yaml and of the local overlay, and load them into the node."""
+    """Build the images of k8s/mpijob.yaml, the local overlay and the servers; load them into the node."""
     if not cluster.answers():
         raise CannotHost("the cluster does not run; start it first (make cluster)")
-    for archive in [*deployment_images(), target_image("trainer-cpu")]:
+    for archive in [*deployment_images(), *map(target_image, ("trainer-cpu", "serving"))]:
         cluster.load(archive)
         print(f"loaded {archive.stem}", flush=True)
 

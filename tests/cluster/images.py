@@ -149,6 +149,14 @@ def target_image(target: str) -> Path:
     used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
     if target in ("mlflow", "minio"):
         used = ("docker/Dockerfile", "docker/tools.lock", "docker/mlflow.lock", "docker/minio.sh")
+    elif target == "serving":
+        used = (
+            "docker/Dockerfile",
+            "docker/tools.lock",
+            "docker/serving.lock",
+            "components/tinyunet",
+            "pyproject.toml",
+        )
     files = [file for name in used for file in _files(REPOSITORY / name)]
     key = digest(*(f"{file.relative_to(REPOSITORY)}{file.read_text()}" for file in files))
     return cached(f"{target}-{key}.tar", lambda archive: _build_target(target, archive))

@@ -53,6 +53,21 @@ def test_the_loss_of_a_worker_without_remaining_restarts_is_an_error(cluster: Cl
     wait_until("the job is deleted", lambda: not list_objects(cluster, "mpijobs", shell.namespace))
 
 
+def test_the_ranks_of_a_drained_worker_are_asked_to_stop_and_the_job_is_restarted(
+    cluster: Cluster, shell: Shell
+) -> None:
+    script = "trap 'echo asked; exit 140' USR2; echo started; sleep 600 & wait"
+    running = LauncherThread(shell.job(script, restarts=1))
+    running.wait_for("started")
+    cluster.kubectl("-n", shell.namespace, "delete", "pod", "ranks-worker-1", "--wait=false")
+    running.wait_for("starting it again")
+    assert "asked" in running.lines
+    wait_until("the ranks run again", lambda: running.lines.count("started") > 2)
+    cluster.kubectl("-n", shell.namespace, "delete", "mpijob", "ranks", "--wait=false")
+    with pytest.raises(JobFailed, match="deleted while it ran"):
+        running.result()
+
+
 def test_an_evicted_worker_is_named(shell: Shell) -> None:
     small = {"limits": {"memory": "128Mi", "ephemeral-storage": "5Mi"}, "requests": {"cpu": "10m"}}
     script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || head -c 50000000 /dev/zero >/tmp/full; sleep 600'

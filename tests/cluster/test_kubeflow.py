@@ -86,6 +86,25 @@ def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, k
     assert written(services, kubeflow) == first
 
 
+def test_a_run_may_replace_servers_but_do_nothing_else_to_the_services(
+    services: Cluster, kubeflow: str
+) -> None:
+    assert run_script(services, "connect.sh", kubeflow).returncode == 0
+
+    def may(verb: str, resource: str) -> bool:
+        account = f"system:serviceaccount:{kubeflow}:pipeline-runner"
+        try:
+            answer = services.kubectl("auth", "can-i", verb, resource, "-n", NAMESPACE, "--as", account)
+        except RuntimeError:  # kubectl exits with 1 after "no"
+            return False
+        return answer.strip().endswith("yes")
+
+    assert [verb for verb in ("get", "list", "patch") if not may(verb, "deployments.apps")] == []
+    refused = [(verb, "deployments.apps") for verb in ("create", "delete", "update")]
+    refused += [("get", "secrets"), ("list", "pods"), ("patch", "statefulsets.apps"), ("get", "configmaps")]
+    assert [words for words in refused if may(*words)] == []
+
+
 def test_the_key_is_that_of_the_store(services: Cluster, kubeflow: str) -> None:
     deployed = {s["metadata"]["name"]: s.get("data") for s in list_objects(services, "secrets", NAMESPACE)}
     for store, key in ((MINIO, deployed["tinyunet-s3"]["AWS_ACCESS_KEY_ID"]), ("", KUBEFLOWS_KEY)):

@@ -50,7 +50,13 @@ def defaults(function: Any) -> dict[str, Any]:
         (
             "ingest",
             DataConfig,
-            {"source": "synthetic://", "category": "", "ingest_options": "", "model_name": ""}
+            {
+                "source": "synthetic://",
+                "category": "",
+                "ingest_options": "",
+                "model_name": "",
+                "deploy": False,
+            }
             | TRAINING
             | EVALUATION,
         ),
@@ -61,7 +67,7 @@ def defaults(function: Any) -> dict[str, Any]:
             {"category": ""} | SIZES | LAUNCH,
         ),
         ("evaluate", EvalConfig, {}),
-        ("register", DataConfig, {"name": ""}),
+        ("register", DataConfig, {"name": "", "deploy": False}),
     ],
 )
 def test_defaults_are_those_of_the_configuration(name: str, config: type[Any], other: dict[str, Any]) -> None:

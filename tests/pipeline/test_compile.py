@@ -13,6 +13,7 @@ import yaml
 from components.base import GPU_IMAGE, IMAGE
 from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
+from tinyunet.core.network import CA_CONFIG_MAP, CA_MOUNT, CA_VARIABLES
 
 ROOT = Path(__file__).parents[2]
 YAML = yaml.CSafeLoader  # as safe_load, in C
@@ -137,7 +138,7 @@ def test_the_resources_of_training_are_passed_to_the_workers(compiled: list[dict
         ("KUBERNETES_TOLERATIONS", False),
         ("KUBERNETES_NODE_SELECTOR", False),
         ("KUBERNETES_AFFINITY", False),
-        ("KUBERNETES_VOLUMES", False),
+        ("KUBERNETES_VOLUMES", True),
         ("ENV", True),
     }
 
@@ -155,6 +156,18 @@ def test_credentials_are_optional_references(compiled: list[dict[str, Any]]) -> 
             "AWS_DEFAULT_REGION",
         ]
         assert secret["optional"] is settings["optional"] is True
+
+
+def test_every_task_mounts_the_certificates_of_a_private_ca_if_there_are_any(
+    compiled: list[dict[str, Any]],
+) -> None:
+    volume = {"configMapName": CA_CONFIG_MAP, "mountPath": str(CA_MOUNT.parent), "optional": True}
+    for name, container in executors(compiled).items():
+        (found,) = platform(compiled)[name]["configMapAsVolume"]
+        assert volume.items() <= found.items()
+        (folders,) = (one["value"] for one in container["env"] if one["name"] == "SSL_CERT_DIR")
+        assert str(CA_MOUNT.parent) in folders.split(":")
+        assert not {one["name"] for one in container["env"]} & set(CA_VARIABLES)
 
 
 def test_every_task_has_a_writable_home_folder(compiled: list[dict[str, Any]]) -> None:
@@ -230,7 +243,10 @@ def test_every_parameter_is_passed_to_every_step_that_has_it(compiled: list[dict
         passed |= set(given.values())
     assert declared <= passed
     register = compiled[0]["root"]["dag"]["tasks"]["register"]["inputs"]["parameters"]
-    assert register == {"name": {"componentInputParameter": "model_name"}}
+    assert register == {
+        "name": {"componentInputParameter": "model_name"},
+        "deploy": {"componentInputParameter": "deploy"},
+    }
 
 
 def test_options_set_another_secret_and_other_nodes(tmp_path: Path) -> None:
@@ -246,6 +262,43 @@ def test_options_set_another_secret_and_other_nodes(tmp_path: Path) -> None:
     }
     assert platform(compiled)["train"]["nodeSelector"] == {"labels": {"gpu": "a100", "zone": "b"}}
     assert "nodeSelector" not in platform(compiled)["ingest"]
+
+
+@pytest.mark.parametrize(
+    ("words", "resource", "count", "sizes", "keys"),
+    [
+        (["--gpus", "8"], "nvidia.com/gpu", "8", ("16", "32G", "128G"), ["nvidia.com/gpu"]),
+        (
+            ["--gpus", "8", "--memory-limit", "64G"], "nvidia.com/gpu", "8", ("16", "32G", "64G"),
+            ["nvidia.com/gpu"],
+        ),
+        (
+            ["--gpu-type", "nvidia.com/mig-1g.10gb"], "nvidia.com/mig-1g.10gb", "1", ("2", "4G", "16G"),
+            ["nvidia.com/gpu", "nvidia.com/mig-1g.10gb"],
+        ),
+    ],
+)  # fmt: skip
+def test_options_set_the_gpus_of_the_workers_and_only_in_the_variant_that_has_some(
+    tmp_path: Path, words: list[str], resource: str, count: str, sizes: tuple[str, ...], keys: list[str]
+) -> None:
+    changes = vars(parse(words))
+    compiled = list(yaml.load_all(compile_variant("gpu", tmp_path, changes=changes).read_text(), YAML))
+    train = executors(compiled)["train"]["resources"]
+    accelerator = train["accelerator"]
+    assert (accelerator["resourceType"], accelerator["resourceCount"]) == (resource, count)
+    names = ("resourceCpuRequest", "resourceMemoryRequest", "resourceMemoryLimit")
+    assert tuple(train[name] for name in names) == sizes
+    assert [one["key"] for one in platform(compiled)["train"]["tolerations"]] == keys
+    assert "accelerator" not in compile_variant("cpu", tmp_path, changes=changes).read_text()
+
+
+def test_several_parts_of_gpus_for_one_worker_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(["--gpus", "2", "--gpu-type", "nvidia.com/gpu.shared"])
+    assert (
+        "argument --gpus: 2; expected 1, since a worker uses one nvidia.com/gpu.shared"
+        in capsys.readouterr().err
+    )
 
 
 def test_only_the_train_task_gets_the_queue(tmp_path: Path) -> None:
@@ -366,6 +419,8 @@ def test_a_valid_registry_is_accepted(text: str) -> None:
         ("--memory-limit", "1.5G", "expected a whole number"),
         ("--memory-limit", "0", "expected a whole number"),
         ("--node-selector", "gpu", "expected KEY=VALUE"),
+        ("--gpu-type", "mig-1g.10gb", "expected DOMAIN/gpu…, or DOMAIN/mig-… for a part"),
+        ("--gpu-type", "nvidia.com/hostdev", "expected DOMAIN/gpu…"),
     ],
 )
 def test_the_error_of_a_wrong_option_names_the_value_and_the_expectation(

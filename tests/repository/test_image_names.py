@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.base import GPU_IMAGE, IMAGE
-from tinyunet.mpijob.example import EXAMPLE
+from tinyunet.mpijob.example import EXAMPLE, GPU_EXAMPLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +34,9 @@ def requested() -> set[str]:
 
 
 def test_tasks_and_manifests_request_only_images_that_are_built() -> None:
-    assert EXAMPLE.image == IMAGE
-    assert IMAGE in requested()
-    assert requested() | {IMAGE, GPU_IMAGE} <= set(built())
+    assert (EXAMPLE.image, GPU_EXAMPLE.image) == (IMAGE, GPU_IMAGE)
+    assert {IMAGE, GPU_IMAGE} <= requested()
+    assert requested() <= set(built())
 
 
 def test_registry_and_tag_are_part_of_the_image_name() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipeline.resources import SETTINGS_KEYS
+from tinyunet.core.network import CA_CONFIG_MAP, CA_MOUNT
 
 K8S = Path(__file__).parents[2] / "k8s"
 STORE = {"MLFLOW_ARTIFACTS_DESTINATION", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
@@ -45,7 +46,7 @@ def test_the_namespace_admits_restricted_pods_only_and_every_service_is_restrict
     levels = {k: v for k, v in namespace["metadata"]["labels"].items() if k.startswith("pod-security")}
     assert levels == {f"pod-security.kubernetes.io/{k}": "restricted" for k in ("enforce", "warn", "audit")}
     services = [one for kind in ("Deployment", "StatefulSet", "Job") for one in objects(kind)]
-    assert len(services) == 4
+    assert len(services) == 5
     for pod in (one["spec"]["template"]["spec"] for one in services):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -73,7 +74,7 @@ def test_all_traffic_is_denied_except_what_a_policy_names() -> None:
     assert all(one["podSelector"] for name, one in policies.items() if name != "dns")
 
 
-@pytest.mark.parametrize("service", ["minio", "mlflow", "postgres"])
+@pytest.mark.parametrize("service", ["minio", "mlflow", "postgres", "serving"])
 def test_a_service_accepts_only_named_peers_and_only_on_its_own_port(service: str) -> None:
     (policy,) = (one["spec"] for one in objects("NetworkPolicy") if one["metadata"]["name"] == service)
     (ports,) = (one["spec"]["ports"] for one in objects("Service") if one["metadata"]["name"] == service)
@@ -91,7 +92,7 @@ def test_draining_a_node_does_not_evict_a_store_with_one_replica() -> None:
 
 
 def test_mlflow_accepts_every_dns_name_of_its_service() -> None:
-    (mlflow,) = objects("Deployment")
+    (mlflow,) = (one for one in objects("Deployment") if one["metadata"]["name"] == "mlflow")
     (container,) = mlflow["spec"]["template"]["spec"]["containers"]
     (hosts,) = (one["value"] for one in container["env"] if one["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS")
     parts = ["mlflow", "tinyunet", "svc", "cluster", "local"]
@@ -154,3 +155,40 @@ def test_a_job_of_another_image_is_deleted_before_the_new_one_is_applied(
     assert (tmp_path / "applied").read_text() == f"image: {image}\nimage: docker.io/library/postgres:17\n"
     deletion = ["-n tinyunet delete job minio-buckets --ignore-not-found"]
     assert (tmp_path / "calls").read_text().splitlines() == [*(deletion if deleted else []), "apply"]
+
+
+def test_the_pods_of_mlflow_and_of_the_servers_mount_the_certificates_of_a_private_ca() -> None:
+    runtime = yaml.safe_load((K8S / "components/kserve/servingruntime.yaml").read_text())["spec"]
+    pods = [one["spec"]["template"]["spec"] for one in objects("Deployment")]
+    assert len(pods) == 2
+    for pod in (*pods, runtime):
+        volume = {"name": "tinyunet-ca", "configMap": {"name": CA_CONFIG_MAP, "optional": True}}
+        assert volume in pod["volumes"]
+        mount = {"name": "tinyunet-ca", "mountPath": str(CA_MOUNT.parent), "readOnly": True}
+        assert mount in pod["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_mlflow_trusts_mounted_certificates_beside_the_public_ones(present: bool, tmp_path: Path) -> None:
+    (mlflow,) = (one for one in objects("Deployment") if one["metadata"]["name"] == "mlflow")
+    (container,) = mlflow["spec"]["template"]["spec"]["containers"]
+    public, private = tmp_path / "public.pem", tmp_path / "private.pem"
+    public.write_text("public\n")
+    if present:
+        private.write_text("private\n")
+    shell, option, script = container["command"]
+    for path, replacement in (
+        ("/etc/ssl/certs/ca-certificates.crt", public),
+        (CA_MOUNT, private),
+        ("/tmp/ca.pem", tmp_path / "ca.pem"),
+    ):
+        assert str(path) in script
+        script = script.replace(str(path), str(replacement))
+    program = tmp_path / "mlflow"
+    program.write_text('#!/bin/sh\necho "$@"\n[ -z "$AWS_CA_BUNDLE" ] || cat "$AWS_CA_BUNDLE"\n')
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run([shell, option, script], env=env, capture_output=True, text=True, check=True)
+    arguments, *trusted = done.stdout.splitlines()
+    assert "--serve-artifacts" in arguments.split()
+    assert trusted == (["public", "private"] if present else [])

@@ -8,6 +8,7 @@ import pytest
 
 from tests.servers import PUBLIC_NAME, forget_network, forward_proxy, private_ca, tls_front
 from tinyunet.cli.main import main
+from tinyunet.core import network
 from tinyunet.core.errors import UserError
 from tinyunet.core.network import CA_VARIABLES
 from tinyunet.devtools import reachability
@@ -88,8 +89,8 @@ def test_no_credential_and_no_header_is_printed(
     assert [word for word in words if word.lower() in shown.lower() + caplog.text.lower()] == []
 
 
-@pytest.mark.parametrize("variable", CA_VARIABLES)
-def test_a_private_ca_is_named_and_trusted_if_a_variable_names_its_file(
+@pytest.mark.parametrize("variable", [*CA_VARIABLES, ""])
+def test_a_private_ca_is_named_and_trusted_if_a_variable_names_its_file_or_it_is_mounted(
     variable: str, prefix: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca, pem = certificates
@@ -104,7 +105,10 @@ def test_a_private_ca_is_named_and_trusted_if_a_variable_names_its_file(
             assert str(caught.value).endswith(f"set {name} to a file with the CA of the server")
         assert "certificate" in reachability.tracking().detail
         assert time.monotonic() - start < 15
-        monkeypatch.setenv(variable, str(ca))
+        if variable:
+            monkeypatch.setenv(variable, str(ca))
+        else:
+            monkeypatch.setattr(network, "CA_MOUNT", ca)
         s3.write_bytes(f"{prefix}/x", b"1")
         assert s3.read_bytes(f"{prefix}/x") == b"1"
         assert "Default" in mlflow_experiments()

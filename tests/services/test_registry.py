@@ -19,11 +19,14 @@ from tinyunet.cli.main import parse
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import load_split
+from tinyunet.engine.engine import Engine
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.evaluation.summary import headline
 from tinyunet.registry.register import Registration, register
+from tinyunet.serving.find import find_engine
 from tinyunet.serving.loading import load_serving
 from tinyunet.tracking.download import download_model, download_model_folder
 
@@ -119,6 +122,40 @@ def test_a_model_evaluated_over_eight_poses_is_served_with_eight_poses(
     np.testing.assert_allclose(served.predict_on_batch(images)["score"], scores, atol=1e-4)
     metadata = yaml.safe_load((download_model("models:/eight 'poses'@champion") / "MLmodel").read_text())
     assert metadata["metadata"]["test_time_poses"] == 8
+
+
+def test_a_version_holds_the_engine_that_serves_it(registered: Registered, cache: Path) -> None:
+    for uri in (registered.result.uri, "models:/tinyunet-dagm-class1@champion"):
+        found = find_engine(uri)
+        assert (found.name, found.version) == ("tinyunet-dagm-class1", registered.result.version)
+    assert found.folder.parent == cache / "engines"
+    engine = Engine(found.folder)
+    engine.check()
+    evaluation = Evaluation.read(registered.evaluation)
+    assert engine.document.threshold == evaluation.threshold
+    assert engine.document.weights_digest == evaluation.model.weights_digest
+    assert not (cache / "models").exists(), "only the engine is downloaded"
+
+
+def test_a_version_without_an_engine_is_converted_and_gets_one_when_it_is_registered_again(
+    registered: Registered,
+    untracked: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tinyunet.registry.register.log_engine", lambda *_: None)
+        first = register(untracked, registered.evaluation, name="without engine")
+    converted = find_engine(first.uri)
+    assert f"converting {first.uri} for the engine, once" in capsys.readouterr().err
+    assert register(untracked, registered.evaluation, name="without engine").version == first.version
+    kept = find_engine(first.uri, cache=tmp_path / "another cache")
+    assert "converting" not in capsys.readouterr().err
+    assert kept.folder.name == converted.folder.name
+    documents = [ServedModel.read(found.folder) for found in (converted, kept)]
+    assert documents[0].network_sha256 == documents[1].network_sha256
+    assert documents[0].threshold == documents[1].threshold
 
 
 def test_run_and_model_have_descriptions_and_a_users_text_is_not_replaced(

@@ -98,13 +98,15 @@ def test_an_outage_of_the_store_loses_checkpoints_but_not_the_training(
     assert s3.list_objects(f"{out}.checkpoints") == []
 
 
-def test_only_the_splits_of_a_training_are_fetched(
+def test_only_the_splits_of_a_training_are_fetched_with_their_indexes(
     remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with local_records(remote_records, World(), category="class1", run_key="fetch") as folder:
         assert folder.parent == tmp_path
-        names = {path.name.split("-")[0] for path in folder.glob("*.tfrecord")}
+        shards = {path.name for path in folder.glob("*.tfrecord")}
+        assert {path.name for path in folder.glob("*.index.json")} == {f"{n}.index.json" for n in shards}
+    names = {name.split("-")[0] for name in shards}
     assert names == {"train", "validation"}
     assert list(tmp_path.iterdir()) == [], "the local copy is removed"
 

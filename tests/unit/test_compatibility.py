@@ -29,6 +29,7 @@ from tinyunet.tracking.client import read_run
 DATA = Path(__file__).parents[1] / "data" / "version-0.1.0"
 NAME = "tinyunet-dagm-class1"
 CHAMPION = f"models:/{NAME}@champion"
+PREDICT = ["--precision", "float32"]  # that of the training and of the evaluation
 RECIPE = ["--image-size", 32, "--steps", 120, "--set", "global_batch=8"]
 # Where the earlier version kept the checkpoints of a pipeline run on one machine with this recipe.
 LOCAL_CHECKPOINTS = "d6a0ab58a727-5fd9b074ae5f"
@@ -179,7 +180,7 @@ def test_the_checkpoints_of_a_pipeline_run_started_before_are_found(before: Path
 def test_an_evaluation_made_before_gives_the_thresholds_of_its_model(
     before: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("predict", before / "raw" / "Test", "--model", before / "model", "--out", tmp_path / "out")
+    run("predict", before / "raw" / "Test", "--model", before / "model", *PREDICT, "--out", tmp_path / "out")
     assert f"from {before / 'evaluation'}" in capsys.readouterr().err
     assert_predictions_of(read(before / "evaluation" / "metrics.json"), tmp_path / "out")
 
@@ -193,7 +194,7 @@ def test_an_evaluation_made_before_is_compared(before: Path, tmp_path: Path) -> 
 
 
 def test_the_champion_of_a_registry_made_before_predicts(before: Path, tmp_path: Path) -> None:
-    run("predict", before / "raw" / "Test", "--model", CHAMPION, "--out", tmp_path / "out")
+    run("predict", before / "raw" / "Test", "--model", CHAMPION, *PREDICT, "--out", tmp_path / "out")
     assert_predictions_of(read(before / "evaluation" / "metrics.json"), tmp_path / "out")
 
 

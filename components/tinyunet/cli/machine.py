@@ -106,14 +106,19 @@ def _mpijob(arguments: Namespace) -> None:
 
 
 def _add_scaling(commands: "Commands") -> None:
-    add_command(commands, "scaling", "print a model of weak scaling to many GPUs", _scaling)
+    parser = add_command(commands, "scaling", "print a model of weak scaling to many GPUs", _scaling)
+    parser.add_argument("--step-ms", type=float, help="your step of 16 images, instead of the known ones")
+    parser.add_argument("--start-s", type=float, default=30.0, help="seconds before the first step")
 
 
 def _scaling(arguments: Namespace) -> None:
+    step_ms, start_s = arguments.step_ms, arguments.start_s
+    require(step_ms is None or step_ms > 0, "step-ms", step_ms, "milliseconds, more than 0")
+    require(start_s >= 0, "start-s", start_s, "seconds, at least 0")
     import_tensorflow()
     from tinyunet.bench.scaling import table
 
-    print("\n".join(table()))
+    print("\n\n".join(table({"your step": step_ms / 1000} if step_ms else None, start_s=start_s)))
 
 
 def _add_ablation(commands: "Commands") -> None:

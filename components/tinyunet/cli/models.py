@@ -1,4 +1,4 @@
-"""The subcommands that use trained models: evaluate, compare, register, predict, export."""
+"""The subcommands that use trained models: evaluate, compare, register, trace, predict, export."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -20,7 +20,7 @@ IMAGES = (
 
 def add_commands(commands: "Commands") -> None:
     """Add the subcommands of this module."""
-    for add in (_add_evaluate, _add_compare, _add_register, _add_predict, _add_export):
+    for add in (_add_evaluate, _add_compare, _add_register, _add_trace, _add_predict, _add_export):
         add(commands)
 
 
@@ -95,6 +95,31 @@ def _register(arguments: Namespace) -> None:
 
     result = register(_model_folder(arguments.model), arguments.evaluation, name=arguments.name)
     print(f"{result.name} version {result.version}: {result.reason}")
+
+
+def _add_trace(commands: "Commands") -> None:
+    parser = add_command(
+        commands, "trace", "show the origin of a model version, and verify its hashes", _trace
+    )
+    parser.add_argument("model", help="models:/NAME@champion or models:/NAME/2")
+    parser.add_argument("--out", type=Path, default=Path("trace"), help="folder (default: trace)")
+
+
+def _trace(arguments: Namespace) -> int:
+    import_tensorflow()
+    from tinyunet.studies.trace import PAGE, trace
+
+    result = trace(arguments.model, arguments.out)
+    for fact in result.facts:
+        note = f" ({fact.note})" if fact.note else ""
+        print(f"{fact.status:8} {fact.step:10} {fact.name}: {fact.value or 'not recorded'}{note}")
+    wrong = result.wrong()
+    print(
+        f"{arguments.out / PAGE}: {result.name} version {result.version}; "
+        f"{result.count('verified')} verified, {result.count('recorded')} only recorded, "
+        f"{len(wrong)} wrong, {len(result.images)} images"
+    )
+    return int(bool(wrong))
 
 
 def _add_predict(commands: "Commands") -> None:

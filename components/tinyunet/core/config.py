@@ -7,13 +7,18 @@ components and the manifests have the same defaults. The training presets are in
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tinyunet.core.config_base import Config, NotNegative, Positive
 from tinyunet.core.errors import require
 from tinyunet.core.goals import check_goal
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+
+
+def _lower_case(value: object) -> object:
+    """Return `true` for True, which YAML makes of it; every other value as it is."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 class DataConfig(Config):
@@ -38,7 +43,7 @@ class DataConfig(Config):
 
 
 # Options that a resumed training may change, because they do not change the computed weights.
-CHANGEABLE_ON_RESUME = frozenset({"checkpoint_every", "validate_every", "accumulate"})
+CHANGEABLE_ON_RESUME = frozenset({"checkpoint_every", "validate_every", "accumulate", "jit"})
 
 
 class TrainConfig(Config):
@@ -65,6 +70,9 @@ class TrainConfig(Config):
             number of bytes.
         seed: Seed of the initial weights, of the order of the images and of the augmentation.
         precision: Keras dtype policy; `auto` selects the fastest one that the device supports in hardware.
+        jit: Whether XLA compiles the forward and the backward pass of a rank: `true`, `false`, or `auto`, which
+            compiles on GPUs. On CPUs the operations that are not compiled are faster. The result is the same
+            up to rounding. A deterministic training is not compiled.
         deterministic: Whether the same seed and machine give the same weights, bit for bit, at any world
             size. Every image is processed separately, each operation in one thread, and the results are
             summed in float64. This is slower.
@@ -112,6 +120,7 @@ class TrainConfig(Config):
     compression: Literal["none", "fp16"] = "none"
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     precision: Precision = "auto"
+    jit: Annotated[Literal["auto", "true", "false"], BeforeValidator(_lower_case)] = "auto"
     deterministic: bool = False
     optimizer: Literal["adam", "rmsprop_tf1"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -151,6 +160,9 @@ class TrainConfig(Config):
         exact = self.compression == "none" or not self.deterministic
         expected = "none with deterministic=true, because rounding to fp16 depends on the world size"
         require(exact, "compression", self.compression, expected)
+        interpreted = self.jit != "true" or not self.deterministic
+        expected = "auto or false with deterministic=true, because a compiler may change the order of sums"
+        require(interpreted, "jit", self.jit, expected)
         return self
 
     def replace(self, changes: Mapping[str, Any]) -> Self:

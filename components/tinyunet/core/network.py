@@ -2,25 +2,31 @@
 
 The variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, configure the proxies.
 The first variable of CA_VARIABLES that is set names the file of CA certificates. This file replaces the
-certificates that a client trusts by default.
+certificates that a client trusts by default. If no variable is set and CA_MOUNT exists, its certificates are
+added to those that a client trusts by default.
 """
 
+import hashlib
 import os
 import re
 import ssl
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 import urllib3
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
 
 DIRECT_HOSTS = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1", ".svc", ".cluster.local")
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE")
+CA_CONFIG_MAP = "tinyunet-ca"  # an optional ConfigMap, which every pod mounts
+CA_MOUNT = Path("/etc/tinyunet-ca/ca.crt")
+_SYSTEM_CAS = Path("/etc/ssl/certs/ca-certificates.crt")  # of Debian and Ubuntu
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "KFP_TOKEN", "KFP_COOKIES",
@@ -113,7 +119,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def ca_file(first: str = "") -> str | None:
-    """Return the file, or the folder, of the CA certificates that the environment names, or None.
+    """Return the file, or the folder, of the CA certificates that a client trusts, or None for its default.
 
     Args:
         first: A variable that takes precedence over the order of CA_VARIABLES.
@@ -125,7 +131,22 @@ def ca_file(first: str = "") -> str | None:
         if name and (path := os.environ.get(name, "").strip()):
             _require_certificates(name, path)
             return path
-    return None
+    return _with_public_cas(CA_MOUNT) if CA_MOUNT.is_file() else None
+
+
+def _with_public_cas(file: Path) -> str:
+    """Return a file with the certificates of `file` and the public ones, written once for all processes."""
+    _require_certificates(f"ca.crt of the ConfigMap {CA_CONFIG_MAP}", str(file))
+    sources = [path for path in (file, Path(DEFAULT_CA_BUNDLE_PATH), _SYSTEM_CAS) if path.is_file()]
+    content = b"\n".join(path.read_bytes() for path in sources)
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    merged = Path(tempfile.gettempdir(), f"tinyunet-ca-{os.getuid()}-{digest}.pem")
+    if not merged.is_file() or merged.read_bytes() != content:
+        descriptor, part = tempfile.mkstemp(dir=merged.parent)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        Path(part).replace(merged)  # other processes of the pod get the old or the new file
+    return str(merged)
 
 
 def tls_context(path: str | None) -> ssl.SSLContext:
@@ -193,6 +214,8 @@ def _certificate_problem(error: ssl.SSLCertVerificationError, ca_variable: str) 
     if error.verify_code in (_WRONG_HOST, _WRONG_ADDRESS):
         return start + "use the name of the server that the certificate contains"
     name = next((name for name in (ca_variable, *CA_VARIABLES) if os.environ.get(name, "").strip()), "")
+    if not name and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return f"{start}put the CA of the server into the ConfigMap {CA_CONFIG_MAP} of this namespace"
     present = f" ({name} is now {os.environ[name].strip()!r})" if name else ""
     return f"{start}set {ca_variable} to a file with the CA of the server{present}"
 

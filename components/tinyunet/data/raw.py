@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import file_sha256
+from tinyunet.core.files import atomic_path, file_sha256
 
 OLD_FILE = "manifest.json"  # of version 0.1.0, beside the folders Train and Test
+SOURCES = "sources.json"  # the copy of the description, beside records and in evaluations
 
 
 def read_dataset(folder: Path) -> RawManifest:
@@ -60,3 +61,9 @@ def _find(folder: Path, stem: str) -> str:
         (f"{stem}{suffix}" for suffix in (".PNG", ".png") if (folder / f"{stem}{suffix}").is_file()),
         f"{stem}.png",
     )
+
+
+def write_sources(dataset: RawManifest, folder: Path) -> None:
+    """Write the description of the ingested images, with all their digests, beside the records of them."""
+    with atomic_path(folder / SOURCES) as part:
+        part.write_text(dataset.text(), encoding="utf-8")

@@ -12,13 +12,19 @@ import numpy as np
 from tinyunet.core.config import DataConfig
 from tinyunet.core.console import cores, track
 from tinyunet.core.documents.raw import RawFile, RawManifest
-from tinyunet.core.documents.records import GreyStatistics, RecordsManifest, RecordsSplit, Shard
+from tinyunet.core.documents.records import (
+    GreyStatistics,
+    RecordsManifest,
+    RecordsSplit,
+    Shard,
+    shards_digest,
+)
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import file_sha256, scratch_folder
 from tinyunet.data.existing import already_holds, renew
 from tinyunet.data.pictures.decode import read_picture, to_channels
 from tinyunet.data.prefetch import prefetch
-from tinyunet.data.raw import read_dataset
+from tinyunet.data.raw import read_dataset, write_sources
 from tinyunet.data.records.index import (
     FOOTER,
     HEADER,
@@ -58,8 +64,8 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
 
     Args:
         raw: Folder that `ingest` wrote.
-        out: Folder to write: `{split}-NNNNN-of-NNNNN.tfrecord`, an index of every shard, and manifest.json.
-            If it already contains these records, it is not changed.
+        out: Folder to write: `{split}-NNNNN-of-NNNNN.tfrecord`, an index of every shard, manifest.json, and
+            sources.json, a copy of dataset.json. If it already contains these records, they are not changed.
         config: Validation split and number of shards.
 
     Returns:
@@ -90,7 +96,9 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
             for records_split in manifest.splits.values():
                 for shard in records_split.shards:
                     check_shard(out, shard, verify=True)
+            write_sources(dataset, out)
             return renew(out, manifest)
+        write_sources(dataset, scratch)
         manifest.write(scratch)
         scratch.rename(out)
     return manifest
@@ -223,7 +231,6 @@ def _write_shard(path: Path, records: Iterator[Record], update: Callable[[bytes]
 def _build_manifest(
     dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit], seen: _Seen
 ) -> RecordsManifest:
-    shards = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
     given = any(file.split == "validation" for file in dataset.files)
     return RecordsManifest(
         dataset=dataset.dataset,
@@ -241,7 +248,7 @@ def _build_manifest(
         types=tuple(sorted({file.defect_type for file in dataset.files} - {""})),
         statistics=seen.statistics(),
         source_digest=dataset.digest,
-        digest=hashlib.sha256("".join(shards).encode()).hexdigest(),
+        digest=shards_digest(splits),
         validation_fraction=0.0 if given else config.validation_fraction,
         fold=config.fold,
         splits=splits,

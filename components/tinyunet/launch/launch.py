@@ -5,17 +5,22 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyunet.core.categories import class_category, unique_slug
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError, require
+from tinyunet.launch.following import following, with_lease
 from tinyunet.launch.local_checkpoints import checkpoint_folder
 from tinyunet.launch.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run_ranks
 from tinyunet.launch.preconditions import check_services, s3_uri, uses_mpijob
 from tinyunet.training.model_folder import finished_model
 from tinyunet.training.run import TrainingRun, check_shares
+
+if TYPE_CHECKING:
+    from tinyunet.mpijob.spec import WorkerPods
 
 LAUNCHERS = ("auto", "local", "mpijob")
 
@@ -64,7 +69,7 @@ def launch(
     require(launcher in LAUNCHERS, "launcher", launcher, "one of " + ", ".join(LAUNCHERS))
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     if uses_mpijob(launcher):
-        run = replace(run, records=s3_uri(run.records), out=s3_uri(run.out))
+        run = with_lease(replace(run, records=s3_uri(run.records), out=s3_uri(run.out)))
         return _launch_mpijob(run, slots_per_worker, task_config)
     run = replace(run, records=mounted_path(run.records), out=mounted_path(run.out))
     if not in_pod:  # the checkpoints remain on this machine, and the next pipeline run resumes from them
@@ -103,7 +108,7 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
     from tinyunet.core.retry import retry_while_unreachable
     from tinyunet.mpijob.image import task_image
     from tinyunet.mpijob.run import run_mpijob
-    from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, job_name
+    from tinyunet.mpijob.spec import MPIJobSpec, job_name
     from tinyunet.storage import s3
 
     check_shares(run.config, run.ranks)
@@ -113,28 +118,43 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
         slots_per_worker,
         f"a divisor of the world size {run.ranks}",
     )
+    pods = _worker_pods(run.ranks // slots_per_worker, slots_per_worker, task_config)
     check_services(run.out)
     if s3.is_remote(run.records) and not s3.exists(f"{run.records}/manifest.json"):
         raise UserError(
             f"S3_ENDPOINT_URL is {os.environ['S3_ENDPOINT_URL']}, which has no {run.records}/manifest.json; "
             "expected the object store of the pipeline root (make connect NAMESPACE=… STORE=…)"
         )
-    run_mpijob(
-        MPIJobSpec(
-            name=job_name(run.run_key),
-            image=task_image(),
-            command=("python3", "-m", "tinyunet", *run.arguments()),
-            run_key=run.run_key,
-            workers=run.ranks // slots_per_worker,
-            slots_per_worker=slots_per_worker,
-            pods=WorkerPods.from_task_config(task_config),
-            queue=os.environ.get("TINYUNET_QUEUE", ""),
-        )
+    job = MPIJobSpec(
+        name=job_name(run.run_key),
+        image=task_image(),
+        command=("python3", "-m", "tinyunet", *run.arguments()),
+        run_key=run.run_key,
+        workers=run.ranks // slots_per_worker,
+        slots_per_worker=slots_per_worker,
+        pods=pods,
+        queue=os.environ.get("TINYUNET_QUEUE", ""),
     )
+    with following(run):
+        run_mpijob(job)
     document = retry_while_unreachable(partial(finished_model, run.out), server="the object store")
     if document is None:
         raise TrainingFailed(f"the MPIJob succeeded but {run.out} holds no model.json")
     return document
+
+
+def _worker_pods(workers: int, slots_per_worker: int, task_config: object | None) -> "WorkerPods":
+    """Return the settings of the workers; check their GPUs, and print how they fit the cluster's nodes."""
+    from tinyunet.core.retry import retry_while_unreachable
+    from tinyunet.mpijob.permissions import nodes
+    from tinyunet.mpijob.resources import check_worker_gpus, describe_nodes, worker_gpus
+    from tinyunet.mpijob.spec import WorkerPods
+
+    pods = WorkerPods.from_task_config(task_config)
+    check_worker_gpus(slots_per_worker, pods.resources)
+    if worker_gpus(pods.resources):
+        print(describe_nodes(workers, pods.resources, retry_while_unreachable(nodes)), flush=True)
+    return pods
 
 
 def mounted_path(uri: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 from tinyunet.core.errors import UserError
-from tinyunet.training.stopping import STOP_SIGNAL, is_duplicate
+from tinyunet.core.stopping import STOP_SIGNAL
+from tinyunet.training.stopping import is_duplicate
 
 BAD_INPUT = UserError.exit_code
 # Variables that a batch system or an outer MPI launcher sets. If mpirun read them, it might start the ranks

@@ -19,12 +19,13 @@ def s3_uri(uri: str) -> str:
     return uri.replace("minio://", "s3://", 1) if uri.startswith("minio://") else uri
 
 
-def check_cluster(launcher: str, artifact: str) -> None:
+def check_cluster(launcher: str, artifact: str, *, deploy: bool = False) -> None:
     """Check MLflow, the object store and the permissions of a run whose training will be an MPIJob.
 
     Args:
-        launcher: `auto`, `local` or `mpijob`; for a training on this machine nothing is checked.
+        launcher: `auto`, `local` or `mpijob`; for a training on this machine none of these is checked.
         artifact: URI of an artifact of this run.
+        deploy: Whether the last step replaces servers; then its permission is checked, too.
 
     Raises:
         UserError: naming what is missing, and what to do.
@@ -34,6 +35,10 @@ def check_cluster(launcher: str, artifact: str) -> None:
 
         check_services(artifact)
         retry_while_unreachable(require_mpijobs, timeout_s=RETRY_S)
+    if deploy:
+        from tinyunet.mpijob.rollout import require_deployer
+
+        require_deployer()
 
 
 def check_services(artifact: str) -> None:

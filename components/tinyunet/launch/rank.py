@@ -4,10 +4,11 @@ import signal
 import sys
 from dataclasses import replace
 
+from tinyunet.core.stopping import STOP_SIGNAL
 from tinyunet.training.distributed import init
 from tinyunet.training.inputs import local_records
 from tinyunet.training.run import TrainingRun, check_shares
-from tinyunet.training.stopping import STOP_SIGNAL, Stopped
+from tinyunet.training.stopping import Stopped
 
 
 def run_rank(run: TrainingRun) -> int:

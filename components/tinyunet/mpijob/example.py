@@ -1,10 +1,11 @@
-"""The example job in k8s/mpijob.yaml; `tinyunet mpijob` prints this file."""
+"""The example jobs in k8s/: `tinyunet mpijob` prints mpijob.yaml, with `--gpu` mpijob-gpu.yaml."""
 
 import json
 import re
 from dataclasses import replace
 
 from tinyunet.core.errors import require
+from tinyunet.mpijob.resources import GPU, TOLERATION
 from tinyunet.mpijob.spec import Json, MPIJobSpec, WorkerPods, build
 
 _HEADER = """\
@@ -14,6 +15,22 @@ _HEADER = """\
 # To use your own MLflow server, replace sqlite:… in the Launcher's env by http://server:5000. The SQLite file
 # is deleted with its pod.
 # `make mpijob REGISTRY=… TAG=…` generates this file. Change anything else in tinyunet/mpijob/example.py.
+"""
+_GPU_HEADER = """\
+# This job trains TinyUNet on synthetic images with two ranks, each with its own GPU, in mixed_float16. It
+# needs the MPI Operator, NVIDIA's GPU operator, two GPUs and the image below, which is built on NVIDIA's
+# TensorFlow image.
+#   kubectl apply -f k8s/mpijob-gpu.yaml
+# Records, MLflow and the generation of this file are as in k8s/mpijob.yaml.
+# - One GPU per slot: for nodes of 8 GPUs, set slotsPerWorker and nvidia.com/gpu to 8, -np to 8 × replicas and
+#   the sizeLimit of shm to 8Gi. Ranks of one pod use NVLink; the ranks of two pods use the network.
+# - A part of a GPU: replace nvidia.com/gpu in limits by nvidia.com/mig-1g.10gb or nvidia.com/gpu.shared.
+# - tolerations: GPU nodes usually have the taint nvidia.com/gpu, which keeps other pods away.
+# - shm: NCCL and Open MPI exchange data through /dev/shm where GPUs do not reach each other directly. NVIDIA
+#   recommends 1 GiB, and Kubernetes gives 64 MiB without this volume.
+# - NCCL_SOCKET_IFNAME: the interface of the pod network. Without it, NCCL also takes interfaces of other
+#   networks, which may not reach all pods. NCCL_DEBUG=WARN prints the reason of a failure of NCCL.
+# - TF_GPU_THREAD_MODE=gpu_private: the threads that start kernels are not delayed by those of the input.
 """
 # Every rank generates the same synthetic data; the job therefore needs no storage.
 EXAMPLE = MPIJobSpec(
@@ -27,10 +44,24 @@ EXAMPLE = MPIJobSpec(
     pods=WorkerPods(env=[{"name": "MLFLOW_TRACKING_URI", "value": "sqlite:////tmp/runs/mlflow.db"}]),
     deadline_seconds=3600,
 )
+GPU_EXAMPLE = replace(
+    EXAMPLE,
+    name="tinyunet-gpu",
+    image="tinyunet/trainer:0.1.0",
+    command=(*EXAMPLE.command[:-1], "precision=mixed_float16"),
+    pods=WorkerPods(
+        env=EXAMPLE.pods.env,
+        resources={
+            "limits": {GPU: EXAMPLE.slots_per_worker, "memory": "16Gi"},
+            "requests": {"cpu": "2", "memory": "4Gi"},
+        },
+        tolerations=[TOLERATION],
+    ),
+)
 
 
-def example(registry: str = "", tag: str = "") -> Json:
-    """Return the example job for an image of this registry and tag.
+def example(registry: str = "", tag: str = "", *, gpu: bool = False) -> Json:
+    """Return the example job, for CPUs or for GPUs, for an image of this registry and tag.
 
     No two parts of the result are the same object, since YAML would write them as anchors.
 
@@ -39,13 +70,14 @@ def example(registry: str = "", tag: str = "") -> Json:
     """
     require(re.fullmatch(r"[\w.:/-]*", registry) is not None, "registry", registry, "HOST[:PORT][/PATH]")
     require(re.fullmatch(r"[\w.-]*", tag) is not None, "tag", tag, "letters, digits and _ . -")
-    name, version = EXAMPLE.image.split(":")
+    spec = GPU_EXAMPLE if gpu else EXAMPLE
+    name, version = spec.image.split(":")
     image = f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
-    return dict(json.loads(json.dumps(build(replace(EXAMPLE, image=image)))))
+    return dict(json.loads(json.dumps(build(replace(spec, image=image)))))
 
 
-def manifest(registry: str = "", tag: str = "") -> str:
-    """Return the text of k8s/mpijob.yaml for an image of this registry and tag."""
+def manifest(registry: str = "", tag: str = "", *, gpu: bool = False) -> str:
+    """Return the text of k8s/mpijob.yaml or k8s/mpijob-gpu.yaml for an image of this registry and tag."""
     import yaml
 
     class Readable(yaml.SafeDumper):
@@ -56,4 +88,5 @@ def manifest(registry: str = "", tag: str = "") -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Readable.add_representer(str, text)
-    return _HEADER + yaml.dump(example(registry, tag), Dumper=Readable, sort_keys=False, width=110)
+    job = example(registry, tag, gpu=gpu)
+    return (_GPU_HEADER if gpu else _HEADER) + yaml.dump(job, Dumper=Readable, sort_keys=False, width=110)

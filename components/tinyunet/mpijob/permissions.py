@@ -1,4 +1,4 @@
-"""The check that this pod may create and follow MPIJobs, before anything is prepared for one."""
+"""Checks in the cluster before anything is prepared for an MPIJob: permissions, and the GPUs of nodes."""
 
 import json
 from typing import Any
@@ -39,6 +39,19 @@ def require_mpijobs(namespace: str = "") -> None:
             f"the service account of this pod may not {', '.join(missing)} in namespace {cluster.namespace}; "
             f"run: make connect NAMESPACE={cluster.namespace} (it binds the Role tinyunet-launcher)"
         )
+
+
+def nodes() -> list[dict[str, Any]] | None:
+    """Return the nodes of the cluster as Kubernetes JSON; None if this account may not list them.
+
+    Raises:
+        Unreachable: if the API server does not answer.
+    """
+    from kubernetes import client
+
+    Cluster()  # reads the address and the credentials of the API server
+    answer = _call(client.CoreV1Api().list_node)
+    return None if answer is None else list(answer["items"])
 
 
 def _has_mpijobs() -> bool:

@@ -68,17 +68,20 @@ def run_manifest(
             outcome = _follow_or_delete(cluster, name, watcher)
         except Unreachable as error:
             raise JobFailed(
-                f"{title}: {error}; the job may still be running: a retry will follow it"
+                f"{title}: {error}; the job may still be running: a retry will follow it; without one, "
+                "it saves a checkpoint and ends as soon as its lease has expired"
             ) from error
         except JobFailed as error:
-            raise JobFailed(f"{title}: {error}") from error
+            raise JobFailed(f"{title}: {error}", ended=error.ended) from error
         if not outcome.reason:
             log(f"{title} succeeded")
             return
         if outcome.lost:
             delete_and_wait(cluster, name)
         if not (outcome.lost and remaining_restarts):
-            raise JobFailed(_describe_failure(title, outcome, watcher), exit_code=outcome.exit_code)
+            raise JobFailed(
+                _describe_failure(title, outcome, watcher), exit_code=outcome.exit_code, ended=True
+            )
         log(
             f"{title} {outcome.reason}; starting it again from its last checkpoint "
             f"(remaining restarts: {remaining_restarts})"

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tinyunet.core.errors import UserError, require
+from tinyunet.mpijob import resources
+from tinyunet.mpijob.certificates import with_certificates
+from tinyunet.mpijob.scripts import GRACE_SECONDS, SSHD, STOP_LAUNCHER, STOP_WORKER, before_the_end
 
 Json = dict[str, Any]
 
@@ -17,16 +20,8 @@ DIGEST_ANNOTATION = "tinyunet/spec-digest"
 HOME = "/home/mpiuser"  # home of the images' user; the operator mounts the SSH key below it
 USER_ID = 1000
 SSH_PORT = 2222  # an unprivileged sshd cannot bind port 22
+START_SECONDS = 3600  # a worker waits at most this long for the others, beside the launcher's deadline
 
-# The sessions of sshd do not inherit its environment. SetEnv passes on the image's search paths and revision,
-# and KUBERNETES_SERVICE_HOST, by which a program detects that it runs in a pod.
-_SSHD = """\
-for name in PATH LD_LIBRARY_PATH OPAL_PREFIX TINYUNET_GIT_REVISION TINYUNET_LOCK_DIGEST \\
-  KUBERNETES_SERVICE_HOST; do
-  value=$(printenv $name) && kept="$kept $name=$value"
-done
-exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
-"""
 _MPIRUN = (
     *("mpirun", "--bind-to", "none", "--map-by", "slot", "-wdir", "/tmp"),  # noqa: S108  the only writable folder
     # TCP between pods; openib only prints warnings on nodes without InfiniBand
@@ -79,8 +74,7 @@ class WorkerPods:
         Args:
             task_config: A `dsl.TaskConfig`, whose unset fields are None; None gives the default settings.
         """
-        names = [one.name for one in fields(cls)]
-        values = {name: getattr(task_config, name, None) for name in names}
+        values = {one.name: getattr(task_config, one.name, None) for one in fields(cls)}
         return cls(**{name: value for name, value in values.items() if value})
 
 
@@ -101,7 +95,7 @@ class MPIJobSpec:
         deadline_seconds: Longest duration of the launcher, after which the cluster ends the job.
         pending_seconds: Longest wait while a pod cannot be created or scheduled, or its image not be pulled.
         restarts: Number of restarts after the cluster removed a pod. No other failure causes a restart.
-        shm: Size of the memory-backed /dev/shm of a worker.
+        shm: Size of the memory-backed /dev/shm of a worker; empty is 1Gi, on GPUs for each of them.
     """
 
     name: str
@@ -116,7 +110,7 @@ class MPIJobSpec:
     deadline_seconds: int = 86_400
     pending_seconds: int = 900
     restarts: int = 3
-    shm: str = "1Gi"
+    shm: str = ""
 
     def __post_init__(self) -> None:
         for name in ("workers", "slots_per_worker", "deadline_seconds", "pending_seconds"):
@@ -177,7 +171,8 @@ def _labels(spec: MPIJobSpec) -> Json:
 
 
 def _environment(spec: MPIJobSpec) -> list[Json]:
-    defaults = {name: {"name": name, "value": value} for name, value in _DEFAULT_ENV.items()}
+    values = _DEFAULT_ENV | resources.environment(spec.pods.resources)
+    defaults = {name: {"name": name, "value": value} for name, value in values.items()}
     return list((defaults | {str(entry["name"]): dict(entry) for entry in spec.pods.env}).values())
 
 
@@ -187,20 +182,23 @@ def _launcher(spec: MPIJobSpec) -> Json:
     container = {
         "name": "launcher",
         "command": [*_MPIRUN, "-np", str(ranks), *exported, *spec.command],
+        "lifecycle": before_the_end(STOP_LAUNCHER),
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
-    return _template(spec, container, [{"name": "tmp", "emptyDir": {}}])
+    return with_certificates(_template(spec, container, [{"name": "tmp", "emptyDir": {}}]))
 
 
 def _worker(spec: MPIJobSpec) -> Json:
     pods = spec.pods
+    shm = spec.shm or resources.shared_memory(spec.slots_per_worker, pods.resources)
     container = {
         "name": "worker",
-        "command": ["/bin/sh", "-c", _SSHD],
+        "command": ["/bin/sh", "-c", SSHD],
+        "lifecycle": before_the_end(STOP_WORKER),
         "ports": [{"name": "ssh", "containerPort": SSH_PORT}],
         "readinessProbe": {"tcpSocket": {"port": SSH_PORT}, "initialDelaySeconds": 1, "periodSeconds": 1},
-        "resources": _resources(pods.resources),
+        "resources": resources.with_defaults(pods.resources),
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
@@ -209,26 +207,18 @@ def _worker(spec: MPIJobSpec) -> Json:
     }
     volumes: list[Json] = [
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.shm}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shm}},
     ]
-    template = _template(spec, container, [*volumes, *map(dict, pods.volumes)])
+    template = with_certificates(_template(spec, container, [*volumes, *map(dict, pods.volumes)]))
     extra = {
+        # The launcher's deadline ends the workers, too; this one also holds if the launcher never existed.
+        "activeDeadlineSeconds": spec.deadline_seconds + START_SECONDS,
         "tolerations": [dict(one) for one in pods.tolerations],
         "nodeSelector": dict(pods.node_selector),
         "affinity": dict(pods.affinity),
     }
     template["spec"].update({key: value for key, value in extra.items() if value})
     return template
-
-
-def _resources(resources: Mapping[str, Any]) -> Json:
-    given_limits, given_requests = resources.get("limits") or {}, resources.get("requests") or {}
-    limits = {"memory": "4Gi"} | dict(given_limits)
-    requests = {"cpu": "500m", "memory": "1Gi"} | dict(given_requests)
-    for name in ("cpu", "memory"):
-        if name in given_limits and name not in given_requests:
-            requests[name] = limits[name]  # Kubernetes refuses a default request above the given limit
-    return {"requests": requests, "limits": limits}
 
 
 def _template(spec: MPIJobSpec, container: Json, volumes: list[Json]) -> Json:
@@ -243,6 +233,7 @@ def _template(spec: MPIJobSpec, container: Json, volumes: list[Json]) -> Json:
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
             "securityContext": dict(_POD_SECURITY),
             "containers": [common | container],
             "volumes": volumes,

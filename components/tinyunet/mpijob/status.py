@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tinyunet.core.errors import CommandError
+from tinyunet.core.stopping import ABANDONED, STOPPED_BY_SIGNAL
 from tinyunet.mpijob.pods import (
     condition,
     exit_code_of,
@@ -24,6 +25,10 @@ from tinyunet.mpijob.spec import Json
 
 _LOST_HOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
 _KILLED = 128 + 9  # exit code of a rank that signal 9 ended
+_STOPPED = {  # exit codes of ranks that saved a checkpoint before they ended
+    ABANDONED: "its lease was not renewed",
+    STOPPED_BY_SIGNAL: "the cluster ended one of its pods",
+}
 _FINAL_START_ERRORS = {"InvalidImageName", "ErrImageNeverPull"}
 _START_ERRORS = _FINAL_START_ERRORS | {
     "ErrImagePull",
@@ -39,11 +44,12 @@ class JobFailed(CommandError):  # noqa: N818
 
     Attributes:
         exit_code: Exit code of the launcher; 1 if it has none.
+        ended: Whether it is known that no rank of the job runs any more.
     """
 
-    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+    def __init__(self, message: str, *, exit_code: int = 1, ended: bool = False) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code, self.ended = exit_code, ended
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,8 @@ def _failure(snapshot: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -
     if any(line in tail for line in _LOST_HOST_LINES):
         text = f"failed: the launcher lost the connection to a worker pod (launcher exited {code})"
         return Outcome(reason=text, exit_code=code, lost=True)
+    if code in _STOPPED:
+        return Outcome(reason=f"stopped with a checkpoint: {_STOPPED[code]}", exit_code=code, lost=True)
     if code == _KILLED:
         cause = "a rank was killed (signal 9), most likely OOMKilled"
         return Outcome(reason=f"launcher exited {code}: {cause}: {_memory_advice(snapshot)}", exit_code=code)

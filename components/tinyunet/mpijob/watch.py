@@ -58,7 +58,8 @@ class Watcher:
         job = self._cluster.job(self._name)
         if job is None or job["metadata"].get("deletionTimestamp"):
             self.log.finish(1)
-            raise JobFailed("it was deleted while it ran; start it again to resume from the last checkpoint")
+            text = "it was deleted while it ran; start it again to resume from the last checkpoint"
+            raise JobFailed(text, ended=job is None)
         events = [event for event in self._cluster.events(self._name) if event_time(event) >= created_at(job)]
         return Snapshot(job, self._cluster.pods(self._name), events)
 

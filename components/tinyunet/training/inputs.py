@@ -16,6 +16,7 @@ from tinyunet.core.files import atomic_path, file_sha256
 from tinyunet.core.locks import exclusive_lock
 from tinyunet.data.dataset import Split, statistics
 from tinyunet.data.ingest import ingest
+from tinyunet.data.records.index import index_path
 from tinyunet.data.sources.source import KINDS
 from tinyunet.data.tfrecord import convert
 from tinyunet.model.unet import ZERO_CENTERED
@@ -89,11 +90,16 @@ def _download(prefix: str, scratch: Path) -> None:
         s3.fetch(f"{prefix}/manifest.json", part / "manifest.json")
         splits = RecordsManifest.read(part).splits
         shards = [shard for name in SPLITS for shard in splits[name].shards]
-        run_concurrently(lambda shard: _download_shard(prefix, part, shard), shards)
+        stored = set(s3.list_objects(prefix))
+        run_concurrently(lambda shard: _download_shard(prefix, part, shard, stored), shards)
 
 
-def _download_shard(prefix: str, folder: Path, shard: Shard) -> None:
+def _download_shard(prefix: str, folder: Path, shard: Shard, stored: set[str]) -> None:
+    """Download a shard, and its index if there is one; without it, the shard would be scanned."""
     path = folder / shard.file
+    index = index_path(path)
+    if f"{prefix}/{index.name}" in stored:
+        s3.fetch(f"{prefix}/{index.name}", index)
     for _ in range(DOWNLOADS):
         s3.fetch(f"{prefix}/{shard.file}", path)
         digest = file_sha256(path)

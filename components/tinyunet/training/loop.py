@@ -1,6 +1,5 @@
 """Run the training loop. The command line, the components, MPIJobs and tests all call `train`."""
 
-import signal
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.locks import exclusive_lock
+from tinyunet.core.stopping import STOPPED_BY_SIGNAL
 from tinyunet.data.dataset import batches, load_split
 from tinyunet.data.patches import patch_batches
-from tinyunet.model.precision import is_emulated, resolve_precision
+from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
 from tinyunet.storage import s3
 from tinyunet.tracking.tracker import NullTracker
@@ -26,11 +26,11 @@ from tinyunet.training.inputs import SPLITS, normalization
 from tinyunet.training.keras_file import weights_digest
 from tinyunet.training.model_folder import Row
 from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
-from tinyunet.training.progress import ProgressMeter
+from tinyunet.training.progress import ProgressMeter, print_summary
 from tinyunet.training.provenance import provenance
 from tinyunet.training.run import TrainingRun
 from tinyunet.training.step import StepResult, TrainStep
-from tinyunet.training.stopping import Stopped, StopRequest
+from tinyunet.training.stopping import Stopped, StopRequest, lease_watch, stopped
 from tinyunet.training.validation import validate
 
 FLUSH_EVERY = 10  # steps between two transfers of the results from the device, and two calls of the tracker
@@ -54,7 +54,7 @@ def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument
     Raises:
         UserError: if the data, the configuration or a checkpoint is invalid or does not belong to this
             training.
-        Stopped: after SIGINT or SIGTERM, when a checkpoint has been written.
+        Stopped: after SIGINT or SIGTERM, or when nobody renews the lease any more; a checkpoint is written.
     """
     # S3 needs no lock: MPIJobs with the same run key have the same name, so only one of them can exist.
     needs_lock = world.is_chief and not s3.is_remote(run.checkpoint_location)
@@ -110,17 +110,22 @@ class _Training:
 
     def execute(self) -> ModelDocument:
         start, config = self._restore(), self.config
-        if self.world.is_chief:
-            self._print_summary(start)
         try:
-            self.tracker.start(
-                f"{self.manifest.full_name}-{config.preset}-{config.size_tag}-seed{config.seed}",
-                params=config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
-                tags={"preset": config.preset, "dataset": self.manifest.full_name, **provenance()},
-                dataset=self.manifest,
-                run_key=self.run_key,
-            )
-            self._take_steps(start)
+            # A signal must not interrupt the creation of the run, which would then never have an end.
+            with StopRequest(lease_watch(self.run) if self.world.is_chief else None) as request:
+                if self.world.is_chief:
+                    print_summary(
+                        self.manifest, config, start=start, ranks=self.world.size, precision=self.precision,
+                        defective=self.train_split.defective,
+                    )  # fmt: skip
+                self.tracker.start(
+                    f"{self.manifest.full_name}-{config.preset}-{config.size_tag}-seed{config.seed}",
+                    params=config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
+                    tags={"preset": config.preset, "dataset": self.manifest.full_name, **provenance()},
+                    dataset=self.manifest,
+                    run_key=self.run_key,
+                )
+                self._take_steps(start, request)
             document = self._finish()
         except BaseException as error:
             self.tracker.finish("KILLED" if isinstance(error, Stopped | KeyboardInterrupt) else "FAILED")
@@ -142,19 +147,7 @@ class _Training:
     def _check(self, state: CheckpointState) -> None:
         self.run.require_same(state.identity, self.manifest.digest, self.run.checkpoint_location)
 
-    def _print_summary(self, start: int) -> None:
-        config, size, defective = self.config, self.world.size, self.train_split.defective
-        emulated = " (this CPU emulates it: slower than float32)" if is_emulated(self.precision) else ""
-        print(
-            f"training {self.manifest.title}: {config.preset}, "
-            f"{config.size_text}, "
-            f"steps {start} to {config.steps}, global batch {config.global_batch} = "
-            f"{size} rank(s) × {config.global_batch // size}, {self.precision}{emulated}, "
-            f"{int(defective.sum())} defective + {int((~defective).sum())} clean images",
-            flush=True,
-        )
-
-    def _take_steps(self, start: int) -> None:
+    def _take_steps(self, start: int, request: StopRequest) -> None:
         config, world = self.config, self.world
         pending: list[tuple[int, StepResult]] = []  # steps whose results are still on the device
         make_batches = patch_batches if config.patch else batches
@@ -163,9 +156,9 @@ class _Training:
             config.steps, start=start, global_batch=config.global_batch, show=world.is_chief
         )
         previous: StepResult | None = None
-        with StopRequest() as request, meter:
+        with meter:
             for step, batch in zip(range(start + 1, config.steps + 1), source, strict=False):
-                result = self.step(batch, stop=bool(request.signal_number))
+                result = self.step(batch, stop=bool(request.exit_code))
                 pending.append((step, result))
                 # The result of the previous step is used, because reading the current one would wait for the
                 # device. All ranks have the same value and therefore stop after the same step.
@@ -180,7 +173,8 @@ class _Training:
                 if save:
                     self._save(step, required=stop)
                 if stop:
-                    raise Stopped(step, request.signal_number or signal.SIGTERM)
+                    exit_code = world.broadcast_object(request.exit_code) or STOPPED_BY_SIGNAL
+                    raise stopped(step, exit_code, self.run)
 
     def _flush(self, pending: list[tuple[int, StepResult]], meter: ProgressMeter) -> None:
         """Read the results of all pending steps from the device, which waits for them, and log them."""

@@ -5,7 +5,13 @@ import time
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tinyunet.core.config import TrainConfig
+from tinyunet.core.documents.records import RecordsManifest
+from tinyunet.model.precision import is_emulated
 
 LINES = 25  # lines of a whole run without a terminal
 WINDOW_S = 20.0  # the throughput that is shown is an average over this time
@@ -63,6 +69,35 @@ class ProgressMeter:
             remaining = (self._total - step) / steps_per_s
             eta = f"{int(remaining // 60)}:{int(remaining % 60):02d}"
             print(f"step {step}/{self._total}  loss {loss:.4f}  {throughput}  ETA {eta}", flush=True)
+
+
+def print_summary(
+    manifest: RecordsManifest,
+    config: TrainConfig,
+    *,
+    start: int,
+    ranks: int,
+    precision: str,
+    defective: NDArray[np.bool_],
+) -> None:
+    """Print one line about a training that begins.
+
+    Args:
+        manifest: Manifest of the records.
+        config: The training configuration.
+        start: Steps already taken.
+        ranks: World size.
+        precision: Dtype policy.
+        defective: (N,), whether each training image is defective.
+    """
+    emulated = " (this CPU emulates it: slower than float32)" if is_emulated(precision) else ""
+    print(
+        f"training {manifest.title}: {config.preset}, {config.size_text}, steps {start} to {config.steps}, "
+        f"global batch {config.global_batch} = {ranks} rank(s) × {config.global_batch // ranks}, "
+        f"{precision}{emulated}, "
+        f"{int(defective.sum())} defective + {int((~defective).sum())} clean images",
+        flush=True,
+    )
 
 
 def _bar() -> Progress:

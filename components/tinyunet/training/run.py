@@ -26,6 +26,8 @@ class TrainingRun:
         category: Category of the data set; it is used only if `records` is a source of images.
         checkpoints: Folder or s3:// prefix of the checkpoints; empty selects `<out>.checkpoints`.
         keep_checkpoints: Whether the last checkpoints are kept at the end of the training.
+        lease: Seconds after which the ranks end, with a checkpoint, if nobody renews the lease of the job; 0
+            for a training without a lease. It needs checkpoints on S3.
     """
 
     records: str
@@ -36,15 +38,24 @@ class TrainingRun:
     category: str = ""
     checkpoints: str = ""
     keep_checkpoints: bool = False
+    lease: int = 0
 
     def __post_init__(self) -> None:
         if not self.run_key:
             object.__setattr__(self, "run_key", default_run_key(self.out))
+        on_s3 = self.checkpoint_location.startswith("s3://")
+        expected = "0, or seconds for a training with checkpoints on S3"
+        require(self.lease == 0 or (self.lease > 0 and on_s3), "lease", self.lease, expected)
 
     @property
     def checkpoint_location(self) -> str:
         """Folder or s3:// prefix of the checkpoints."""
         return self.checkpoints or f"{self.out.rstrip('/')}.checkpoints"
+
+    @property
+    def lease_location(self) -> str:
+        """S3 object that the launcher of an MPIJob renews."""
+        return f"{self.checkpoint_location.rstrip('/')}/lease"
 
     def arguments(self) -> list[str]:
         """Return the arguments of `tinyunet` for every rank; `cli.training.training_run` reads them."""
@@ -54,6 +65,7 @@ class TrainingRun:
         category = ["--category", self.category] if self.category else []
         checkpoints = ["--checkpoints", self.checkpoints] if self.checkpoints else []
         checkpoints += ["--keep-checkpoints"] if self.keep_checkpoints else []
+        checkpoints += ["--lease", str(self.lease)] if self.lease else []
         return [
             "train", self.records, "--out", self.out, *category,
             "--run-key", self.run_key, "--preset", self.config.preset, *checkpoints, *settings,

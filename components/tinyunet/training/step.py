@@ -52,6 +52,11 @@ class TrainStep:
     how the batch is divided. Without this, a difference in the last bit would grow from step to step, because
     Adam divides by the magnitude of the gradient.
 
+    With `jit`, XLA compiles the forward pass of a rank and the backward pass from the sums to the gradients, each
+    into one operation of few kernels. Drawing rotations, the reductions over the ranks and the optimizer are not
+    compiled. All gradients are then complete at the same time, so their reduction does not overlap with the
+    backward pass.
+
     Args:
         model: The model to train.
         optimizer: Its optimizer.
@@ -69,6 +74,9 @@ class TrainStep:
         self._micro_batches = share if self._exact else config.accumulate
         self._parallel = min(threads_per_rank(world), share // config.accumulate) if self._exact else 1
         self._dtype = tf.float64 if self._exact else tf.float32  # of sums over images and ranks
+        self._network_sums = tf.function(self._sums_of_inputs, autograph=False, jit_compile=True)
+        if not uses_xla(config):
+            self._network_sums = self._sums_of_inputs
         self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:
@@ -122,7 +130,10 @@ class TrainStep:
         if self._config.warped:
             channels = warp(channels, warps)
         grey = channels[..., :-1] * gain[:, None, None, None] + bias[:, None, None, None]
-        return batch_sums(self._model(grey, training=True), channels[..., -1:] / 255.0)
+        return self._network_sums(grey, channels[..., -1:] / 255.0)
+
+    def _sums_of_inputs(self, grey: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        return batch_sums(self._model(grey, training=True), targets)
 
     def _accumulated_sums(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the sums over all micro-batches; at most `_parallel` of them are in memory at a time.
@@ -155,6 +166,13 @@ class TrainStep:
         if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
             return tf.convert_to_tensor(self._optimizer.dynamic_scale)
         return tf.constant(1.0)
+
+
+def uses_xla(config: TrainConfig) -> bool:
+    """Return whether XLA compiles the passes of a rank; see the option `jit`."""
+    if config.jit == "auto":
+        return not config.deterministic and bool(tf.config.list_physical_devices("GPU"))
+    return config.jit == "true"
 
 
 def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@
 # The first build takes 10 to 15 minutes on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-key=$(cd "$here" && cat */go.mod */go.sum | sha256sum | cut -c1-16)
+key=$(cd "$here" && cat ./*/go.mod ./*/go.sum | sha256sum | cut -c1-16)
 bin=$1/$key/bin
 stamp="-X k8s.io/component-base/version.gitVersion=v1.34.4"
 mkdir -p "$bin"

@@ -33,6 +33,9 @@ def test_precisions_and_plain_keras_are_measured_side_by_side(measured: dict[str
     assert set(measured["input"]["input"]) == {"images_per_s", "images_per_core_s"}
     for precision in precisions():
         assert {f"predict {precision} batch {n}" for n in (1, 16)} < set(measured["predict"])
+        engine = f"engine {precision.removeprefix('mixed_')}"
+        assert {f"{engine} batch {n}" for n in (1, 16)} < set(measured["predict"])
+        assert f"engine / predict {precision}, batch 16" in measured["ratios"]
 
 
 def test_the_gemm_ceiling_is_the_rate_of_products_divided_by_operations_per_image(

@@ -30,11 +30,23 @@ def test_stopping_services_that_do_not_run_is_no_error(
 def test_mpijob_prints_the_manifest_for_a_registry_and_a_tag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mpijob", "--registry", "registry.example.org", "--tag", "7"]) == 0
     assert capsys.readouterr().out == manifest("registry.example.org", "7")
+    assert main(["mpijob", "--gpu", "--registry", "registry.example.org", "--tag", "7"]) == 0
+    assert capsys.readouterr().out == manifest("registry.example.org", "7", gpu=True)
 
 
-def test_scaling_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scaling_prints_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scaling"]) == 0
-    assert capsys.readouterr().out.splitlines() == list(table())
+    assert capsys.readouterr().out == "\n\n".join(table()) + "\n"
+    assert main(["scaling", "--step-ms", "20", "--start-s", "60"]) == 0
+    assert capsys.readouterr().out == "\n".join(table({"your step": 0.02}, start_s=60)) + "\n"
+
+
+@pytest.mark.parametrize(("option", "value"), [("step-ms", "0"), ("step-ms", "-1"), ("start-s", "-1")])
+def test_a_step_without_duration_is_refused(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["scaling", f"--{option}={value}"]) == 2
+    assert f"{option} is {float(value)}; expected" in capsys.readouterr().err
 
 
 def test_an_unknown_row_of_the_ablation_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH as PUBLIC
 
-from tests.servers import forget_network
+from tests.servers import forget_network, private_ca
 from tinyunet.core import network
 from tinyunet.core.errors import UserError
 
@@ -106,6 +107,62 @@ def test_the_variable_of_a_client_takes_precedence(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing"))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path))
     assert network.ca_file("AWS_CA_BUNDLE") == str(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return private_ca(tmp_path_factory.mktemp("ca"))[0]
+
+
+@pytest.fixture
+def mounted(certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mounted ConfigMap of a pod, and an empty folder for temporary files."""
+    monkeypatch.setattr(network, "CA_MOUNT", certificates)
+    monkeypatch.setattr(network.tempfile, "tempdir", str(tmp_path))
+    return certificates
+
+
+def subjects(path: str | None) -> set[str]:
+    return {str(one["subject"]) for one in network.tls_context(path).get_ca_certs()}
+
+
+def test_the_mounted_certificates_are_trusted_beside_the_public_ones(mounted: Path, tmp_path: Path) -> None:
+    path = network.ca_file()
+    public = subjects(PUBLIC)
+    assert len(public) > 50
+    assert subjects(path) >= public | subjects(str(mounted))
+    assert network.ca_file("AWS_CA_BUNDLE") == path
+    assert [str(file) for file in tmp_path.iterdir()] == [path]
+
+
+def test_a_damaged_bundle_of_another_process_is_written_again(mounted: Path) -> None:
+    path = network.ca_file()
+    assert path is not None
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[:1000])
+    assert network.ca_file() == path
+    assert Path(path).read_bytes() == content
+
+
+def test_a_variable_takes_precedence_over_the_mounted_certificates(
+    mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", PUBLIC)
+    assert network.ca_file() == PUBLIC
+
+
+def test_a_mounted_file_without_certificates_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").write_text("")
+    monkeypatch.setattr(network, "CA_MOUNT", tmp_path / "empty")
+    with pytest.raises(UserError, match=r"ca\.crt of the ConfigMap tinyunet-ca is .*; expected a file"):
+        network.ca_file()
+
+
+def test_without_variable_and_mount_a_client_trusts_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "CA_MOUNT", Path("/etc/tinyunet-ca-that-does-not-exist"))
+    assert network.ca_file() is None
 
 
 def test_the_credentials_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,17 @@ def test_converting_again_changes_nothing(
     assert not records.with_name("records.part").exists()
 
 
+def test_records_hold_the_digests_of_their_images_also_if_they_were_converted_before(
+    raw: Path, records: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "records"
+    shutil.copytree(records, old)
+    (old / "sources.json").unlink()  # as in records of earlier versions
+    convert(raw, old, CONFIG)
+    for folder in (records, old):
+        assert RawManifest.parse((folder / "sources.json").read_bytes(), "x") == RawManifest.read(raw)
+
+
 def test_other_records_are_not_overwritten(raw: Path, records: Path) -> None:
     before = _hashes(records)
     with pytest.raises(UserError, match="records holds other content"):

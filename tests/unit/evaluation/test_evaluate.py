@@ -45,6 +45,11 @@ def test_the_folder_is_complete(evaluation: Path) -> None:
     assert not evaluation.with_name("evaluation.part").exists()
 
 
+def test_the_folder_holds_the_origin_of_its_records(evaluation: Path, records: Path, raw: Path) -> None:
+    assert (evaluation / "records.json").read_bytes() == (records / "manifest.json").read_bytes()
+    assert (evaluation / "sources.json").read_bytes() == (raw / "dataset.json").read_bytes()
+
+
 def test_the_file_is_the_document_of_its_reader(evaluation: Path, result: Evaluation) -> None:
     assert (evaluation / "metrics.json").read_text() == result.text()
 

@@ -1,6 +1,8 @@
 """The choice of the launcher, and what each launcher passes to the ranks; no rank starts here."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +38,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch, model: Path) -> list[MPIJobSpec]:
     recorded: list[MPIJobSpec] = []
     monkeypatch.setattr("tinyunet.mpijob.run.run_mpijob", recorded.append)
     monkeypatch.setattr(module, "check_services", lambda _: None)
+    monkeypatch.setattr(module, "following", lambda _: nullcontext())
     monkeypatch.setattr("tinyunet.storage.s3.exists", lambda uri: uri == "s3://bucket/records/manifest.json")
     monkeypatch.setattr(module, "finished_model", lambda _: read_model(model))
     for name, value in {**S3, "TINYUNET_IMAGE": "trainer", "MLFLOW_TRACKING_URI": "http://mlflow"}.items():
@@ -97,6 +100,7 @@ def test_an_mpijob_reads_and_writes_at_the_artifacts_uris(
     assert arguments[:3] == ["python3", "-m", "tinyunet"]
     assert option(arguments, "train") == "s3://bucket/records"
     assert option(arguments, "--out") == "s3://bucket/model"
+    assert option(arguments, "--lease") == "300"
     assert "--checkpoints" not in arguments
 
 
@@ -114,6 +118,37 @@ def test_an_mpijob_that_could_not_train_is_not_created(
     with pytest.raises(UserError, match=message):
         start(pipeline_run(source, "s3://bucket/model", FAST, "id", "1", ranks), "mpijob", slots)
     assert jobs == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "count", "slots", "message"),
+    [
+        ("nvidia.com/gpu", "1", 2, "each worker has 1 nvidia.com/gpu; expected one per rank"),
+        ("nvidia.com/mig-1g.10gb", "2", 2, "expected 1 of both"),
+    ],
+)
+def test_a_job_whose_ranks_would_share_a_gpu_is_not_created(
+    resource: str, count: str, slots: int, message: str, jobs: list[MPIJobSpec]
+) -> None:
+    run = pipeline_run("s3://bucket/records", "s3://bucket/model", FAST, "id", "1", 2)
+    workers = SimpleNamespace(resources={"limits": {resource: count}})
+    with pytest.raises(UserError, match=message):
+        launch(run, slots_per_worker=slots, launcher="mpijob", task_config=workers)
+    assert jobs == []
+
+
+def test_the_gpus_of_the_nodes_are_printed_before_the_job_is_created(
+    jobs: list[MPIJobSpec], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = {"status": {"allocatable": {"nvidia.com/gpu": "4"}}}
+    monkeypatch.setattr("tinyunet.mpijob.permissions.nodes", lambda: [node])
+    run = pipeline_run("s3://bucket/records", "s3://bucket/model", FAST, "id", "1", 4)
+    workers = SimpleNamespace(resources={"limits": {"nvidia.com/gpu": "2"}})
+    launch(run, slots_per_worker=2, launcher="mpijob", task_config=workers)
+    assert (
+        "2 workers need 2 nvidia.com/gpu each; the nodes have 4, at most 4 in one" in capsys.readouterr().out
+    )
+    assert jobs[0].pods.resources == workers.resources
 
 
 def test_an_unknown_launcher_is_an_error() -> None:

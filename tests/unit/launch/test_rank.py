@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.stopping import STOP_SIGNAL
 from tinyunet.launch.rank import run_rank
 from tinyunet.training.distributed import World
 from tinyunet.training.run import TrainingRun
-from tinyunet.training.stopping import STOP_SIGNAL, Stopped
+from tinyunet.training.stopping import Stopped
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_a_stopped_rank_prints_the_step_and_returns_the_exit_code_of_the_signal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stop(*_: object) -> None:
-        raise Stopped(7, signal.SIGTERM)
+        raise Stopped(7, 128 + signal.SIGTERM)
 
     monkeypatch.setattr("tinyunet.training.loop.train", stop)
     assert run_rank(TrainingRun(records=str(records), out="model")) == 128 + signal.SIGTERM

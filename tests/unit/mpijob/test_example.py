@@ -1,4 +1,4 @@
-"""The example job in k8s/mpijob.yaml."""
+"""The example jobs in k8s/mpijob.yaml and k8s/mpijob-gpu.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import yaml
 from tinyunet.core.errors import UserError
 from tinyunet.mpijob.example import example, manifest
 
-MANIFEST = Path(__file__).parents[3] / "k8s" / "mpijob.yaml"
+FOLDER = Path(__file__).parents[3] / "k8s"
 
 
 def container(job: dict[str, Any], role: str) -> dict[str, Any]:
@@ -25,8 +25,25 @@ def test_a_value_that_would_change_the_manifest_is_refused(registry: str, tag: s
         manifest(registry, tag)
 
 
-def test_the_printed_manifest_is_the_committed_one() -> None:
-    assert manifest() == MANIFEST.read_text()
+def test_the_printed_manifests_are_the_committed_ones() -> None:
+    assert manifest() == (FOLDER / "mpijob.yaml").read_text()
+    assert manifest(gpu=True) == (FOLDER / "mpijob-gpu.yaml").read_text()
+
+
+def test_the_job_for_gpus_has_one_for_each_slot_and_trains_in_mixed_float16() -> None:
+    job = yaml.safe_load(manifest("registry.example.org", "7", gpu=True))
+    worker = job["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"]
+    assert container(job, "Worker")["image"] == "registry.example.org/tinyunet/trainer:7"
+    assert container(job, "Worker")["resources"]["limits"]["nvidia.com/gpu"] == job["spec"]["slotsPerWorker"]
+    assert "precision=mixed_float16" in container(job, "Launcher")["command"]
+    assert worker["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert job["metadata"]["name"] != example()["metadata"]["name"]
+    header = manifest(gpu=True).partition("apiVersion")[0]
+    explained = {entry["name"] for entry in container(job, "Worker")["env"]} - {
+        "HOME", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI",
+    }  # fmt: skip
+    assert {"NCCL_SOCKET_IFNAME", "NCCL_DEBUG"} <= explained
+    assert [name for name in explained if name not in header] == []
 
 
 def test_registry_and_tag_change_the_images_and_the_digest() -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tinyunet.core.errors import UserError
-from tinyunet.mpijob.permissions import require_mpijobs
+from tinyunet.mpijob.permissions import nodes, require_mpijobs
 
 ALL = {
     "mpijobs": {"create", "get", "list", "watch", "patch", "delete"},
@@ -26,11 +26,13 @@ class ApiServer(ThreadingHTTPServer):
     Attributes:
         allowed: Verbs of the account by resource.
         resources: Resources of the MPIJob's API.
+        nodes: Names of its nodes; None forbids to list them.
         namespaces: Namespaces about which it was asked.
     """
 
     allowed: dict[str, set[str]] = ALL
     resources: tuple[str, ...] = ("mpijobs", "mpijobs/status")
+    nodes: tuple[str, ...] | None = None
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -41,6 +43,11 @@ class Handler(BaseHTTPRequestHandler):
     server: ApiServer
 
     def do_GET(self) -> None:
+        if self.path == "/api/v1/nodes":
+            names = self.server.nodes or ()
+            listed = {"items": [{"metadata": {"name": name}} for name in names]}
+            self._send(403 if self.server.nodes is None else 200, listed)
+            return
         assert self.path == "/apis/kubeflow.org/v2beta1"
         if self.server.resources:
             self._send(200, {"resources": [{"name": name} for name in self.server.resources]})
@@ -108,3 +115,9 @@ def test_a_cluster_without_the_mpi_operator_is_found(api: ApiServer, resources: 
     api.resources = resources
     with pytest.raises(UserError, match="install the MPI Operator"):
         require_mpijobs()
+
+
+def test_the_nodes_are_read_where_this_is_allowed(api: ApiServer) -> None:
+    assert nodes() is None
+    api.nodes = ("a", "b")
+    assert [one["metadata"]["name"] for one in nodes() or []] == ["a", "b"]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tinyunet.core.errors import UserError
+from tinyunet.mpijob.scripts import STOP_LAUNCHER, STOP_WORKER
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, build, job_name
 
 SPEC = MPIJobSpec(name="job", image="image", command=("true",), workers=2)
@@ -52,6 +53,21 @@ def test_volumes_and_their_mounts_reach_the_workers_only() -> None:
     assert volume not in manifest["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]["volumes"]
 
 
+def test_both_pods_mount_the_certificates_of_a_private_ca_once() -> None:
+    volume = {"name": "tinyunet-ca", "configMap": {"name": "tinyunet-ca", "optional": True}}
+    mount = {"name": "tinyunet-ca", "mountPath": "/etc/tinyunet-ca"}
+    given = WorkerPods(volumes=[volume], volume_mounts=[mount])  # the train task of a pipeline passes them
+    for pods in (WorkerPods(), given):
+        manifest = build(MPIJobSpec(name="a", image="i", command=("x",), pods=pods))
+        for role in ("Launcher", "Worker"):
+            spec = manifest["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]
+            assert [one for one in spec["volumes"] if one["name"] == "tinyunet-ca"] == [volume]
+            mounts = container(manifest, role)["volumeMounts"]
+            assert [one["mountPath"] for one in mounts if one["name"] == "tinyunet-ca"] == [
+                "/etc/tinyunet-ca"
+            ]
+
+
 def test_a_job_with_a_queue_is_created_suspended() -> None:
     manifest = build(MPIJobSpec(name="a", image="i", command=("x",), queue="gpus"))
     assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
@@ -86,6 +102,21 @@ def test_both_pods_satisfy_pod_security_restricted() -> None:
         spec = build(SPEC)["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["automountServiceAccountToken"] is False
+
+
+def test_both_pods_ask_the_ranks_to_stop_before_kubernetes_ends_them() -> None:
+    for role, script in (("Launcher", STOP_LAUNCHER), ("Worker", STOP_WORKER)):
+        stop = container(build(SPEC), role)["lifecycle"]["preStop"]["exec"]["command"]
+        assert stop == ["/bin/sh", "-c", script]
+        spec = build(SPEC)["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]
+        assert spec["terminationGracePeriodSeconds"] == 60
+
+
+def test_a_worker_that_no_launcher_reaches_has_a_deadline_of_its_own() -> None:
+    manifest = build(MPIJobSpec(name="a", image="i", command=("x",), deadline_seconds=100))
+    worker = manifest["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"]
+    assert worker["activeDeadlineSeconds"] == 3700
+    assert manifest["spec"]["runPolicy"]["activeDeadlineSeconds"] == 100
 
 
 @pytest.mark.parametrize("name", ["Job", "1job", "a_b", "a-", "x" * 60, ""])

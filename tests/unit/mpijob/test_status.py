@@ -84,6 +84,20 @@ class TestOutcome:
         reason = "failed: the launcher lost the connection to a worker pod (launcher exited 1)"
         assert end == Outcome(reason=reason, exit_code=1, lost=True)
 
+    @pytest.mark.parametrize(
+        ("code", "reason"),
+        [(75, "its lease was not renewed"), (140, "the cluster ended one of its pods")],
+    )
+    def test_ranks_that_saved_a_checkpoint_before_they_ended_permit_a_restart(
+        self, code: int, reason: str
+    ) -> None:
+        snapshot = Snapshot(
+            job(("Failed", "BackoffLimitExceeded"), finished=True),
+            [pod("launcher", "Failed", containerStatuses=terminated(code))],
+        )
+        reason = f"stopped with a checkpoint: {reason}"
+        assert outcome(snapshot) == Outcome(reason=reason, exit_code=code, lost=True)
+
     def test_a_missing_launcher_pod_is_a_lost_pod(self) -> None:
         end = outcome(Snapshot(job(("Failed", "BackoffLimitExceeded"), finished=True)))
         assert end == Outcome(reason="failed: its launcher pod no longer exists", exit_code=1, lost=True)

@@ -88,7 +88,7 @@ def test_a_model_that_is_older_than_an_option_had_the_default(
 def test_an_emulated_precision_is_reported(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tinyunet.training.loop.is_emulated", lambda _: True)
+    monkeypatch.setattr("tinyunet.training.progress.is_emulated", lambda _: True)
     train_again(records, tmp_path / "model", image_size=32, steps=1, precision="mixed_float16")
     assert "mixed_float16 (this CPU emulates it: slower than float32), " in capsys.readouterr().out
 

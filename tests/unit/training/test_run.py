@@ -20,6 +20,7 @@ RUNS = {
         category="class3",
         checkpoints="s3://bucket/checkpoints",
         keep_checkpoints=True,
+        lease=300,
     ),
 }
 
@@ -35,7 +36,7 @@ def test_the_arguments_of_a_rank_name_only_what_differs_from_the_preset() -> Non
     assert RUNS["everything"].arguments() == [
         *("train", "s3://bucket/records", "--out", "s3://bucket/model", "--category", "class3"),
         *("--run-key", "class3-run", "--preset", "nvidia", "--checkpoints", "s3://bucket/checkpoints"),
-        "--keep-checkpoints",
+        *("--keep-checkpoints", "--lease", "300"),
         *("--set", "steps=7", "--set", "deterministic=True", "--set", "learning_rate=2.5e-05"),
     ]
 
@@ -43,6 +44,12 @@ def test_the_arguments_of_a_rank_name_only_what_differs_from_the_preset() -> Non
 def test_checkpoints_are_by_default_beside_the_model() -> None:
     assert TrainingRun(records="r", out="s3://b/model/").checkpoint_location == "s3://b/model.checkpoints"
     assert RUNS["everything"].checkpoint_location == "s3://bucket/checkpoints"
+
+
+@pytest.mark.parametrize(("out", "lease"), [("model", 60), ("s3://bucket/model", -1)])
+def test_a_lease_needs_checkpoints_on_s3(out: str, lease: int) -> None:
+    with pytest.raises(UserError, match=f"lease is {lease}; expected 0, or seconds for a training with"):
+        TrainingRun(records="r", out=out, lease=lease)
 
 
 def test_the_default_run_key_is_the_name_and_a_digest_of_the_location(

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tinyunet.training.stopping import DUPLICATE_S, STOP_SIGNAL, Stopped, StopRequest
+from tinyunet.core.stopping import ABANDONED, STOP_SIGNAL
+from tinyunet.training.run import TrainingRun
+from tinyunet.training.stopping import DUPLICATE_S, StopRequest, lease_watch, stopped
 
 
 @pytest.fixture
@@ -30,11 +32,33 @@ def test_a_duplicate_has_no_effect_and_a_later_signal_interrupts(clock: list[flo
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_the_end_of_the_lease_is_a_request_and_the_message_says_why_and_how_to_resume(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tinyunet.storage.s3.exists", lambda _: False)
+    run = TrainingRun(records="r", out="s3://bucket/model", lease=1)
+    watch = lease_watch(run)
+    assert watch is not None
+    watch._seconds = 0.01
+    with StopRequest(watch) as request:
+        deadline = time.monotonic() + 10
+        while not request.exit_code and time.monotonic() < deadline:
+            time.sleep(0.002)
+        assert request.exit_code == ABANDONED
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.exit_code == 128 + signal.SIGTERM, "a signal asks for its own exit code"
+    assert str(stopped(7, ABANDONED, run)) == (
+        "stopped after step 7, because the process that launched this job is gone: nobody renewed "
+        "s3://bucket/model.checkpoints/lease for 1 s; Retry of the pipeline run, or a new start "
+        "of the job, resumes from here"
+    )
+    assert lease_watch(TrainingRun(records="r", out="m")) is None
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, STOP_SIGNAL])
 def test_the_handlers_are_installed_in_the_block_and_restored_after_it(number: int) -> None:
     before = signal.getsignal(number)
     with StopRequest() as request:
         os.kill(os.getpid(), number)
-        assert request.signal_number == number
+        assert request.exit_code == 128 + number, "the exit code of a shell"
     assert signal.getsignal(number) is before
-    assert Stopped(7, number).exit_code == 128 + number, "the exit code of a shell"
