@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -88,41 +90,7 @@ def test_a_client_of_triton_over_http_gets_the_engines_answers(
 def test_a_client_of_triton_over_grpc_gets_the_engines_answers(
     server: Server, images: NDArray[np.uint8], expected: dict[str, NDArray[Any]]
 ) -> None:
-    import tritonclient.grpc as triton
-    from tritonclient.utils import InferenceServerException
-
-    with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
-        assert client.is_server_live()
-        assert client.is_server_ready()
-        with pytest.raises(InferenceServerException, match="no valid token"):
-            client.get_model_metadata("engine")
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        metadata = client.get_model_metadata("engine", headers=headers)
-        assert [output.name for output in metadata.outputs] == list(
-            expected.keys() - {"x"}
-        ) or metadata.outputs
-        assert list(metadata.versions) == [server.version]
-        tensor = triton.InferInput("images", list(images.shape), "UINT8")
-        tensor.set_data_from_numpy(images)
-        for outputs in (None, [triton.InferRequestedOutput("mask")]):
-            answer = client.infer("engine", [tensor], outputs=outputs, request_id="7", headers=headers)
-            assert answer.get_response().id == "7"
-            assert answer.get_response().model_version == server.version
-            for name in expected if outputs is None else ["mask"]:
-                np.testing.assert_allclose(answer.as_numpy(name), expected[name], atol=1e-6, err_msg=name)
-        for name, shape, dtype, words in (
-            ("images", [1, 4, 4, 2], "UINT8", "StatusCode.INVALID_ARGUMENT"),
-            ("pictures", [1, 4, 4, 1], "UINT8", "StatusCode.INVALID_ARGUMENT"),
-            ("images", [1, 4, 4, 1], "UINT16", "StatusCode.INVALID_ARGUMENT"),
-            ("images", [1, 1001, 1000, 1], "UINT8", "StatusCode.RESOURCE_EXHAUSTED"),
-            ("images", [5, 1000, 1000, 1], "UINT8", "StatusCode.RESOURCE_EXHAUSTED"),
-        ):
-            bad = triton.InferInput(name, shape, dtype)
-            bad.set_data_from_numpy(np.zeros(shape, dtype.lower()))
-            with pytest.raises(InferenceServerException) as caught:
-                client.infer("engine", [bad], headers=headers)
-            assert caught.value.status() == words
-        assert client.infer("engine", [tensor], headers=headers).as_numpy("mask").shape == (3, 48, 64, 1)
+    in_new_process(use_grpc, server.grpc_port, server.version, images, expected)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
@@ -338,8 +306,6 @@ def test_a_server_beyond_loopback_starts_only_with_a_decision_about_authenticati
 def test_https_and_grpc_over_tls_use_the_certificate(
     engine_folder: Path, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    import tritonclient.grpc as triton
-
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
@@ -351,15 +317,66 @@ def test_https_and_grpc_over_tls_use_the_certificate(
         url = f"https://localhost:{server.port}/inspect"
         answer = requests.post(url, files={"file": picture(images[0])}, verify=str(certificate), timeout=10)
         assert answer.json()["verdict"] == "defective"
-        with triton.InferenceServerClient(
-            f"localhost:{server.grpc_port}", ssl=True, root_certificates=str(certificate)
-        ) as client:
-            assert client.is_server_ready()
+        in_new_process(check_grpc_over_tls, server.grpc_port, str(certificate))
     done = run(
         "serve", str(engine_folder), "--tls-certificate", str(key), "--tls-key", str(key), "--port", "0"
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "expected PEM files that belong together" in done.stderr
+
+
+def in_new_process(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function of this module in a process of its own.
+
+    The gRPC clients of Triton and of kserve register the same protocol, which one process permits only once.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(function, *arguments).result(timeout=60)
+
+
+def use_grpc(port: int, version: str, images: NDArray[np.uint8], expected: dict[str, NDArray[Any]]) -> None:
+    """Ask a server by the gRPC client of Triton, with good and bad requests."""
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        with pytest.raises(InferenceServerException, match="no valid token"):
+            client.get_model_metadata("engine")
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        metadata = client.get_model_metadata("engine", headers=headers)
+        assert {output.name for output in metadata.outputs} == set(expected)
+        assert list(metadata.versions) == [version]
+        tensor = triton.InferInput("images", list(images.shape), "UINT8")
+        tensor.set_data_from_numpy(images)
+        for outputs in (None, [triton.InferRequestedOutput("mask")]):
+            answer = client.infer("engine", [tensor], outputs=outputs, request_id="7", headers=headers)
+            assert answer.get_response().id == "7"
+            assert answer.get_response().model_version == version
+            for name in expected if outputs is None else ["mask"]:
+                np.testing.assert_allclose(answer.as_numpy(name), expected[name], atol=1e-6, err_msg=name)
+        for name, shape, dtype, words in (
+            ("images", [1, 4, 4, 2], "UINT8", "StatusCode.INVALID_ARGUMENT"),
+            ("pictures", [1, 4, 4, 1], "UINT8", "StatusCode.INVALID_ARGUMENT"),
+            ("images", [1, 4, 4, 1], "UINT16", "StatusCode.INVALID_ARGUMENT"),
+            ("images", [1, 1001, 1000, 1], "UINT8", "StatusCode.RESOURCE_EXHAUSTED"),
+            ("images", [5, 1000, 1000, 1], "UINT8", "StatusCode.RESOURCE_EXHAUSTED"),
+        ):
+            bad = triton.InferInput(name, shape, dtype)
+            bad.set_data_from_numpy(np.zeros(shape, dtype.lower()))
+            with pytest.raises(InferenceServerException) as caught:
+                client.infer("engine", [bad], headers=headers)
+            assert caught.value.status() == words
+        assert client.infer("engine", [tensor], headers=headers).as_numpy("mask").shape == (3, 48, 64, 1)
+
+
+def check_grpc_over_tls(port: int, certificate: str) -> None:
+    """Ask a server whether it is ready, over TLS."""
+    import tritonclient.grpc as triton
+
+    with triton.InferenceServerClient(f"localhost:{port}", ssl=True, root_certificates=certificate) as client:
+        assert client.is_server_ready()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
