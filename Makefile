@@ -90,9 +90,11 @@ services: setup ## Start MLflow and MinIO as local servers; runs/services/env ha
 services-stop: ## Stop the servers of make services
 	@$(PY) -m tinyunet services stop
 
-.PHONY: bench doctor
+.PHONY: bench doctor test-gpu
 bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory; ARGS="--only train"
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet bench
+test-gpu: setup ## Check the GPUs of this machine: float16, XLA, NCCL, img/s, largest kernels; writes runs/gpu.json
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet gpu
 doctor: setup ## Report what is missing, unreachable or misconfigured
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet doctor
 
@@ -119,7 +121,7 @@ pipeline-schedule: pipeline ## Upload and replace the earlier schedule; CRON="0 
 	@exec $(with_arguments) $(kubeflow_options) --cron=CRON '--param=PARAM*' 'ARGS*' -- $(PY) -m pipeline.run
 
 ##@ Cluster
-.PHONY: deploy connect images mpijob
+.PHONY: deploy connect images sbom mpijob
 deploy: ## Deploy MinIO, PostgreSQL, MLflow, roles and network policies on Kubernetes; wait until they are healthy
 #: OVERLAY=local       or gpu (GPU nodes), production (external S3 and PostgreSQL, over TLS);  KUBECONFIG selects the cluster
 #: SERVE=tinyunet-…    also serve the champion of this registered model: two servers, and a Service for HTTP and gRPC
@@ -133,6 +135,8 @@ images: ## Build the images: trainer-cpu, trainer (GPU), serving, mlflow, minio
 #: REGISTRY=…          push them to this registry;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
 #: TAG=…               use another tag for each build, because a node does not pull an image name a second time
 	@set -f; docker/images.sh "$$REGISTRY" $$TARGETS
+sbom: setup ## Write the bills of materials of lock files and images (CycloneDX) to runs/sbom, and print the licences
+	@$(PY) -m tinyunet.devtools.sbom runs/sbom
 mpijob: setup ## Generate k8s/mpijob.yaml and k8s/mpijob-gpu.yaml; REGISTRY=…  TAG=…  as for make images
 	@for gpu in "" --gpu; do name=mpijob$${gpu/#--/-}; \
 	  $(PY) -m tinyunet mpijob $$gpu --registry "$$REGISTRY" --tag "$$TAG" >k8s/$$name.yaml.part || \
@@ -160,8 +164,9 @@ lock: setup ## Update requirements.lock from pyproject.toml
 	  --no-header --all-extras pyproject.toml -o requirements.lock
 
 .PHONY: lint fmt type
-lint: setup ## Check the code with ruff (rules and format) and the Dockerfile with hadolint
+lint: setup ## Check the code with ruff, the Dockerfile with hadolint, the scripts with shellcheck, the workflows with zizmor
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/hadolint docker/Dockerfile
+	@.venv/bin/shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup && .venv/bin/zizmor --offline --quiet .github
 fmt: setup ## Format the code and apply ruff's automatic fixes
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 type: setup ## Check the types with mypy in strict mode

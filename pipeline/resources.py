@@ -90,9 +90,15 @@ class Resources:
         if not self.gpus:
             return self
         number = gpus or self.gpus
-        cpu, memory, limit = (f"{number * per_gpu}" for per_gpu in PER_GPU)
-        sizes = {"worker_cpu": cpu, "worker_memory": f"{memory}G", "worker_memory_limit": f"{limit}G"}
-        return replace(self, gpus=number, gpu_type=gpu_type or self.gpu_type, **(sizes if gpus else {}))
+        cpu, memory, limit = (number * per_gpu for per_gpu in PER_GPU)
+        return replace(
+            self,
+            gpus=number,
+            gpu_type=gpu_type or self.gpu_type,
+            worker_cpu=str(cpu),
+            worker_memory=f"{memory}G",
+            worker_memory_limit=f"{limit}G",
+        )
 
     def configure(self, *tasks: PipelineTask) -> None:
         """Configure tasks other than training."""

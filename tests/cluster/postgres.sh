@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Start Debian's PostgreSQL with the variables of the official image; the first start creates the database and its user.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

@@ -33,6 +33,7 @@ OWNERS = {
         "tinyunet/tracking/deletion.py",
         "tinyunet/tracking/tracker.py",
         "tinyunet/tracking/download.py",
+        "tinyunet/registry/evidence.py",
         "tinyunet/registry/register.py",
         "tinyunet/registry/run.py",
         "tinyunet/registry/registration_lock.py",

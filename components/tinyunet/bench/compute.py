@@ -72,7 +72,7 @@ def train_cases(config: BenchConfig) -> dict[str, Case]:
 
 def train_case(recipe: TrainConfig, precision: str) -> Case:
     """Return the measurement of this library's training step on one batch."""
-    batch = _batch(recipe)
+    batch = step_batch(recipe)
     model = build_unet(recipe.image_size, precision=precision)
     step = TrainStep(model, build_optimizer(recipe, precision), recipe, World())
     return _step_case(f"train {precision}", lambda: float(step(batch).loss), recipe.global_batch)
@@ -164,7 +164,7 @@ def input_cases(config: BenchConfig) -> dict[str, Case]:
 
 
 def _plain_case(recipe: TrainConfig, precision: str) -> Case:
-    batch = _batch(recipe)
+    batch = step_batch(recipe)
     images = batch.images[..., None].astype(np.float32)
     targets = batch.masks[..., None].astype(np.float32) / 255.0
     model = build_unet(recipe.image_size, precision=precision, plain=True)
@@ -211,7 +211,8 @@ def _step_case(case: str, step: Callable[[], object], batch_size: int) -> Case:
     return measure
 
 
-def _batch(recipe: TrainConfig) -> Batch:
+def step_batch(recipe: TrainConfig) -> Batch:
+    """Return one global batch of random images for a training step."""
     count = recipe.global_batch
     data, ones = random_split(recipe.image_size, count), np.ones(count, np.float32)
     rotations = warps(np.full(count, 0.5), np.ones(count), recipe.image_size)

@@ -23,6 +23,18 @@ class PeakMemory(JsonObject):
     peak_mib: float
 
 
+class Allreduce(JsonObject):
+    """Sums over the ranks, measured by `bench.gpu`.
+
+    Attributes:
+        error: Largest difference of a sum from the exact one.
+        seconds: Time of an allreduce, for each size.
+    """
+
+    error: float
+    seconds: list[float]
+
+
 class RankTimes(JsonObject):
     """Times of a training step, measured by `bench.ranks`, in seconds.
 

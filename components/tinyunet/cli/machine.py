@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: "Commands") -> None:
     """Add the subcommands of this module."""
-    for add in (_add_bench, _add_doctor, _add_services, _add_mpijob, _add_scaling, _add_ablation):
+    for add in (_add_bench, _add_doctor, _add_services, _add_mpijob, _add_scaling, _add_gpu, _add_ablation):
         add(commands)
 
 
@@ -119,6 +119,20 @@ def _scaling(arguments: Namespace) -> None:
     from tinyunet.bench.scaling import table
 
     print("\n\n".join(table({"your step": step_ms / 1000} if step_ms else None, start_s=start_s)))
+
+
+def _add_gpu(commands: "Commands") -> None:
+    parser = add_command(commands, "gpu", "check and measure the GPUs of this machine", _gpu)
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu.json"), help="JSON file of the figures")
+
+
+def _gpu(arguments: Namespace) -> None:
+    import_tensorflow()
+    import tensorflow as tf
+
+    from tinyunet.bench.gpu import check, plan
+
+    check(plan(len(tf.config.list_physical_devices("GPU"))), arguments.out)
 
 
 def _add_ablation(commands: "Commands") -> None:

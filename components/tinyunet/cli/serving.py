@@ -27,7 +27,10 @@ def add_commands(commands: "Commands") -> None:
     add = parser.add_argument
     add(
         "model",
-        help="models:/NAME@champion, models:/NAME/VERSION, model folder, .keras file or engine folder",
+        nargs="?",
+        default="",
+        help="models:/NAME@champion, models:/NAME/VERSION, model folder, .keras file or engine folder; the "
+        "default is the newest champion",
     )
     add("--version", default="", metavar="N", help="serve this version, and do not follow the alias")
     add("--poll", type=float, default=_POLL_S, help="seconds between two looks at the alias; 0: never look")

@@ -70,9 +70,9 @@ class TrainConfig(Config):
             number of bytes.
         seed: Seed of the initial weights, of the order of the images and of the augmentation.
         precision: Keras dtype policy; `auto` selects the fastest one that the device supports in hardware.
-        jit: Whether XLA compiles the forward and the backward pass of a rank: `true`, `false`, or `auto`, which
-            compiles on GPUs. On CPUs the operations that are not compiled are faster. The result is the same
-            up to rounding. A deterministic training is not compiled.
+        jit: Whether XLA compiles the forward and the backward pass of a rank: `true`, `false`, or `auto`,
+            which compiles on GPUs; on CPUs the code that is not compiled is faster. The result is the same up
+            to rounding. A deterministic training is not compiled.
         deterministic: Whether the same seed and machine give the same weights, bit for bit, at any world
             size. Every image is processed separately, each operation in one thread, and the results are
             summed in float64. This is slower.

@@ -64,6 +64,8 @@ def _find(folder: Path, stem: str) -> str:
 
 
 def write_sources(dataset: RawManifest, folder: Path) -> None:
-    """Write the description of the ingested images, with all their digests, beside the records of them."""
-    with atomic_path(folder / SOURCES) as part:
-        part.write_text(dataset.text(), encoding="utf-8")
+    """Write the description of the images, with all digests, beside their records, unless it is there."""
+    path, text = folder / SOURCES, dataset.text()
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_path(path) as part:
+            part.write_text(text, encoding="utf-8")

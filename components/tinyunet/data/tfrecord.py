@@ -12,13 +12,7 @@ import numpy as np
 from tinyunet.core.config import DataConfig
 from tinyunet.core.console import cores, track
 from tinyunet.core.documents.raw import RawFile, RawManifest
-from tinyunet.core.documents.records import (
-    GreyStatistics,
-    RecordsManifest,
-    RecordsSplit,
-    Shard,
-    shards_digest,
-)
+from tinyunet.core.documents.records import GreyStatistics, RecordsManifest, RecordsSplit, Shard
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import file_sha256, scratch_folder
 from tinyunet.data.existing import already_holds, renew
@@ -248,7 +242,7 @@ def _build_manifest(
         types=tuple(sorted({file.defect_type for file in dataset.files} - {""})),
         statistics=seen.statistics(),
         source_digest=dataset.digest,
-        digest=shards_digest(splits),
+        digest=RecordsManifest.digest_of(splits),
         validation_fraction=0.0 if given else config.validation_fraction,
         fold=config.fold,
         splits=splits,

@@ -15,7 +15,7 @@ exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
 # Kubernetes runs these scripts before it ends a pod: when the job is deleted, suspended by a queue or at its
 # deadline, and when a node is drained. The ranks then save a checkpoint and end, within GRACE_SECONDS.
 # mpirun forwards the signal to the ranks. A pod of which only a worker is removed signals its own ranks, and
-# all ranks stop after the same step. A second signal within five seconds is ignored by a rank.
+# all ranks stop after the same step. A rank ignores this signal when it comes again.
 GRACE_SECONDS = 60
 STOP_LAUNCHER = "kill -USR2 1; while kill -0 1; do sleep 0.2; done"
 STOP_WORKER = """\

@@ -44,7 +44,7 @@ class Watcher:
             JobFailed: if the job was deleted.
             Unreachable: if the API server does not answer for five minutes.
         """
-        snapshot = self._snapshot()
+        snapshot = retry_while_unreachable(self._snapshot)
         while not outcome(snapshot):
             self._update(snapshot)
             self._cluster.wait(self._name, snapshot.job["metadata"]["resourceVersion"], seconds=_POLL_S)

@@ -10,7 +10,7 @@ BODIES = 4  # so many bodies of the largest size are in memory at a time
 
 
 class Admission:
-    """What the requests in progress hold; used in the event loop only.
+    """What the requests in progress hold; all methods but the checks are used in the event loop only.
 
     Args:
         images: Largest number of images that are decoded, waiting or computed at a time.
@@ -31,16 +31,8 @@ class Admission:
             RequestError: 413 if they are too many or too large even for an idle server; 429 if there is no
                 room for them now.
         """
+        self.check_images(count, height, width)
         pixels = count * height * width
-        if pixels > self.max_pixels:
-            raise RequestError(
-                413,
-                f"{count}×{height}×{width} pixels; expected at most {self.max_pixels} in all (--max-pixels)",
-            )
-        if count > self.max_images:
-            raise RequestError(
-                413, f"{count} images; expected at most {self.max_images} in one request (--queue)"
-            )
         if self.images + count > self.max_images or self.pixels + pixels > self.max_pixels:
             raise self._overloaded()
         self.images += count
@@ -50,6 +42,18 @@ class Admission:
         finally:
             self.images -= count
             self.pixels -= pixels
+
+    def check_images(self, count: int, height: int, width: int) -> None:
+        """Raise a RequestError, 413, if images of one size are too many or too large for an idle server."""
+        if count * height * width > self.max_pixels:
+            raise RequestError(
+                413,
+                f"{count}×{height}×{width} pixels; expected at most {self.max_pixels} in all (--max-pixels)",
+            )
+        if count > self.max_images:
+            raise RequestError(
+                413, f"{count} images; expected at most {self.max_images} in one request (--queue)"
+            )
 
     @contextmanager
     def hold_body(self) -> Iterator["Body"]:

@@ -75,7 +75,7 @@ class Batcher:
         """Inspect the images of one request, which are all of one size.
 
         Raises:
-            RequestError: 400 if the model refuses them.
+            RequestError: 500 if the model cannot compute them; they were compared with its document before.
         """
         future = asyncio.get_running_loop().create_future()
         job = Job(served, images, probability, future, perf_counter())
@@ -85,7 +85,7 @@ class Batcher:
         try:
             await job.answer
         except UserError as error:
-            raise RequestError(400, str(error)) from error
+            raise RequestError(500, str(error)) from error
         return job
 
     def _waiting(self) -> int:

@@ -4,9 +4,7 @@ The metrics are in a registry of their own, so that several servers in one proce
 All names begin with `tinyunet_`. The dashboard and the alert rules in `k8s/components/prometheus` use them.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Mapping
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -124,15 +122,6 @@ class Metrics:
     def stage(self, stage: Stage, seconds: float) -> None:
         """Record the time of a stage of a request: decode, queue, infer (a whole batch) or encode."""
         self._stage_seconds.labels(stage).observe(seconds)
-
-    @contextmanager
-    def time(self, stage: Stage) -> Iterator[None]:
-        """Record the time that the body takes, also if it raises an error."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.stage(stage, perf_counter() - start)
 
     def queue_length(self, images: int) -> None:
         """Set the number of images that wait for the network."""

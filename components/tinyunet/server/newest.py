@@ -18,7 +18,7 @@ def newest_model(runs: Path) -> str:
     """
     try:
         model = _newest_champion()
-    except UserError:  # no registry, or it does not answer
+    except (UserError, ImportError):  # no registry, it does not answer, or MLflow is not installed
         model = ""
     folders = sorted(runs.rglob(ModelDocument.FILE), key=lambda path: path.stat().st_mtime)
     if not model and not folders:

@@ -19,7 +19,7 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
 
     Args:
         model: A model folder or a `.keras` file (the operating point comes from an evaluation, see
-            `find_operating_point`), a folder with one `.keras` file, or `models:/name@alias` or `runs:/id` of
+            `find_evaluation`), a folder with one `.keras` file, or `models:/name@alias` or `runs:/id` of
             MLflow.
         plain: Keep the network as it is in the file, from Keras' own layers (`build_unet`).
 

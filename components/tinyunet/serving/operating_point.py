@@ -50,22 +50,11 @@ class FoundEvaluation:
     evaluation: Evaluation
 
 
-def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
-    """Find the operating point of a model in the newest evaluation of its weights, and print it.
-
-    Args:
-        folder: Folder of the model; `find_evaluation` says where evaluations are searched for.
-        sha256: Digest of the model's `.keras` file.
-
-    Returns:
-        The operating point of the evaluation. Without one, the thresholds are the probability 0.5
-        and its logit 0.
-    """
-    return choose_operating_point(find_evaluation(folder, sha256), folder)
-
-
 def choose_operating_point(found: FoundEvaluation | None, folder: Path) -> OperatingPoint:
-    """Return the operating point of what `find_evaluation` found, or the default one, and print it."""
+    """Return the operating point of what `find_evaluation` found for a model folder, and print it.
+
+    Without an evaluation, the thresholds are the probability 0.5 and its logit 0.
+    """
     if found is None:
         say(
             f"{OperatingPoint()}, the default: no evaluation of this model beside {folder}; "

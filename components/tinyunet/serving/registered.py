@@ -1,10 +1,12 @@
 """Models of MLflow: what a URI means now, and their files, by REST without the package mlflow if possible."""
 
+import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tinyunet.core.errors import UserError
 from tinyunet.tracking import rest
 from tinyunet.tracking.names import ENGINE_FOLDER
 from tinyunet.tracking.uri import tracking_uri
@@ -58,7 +60,7 @@ def resolve(uri: str) -> RegisteredModel:
 
     Raises:
         Unreachable: if the server does not answer.
-        UserError: if there is no such model.
+        UserError: if there is no such model, or the package mlflow is needed to find it and is not installed.
     """
     state = database_state()
     if rest.is_server(tracking_uri()):
@@ -70,6 +72,11 @@ def resolve(uri: str) -> RegisteredModel:
             return _of_version(rest.version_of_alias(found[1], found[2]))
         if found := _VERSION.fullmatch(uri):
             return _of_version(rest.version_of_number(found[1], found[2]))
+    if importlib.util.find_spec("mlflow") is None:
+        raise UserError(
+            f"the model is {uri!r} and mlflow is not installed; expected models:/NAME@champion and an MLflow "
+            "server in MLFLOW_TRACKING_URI"
+        )
     from tinyunet.tracking.download import find_model
 
     model = find_model(uri)

@@ -2,7 +2,7 @@
 
 A launcher may disappear without a chance to end its job: its container is killed, its pod is deleted by
 force, or its node is lost. The lease lies beside the checkpoints, which the ranks can reach anyway. No clocks
-are compared. The ranks measure how long the content of the object has not changed while the store answered.
+are compared: a rank counts how often in succession it found the same content.
 """
 
 import os
@@ -20,6 +20,8 @@ from tinyunet.core.errors import UserError
 from tinyunet.storage import s3
 
 PARTS = 10  # renewals, and looks at the lease, during the time after which it ends
+ANSWERS = 3  # of these looks, the last ones, which follow the question
+ANSWER_S = 10.0  # a renewal waits no longer for an answer of the store, but tries again
 
 
 @contextmanager
@@ -35,16 +37,22 @@ def renewed_lease(uri: str, seconds: float) -> Iterator[None]:
     Raises:
         UserError: if the first lease cannot be written.
     """
-    s3.write_bytes(uri, _content())
-    with _repeated(lambda: s3.write_bytes(uri, _content()), seconds / PARTS, name="lease-renewal"):
+
+    def renew() -> None:
+        s3.write_bytes(uri, _content("renewed"), read_s=ANSWER_S)
+
+    renew()
+    with _repeated(renew, seconds / PARTS, name="lease-renewal"):
         yield
 
 
 class LeaseWatch:
     """Looks at a lease in a thread, during a `with` block.
 
-    A store that does not answer says nothing about the launcher. The time starts again when it answers
-    again, so that the launcher can renew the lease first.
+    The time is counted in looks, so that a process that was suspended does not end before the launcher, which
+    may have been suspended too, can renew the lease. A store that does not answer says nothing about the
+    launcher: the count starts again. Before the last looks, a question is written into the lease, which the
+    launcher overwrites. Without it, a store that can be read but not written would end the training.
 
     Args:
         uri: The object, s3://bucket/key.
@@ -54,7 +62,7 @@ class LeaseWatch:
     def __init__(self, uri: str, seconds: float) -> None:
         self._uri, self._seconds = uri, seconds
         self._content: bytes | None = None
-        self._since: float | None = None  # time of the look that first found this content
+        self._unchanged = 0  # looks that found this content again
         self._expired = False
 
     @property
@@ -75,15 +83,17 @@ class LeaseWatch:
         self._looks.__exit__(kind, error, trace)
 
     def _look(self) -> None:
-        asked = time.monotonic()  # the answer may come, and be read, much later
         try:
             content = s3.read_bytes(self._uri) if s3.exists(self._uri) else b""
-        except UserError:
-            self._since = None
+            self._unchanged = self._unchanged + 1 if content == self._content else 0
+            if self._unchanged == PARTS - ANSWERS:
+                content = _content("question of rank 0: who renews this lease?")
+                s3.write_bytes(self._uri, content, read_s=ANSWER_S)
+            self._content = content
+        except Exception:
+            self._content = None  # the next look counts as the first one
             raise
-        if self._since is None or content != self._content:
-            self._content, self._since = content, time.monotonic()
-        self._expired = self._expired or asked - self._since > self._seconds
+        self._expired = self._expired or self._unchanged >= PARTS
 
 
 def remove_lease(uri: str) -> None:
@@ -98,7 +108,8 @@ def remove_lease(uri: str) -> None:
 def _repeated(call: Callable[[], None], interval: float, *, name: str) -> Iterator[None]:
     """Call a function in a thread, at once and then at every interval.
 
-    The first of several consecutive errors is printed. The thread does not keep the process alive.
+    The first of several consecutive errors is printed; none ends the thread, because the end of a healthy job
+    would follow. The thread does not keep the process alive.
     """
     ended = threading.Event()
 
@@ -108,7 +119,7 @@ def _repeated(call: Callable[[], None], interval: float, *, name: str) -> Iterat
             try:
                 call()
                 failing = False
-            except UserError as error:
+            except Exception as error:
                 if not failing:
                     say(f"tinyunet: warning: {name}: {error}; trying again")
                 failing = True
@@ -123,7 +134,8 @@ def _repeated(call: Callable[[], None], interval: float, *, name: str) -> Iterat
         thread.join(1)
 
 
-def _content() -> bytes:
-    """Return a content that differs from all earlier ones, and says who renewed the lease when."""
+def _content(event: str) -> bytes:
+    """Return a content that differs from all earlier ones, and says what happened, when and where."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return f"{stamp} {socket.gethostname()} process {os.getpid()} {secrets.token_hex(4)}\n".encode()
+    where = f"{socket.gethostname()} process {os.getpid()}"
+    return f"{event} {stamp} {where} {secrets.token_hex(4)}\n".encode()

@@ -99,11 +99,11 @@ def read_end(uri: str, size: int) -> tuple[bytes, int]:
             return bytes(response.read()), total
 
 
-def write_bytes(uri: str, data: bytes) -> None:
-    """Write an object atomically: a program that reads it gets either the old or the new content."""
+def write_bytes(uri: str, data: bytes, *, read_s: float = READ_S) -> None:
+    """Write an object atomically, and wait at most `read_s` seconds for the answer to each attempt."""
     bucket, key = split_uri(uri)
     with _one_line_errors(uri):
-        _client().put_object(bucket, key, io.BytesIO(data), len(data))
+        _client(read_s).put_object(bucket, key, io.BytesIO(data), len(data))
 
 
 def remove(uri: str) -> None:
@@ -127,7 +127,7 @@ def list_buckets() -> list[str]:
         return [bucket.name for bucket in _client().list_buckets()]
 
 
-def _client() -> Minio:
+def _client(read_s: float = READ_S) -> Minio:
     url = _endpoint()
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
@@ -150,7 +150,7 @@ def _client() -> Minio:
         http_client=network.open_pool(
             url,
             network.tls_context(network.ca_file("AWS_CA_BUNDLE")),
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
             maxsize=THREADS,  # one connection per thread
             retries=urllib3.Retry(RETRIES, connect=1, backoff_factor=0.3, status_forcelist=RETRIED_STATUS),
         ),

@@ -6,6 +6,7 @@ variables of `core.network`.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def model_of_run(run_id: str) -> str:
     outputs = _get_json("/runs/get", run_id=run_id)["run"].get("outputs", {}).get("model_outputs", [])
     if not outputs:
         raise UserError(f"runs:/{run_id}: this run has no model; register one, or name another run")
-    return str(outputs[-1]["model_id"])
+    return _checked_id(str(outputs[-1]["model_id"]))
 
 
 def list_files(model_id: str, folder: str = "") -> list[ModelFile]:
@@ -129,10 +130,19 @@ def _version(fields: dict[str, Any]) -> ModelVersion:
     return ModelVersion(
         name=str(fields["name"]),
         version=str(fields["version"]),
-        model_id=str(fields.get("model_id") or source.rsplit("/", 1)[-1]),
+        model_id=_checked_id(str(fields.get("model_id") or source.rsplit("/", 1)[-1])),
         run_id=str(fields.get("run_id", "")),
         tags={str(tag["key"]): str(tag.get("value", "")) for tag in fields.get("tags", [])},
     )
+
+
+def _checked_id(model_id: str) -> str:
+    """Return an id; raise a UserError for one that could not be the name of a folder of the cache."""
+    if not re.fullmatch(r"[\w-]{1,128}", model_id, re.ASCII):
+        raise UserError(
+            f"the MLflow server names the model {model_id!r:.80}; expected letters, digits, - and _"
+        )
+    return model_id
 
 
 def _list_folder(model_id: str, folder: str) -> dict[str, Any]:

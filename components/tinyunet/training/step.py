@@ -52,8 +52,8 @@ class TrainStep:
     how the batch is divided. Without this, a difference in the last bit would grow from step to step, because
     Adam divides by the magnitude of the gradient.
 
-    With `jit`, XLA compiles the forward pass of a rank and the backward pass from the sums to the gradients, each
-    into one operation of few kernels. Drawing rotations, the reductions over the ranks and the optimizer are not
+    With `jit`, XLA compiles the forward pass of a rank and the backward pass from the sums to the gradients,
+    each into one operation of few kernels. Rotations, the reductions over the ranks and the optimizer are not
     compiled. All gradients are then complete at the same time, so their reduction does not overlap with the
     backward pass.
 
@@ -74,9 +74,8 @@ class TrainStep:
         self._micro_batches = share if self._exact else config.accumulate
         self._parallel = min(threads_per_rank(world), share // config.accumulate) if self._exact else 1
         self._dtype = tf.float64 if self._exact else tf.float32  # of sums over images and ranks
-        self._network_sums = tf.function(self._sums_of_inputs, autograph=False, jit_compile=True)
-        if not uses_xla(config):
-            self._network_sums = self._sums_of_inputs
+        compiled = tf.function(self._sums_of_inputs, autograph=False, jit_compile=True)
+        self._network_sums = compiled if uses_xla(config) else self._sums_of_inputs
         self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, batch: Batch, *, stop: bool = False) -> StepResult:

@@ -46,6 +46,9 @@ def is_duplicate(first: float) -> bool:
 class StopRequest:
     """Records the first SIGINT, SIGTERM or SIGUSR2, and raises KeyboardInterrupt for a second request.
 
+    A later SIGUSR2 is no second request: every pod of a job sends it to its ranks when its own end comes. It
+    remains ignored after the block, because then the run in MLflow gets its end.
+
     Args:
         lease: The lease of the job, whose end is also a request; None if nobody renews one.
 
@@ -75,16 +78,17 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Restore the previous signal handlers."""
+        """Restore the previous signal handlers; a SIGUSR2 that was the request remains ignored."""
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            repeated = number == self.signal_number == STOP_SIGNAL
+            signal.signal(number, signal.SIG_IGN if repeated else handler)
         if self._lease:
             self._lease.__exit__(kind, error, trace)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if not self.signal_number:
             self.signal_number, self._first_time = number, time.monotonic()
-        elif not is_duplicate(self._first_time):
+        elif number != STOP_SIGNAL and not is_duplicate(self._first_time):
             raise KeyboardInterrupt
 
 

@@ -132,7 +132,7 @@ def test_an_image_that_fails_costs_the_others_of_its_batch_nothing() -> None:
         engine.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(results[2], RequestError)
-        assert (results[2].status, str(results[2])) == (400, "the image is bad")
+        assert (results[2].status, str(results[2])) == (500, "the image is bad")
         scores = [job.answer.result()[0].score for job in results if isinstance(job, Job)]
         assert scores == [1, 2, 4]
 

@@ -21,8 +21,7 @@ def used() -> Metrics:
     """Return metrics of which every method was called."""
     metrics = Metrics()
     metrics.request("/inspect", 200, 0.2)
-    with metrics.time("decode"):
-        pass
+    metrics.stage("decode", 0.1)
     metrics.queue_length(3)
     metrics.batch(2)
     metrics.verdict(defective=True, score=1.5)

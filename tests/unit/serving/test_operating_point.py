@@ -7,12 +7,16 @@ import pytest
 from tests.unit.examples import evaluated_model, scores
 from tests.unit.examples import evaluation as example
 from tinyunet.core.documents.evaluation import Evaluation
-from tinyunet.serving.operating_point import OperatingPoint, find_operating_point
+from tinyunet.serving.operating_point import OperatingPoint, choose_operating_point, find_evaluation
 
 
 def write_evaluation(folder: Path, sha256: str, threshold: float, **changes: object) -> None:
     test = scores(image_threshold=2.36)
     example(model=evaluated_model(sha256=sha256), threshold=threshold, test=test, **changes).write(folder)
+
+
+def find_operating_point(folder: Path, sha256: str) -> OperatingPoint:
+    return choose_operating_point(find_evaluation(folder, sha256), folder)
 
 
 def test_thresholds_come_from_an_evaluation_of_the_same_weights(

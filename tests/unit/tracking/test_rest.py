@@ -156,6 +156,13 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(server: Server, path: st
     assert list(tmp_path.glob("a")) == []
 
 
+@pytest.mark.parametrize("model_id", ["../../m-1", "..", "a/b", "m 1"])
+def test_an_id_that_leads_out_of_the_cache_is_refused(server: Server, model_id: str) -> None:
+    server.answers[ALIAS] = (200, {"model_version": {**VERSION, "model_id": model_id}})
+    with pytest.raises(UserError, match="names the model"):
+        version_of_alias("a b", "champion")
+
+
 def test_a_file_of_another_size_is_an_interrupted_download(server: Server, tmp_path: Path) -> None:
     server.answers[LIST] = (200, {"root_uri": ROOT, "files": []})
     server.answers["/ml/api/2.0/mlflow-artifacts/artifacts/2/models/m-1/artifacts/engine/a"] = (200, b"abc")

@@ -12,6 +12,14 @@ from tinyunet.training.run import TrainingRun
 from tinyunet.training.stopping import DUPLICATE_S, StopRequest, lease_watch, stopped
 
 
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[object]:
+    """The handler of the stop signal in this process, which every test restores."""
+    before = signal.getsignal(STOP_SIGNAL)
+    yield before
+    signal.signal(STOP_SIGNAL, before)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [100.0]
@@ -35,7 +43,12 @@ def test_a_duplicate_has_no_effect_and_a_later_signal_interrupts(clock: list[flo
 def test_the_end_of_the_lease_is_a_request_and_the_message_says_why_and_how_to_resume(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tinyunet.storage.s3.exists", lambda _: False)
+    store: dict[str, bytes] = {}
+    monkeypatch.setattr("tinyunet.storage.s3.exists", store.__contains__)
+    monkeypatch.setattr("tinyunet.storage.s3.read_bytes", store.__getitem__)
+    monkeypatch.setattr(
+        "tinyunet.storage.s3.write_bytes", lambda uri, data, read_s: store.update({uri: data})
+    )
     run = TrainingRun(records="r", out="s3://bucket/model", lease=1)
     watch = lease_watch(run)
     assert watch is not None
@@ -55,7 +68,21 @@ def test_the_end_of_the_lease_is_a_request_and_the_message_says_why_and_how_to_r
     assert lease_watch(TrainingRun(records="r", out="m")) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, STOP_SIGNAL])
+def test_the_stop_signal_of_another_pod_never_interrupts_the_checkpoint_or_what_follows_it(
+    clock: list[float], handler: object
+) -> None:
+    with StopRequest():
+        pass
+    assert signal.getsignal(STOP_SIGNAL) is handler
+    with StopRequest() as request:
+        os.kill(os.getpid(), STOP_SIGNAL)
+        clock[0] += 2 * DUPLICATE_S
+        os.kill(os.getpid(), STOP_SIGNAL)
+        assert request.signal_number == STOP_SIGNAL
+    os.kill(os.getpid(), STOP_SIGNAL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_handlers_are_installed_in_the_block_and_restored_after_it(number: int) -> None:
     before = signal.getsignal(number)
     with StopRequest() as request:

@@ -89,11 +89,11 @@ class RecordsManifest(DataIdentity, Document):
     fold: int
     splits: dict[str, RecordsSplit]
 
-
-def shards_digest(splits: Mapping[str, RecordsSplit]) -> str:
-    """Return the digest of records: the SHA-256 over names and digests of all shards."""
-    lines = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    @staticmethod
+    def digest_of(splits: Mapping[str, RecordsSplit]) -> str:
+        """Return the digest of records: the SHA-256 over names and digests of all shards."""
+        lines = [f"{shard.file} {shard.sha256}\n" for split in splits.values() for shard in split.shards]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 class ShardIndex(Document):

@@ -60,8 +60,8 @@ def _other_labels(tree: Tree) -> list[str]:
 def _unknown(tree: Tree) -> list[str]:
     """Return the first annotation file, which is of no known format."""
     files = [name for name in tree.names if suffix_of(name) in (".json", ".xml")]
-    shown = [name for name in files if b"<bndbox>" not in _read(tree, name)][:1]
-    return [f"{name} is of no known format of annotations" for name in shown]
+    shown = [name for name in files[:_FILES_TO_READ] if b"<bndbox>" not in _read(tree, name)]
+    return [f"{name} is of no known format of annotations" for name in shown[:1]]
 
 
 def _no_labels(tree: Tree) -> list[str]:

@@ -36,4 +36,6 @@ async def body_of(request: Request, admission: Admission, timeout_s: float) -> A
             raise RequestError(
                 408, f"{size} bytes of the body in {timeout_s:g} s; expected all of it"
             ) from error
-        yield b"".join(chunks)
+        body = b"".join(chunks)
+        chunks.clear()  # otherwise every body would be in memory twice
+        yield body

@@ -6,6 +6,7 @@ from typing import Any
 
 Untyped = Any  # objects of kserve and gRPC, which have no type information
 INPUT = "images"
+MAPS = ("probability", "mask")  # outputs with a number for every pixel
 OUTPUTS = {"probability": "FP32", "mask": "UINT8", "score": "FP32", "defective": "UINT8"}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from tinyunet.server.errors import RequestError, shortened
-from tinyunet.server.protocol.names import OUTPUTS, Untyped, kserve_module
+from tinyunet.server.protocol.names import MAPS, OUTPUTS, Untyped, kserve_module
 from tinyunet.server.protocol.tensors import Tensor, images_of
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # A list of numbers in JSON takes up to 20 times its length in memory.
 MAX_JSON = 8 * 2**20
+MAX_NUMBERS = 2**22  # in the lists of an answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +60,23 @@ def parse_rest(
     outputs = request.outputs or []
     flags = [(output.parameters or {}).get("binary_data") for output in outputs]
     default = (request.parameters or {}).get("binary_data_output", False)
-    return TensorRequest(
-        images=images_of(tensors, served.engine.document, admission),
-        id=request.id or "",
-        outputs=outputs_of(
-            [o.name for o in outputs], [f if f is None else f is True for f in flags], default=default is True
-        ),
+    images = images_of(tensors, served.engine.document, admission)
+    asked = outputs_of(
+        [o.name for o in outputs], [f if f is None else f is True for f in flags], default=default is True
     )
+    _check_lists(images, asked)
+    return TensorRequest(images=images, id=request.id or "", outputs=asked)
+
+
+def _check_lists(images: NDArray[Any], outputs: Mapping[str, bool]) -> None:
+    """Raise a RequestError, 413, if the answer would be a list of too many numbers."""
+    count = images[..., 0].size * sum(name in MAPS and not binary for name, binary in outputs.items())
+    if count > MAX_NUMBERS:
+        raise RequestError(
+            413,
+            f"the answer has {count} numbers in JSON; expected at most {MAX_NUMBERS}: ask for score and "
+            "defective alone, or set the parameter binary_data_output to true",
+        )
 
 
 def _json_length(body: bytes, header_length: str | None) -> int:

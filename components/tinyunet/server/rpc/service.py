@@ -1,5 +1,6 @@
 """The methods of the gRPC service, and what every call passes: its id, its token, its log line."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -9,7 +10,7 @@ import grpc  # type: ignore[import-untyped]
 
 from tinyunet import __version__
 from tinyunet.server.errors import RequestError
-from tinyunet.server.http.gate import log_fields, request_id
+from tinyunet.server.http.gate import CLOSED, log_fields, request_id
 from tinyunet.server.http.v2 import find
 from tinyunet.server.inspector import Answer, Station, Trace
 from tinyunet.server.logs import LOG, log
@@ -24,6 +25,7 @@ CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 Method = Callable[[Any, Trace], Awaitable[Any]]
@@ -57,6 +59,9 @@ def _guarded(station: Station, name: str, method: Method) -> Callable[[Any, Any]
         except RequestError as error:
             status = error.status
             await context.abort(CODES[status], str(error))
+        except asyncio.CancelledError:
+            status = CLOSED
+            raise
         except Exception:
             status = 500
             LOG.exception("error of request %s", trace.request_id)

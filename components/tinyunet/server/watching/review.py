@@ -140,11 +140,15 @@ class Review:
             key = hashlib.sha256(f"{candidate.image.shape}".encode() + candidate.image.tobytes()).hexdigest()[
                 :16
             ]
-            if reason and key not in self._records:
+            if reason and key not in self._records and not self._is_stored(key):
                 self._write(candidate, key, reason)
         except Exception:
             self._metrics.keep_failed()
             raise
+
+    def _is_stored(self, key: str) -> bool:
+        """Return whether the mask is there, of another server or corrected: it must not be written again."""
+        return f"masks/{key}.png" in self._store.names()
 
     def _reason(self, candidate: Candidate) -> str:
         if candidate.causes and len(self._of(DRIFTED)) < self._limit:

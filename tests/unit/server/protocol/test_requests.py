@@ -102,6 +102,29 @@ def test_json_above_its_limit_is_refused_before_it_is_parsed(served: Served) -> 
     assert caught.value.status == 413
 
 
+def test_the_maps_of_a_large_image_are_answered_in_binary_form_only(served: Served) -> None:
+    admission, side = Admission(8, 2**24, 2**30), 2100
+    for outputs, allowed in ([], False), (["mask"], False), (["score", "defective"], True):
+        tensor = {"name": "images", "shape": [1, side, side, 1], "datatype": "UINT8"}
+        tensor["parameters"] = {"binary_data_size": side * side}
+        content = {"inputs": [tensor], "outputs": [{"name": name} for name in outputs]}
+        for binary in (False, True):
+            head = json.dumps({**content, "parameters": {"binary_data_output": binary}}).encode()
+            data = head + bytes(side * side)
+            if allowed or binary:
+                assert parse_rest(data, str(len(head)), served, admission).images.size == side * side
+            else:
+                with pytest.raises(RequestError, match="expected at most 4194304") as caught:
+                    parse_rest(data, str(len(head)), served, admission)
+                assert caught.value.status == 413
+
+
+def test_parsing_holds_no_room_because_it_runs_in_threads(served: Served, admission: Admission) -> None:
+    with admission.hold_images(8, 1, 1):
+        assert parse_rest(body([1, 2], [1, 1, 2, 1]), None, served, admission).images.size == 2
+        assert (admission.images, admission.pixels) == (8, 8)
+
+
 def test_the_metadata_say_what_the_model_takes(served16: Served) -> None:
     content = metadata(served16)
     assert content["inputs"] == [{"name": "images", "datatype": "UINT16", "shape": [-1, -1, -1, 3]}]

@@ -131,6 +131,18 @@ def test_a_corrected_mask_is_never_deleted(tmp_path: Path) -> None:
     assert np.asarray(Image.open(corrected)).trace() == 255 * SIDE
 
 
+def test_a_corrected_mask_is_not_replaced_when_its_image_comes_again(tmp_path: Path) -> None:
+    review = Review(FolderStore(tmp_path), 1, Metrics())
+    keep(tmp_path, candidate(1, 3.0), limit=1)
+    (corrected,) = (tmp_path / "masks").iterdir()
+    Image.fromarray(np.eye(SIDE, dtype=np.uint8) * 255).save(corrected)
+    for one in (candidate(2, 2.0), candidate(1, 1.1)):  # the second is now less certain, as by a new model
+        review.offer(one)
+        assert review.wait(WAIT_S)
+    review.close()
+    assert np.asarray(Image.open(corrected)).trace() == 255 * SIDE
+
+
 def test_a_store_that_fails_is_logged_once_and_taken_again_when_it_works(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

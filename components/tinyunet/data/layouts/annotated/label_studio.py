@@ -4,6 +4,7 @@ Format: https://labelstud.io/guide/export; brushes: the decoding of label_studio
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing
-from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack
+from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack, turned_ellipse
 from tinyunet.data.layouts.base import LayoutOptions, Listing
 from tinyunet.data.layouts.names import is_picture, stem_of
 from tinyunet.data.sources.trees import Tree
@@ -54,7 +55,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     stems = {stem_of(name).lower() for name in tree.names if is_picture(name)}
     for file in files:
         try:
-            items += [_image(task, stems) for task in json.loads(tree.read(file))]
+            items += [_image(task, stems) for task in json.loads(tree.read(file)) if _is_annotated(task)]
         except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
             raise UserError(f"{file} is not a JSON export of Label Studio; export it again") from error
     return make_listing(tree, options, Format(NAME, "Label Studio", files), items)
@@ -70,6 +71,11 @@ def _files(tree: Tree) -> list[str]:
         if _TASK.search(data[: 2**20]):
             found.append(name)
     return found
+
+
+def _is_annotated(task: dict[str, Any]) -> bool:
+    """Return whether a task has an annotation; an export may have tasks that nobody has annotated yet."""
+    return "data" not in task or not task["data"] or bool(_done(task))
 
 
 def _image(task: dict[str, Any], stems: set[str]) -> AnnotatedImage:
@@ -110,14 +116,15 @@ def _regions(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for value in task.values():
             yield from (one for one in value if isinstance(one, dict)) if isinstance(value, list) else ()
         return
-    done = [
-        one
-        for one in task.get("annotations") or task.get("completions") or []
-        if not one.get("was_cancelled")
-    ]
-    for region in done[0]["result"] if done else ():
+    for region in _done(task)[0]["result"]:
         sizes = {key: region[key] for key in ("original_width", "original_height") if key in region}
         yield {**region.get("value", {}), **sizes}
+
+
+def _done(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the annotations of a task that were not cancelled."""
+    annotations = task.get("annotations") or task.get("completions") or []
+    return [one for one in annotations if not one.get("was_cancelled")]
 
 
 def _shape(label: str, region: dict[str, Any]) -> Shape | None:
@@ -131,6 +138,10 @@ def _shape(label: str, region: dict[str, Any]) -> Shape | None:
         return Shape(label, "polygon", points, relative=True)
     if "radiusX" in region:
         (x, y), (a, b) = (region["x"], region["y"]), (region["radiusX"], region["radiusY"])
+        if turned := float(region.get("rotation") or 0):
+            right, down = region["original_width"] / 100, region["original_height"] / 100
+            centre, radii = (x * right, y * down), (a * right, b * down)
+            return Shape(label, "polygon", turned_ellipse(centre, radii, math.radians(turned)))
         corners = (((x - a) / 100, (y - b) / 100), ((x + a) / 100, (y + b) / 100))
         return Shape(label, "ellipse", corners, relative=True)
     return None

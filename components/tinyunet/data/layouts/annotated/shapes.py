@@ -1,6 +1,7 @@
 """Masks that are drawn from annotations."""
 
 import io
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ MAX_TYPES = 255
 _NO_DEFECT = {"background", "bg", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 # Colours of the values 0 … 5 for viewers; all further values are white.
 _PALETTE = (0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 0, 0, 255, 255)
+
+_CORNERS = 32  # of the polygon that takes the place of a turned ellipse
 
 Points = tuple[tuple[float, float], ...]
 
@@ -48,6 +51,20 @@ class Shape:
 def is_background(label: str) -> bool:
     """Return whether a label names regions that are no defects, such as `_background_`."""
     return label.strip("_ ").lower() in _NO_DEFECT
+
+
+def turned_ellipse(centre: tuple[float, float], radii: tuple[float, float], angle: float) -> Points:
+    """Return the corners of a polygon in the place of an ellipse.
+
+    Args:
+        centre: Its centre x, y in pixels.
+        radii: Its radii across and down before it is turned, in pixels.
+        angle: By how much it is turned around its centre, clockwise, in radians.
+    """
+    (x, y), (across, down), cos, sin = centre, radii, math.cos(angle), math.sin(angle)
+    angles = [2 * math.pi * corner / _CORNERS for corner in range(_CORNERS)]
+    around = [(across * math.cos(angle), down * math.sin(angle)) for angle in angles]
+    return tuple((x + a * cos - b * sin, y + a * sin + b * cos) for a, b in around)
 
 
 def type_values(names: Iterable[str]) -> dict[str, int]:

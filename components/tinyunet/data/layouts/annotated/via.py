@@ -4,12 +4,11 @@ Format: https://www.robots.ox.ac.uk/~vgg/software/via, versions 1 and 2.
 """
 
 import json
-import math
 from typing import Any
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing, split_of_folders
-from tinyunet.data.layouts.annotated.shapes import Shape, is_background
+from tinyunet.data.layouts.annotated.shapes import Shape, is_background, turned_ellipse
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem
 from tinyunet.data.layouts.names import suffix_of
 from tinyunet.data.layouts.tabular import read_rows
@@ -19,7 +18,6 @@ NAME = "via"
 _FILES_TO_RECOGNISE = 20
 _MARKS = (b'"filename"', b'"regions"')
 _CSV_SHAPE = "region_shape_attributes"  # column of the export as CSV
-_CORNERS = 32  # of the polygon that takes the place of a turned ellipse
 
 
 def recognise(tree: Tree) -> bool:
@@ -110,13 +108,7 @@ def _shape(image: str, label: str, found: dict[str, Any]) -> Shape:
         corners = zip(found["all_points_x"], found["all_points_y"], strict=True)
         return Shape(label, "polygon", tuple((float(x), float(y)) for x, y in corners))
     if kind in ("circle", "ellipse"):
-        x, y = float(found["cx"]), float(found["cy"])
-        across, down = float(found.get("rx", found.get("r", 0))), float(found.get("ry", found.get("r", 0)))
-        turned = float(found.get("theta", 0))
-        angles = [2 * math.pi * corner / _CORNERS for corner in range(_CORNERS)]
-        cos, sin = math.cos(turned), math.sin(turned)
-        around = [(across * math.cos(angle), down * math.sin(angle)) for angle in angles]
-        return Shape(
-            label, "polygon", tuple((x + a * cos - b * sin, y + a * sin + b * cos) for a, b in around)
-        )
+        centre = (float(found["cx"]), float(found["cy"]))
+        radii = float(found.get("rx", found.get("r", 0))), float(found.get("ry", found.get("r", 0)))
+        return Shape(label, "polygon", turned_ellipse(centre, radii, float(found.get("theta", 0))))
     raise UserError(f"has a {kind} in {image}, which has no area; expected polygons, circles or ellipses")

@@ -120,7 +120,7 @@ def _read(tree: Tree, file: str, labels: dict[int, str]) -> AnnotatedImage:
         if len(fields) == _BOX:
             continue
         inside = all(-0.01 <= value <= 1.01 for value in fields[1:])
-        if len(fields) < _BOX + 2 or len(fields) % 2 == 0 or not inside or fields[0] != int(fields[0]):
+        if len(fields) < _BOX + 2 or len(fields) % 2 == 0 or not inside or not fields[0].is_integer():
             raise UserError(f"line {number} is {line[:40]!r}; {_EXPECTED}")
         label = labels.get(int(fields[0]), str(int(fields[0])))
         if not is_background(label):

@@ -85,6 +85,25 @@ def test_an_image_with_boxes_only_is_a_problem(tmp_path: Path) -> None:
     ]
 
 
+def test_a_task_that_nobody_has_annotated_is_no_clean_image(tmp_path: Path) -> None:
+    new = {"id": 2, "annotations": [], "data": {"image": "b.jpg"}}
+    skipped = {"id": 3, "annotations": [{"was_cancelled": True, "result": []}], "data": {"image": "c.jpg"}}
+    listing = listed(tmp_path, [task("a.jpg", HALF), new, skipped], "a.jpg b.jpg c.jpg")
+    assert [sample.name for sample in listing.samples] == ["a"]
+    assert [str(problem) for problem in listing.problems] == [
+        f"{name}.jpg: is an image that is not in the annotations" for name in "bc"
+    ]
+
+
+def test_an_ellipse_may_be_turned(tmp_path: Path) -> None:
+    """Turned by a quarter, it is as high as it was wide; the image has 6×4 pixels."""
+    flat = {"x": 50, "y": 50, "radiusX": 30, "radiusY": 10, "ellipselabels": ["pit"]}
+    listing = listed(tmp_path, [task("a.jpg", flat), task("b.jpg", {**flat, "rotation": 90})], "a.jpg b.jpg")
+    extents = [np.ptp(np.nonzero(mask_of(listing, name)), axis=1).tolist() for name in "ab"]
+    assert extents[0][0] < extents[0][1]
+    assert extents[1][0] > extents[1][1]
+
+
 @pytest.mark.parametrize(
     "content", ['[{"annotations": ', '[{"annotations": 1}]', '[{"annotations": [], "data": {}}]']
 )
