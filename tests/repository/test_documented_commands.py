@@ -32,6 +32,7 @@ PROGRAMS = {
     "pipeline-run": "pipeline.run",
     "pipeline-schedule": "pipeline.run",
     "bench": "tinyunet bench",
+    "test-gpu": "tinyunet gpu",
     "ablation": "tinyunet ablation",
     "doctor": "tinyunet doctor",
 }

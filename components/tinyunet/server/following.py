@@ -1,8 +1,8 @@
 """Load the model of a server, and follow its alias: take a new version if it passes its self-check.
 
 A thread asks MLflow for the version of the alias. A new version is downloaded, verified by its SHA-256 and
-loaded, and must give the registered answer to its registered example. Only then does it become the active model;
-requests that have begun end with the model before it. Nothing that fails here changes the active model.
+loaded, and must give the registered answer to its registered example. Only then does it become the active
+model; requests that have begun end with the one before it. Nothing that fails here changes the active model.
 """
 
 import logging

@@ -15,7 +15,7 @@ from tests.engines import bright_spot_network, write_engine
 from tinyunet.core.errors import UserError
 from tinyunet.serving import find
 from tinyunet.serving.find import find_engine
-from tinyunet.tracking.client import open_client
+from tinyunet.tracking.client import experiment_id, open_client
 
 CHAMPION = "models:/part@champion"
 
@@ -32,7 +32,7 @@ def other_engine(tmp_path: Path) -> Path:
 
 def register(client: mlflow.MlflowClient, engine: Path) -> str:
     """Register an engine as the next champion of the model `part`, and return the version."""
-    model = client.create_logged_model("0", name="model").model_id
+    model = client.create_logged_model(experiment_id(client), name="model").model_id
     for file in engine.iterdir():
         client.log_model_artifact(model, str(file), "engine")
     client.finalize_logged_model(model, "READY")

@@ -81,7 +81,8 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         found += ", several masks for an image"
         joined = {mask.file for files in groups.values() for mask in files}
         masks = [mask for mask in masks if mask.file not in joined] + several.first_masks(groups, images)
-    matches, problems = match_pictures([image for image in images if image not in unlabelled], masks)
+    without = {image.file for image in unlabelled}
+    matches, problems = match_pictures([image for image in images if image.file not in without], masks)
     if not any(match.mask for match in matches):
         raise UserError(
             f"{tree.location} has no image with a mask of the same name: the first image is "

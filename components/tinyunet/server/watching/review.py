@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.pictures.decode import encode_png
-from tinyunet.server.metrics import Metrics
+from tinyunet.server.metrics import REASONS, Metrics
 from tinyunet.server.watching.background import Background
 from tinyunet.server.watching.store import ReviewStore
 
 LOG = logging.getLogger("tinyunet.server")
 WAITING_BYTES = 64 * 2**20
 TABLE = "review.csv"
-UNCERTAIN, DRIFTED = "uncertain", "drifted"
+UNCERTAIN, DRIFTED = REASONS
 
 
 @dataclass(frozen=True)

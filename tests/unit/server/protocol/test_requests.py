@@ -105,8 +105,8 @@ def test_json_above_its_limit_is_refused_before_it_is_parsed(served: Served) -> 
 def test_the_maps_of_a_large_image_are_answered_in_binary_form_only(served: Served) -> None:
     admission, side = Admission(8, 2**24, 2**30), 2100
     for outputs, allowed in ([], False), (["mask"], False), (["score", "defective"], True):
-        tensor = {"name": "images", "shape": [1, side, side, 1], "datatype": "UINT8"}
-        tensor["parameters"] = {"binary_data_size": side * side}
+        size = {"binary_data_size": side * side}
+        tensor = {"name": "images", "shape": [1, side, side, 1], "datatype": "UINT8", "parameters": size}
         content = {"inputs": [tensor], "outputs": [{"name": name} for name in outputs]}
         for binary in (False, True):
             head = json.dumps({**content, "parameters": {"binary_data_output": binary}}).encode()
