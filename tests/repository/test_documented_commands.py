@@ -38,6 +38,7 @@ PROGRAMS = {
 }
 PYTEST = {"test-cluster", "test-others", "test-unit"}
 OF_THE_SHELL = {
+    "TERMINATIONS",  # read by tests/cluster/test_terminations.py
     "PATH",
     "KUBECONFIG",
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD",

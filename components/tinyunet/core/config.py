@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tinyunet.core.config_base import Config, NotNegative, Positive
+from tinyunet.core.config_base import Config, NotNegative, Positive, digest
 from tinyunet.core.errors import require
 from tinyunet.core.goals import check_goal
 
@@ -193,6 +193,10 @@ class TrainConfig(Config):
     def warped(self) -> bool:
         """Return whether images are rotated or zoomed in addition to the pose."""
         return self.max_rotation > 0 or self.max_zoom > 0
+
+    def digest(self) -> str:
+        """Return the digest of all options but `jit`, which is newer than the digests in names of folders."""
+        return digest({key: value for key, value in self.to_dict().items() if key != "jit"})
 
     def resume_identity(self) -> dict[str, Any]:
         """Return the options that a resumed training must not change."""

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tinyunet.core.config import TrainConfig
+from tinyunet.core.config_base import digest
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST, with_missing_options
 from tinyunet.data.augment import warps
@@ -99,6 +100,7 @@ def test_the_option_changes_no_identity_of_an_older_training() -> None:
     assert older.jit == "auto"
     assert older.resume_identity() == FAST.replace({"jit": "true"}).resume_identity()
     assert "jit" not in older.resume_identity()
+    assert FAST.digest() == FAST.replace({"jit": "true"}).digest() == digest(recorded)
 
 
 def test_yaml_values_are_accepted_and_others_are_refused() -> None:
