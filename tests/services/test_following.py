@@ -79,7 +79,7 @@ def switch(services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 @pytest.fixture
 def name(services: Services) -> str:
     """A registered model without versions."""
-    client = mlflow.MlflowClient(services.env["MLFLOW_TRACKING_URI"])
+    client = mlflow.MlflowClient(*[services.env["MLFLOW_TRACKING_URI"]] * 2)
     found = f"followed-{secrets.token_hex(4)}"
     client.create_registered_model(found)
     return found
@@ -92,7 +92,7 @@ def register(services: Services, name: str) -> Register:
 
 
 def register_engine(uri: str, name: str, folder: Path) -> str:
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
     model = client.create_logged_model(
         client.create_experiment(f"{name}-{secrets.token_hex(3)}"), name="model"
     )
@@ -157,8 +157,7 @@ def test_answers_name_the_version_that_gave_them_while_the_champion_moves_three_
     try:
         for number in (2, 3, 4):
             assert register(engine(tmp_path / str(number), -41.0 - number)) == str(number)
-            wait_for(lambda number=number: current.active.version == str(number))
-        wait_for(lambda: "4" in {version for version, _ in tuple(answers)})
+            wait_for(lambda number=number: str(number) in {version for version, _ in tuple(answers)})
     finally:
         stop.set()
         follower.stop()
@@ -170,7 +169,7 @@ def test_answers_name_the_version_that_gave_them_while_the_champion_moves_three_
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -287,7 +286,7 @@ def test_an_alias_in_a_database_is_followed_too(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("TINYUNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
     client.create_registered_model("local")
     register_engine(uri, "local", engine(tmp_path / "1"))
     current, follower = followed("local")

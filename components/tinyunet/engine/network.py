@@ -1,6 +1,7 @@
 """The bare network of an engine folder, run by OpenVINO on the CPU."""
 
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ def resolve(precision: str) -> str:
     return precision
 
 
+@cache
+def _core() -> Any:  # noqa: ANN401  OpenVINO has no types
+    """Return the only core of this process, which is never destroyed.
+
+    The CPU plugin of a core sets an alternate stack for signals in the thread that loads it, and unmaps it when
+    it is destroyed, also in another thread. The next signal would then end the process (SIGSEGV).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class Network:
     """A compiled network; it may be called from several threads, which it serves one after the other."""
 
@@ -51,7 +64,7 @@ class Network:
             "INFERENCE_NUM_THREADS": cores(),
         }
         try:
-            compiled = openvino.Core().compile_model(str(file), "CPU", options)
+            compiled = _core().compile_model(str(file), "CPU", options)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-200:]
             raise UserError(f"{file} cannot be compiled ({reason}); register the model again") from error
