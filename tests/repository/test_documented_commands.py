@@ -31,6 +31,7 @@ PROGRAMS = {
     "pipeline-upload": "pipeline.upload",
     "pipeline-run": "pipeline.run",
     "pipeline-schedule": "pipeline.run",
+    "serve": "tinyunet serve",
     "bench": "tinyunet bench",
     "test-gpu": "tinyunet gpu",
     "ablation": "tinyunet ablation",

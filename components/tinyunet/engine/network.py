@@ -33,10 +33,10 @@ def resolve(precision: str) -> str:
 def _core() -> Any:  # noqa: ANN401  OpenVINO has no types
     """Return the only core of this process, which is never destroyed.
 
-    The CPU plugin of a core sets an alternate stack for signals in the thread that loads it, and unmaps it when
-    it is destroyed, also in another thread. The next signal would then end the process (SIGSEGV).
+    The CPU plugin of a core sets an alternate stack for signals in the thread that loads it, and unmaps it
+    when it is destroyed, also in another thread. The next signal would then end the process (SIGSEGV).
     """
-    import openvino
+    import openvino  # type: ignore[import-untyped]
 
     return openvino.Core()
 
@@ -54,8 +54,6 @@ class Network:
         Raises:
             UserError: if the file is missing, or is not a network that OpenVINO compiles.
         """
-        import openvino  # type: ignore[import-untyped]
-
         if not file.is_file():
             raise UserError(f"{file} does not exist; expected an engine folder: register the model again")
         options = {
