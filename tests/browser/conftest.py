@@ -18,9 +18,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium or Chrome, shared by all tests."""
+    """Chromium or Chrome, shared by the tests of a module: while it runs, no other test can use asyncio."""
     path = doctor.browser()
     assert path, f"none of {', '.join(doctor.BROWSERS)} is installed: run .ci/setup --browser"
     with sync_playwright() as playwright:

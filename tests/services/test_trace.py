@@ -1,6 +1,7 @@
 """The origin of a registered model, from a real MLflow: every hash is verified, and a change is found."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,8 @@ HASHES = {
 
 @pytest.fixture
 def client() -> mlflow.MlflowClient:
-    return mlflow.MlflowClient()
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    return mlflow.MlflowClient(uri, registry_uri=uri)
 
 
 def test_every_hash_of_a_version_is_verified_and_every_image_is_listed(

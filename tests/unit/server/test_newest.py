@@ -29,7 +29,8 @@ def test_the_newest_model_folder_is_taken_without_a_registry(
 def test_the_champion_that_was_registered_last_comes_before_folders(database: Path, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient()
+    uri = f"sqlite:///{database}"
+    client = MlflowClient(uri, registry_uri=uri)
     for name in ("part-7", "part-8", "part-9"):
         client.create_registered_model(name)
         client.create_model_version(name, source="s3://models/part")
