@@ -92,7 +92,9 @@ def register(services: Services, name: str) -> Register:
 
 
 def register_engine(uri: str, name: str, folder: Path) -> str:
-    client = mlflow.MlflowClient(uri, registry_uri=uri)
+    mlflow.set_tracking_uri(uri)  # the registry of a database looks there for the model of a version
+    mlflow.set_registry_uri(uri)
+    client = mlflow.MlflowClient(uri)
     model = client.create_logged_model(
         client.create_experiment(f"{name}-{secrets.token_hex(3)}"), name="model"
     )

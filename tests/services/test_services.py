@@ -27,7 +27,7 @@ def test_both_services_listen_on_the_local_address_only(services: Services) -> N
     assert all(service.healthy() for service in local._services(services.env))
     for pid in pids(services.folder).values():
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == "LISTEN"]
+        listening = [c.laddr.ip for p in processes for c in p.connections() if c.status == "LISTEN"]
         assert set(listening) <= {"127.0.0.1", "::1"}
         assert listening
 

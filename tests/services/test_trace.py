@@ -36,7 +36,7 @@ def client() -> mlflow.MlflowClient:
 def test_every_hash_of_a_version_is_verified_and_every_image_is_listed(
     registered: Registered, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["trace", f"models:/{registered.result.name}@champion", "--out", str(tmp_path)]) == 0
+    assert main(["trace", registered.result.uri, "--out", str(tmp_path)]) == 0
     result = Trace.read(tmp_path)
     assert result.wrong() == []
     status = {fact.name: fact.status for fact in result.facts}
