@@ -7,6 +7,7 @@ added to those that a client trusts by default.
 """
 
 import hashlib
+import ipaddress
 import os
 import re
 import ssl
@@ -53,6 +54,14 @@ def read_credential(name: str, *, spaces: bool = False) -> str:
             "correct it (the value is not shown)"
         )
     return value
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is that of this machine, which no other machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def hide_credentials(text: str) -> str:

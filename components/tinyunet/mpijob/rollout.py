@@ -43,7 +43,7 @@ def roll_out(
 
     Raises:
         UserError: if nothing serves the model, the account has no permission, or the new pods do not become
-            ready; the old ones then serve on.
+            ready; the old ones then go on answering.
     """
     if not champion:
         return f"version {version} of {name} is not the champion: its servers are not changed"
@@ -132,7 +132,7 @@ def _wait(deployments: Deployments, name: str, deadline: float) -> None:
             ready = deployment.get("status", {}).get("updatedReplicas", 0)
             raise UserError(
                 f"the new pods of {name} are not ready ({why or f'{ready} were started'}), and the old ones "
-                f"serve on; see kubectl -n {deployment['metadata']['namespace']} describe pods -l "
+                f"go on answering; see kubectl -n {deployment['metadata']['namespace']} describe pods -l "
                 f"app.kubernetes.io/name=serving; kubectl rollout undo deployment {name} ends the attempt"
             )
         time.sleep(POLL_S)

@@ -1,10 +1,10 @@
 """The options of the server."""
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinyunet.core.errors import UserError, require
+from tinyunet.core.network import is_loopback
 
 MEBIBYTE = 2**20
 
@@ -69,13 +69,3 @@ class ServeOptions:
     def tls(self) -> bool:
         """Whether the server encrypts."""
         return self.tls_certificate is not None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a listener at this host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

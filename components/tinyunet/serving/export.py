@@ -67,7 +67,7 @@ def _export(serving: keras.Model, out: Path, records: Path | None) -> Figures:
     size = next(layer.input_shape[1] for layer in serving.layers if isinstance(layer, keras.Model)) or 0
     with atomic_folder(out, marker="export.json") as part:
         runners: dict[str, Runner] = {"keras": serving.predict_on_batch}
-        say("writing saved_model and model.onnx (half a minute)")
+        say("writing saved_model and model.onnx (half a minute; int8 takes minutes more)")
         runners["saved_model"] = write_saved_model(serving, part / "saved_model")
         runners["onnx"] = write_onnx(serving, part / "model.onnx")
         figures = compare_outputs(runners, random_textures(serving, size))

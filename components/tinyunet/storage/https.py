@@ -1,6 +1,5 @@
 """Download one file over HTTPS: an interrupted download continues, and the size is checked."""
 
-import ipaddress
 import os
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import requests
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, require_space
-from tinyunet.core.network import ca_file, connection_problem, proxy_for
+from tinyunet.core.network import ca_file, connection_problem, is_loopback, proxy_for
 from tinyunet.core.redaction import redact
 from tinyunet.storage.transfer import Transfer
 
@@ -111,17 +110,10 @@ def _require_secure(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" or os.environ.get("TINYUNET_ALLOW_HTTP") == "1":
         return
-    if not _is_loopback(parts.hostname or ""):
+    if not is_loopback(parts.hostname or ""):
         raise UserError(
             f"{redact(url)} is not https; use https, or set TINYUNET_ALLOW_HTTP=1 to trust the network"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _cause(error: BaseException) -> str:

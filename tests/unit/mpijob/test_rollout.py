@@ -153,7 +153,7 @@ def test_new_pods_that_do_not_become_ready_are_an_error_with_the_reason(api: Api
         UserError, match=r"new pods of a are not ready \(ReplicaSet x has timed out"
     ) as caught:
         roll_out("m1", "7")
-    assert "the old ones serve on; see kubectl -n tinyunet describe pods" in str(caught.value)
+    assert "the old ones go on answering; see kubectl -n tinyunet describe pods" in str(caught.value)
 
 
 def test_without_a_server_the_error_names_the_command_that_creates_one(api: ApiServer) -> None:

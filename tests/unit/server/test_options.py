@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.server.options import ServeOptions, is_loopback
+from tinyunet.core.network import is_loopback
+from tinyunet.server.options import ServeOptions
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from tinyunet.server.watching.store import ReviewStore
 LOG = logging.getLogger("tinyunet.server")
 WAITING_BYTES = 64 * 2**20
 TABLE = "review.csv"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a text that begins so
 UNCERTAIN, DRIFTED = REASONS
 
 
@@ -241,5 +242,9 @@ def _table(records: Iterable[Record]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Record)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(record) for record in sorted(records, key=lambda record: record.margin))
+    for record in sorted(records, key=lambda record: record.margin):
+        row = asdict(record)
+        if record.name.startswith(_FORMULA):
+            row["name"] = f"'{record.name}"
+        writer.writerow(row)
     return text.getvalue().encode()

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,8 @@ def test_another_form_of_the_option_is_an_error_of_one_line(text: str) -> None:
     with pytest.raises(UserError, match="expected") as caught:
         parse_keep(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_name_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    keep(tmp_path, replace(candidate(1, 1.1), name="=1+1.png"))
+    assert [row["name"] for row in table(tmp_path)] == ["'=1+1.png"]
