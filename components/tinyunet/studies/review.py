@@ -1,11 +1,11 @@
 """Study: is a model better after 20 corrected images that it was uncertain of than after 20 random ones?
 
-    python -m tinyunet.studies.review DATA --category class1
+    python -m tinyunet.studies.review DATA --split 50/10/40
 
-For every seed, a model is trained on a few images of Train. The server's own `Review` keeps the images of
-the rest of Train whose verdict is least certain; as many are drawn at random. The labels of the data set
-correct both. Two models are trained anew on the first images and one of the two folders, joined by `+`, and
-all models are scored on Test, which nothing else sees.
+For every seed, a model is trained on a few images. The rest of the images that are not of Test are the stream
+of a line, in which few are defective. The server's own `Review` keeps those whose verdict is least certain;
+as many are drawn at random. The labels of the data set correct both. Two models are trained anew on the first
+images and one of the two folders, joined by `+`, and all models are scored on Test, which nothing else sees.
 """
 
 import argparse
@@ -25,12 +25,13 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
 from tinyunet.core.presets import FAST
 from tinyunet.data.ingest import ingest
+from tinyunet.data.ingestion.options import IngestOptions
 from tinyunet.data.pictures.decode import encode_png
 from tinyunet.launch.launch import launch_local
 from tinyunet.training.run import TrainingRun
 
 MODELS = ("first", "random", "chosen")
-SCORES = {"dice": "Dice, defective", "ap": "image AP"}
+SCORES = {"dice_defective": "Dice, defective", "pixel_ap": "pixel AP", "image_ap": "image AP"}
 WAIT_S = 60.0
 
 Result = dict[str, float]
@@ -42,31 +43,33 @@ class Study:
 
     Attributes:
         folder: Output folder.
-        image_size: Side of the images in pixels.
+        patch: Side of the patches in pixels.
         seeds: Number of repetitions.
         steps: Steps of every training.
-        first: Number of images of Train that the first model gets.
+        first: Number of images that the first model gets.
         kept: Number of corrected images.
+        defective: Percentage of defective images in the stream.
     """
 
     folder: Path
-    image_size: int = 128
+    patch: int = 128
     seeds: int = 3
-    steps: int = 200
+    steps: int = 400
     first: int = 30
     kept: int = 20
+    defective: int = 10
 
 
-def run_study(study: Study, source: str, category: str) -> list[dict[str, Result]]:
+def run_study(study: Study, source: str, options: IngestOptions) -> list[dict[str, Result]]:
     """Train and score the three models of every seed; write review.json and review.md.
 
     Raises:
-        UserError: if the data set has no splits train and test, or too few images.
+        UserError: if the data set has too few images.
         TrainingFailed: if a training ends without a model.
     """
     raw = study.folder / "raw"
-    manifest = ingest(source, raw, category=category)
-    train = [file for file in manifest.files if file.split == "train"]
+    manifest = ingest(source, raw, options)
+    train = [file for file in manifest.files if file.split != "test"]
     if len(train) < study.first + 2 * study.kept:
         raise UserError(
             f"{source} has {len(train)} images to train on; expected at least "
@@ -101,12 +104,14 @@ def _repeat(study: Study, manifest: RawManifest, train: Sequence[RawFile], seed:
     shutil.rmtree(folder, ignore_errors=True)
     rng = np.random.default_rng(seed)
     first = draw(train, study.first, rng)
-    rest = [file for file in train if file not in first]
+    rest = stream([file for file in train if file not in first], study.defective, rng)
+    defects = sum(file.defective for file in rest)
+    say(f"seed {seed}: {len(first)} first images; {len(rest)} in the stream, {defects} defective")
     base = folder / "base"
     for file in (*first, *(file for file in manifest.files if file.split == "test")):
         _copy(file, raw, base, file.split)
     results = {"first": _train(study, str(base), folder / "first", seed)}
-    for file in rng.permutation(np.array(rest, object))[: study.kept]:
+    for file in rest[: study.kept]:
         _copy(file, raw, folder / "random" / "review")
     _keep(study, folder / "first", rest, raw, folder / "chosen" / "review")
     for name in ("random", "chosen"):
@@ -122,6 +127,16 @@ def draw(files: Sequence[RawFile], count: int, rng: np.random.Generator) -> list
         group = [file for file in files if file.defective == flag]
         drawn += [group[i] for i in rng.permutation(len(group))[:number]]
     return drawn
+
+
+def stream(files: Sequence[RawFile], percent: int, rng: np.random.Generator) -> list[RawFile]:
+    """Return all clean files and so many defective ones that they are `percent` of all, in random order."""
+    clean = [file for file in files if not file.defective]
+    defective = [file for file in files if file.defective]
+    count = max(1, round(len(clean) * percent / (100 - percent)))
+    drawn = [defective[i] for i in rng.permutation(len(defective))[:count]]
+    both = clean + drawn
+    return [both[i] for i in rng.permutation(len(both))]
 
 
 def _copy(file: RawFile, raw: Path, folder: Path, split: str = "", name: str = "") -> None:
@@ -146,7 +161,7 @@ def _train(study: Study, source: str, folder: Path, seed: int) -> Result:
 
     ingest(source, folder / "raw")
     convert(folder / "raw", folder / "records", DataConfig())
-    config = FAST.replace({"steps": study.steps, "image_size": study.image_size, "seed": seed})
+    config = FAST.replace({"steps": study.steps, "patch": study.patch, "seed": seed})
     config = config.replace({"validate_every": study.steps})
     launch_local(
         TrainingRun(
@@ -154,7 +169,7 @@ def _train(study: Study, source: str, folder: Path, seed: int) -> Result:
         )
     )
     test = evaluate(folder / "model", folder / "records", folder / "evaluation", EvalConfig(overlays=0)).test
-    return {"dice": test.dice_defective or 0.0, "ap": test.image_ap or 0.0}
+    return {name: getattr(test, name) or 0.0 for name in SCORES}
 
 
 def _keep(study: Study, trained: Path, files: Sequence[RawFile], raw: Path, review: Path) -> None:
@@ -187,14 +202,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tinyunet.studies.review", description=__doc__)
     add = parser.add_argument
-    add("source", help="data set with the splits train and test")
+    add("source", help="data set")
     add("--category", default="")
+    add("--split", default=IngestOptions.split)
     add("--out", type=Path, default=Path("runs/review"))
-    for name in ("image_size", "seeds", "steps", "first", "kept"):
-        add(f"--{name.replace('_', '-')}", type=int, default=getattr(Study, name))
+    for name in ("patch", "seeds", "steps", "first", "kept", "defective"):
+        add(f"--{name}", type=int, default=getattr(Study, name))
     values = vars(parser.parse_args(arguments))
-    source, category, out = values.pop("source"), values.pop("category"), values.pop("out")
-    run_study(Study(folder=out.absolute(), **values), source, category)
+    source, out = values.pop("source"), values.pop("out")
+    options = IngestOptions(category=values.pop("category"), split=values.pop("split"))
+    run_study(Study(folder=out.absolute(), **values), source, options)
 
 
 if __name__ == "__main__":
