@@ -28,7 +28,9 @@ VARIANT ?= cpu
 PIPELINE ?= tinyunet
 CRON ?=
 OVERLAY ?= local
+STORE_KIND ?=
 SERVE ?=
+KEEP ?=
 REGISTRY ?=
 TAG ?=
 STORE ?=
@@ -43,7 +45,7 @@ COMPILE ?=
 # variable of the list above, and make itself must not expand a value of its command line when it exports it.
 $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
 export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES MODEL PORT HOST NAMESPACE VARIANT PIPELINE CRON
-export OVERLAY SERVE REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
+export OVERLAY STORE_KIND SERVE KEEP REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
 
 with_arguments = $(PY) -m tinyunet.devtools.arguments
 run_options = --source=DATA '--category=CATEGORY?' '--class-id=CLASS?' --ranks=RANKS --preset=PRESET '--image-size=IMAGE_SIZE?' \
@@ -91,7 +93,7 @@ services-stop: ## Stop the servers of make services
 	@$(PY) -m tinyunet services stop
 
 .PHONY: bench doctor test-gpu
-bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory; ARGS="--only train"
+bench: setup ## Measure this machine: training, prediction, input, ranks, kernels, conversion, start, memory, server; ARGS="--only train"
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet bench
 test-gpu: setup ## Check the GPUs of this machine: float16, XLA, NCCL, img/s, largest kernels; writes runs/gpu.json
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m tinyunet gpu
@@ -124,14 +126,16 @@ pipeline-schedule: pipeline ## Upload and replace the earlier schedule; CRON="0 
 .PHONY: deploy connect images sbom mpijob
 deploy: ## Deploy MinIO, PostgreSQL, MLflow, roles and network policies on Kubernetes; wait until they are healthy
 #: OVERLAY=local       or gpu (GPU nodes), production (external S3 and PostgreSQL, over TLS);  KUBECONFIG selects the cluster
+#: STORE_KIND=seaweedfs  SeaweedFS in place of MinIO
 #: SERVE=tinyunet-…    also serve the champion of this registered model: two servers, and a Service for HTTP and gRPC
+#: KEEP=s3://bucket/…  keep images for review there; the servers get a key for this bucket
 #: REGISTRY=…  TAG=…   as for make images
 	@k8s/deploy.sh "$$OVERLAY"
 connect: ## Configure NAMESPACE for pipelines that use the MLflow of make deploy and an object store
 #: NAMESPACE=kubeflow  or your profile;  STORE=https://host:port  object store of the artifacts (default: Kubeflow's own)
 #: REGION=…            region of that store (default: that of make deploy, us-east-1)
 	@k8s/connect.sh "$$NAMESPACE" "$$STORE" "$$REGION"
-images: ## Build the images: trainer-cpu, trainer (GPU), serving, mlflow, minio
+images: ## Build the images: trainer-cpu, trainer (GPU), serving, mlflow, and that of the store (minio or seaweedfs)
 #: REGISTRY=…          push them to this registry;  TARGETS="trainer-cpu mlflow";  BUILDER=docker, podman or buildah
 #: TAG=…               use another tag for each build, because a node does not pull an image name a second time
 	@set -f; docker/images.sh "$$REGISTRY" $$TARGETS
@@ -143,7 +147,7 @@ mpijob: setup ## Generate k8s/mpijob.yaml and k8s/mpijob-gpu.yaml; REGISTRY=… 
 	    { rm k8s/$$name.yaml.part; exit 2; }; \
 	  mv k8s/$$name.yaml.part k8s/$$name.yaml; done
 
-.PHONY: cluster cluster-images cluster-down test-cluster
+.PHONY: cluster cluster-images cluster-down test-cluster test-fleet
 cluster: setup ## Start a one-node Kubernetes with the MPI Operator on this machine (needs root; the first start takes 15 minutes)
 	@$(PY) tests/cluster/command.py up
 cluster-images: setup ## Build the images with buildah and load them into the cluster, which has no registry
@@ -152,7 +156,10 @@ cluster-down: ## Delete the cluster and everything in it
 	@$(PY) tests/cluster/command.py down
 test-cluster: setup ## Run the tests on a real cluster: MPIJobs, their failures, the deployment
 	@# The Kubernetes client leaves the closing of its connections to the garbage collector.
-	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster \
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster --ignore=tests/cluster/fleet \
+	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
+test-fleet: setup ## Run the tests of queues (Kueue), 64 simulated nodes (KWOK) and SeaweedFS on a real cluster
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster/fleet \
 	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
 
 ##@ Develop
@@ -163,26 +170,34 @@ lock: setup ## Update requirements.lock from pyproject.toml
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --all-extras pyproject.toml -o requirements.lock
 
-.PHONY: lint fmt type
+.PHONY: lint fmt type audit
 lint: setup ## Check the code with ruff, the Dockerfile with hadolint, the scripts with shellcheck, the workflows with zizmor
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/hadolint docker/Dockerfile
 	@.venv/bin/shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup && .venv/bin/zizmor --offline --quiet .github
 fmt: setup ## Format the code and apply ruff's automatic fixes
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+audit: setup ## Check workflows, rendered manifests and Dockerfile (actionlint, kube-score, schemas, checkov), search for secrets; needs Go
+	@tests/audit/audit.sh
 type: setup ## Check the types with mypy in strict mode
 	@.venv/bin/mypy
 
-.PHONY: test test-ranks test-others test-unit ci
-test: ## Run lint, type checks and all tests except those on a cluster, with coverage, two jobs at a time
+.PHONY: test test-ranks test-services test-others test-stores test-unit coverage ci
+test: ## Run lint, type checks and all tests except those on a cluster, four jobs at a time
 	@.ci/setup --browser
-	@rm -f .coverage .coverage.*
-	@$(MAKE) -j2 test-ranks lint type test-others
-	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
+	@$(MAKE) -j4 test-ranks test-services test-others lint type
 test-ranks: setup ## Run the tests that start ranks with mpirun or horovodrun, those of the pipeline and of the repository
-	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed tests/pipeline tests/repository --cov --cov-report= --durations=5
+	@COVERAGE_FILE=.coverage.ranks $(PY) -m pytest tests/distributed tests/pipeline tests/repository --durations=5
+test-services: setup ## Run the tests that start MLflow, MinIO, inspection servers or a browser
+	@COVERAGE_FILE=.coverage.services $(PY) -m pytest tests/services tests/stores tests/browser --durations=5
 test-others: setup ## Run all other tests of make test; pytest receives ARGS
-	@COVERAGE_FILE=.coverage.others exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest --ignore=tests/distributed \
-	  --ignore=tests/pipeline --ignore=tests/repository --ignore=tests/cluster --cov --cov-report= --durations=15
+	@COVERAGE_FILE=.coverage.others exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest --ignore=tests/distributed --ignore=tests/pipeline \
+	  --ignore=tests/repository --ignore=tests/services --ignore=tests/stores --ignore=tests/browser --ignore=tests/cluster --durations=5
+coverage: setup ## Run the tests of make test while their coverage is measured, and print it
+	@rm -f .coverage .coverage.*
+	@PYTEST_ADDOPTS="--cov --cov-report=" $(MAKE) test
+	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
+test-stores: setup ## Run the tests of object stores on MinIO, SeaweedFS and moto (make test: MinIO only)
+	@STORES="minio seaweedfs moto" $(PY) -m pytest tests/stores --durations=5
 test-unit: setup ## Run only the fast tests; pytest receives ARGS
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/unit tests/repository tests/components
 ci: ## Run the same commands as CI: make test, then make test-cluster

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
 from components.base import component
 
 
 @component
 def register(
+    records: Input[Dataset],
     model: Input[Model],
     evaluation: Input[Artifact],
     decision: Output[Metrics],
@@ -19,6 +20,7 @@ def register(
     """Create a model version and decide whether it gets the alias `champion`.
 
     Args:
+        records: Output of `convert`; their validation images decide whether the version is served in int8.
         model: Output of `train`.
         evaluation: Output of `evaluate`.
         decision: The number of the version, and 1 if it is the champion now, otherwise 0.
@@ -36,7 +38,7 @@ def register(
     from tinyunet.mpijob.rollout import roll_out
     from tinyunet.registry.register import register as run
 
-    result = run(Path(model.path), Path(evaluation.path), name=name)
+    result = run(Path(model.path), Path(evaluation.path), name=name, records=Path(records.path))
     decision.log_metric("version", int(result.version))
     decision.log_metric("champion", int(result.champion))
     print(result.reason)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Build the images, and push them if a registry is given.
 #   images.sh [REGISTRY] [TARGET…]     default: all targets
-# Environment: BUILDER is docker, podman or buildah; TAG is the tag of the images (default: the project's version).
+# Environment: BUILDER is docker, podman or buildah; TAG is the tag of the images (default: the project's version);
+#   STORE_KIND is minio or seaweedfs, the object store among all targets (default: minio).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${1:-}; shift || true
-targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(trainer-cpu trainer serving mlflow minio)
+targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(trainer-cpu trainer serving mlflow "${STORE_KIND:-minio}")
 builder=${BUILDER:-$(command -v docker podman buildah | head -n 1 || true)}
 [ -n "$builder" ] || { echo "images: no docker, podman or buildah found; install one of them, or set BUILDER to its path" >&2; exit 2; }
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

@@ -3,7 +3,7 @@
 #   connect.sh NAMESPACE                               the object store is Kubeflow's own
 #   connect.sh NAMESPACE https://host:port [REGION]    another object store (default region: that of deploy.sh)
 # The script creates the ConfigMap tinyunet, the Secret tinyunet-s3 (a copy of the key of Kubeflow's store, or of that of
-# deploy.sh's MinIO), a copy of the ConfigMap tinyunet-ca if the namespace of deploy.sh has one, the Role and RoleBinding
+# deploy.sh's store), a copy of the ConfigMap tinyunet-ca if the namespace of deploy.sh has one, the Role and RoleBinding
 # tinyunet-launcher, and, in the namespace of deploy.sh, the RoleBinding tinyunet-deployer-NAMESPACE. A second call updates them, but does not overwrite fields that another program manages.
 # Afterwards, a pod of the namespace checks that MLflow and the store answer.
 # Environment: KUBECTL is the kubectl program (default: kubectl).
@@ -41,7 +41,7 @@ data: {AWS_ACCESS_KEY_ID: {{.data.$3}}, AWS_SECRET_ACCESS_KEY: {{.data.$4}}}" | 
 }
 if [[ -n ${2:-} && -n $own && -z $copied ]]; then
   : # the user's own key of the user's own store
-elif [[ $store =~ ^https?://minio\.$ours(\.svc(\.cluster\.local)?)?(:[0-9]+)?/?$ ]]; then
+elif [[ $store =~ ^https?://(minio|seaweedfs)\.$ours(\.svc(\.cluster\.local)?)?(:[0-9]+)?/?$ ]]; then
   copy $ours tinyunet-s3 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 elif [ -n "$(get "$namespace" secret mlpipeline-minio-artifact)" ]; then
   copy "$namespace" mlpipeline-minio-artifact accesskey secretkey

@@ -81,6 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, choices=range(1, 17), metavar="1-16", help="of each worker")
     parser.add_argument("--gpu-type", type=_gpu, metavar="RESOURCE", help="such as nvidia.com/mig-1g.10gb")
     parser.add_argument("--queue", help="Kueue LocalQueue of the trainings")
+    parser.add_argument("--priority", metavar="CLASS", help="their Kueue WorkloadPriorityClass in the queue")
     parser.add_argument(
         "--classes-at-a-time",
         type=int,
@@ -95,6 +96,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(
             f"argument --gpus: {gpus}; expected 1, since a worker uses one {name}: more workers use more"
         )
+    if "priority" in options and "queue" not in options:
+        parser.error("argument --priority: it is a priority in a queue; add --queue NAME")
     if "memory_limit" in options:
         options.worker_memory_limit = options.memory_limit
     return options

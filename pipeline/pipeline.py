@@ -141,6 +141,7 @@ def _add_category_tasks(
         cost=cost,
     ).set_display_name("4 Evaluate")
     version = register(
+        records=records.outputs["records"],
         model=model.outputs["model"],
         evaluation=evaluation.outputs["evaluation"],
         name=model_name,

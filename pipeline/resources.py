@@ -44,6 +44,7 @@ class Resources:
         gpu_type: Kubernetes resource name of the GPU, or of a part of one, such as `nvidia.com/mig-1g.10gb`.
         node_selector: Labels of the workers' nodes.
         queue: Kueue LocalQueue that admits the MPIJobs; empty is none.
+        priority: Kueue WorkloadPriorityClass of the MPIJobs in the queue; empty is priority 0.
         cpu: CPU request of each task.
         memory: Memory request of each task.
         memory_limit: Memory limit of each task.
@@ -52,7 +53,8 @@ class Resources:
         worker_memory_limit: Memory limit of each worker; empty is that of a task.
         classes_at_a_time: Number of classes that a run of several classes processes at the same time; the
             training of each class has its own `workers`.
-        train_timeout_s: Deadline of the train task in seconds, including the time in a queue.
+        train_timeout_s: Deadline of the train task in seconds. With a queue there is none, because the wait
+            in it may be long; the MPIJob itself has a deadline of 24 hours of training.
         timeout_s: Deadline of every other task in seconds.
         settings: Name of the ConfigMap with MLFLOW_TRACKING_URI, S3_ENDPOINT_URL and, unless it is
             us-east-1, AWS_DEFAULT_REGION.
@@ -67,6 +69,7 @@ class Resources:
     gpu_type: str = GPU
     node_selector: dict[str, str] = field(default_factory=dict)
     queue: str = ""
+    priority: str = ""
     cpu: str = "250m"
     memory: str = "1G"
     memory_limit: str = "6G"
@@ -115,7 +118,8 @@ class Resources:
             task.set_cpu_request(self.worker_cpu or self.cpu)
             task.set_memory_request(self.worker_memory or self.memory)
             task.set_memory_limit(self.worker_memory_limit or self.memory_limit)
-            kubernetes.set_timeout(task, self.train_timeout_s)
+            if not self.queue:
+                kubernetes.set_timeout(task, self.train_timeout_s)
             for key, value in UNDISTURBED.items():
                 kubernetes.add_pod_annotation(task, key, value)
             self._configure_workers(task)
@@ -132,8 +136,9 @@ class Resources:
 
     def _configure_workers(self, train: PipelineTask) -> None:
         """Set the queue of the MPIJob and the nodes of its workers (KFP itself adds no GPU toleration)."""
-        if self.queue:
-            train.set_env_variable("TINYUNET_QUEUE", self.queue)
+        for name, value in (("TINYUNET_QUEUE", self.queue), ("TINYUNET_PRIORITY", self.priority)):
+            if value:
+                train.set_env_variable(name, value)
         for key, value in self.node_selector.items():
             kubernetes.add_node_selector(train, key, value)
         if self.gpus:

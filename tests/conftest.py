@@ -1,9 +1,11 @@
 """Fixtures shared by all suites: one tiny synthetic class, from raw images to a registered model."""
 
 import gc
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +14,12 @@ import pytest
 
 from tests.prepared_python import serving
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.files import cache_folder
 
 if TYPE_CHECKING:
     from tinyunet.registry.register import Registration
 
+MODELS = ("engines", "models", "served", "trainings", "uris")  # folders of the cache
 SIZE = 64
 SOURCE = f"synthetic://?train=24&test=16&size={SIZE}&seed=7"
 
@@ -50,11 +54,46 @@ def _outside_of_a_pod() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's cache gets no models of the tests, but everything that is built once, such as MinIO."""
+    shared, own = cache_folder(), tmp_path_factory.mktemp("cache")
+    shared.mkdir(parents=True, exist_ok=True)
+    for path in shared.iterdir():
+        if path.name not in MODELS:
+            (own / path.name).symlink_to(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYUNET_CACHE", str(own))
+        yield
+    for path in own.iterdir():
+        if path.name not in MODELS and not (shared / path.name).exists():
+            shutil.move(path, shared)
+
+
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Python for commands that need TensorFlow or MLflow, which its processes have imported already."""
     with serving(tmp_path_factory.mktemp("python")) as program:
         yield program
+
+
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    """TensorFlow builds no graphs: that of a training step costs more than ten steps without one."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """TensorFlow builds no graphs in this test, but in the fixtures of wider scope."""
+    with without_graphs():
+        yield
 
 
 @pytest.fixture(scope="session")

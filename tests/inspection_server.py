@@ -70,7 +70,7 @@ class Server:
 
     def wait_for_log(self, words: str) -> None:
         """Wait until the log has these words."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while words not in self.log.read_text():
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)

@@ -84,7 +84,8 @@ class Cluster:
 
     def down(self) -> None:
         """Stop all parts that run, and remove the network, the mounts and the state."""
-        for name in ("kubelet", "operator", "proxy", "coredns", "scheduler", "manager", "apiserver", "etcd"):
+        controllers = ("kwok", "kueue", "operator", "scheduler", "manager")
+        for name in ("kubelet", *controllers, "proxy", "coredns", "apiserver", "etcd"):
             self.stop(name)
         if self.socket.exists():
             self._end_containers()
@@ -138,15 +139,15 @@ class Cluster:
             _wait_for_end(pid)
         file.unlink()
 
-    def restart_api_server(self) -> None:
+    def restart_api_server(self, *flags: str) -> None:
         """Kill the API server and start it again, so that watches break and connections are refused.
 
         The operator ends when its lease expires meanwhile. It is started again, as a Deployment would do.
         """
         self.stop("apiserver")
         self.stop("operator")
-        self._api_server()
-        self._retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+        self._api_server(*flags)
+        self.retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
         self._operator()
 
     # --- the parts of the cluster
@@ -173,8 +174,13 @@ class Cluster:
         self._certificate("apiserver", "/CN=kube-apiserver", hosts)
         self._certificate("kubelet-server", f"/CN={NODE}", f"IP:{ADDRESS}")
         for name, subject in CLIENTS.items():
-            self._certificate(name, subject)
-            self._write(f"{name}.kubeconfig", yaml.safe_dump(self._kubeconfig(name)))
+            self.add_client(name, subject)
+
+    def add_client(self, name: str, subject: str) -> Path:
+        """Return the kubeconfig file of a new account; the subject names its user and its groups."""
+        self._certificate(name, subject)
+        self._write(f"{name}.kubeconfig", yaml.safe_dump(self._kubeconfig(name)))
+        return self.state / f"{name}.kubeconfig"
 
     def _certificate(self, name: str, subject: str, hosts: str = "") -> None:
         pki = self.state / "pki"
@@ -229,7 +235,7 @@ class Cluster:
             *("--initial-cluster", f"default={local}:2380"),
         )
         self._api_server()
-        self._retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
+        self.retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
         pki = self.state / "pki"
         self._controller("manager", "kube-controller-manager",
             f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt",
@@ -237,7 +243,7 @@ class Cluster:
         )  # fmt: skip
         self._controller("scheduler", "kube-scheduler")
 
-    def _api_server(self) -> None:
+    def _api_server(self, *flags: str) -> None:
         pki = self.state / "pki"
         self.start(
             "apiserver", self._bin / "kube-apiserver",
@@ -251,6 +257,7 @@ class Cluster:
             f"--kubelet-client-certificate={pki}/admin.crt", f"--kubelet-client-key={pki}/admin.key",
             "--kubelet-preferred-address-types=InternalIP",
             "--feature-gates=WatchList=false",  # Debian's etcd 3.4 cannot stream lists
+            *flags,
         )  # fmt: skip
 
     def _controller(self, name: str, program: str, *more: str) -> None:
@@ -276,7 +283,7 @@ class Cluster:
         )  # fmt: skip
         self._write("Corefile", COREFILE.format(address=ADDRESS, kubeconfig=self.kubeconfig))
         self.start("coredns", self._bin / "coredns", "-conf", self.state / "Corefile")
-        self._retry("the node registers", lambda: self.kubectl("get", "node", NODE))
+        self.retry("the node registers", lambda: self.kubectl("get", "node", NODE))
         self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
         gpus = {"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(GPUS)}
         self._disks()
@@ -300,7 +307,7 @@ class Cluster:
     def _containerd(self) -> None:
         self._write("containerd.toml", CONTAINERD.format(state=self.state, socket=self.socket))
         self.start("containerd", "containerd", "-c", self.state / "containerd.toml")
-        self._retry("containerd answers", lambda: self.ctr("version"))
+        self.retry("containerd answers", lambda: self.ctr("version"))
         self.load(pause_image())
 
     def _kubelet(self) -> None:
@@ -322,14 +329,15 @@ class Cluster:
         crd = Path(source) / "manifests/base/kubeflow.org_mpijobs.yaml"
         self.kubectl("apply", "--server-side", "-f", crd)
         established = ("wait", "--for=condition=Established", "crd/mpijobs.kubeflow.org", "--timeout=20s")
-        self._retry("the MPIJob type is served", lambda: self.kubectl(*established))
+        self.retry("the MPIJob type is served", lambda: self.kubectl(*established))
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mpi-operator"}})
         self.stop("operator")
         self._operator()
 
     def _operator(self) -> None:
         config = f"-kubeConfig={self.state}/operator.kubeconfig"
-        self.start("operator", self._bin / "mpi-operator", config, "-lock-namespace=mpi-operator")
+        limits = ("-kube-api-qps=100", "-kube-api-burst=200")  # the default, 5, is too low for a fleet
+        self.start("operator", self._bin / "mpi-operator", config, "-lock-namespace=mpi-operator", *limits)
 
     # --- images
 
@@ -342,7 +350,7 @@ class Cluster:
     def _write(self, name: str, text: str) -> None:
         (self.state / name).write_text(text)
 
-    def _retry(self, condition: str, call: Callable[[], object], seconds: float = 60) -> None:
+    def retry(self, condition: str, call: Callable[[], object], seconds: float = 60) -> None:
         """Repeat a call until it raises no RuntimeError."""
         deadline = time.monotonic() + seconds
         while True:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from boot import Cluster
+from controllers import start_kueue
 from images import RANKS, deployment_images, ranks_image
 from machine import REPOSITORY, CannotHost, programs
 
@@ -25,6 +26,11 @@ ENVIRONMENT = Path(sys.prefix)
 K8S = REPOSITORY / "k8s"
 NAMESPACE = "tinyunet"  # of the deployment
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_models() -> None:
+    """The cluster is in the cache folder of this machine, and stays there."""
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +47,13 @@ def cluster() -> Iterator[Cluster]:
     os.environ["KUBECONFIG"] = str(instance.kubeconfig)
     yield instance
     instance.down()
+
+
+@pytest.fixture(scope="session")
+def kueue(cluster: Cluster) -> Cluster:
+    """The cluster with a running Kueue."""
+    start_kueue(cluster)
+    return cluster
 
 
 @pytest.fixture
@@ -81,20 +94,20 @@ class Shell:
         return MPIJobSpec(**(values | changes))
 
 
-def mounted_environment(cluster: Cluster, namespace: str) -> WorkerPods:
-    """Return worker pods with this Python environment, mounted read-only at its paths.
+def mounted_environment(cluster: Cluster, namespace: str, *writable: Path) -> WorkerPods:
+    """Return worker pods with this Python environment, mounted read-only at its paths, and writable folders.
 
     Pod Security `restricted` forbids hostPath volumes in pods. Each folder is therefore a cluster volume with
     a claim.
     """
     volumes: list[dict] = []
     mounts: list[dict] = []
-    for number, path in enumerate((PYTHON, ENVIRONMENT, REPOSITORY / "components")):
+    for number, path in enumerate((PYTHON, ENVIRONMENT, REPOSITORY / "components", *writable)):
         name = f"{namespace}-{number}"
         cluster.apply(*_volume_and_claim(name, namespace, path))
-        claim = {"claimName": name, "readOnly": True}
+        claim = {"claimName": name, "readOnly": path not in writable}
         volumes.append({"name": f"host-{number}", "persistentVolumeClaim": claim})
-        mounts.append({"name": f"host-{number}", "mountPath": str(path), "readOnly": True})
+        mounts.append({"name": f"host-{number}", "mountPath": str(path), "readOnly": path not in writable})
     bound = ("wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all", "--timeout=60s")
     cluster.kubectl("-n", namespace, *bound)
     return WorkerPods(volumes=volumes, volume_mounts=mounts)

@@ -40,18 +40,24 @@ WORKDIR /home/mpiuser
     return cached(f"ranks-{key}.tar", lambda target: _build_ranks(recipe, target))
 
 
-def minio_image(binary: Path) -> Path:
-    """Build the image of MinIO from a program that is already built, and return its archive."""
-    name = named("minio")
+def store_image(target: str, program: str) -> Path:
+    """Build the image of an object store from its program, and return its archive.
 
-    def build_minio(archive: Path) -> None:
+    Args:
+        target: `minio` or `seaweedfs`.
+        program: Name of the program in the image.
+    """
+    binary = Path(run("sh", REPOSITORY / "docker/store.sh", target, "python3", cache().parent).strip())
+    name = named(target)
+
+    def build_store(archive: Path) -> None:
         container = run("buildah", "from", "scratch").strip()
-        run("buildah", "copy", "-q", container, binary, "/usr/local/bin/minio")
+        run("buildah", "copy", "-q", container, binary, f"/usr/local/bin/{program}")
         run("buildah", "config", "--env", "PATH=/usr/local/bin", "--user", "1000", container)
         run("buildah", "commit", "-q", "--rm", container, name)
         run("buildah", "push", "-q", name, f"docker-archive:{archive}:{name}")
 
-    return cached(f"{binary.parent.name}.tar", build_minio)
+    return cached(f"{binary.parent.name}.tar", build_store)
 
 
 def postgres_image() -> Path:
@@ -75,10 +81,9 @@ CMD ["sh", "/usr/bin/postgres.sh"]
     return cached(f"postgres-{digest(recipe, script)}.tar", build_postgres)
 
 
-def deployment_images() -> list[Path]:
-    """Build the images of the local overlay (MinIO, PostgreSQL, MLflow), and return their archives."""
-    minio = Path(run("sh", REPOSITORY / "docker/minio.sh", "python3", cache().parent).strip())
-    return [minio_image(minio), postgres_image(), target_image("mlflow")]
+def deployment_images(store: str = "minio", program: str = "minio") -> list[Path]:
+    """Build the images of the local overlay (store, PostgreSQL, MLflow), and return their archives."""
+    return [store_image(store, program), postgres_image(), target_image("mlflow")]
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
@@ -148,12 +153,13 @@ def target_image(target: str) -> Path:
     """Build a target of docker/Dockerfile, unless its sources are unchanged, and return its archive."""
     used = ("docker", "components/tinyunet", "requirements.lock", "pyproject.toml")
     if target in ("mlflow", "minio"):
-        used = ("docker/Dockerfile", "docker/tools.lock", "docker/mlflow.lock", "docker/minio.sh")
+        used = ("docker/Dockerfile", "docker/tools.lock", "docker/mlflow.lock", "docker/store.sh")
     elif target == "serving":
         used = (
             "docker/Dockerfile",
             "docker/tools.lock",
             "docker/serving.lock",
+            "docker/trim.sh",
             "components/tinyunet",
             "pyproject.toml",
         )

@@ -68,9 +68,9 @@ def require() -> None:
         raise CannotHost("go is not installed (1.26 or newer); Kubernetes is built from its pinned modules")
 
 
-def programs() -> Path:
-    """Build the cluster's programs unless they are cached, and return their folder."""
-    result = subprocess.run([PROGRAMS, cache()], stdout=subprocess.PIPE, text=True)
+def programs(*modules: Path) -> Path:
+    """Build the cluster's programs, or those of other modules, unless cached, and return their folder."""
+    result = subprocess.run([PROGRAMS, cache(), *modules], stdout=subprocess.PIPE, text=True)
     if result.returncode:
         raise CannotHost("the cluster's programs could not be built; see the messages above")
     return Path(result.stdout.strip())

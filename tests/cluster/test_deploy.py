@@ -1,13 +1,23 @@
 """Deployment on a real cluster: overlays are accepted, the local services are healthy, and roles fit."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from boot import Cluster
-from conftest import ENVIRONMENT, K8S, NAMESPACE, deploy, forwarded, list_objects, python_pod
-from images import named
+from conftest import (
+    ENVIRONMENT,
+    K8S,
+    NAMESPACE,
+    deploy,
+    forwarded,
+    list_objects,
+    python_pod,
+    run_script,
+)
+from images import RANKS, named
 from machine import run
 
 LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
@@ -20,11 +30,14 @@ def port(services: Cluster) -> Iterator[int]:
         yield number
 
 
-@pytest.mark.parametrize("overlay", ["local", "gpu", "production"])
+@pytest.mark.parametrize(
+    ("overlay", "store"),
+    [("local", "minio"), ("gpu", "minio"), ("production", "minio"), ("local", "seaweedfs")],
+)
 def test_the_api_server_accepts_every_object_of_an_overlay(
-    cluster: Cluster, namespace: str, overlay: str
+    cluster: Cluster, namespace: str, overlay: str, store: str
 ) -> None:
-    text = cluster.kubectl("kustomize", K8S / "overlays" / overlay)
+    text = run_script(cluster, "deploy.sh", overlay, "--print", STORE_KIND=store).stdout
     assert "kind: Secret" not in text
     manifests = text.replace(f"namespace: {NAMESPACE}\n", f"namespace: {namespace}\n")
     output = cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifests)
@@ -160,8 +173,11 @@ from tinyunet.mpijob.image import task_image
 from tinyunet.mpijob.run import run_mpijob
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, job_name
 small = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
-run_mpijob(MPIJobSpec(name=job_name("inside"), image=task_image(), command=("echo", "from inside"),
-                      pods=WorkerPods(resources=small), shm="32Mi", restarts=0))
+image = task_image()
+print("image", *image)
+run_mpijob(MPIJobSpec(name=job_name("inside"), image=image.name, pull_secrets=image.pull_secrets,
+                      command=("echo", "from inside"), pods=WorkerPods(resources=small), shm="32Mi",
+                      restarts=0))
 """
 
 
@@ -173,5 +189,8 @@ def test_a_pod_can_launch_a_job_only_with_the_launchers_account(
 ) -> None:
     fields = {"KFP_POD_NAME": "metadata.name", "KFP_POD_UID": "metadata.uid"}
     env = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
+    secrets = json.dumps({"imagePullSecrets": [{"name": "registry-key"}]})  # its absence is only a warning
+    services.kubectl("-n", NAMESPACE, "patch", "serviceaccount", account, "-p", secrets)
     log = python_pod(services, NAMESPACE, f"inside-{account}", INSIDE, account=account, env=env)
     assert word in log
+    assert (f"image {RANKS} ('registry-key',)" in log) is (word == "succeeded")

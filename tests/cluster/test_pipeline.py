@@ -1,9 +1,10 @@
-"""The five steps with MinIO and MLflow in the cluster; the training is an MPIJob that loses a worker."""
+"""The five steps with MinIO and MLflow in the cluster: a worker is lost, and the servers are replaced."""
 
 import base64
 import json
 import os
 import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
@@ -11,9 +12,10 @@ from subprocess import PIPE, STDOUT, Popen
 import pytest
 import yaml
 from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, forwarded, list_objects, wait_until
+from conftest import ENVIRONMENT, NAMESPACE, deploy, forwarded, list_objects, wait_until
 from images import named, target_image
-from machine import run
+from machine import REPOSITORY, run
+from served import create_version, registry, servers, stop_serving
 
 PYTHON = ENVIRONMENT / "bin/python"
 STORAGE = "from pathlib import Path; from tinyunet.storage.s3 import fetch, push; "
@@ -35,6 +37,16 @@ training = FAST.replace({"image_size": 64, "steps": 200, "checkpoint_every": 20,
 run = pipeline_run("s3://tinyunet/records", "s3://tinyunet/model", training, "pipeline-test", "1", 2)
 launch(run, slots_per_worker=1, launcher="mpijob", task_config=config)
 """
+# The pipeline's last step, as its task calls it.
+REGISTER = """
+import sys, types
+from components.register import register
+
+artifact = lambda path: types.SimpleNamespace(path=path, uri="", log_metric=print)
+names = ("records", "model", "evaluation", "decision", "table")
+register.python_func(**{name: artifact(name) for name in names}, name=sys.argv[1], deploy=True)
+"""
+MODEL = "rolled-part"
 
 
 @pytest.fixture
@@ -54,10 +66,10 @@ def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
             "S3_ENDPOINT_URL": f"http://localhost:{minio}",
             "TINYUNET_IMAGE": named("trainer-cpu"),
         }
-        yield os.environ | keys | addresses
+        yield os.environ | keys | addresses | {"PYTHONPATH": str(REPOSITORY)}
 
 
-def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
+def test_a_run_that_loses_a_worker_resumes_and_ends_with_new_servers(
     services: Cluster, environment: dict[str, str], tmp_path: Path
 ) -> None:
     def tinyunet(*words: object) -> str:
@@ -83,8 +95,35 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_registered(
     run(PYTHON, "-c", STORAGE + "fetch('s3://tinyunet/model', Path('model'))", env=environment, cwd=tmp_path)
     assert json.loads((tmp_path / "model/model.json").read_text())["world_size"] == 2
     tinyunet("evaluate", "model", "records", "--out", "evaluation")
-    assert "version 1" in tinyunet("register", "model", "evaluation")
+    before = serve_a_worse_champion(services, tmp_path)
+    output = run(PYTHON, "-c", REGISTER, MODEL, env=environment, cwd=tmp_path, timeout=300)
+    print(output)
+    assert "version 2 replaces version 1 as champion" in output
+    last = f"serving-{MODEL} in namespace {NAMESPACE} serves version 2 of {MODEL} now: all pods are new"
+    assert output.splitlines()[-1].startswith(last)
+    after = servers(services, MODEL)
+    assert len(after) == 2
+    assert not after.keys() & before.keys()
+    for address in after.values():
+        with urllib.request.urlopen(f"http://{address}:8080/metrics", timeout=20) as answer:
+            assert re.search(rf'model_info{{name="{MODEL}",.*version="2"', answer.read().decode())
+    stop_serving(services, MODEL)
     wait_until("workers are released", lambda: not running_workers(services))
+
+
+def serve_a_worse_champion(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Register a champion whose scores on the same test images are 0, and return its servers."""
+    digest = json.loads((folder / "evaluation/metrics.json").read_text())["data"]["test_digest"]
+    scores = {"test_digest": digest, "dice_defective": "0", "image_ap": "0", "synthetic": "True"}
+    with registry(cluster) as client:
+        client.create_registered_model(MODEL)
+        version = create_version(client, MODEL, folder / "worse", **scores)
+        client.set_registered_model_alias(MODEL, "champion", version)
+    cluster.load(target_image("serving"))
+    result = deploy(cluster, "local", SERVE=MODEL)
+    assert result.returncode == 0, result.stdout + result.stderr
+    wait_until("two servers are ready", lambda: len(servers(cluster, MODEL)) == 2, 120)
+    return servers(cluster, MODEL)
 
 
 def run_train_step(

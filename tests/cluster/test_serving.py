@@ -3,100 +3,44 @@
 import base64
 import io
 import json
+import os
 import tarfile
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import mlflow
 import numpy as np
+import psutil
 import pytest
 from boot import Cluster
 from conftest import NAMESPACE, deploy, forwarded, list_objects, wait_until
 from images import target_image
 from machine import run
+from minio import Minio, S3Error
 from PIL import Image
+from served import create_version, registry, restarts, servers, stop_serving
 
-from tests.engines import bright_spot_network, write_engine
-from tinyunet.mpijob.rollout import roll_out
-from tinyunet.tracking.names import ENGINE_FOLDER
+from tests.inspection_load import Load
 
+LOAD_SECONDS = float(os.environ.get("LOAD_SECONDS", "40"))
 MODEL = "served-part"
 DEPLOYMENT = f"serving-{MODEL}"
-KINDS = "deployment,service,hpa,pdb,networkpolicy,serviceaccount"
-MEGABYTE = 10**6
+# Of the versions; with these, bfloat16 and float32 give the same verdicts.
+OFFSETS = (-40.0, -48.0, -50.0, -52.0, -54.0, -56.0)
+MEGABYTE, MEBIBYTE = 10**6, 2**20
 
 
-def picture() -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(np.full((32, 48), 100, np.uint8)).save(data, "PNG")
+def picture(spot: int) -> bytes:
+    """Return a grey image of 512×512 with a bright spot of this side."""
+    pixels, data = np.full((512, 512), 100, np.uint8), io.BytesIO()
+    pixels[:spot, :spot] = 250
+    Image.fromarray(pixels).save(data, "PNG")
     return data.getvalue()
 
 
-PICTURE = picture()
-
-
-@dataclass
-class Clients:
-    """Threads that ask for an inspection, one request after the other, each on a new connection.
-
-    Attributes:
-        versions: Version of every answer, in order.
-        failures: Every request that was not answered with 200.
-    """
-
-    address: str
-    token: str
-    versions: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def ask(self) -> dict:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "image/png"}
-        request = urllib.request.Request(f"{self.address}/inspect", PICTURE, headers)
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return json.load(response)
-
-    def loop(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self.versions.append(str(self.ask()["version"]))
-            except OSError as error:
-                self.failures.append(f"{time.strftime('%H:%M:%S')} {error!r}")
-            time.sleep(0.05)
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Ask in two threads during the block."""
-        stop = threading.Event()
-        threads = [threading.Thread(target=self.loop, args=(stop,), daemon=True) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-
-
-def register(cluster: Cluster, folder: Path, offset: float) -> str:
-    """Register an engine as the new champion; return the number of its version."""
-    with forwarded(cluster, "mlflow", 5000) as port:
-        client = mlflow.MlflowClient(f"http://localhost:{port}")
-        write_engine(folder / ENGINE_FOLDER, bright_spot_network(offset=offset))
-        experiment = client.get_experiment_by_name(MODEL)
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(MODEL)
-        model = client.create_logged_model(experiment_id, name="model")
-        client.log_model_artifacts(model.model_id, str(folder))
-        client.finalize_logged_model(model.model_id, "READY")
-        source = f"models:/{model.model_id}"
-        version = client.create_model_version(MODEL, source, model_id=model.model_id).version
-        client.set_registered_model_alias(MODEL, "champion", version)
-    return str(version)
+PICTURES = [picture(spot) for spot in (0, 20, 60, 100)]
 
 
 @pytest.fixture(scope="module")
@@ -108,35 +52,36 @@ def archive(services: Cluster) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clients(services: Cluster, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
-    """Clients of the servers of version 1."""
-    with forwarded(services, "mlflow", 5000) as port:
-        mlflow.MlflowClient(f"http://localhost:{port}").create_registered_model(MODEL)
-    assert register(services, tmp_path_factory.mktemp("first"), -40.0) == "1"
-    result = deploy(services, "local", SERVE=MODEL)
+def load(services: Cluster, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+    """Clients of the servers of version 1, which keep images; five more versions are registered."""
+    with registry(services) as client:
+        client.create_registered_model(MODEL)
+        for i, offset in enumerate(OFFSETS):
+            folder = tmp_path_factory.mktemp(f"version{i}")
+            assert create_version(client, MODEL, folder, offset=offset) == str(i + 1)
+        client.set_registered_model_alias(MODEL, "champion", "1")
+    result = deploy(services, "local", SERVE=MODEL, KEEP=f"s3://review/{MODEL}?most-uncertain=3")
     state = services.kubectl("-n", NAMESPACE, "get", "pods,events")
     assert result.returncode == 0, result.stdout + result.stderr + state
-    wait_until("two servers are ready", lambda: len(ready(services)) == 2, 120)
+    wait_until("two servers are ready", lambda: len(servers(services, MODEL)) == 2, 120)
     (service,) = (
         one for one in list_objects(services, "services", NAMESPACE) if one["metadata"]["name"] == DEPLOYMENT
     )
-    secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-serving", "-o", "json"))
-    token = base64.b64decode(secret["data"]["token"]).decode()
-    yield Clients(f"http://{service['spec']['clusterIP']}:8080", token)
-    services.kubectl("-n", NAMESPACE, "delete", KINDS, "-l", f"tinyunet/served={MODEL}")
+    token = secret(services, "tinyunet-serving")["token"]
+    yield Load(f"http://{service['spec']['clusterIP']}:8080", PICTURES, token=token)
+    stop_serving(services, MODEL)
 
 
-def ready(cluster: Cluster) -> set[str]:
-    """Return the names of the servers that are ready and are not stopping."""
-    return {
-        pod["metadata"]["name"]
-        for pod in list_objects(cluster, "pods", NAMESPACE)
-        if pod["metadata"]["labels"].get("app.kubernetes.io/name") == "serving"
-        and "deletionTimestamp" not in pod["metadata"]
-        and any(
-            one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ())
-        )
-    }
+def secret(cluster: Cluster, name: str) -> dict[str, str]:
+    data = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", name, "-o", "json"))["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def ask(load: Load, token: str) -> dict:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
+    request = urllib.request.Request(f"{load.url}/inspect", PICTURES[0], headers)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
 
 
 def test_the_image_is_small_and_has_no_shell_compiler_or_other_framework(archive: Path) -> None:
@@ -158,67 +103,150 @@ def test_the_image_is_small_and_has_no_shell_compiler_or_other_framework(archive
     assert config["User"] == "1000"
 
 
-def test_an_answer_needs_the_token_and_names_its_version(clients: Clients) -> None:
-    answer = clients.ask()
+def test_an_answer_needs_the_token_and_names_its_version(load: Load) -> None:
+    answer = ask(load, load.token)
     assert answer["version"] == "1"
     assert round(answer["score"]) == -15
     for token in ("", "wrong"):
         with pytest.raises(urllib.request.HTTPError, match="401"):
-            Clients(clients.address, token).ask()
+            ask(load, token)
 
 
-def test_the_deletion_of_a_pod_under_load_fails_no_request(services: Cluster, clients: Clients) -> None:
-    before = ready(services)
-    with clients.asking():
-        services.kubectl("-n", NAMESPACE, "delete", "pod", min(before), "--wait=false")
-        wait_until("another pod is ready", lambda: len(ready(services)) == 2, 120)
-        gone = ("-n", NAMESPACE, "wait", "--for=delete", f"pod/{min(before)}", "--timeout=90s")
-        services.kubectl(*gone)
-        time.sleep(2)
-    print(f"{len(clients.versions)} answers")
-    assert clients.failures == []
-    assert len(clients.versions) > 50
+def test_images_are_kept_with_a_key_that_reaches_no_other_bucket(services: Cluster, load: Load) -> None:
+    ask(load, load.token)
+    key = secret(services, "tinyunet-review")
+    with forwarded(services, "minio", 9000) as port:
+        store = Minio(
+            f"localhost:{port}", key["AWS_ACCESS_KEY_ID"], key["AWS_SECRET_ACCESS_KEY"], secure=False
+        )
+
+        def names() -> list[str]:
+            return [str(one.object_name) for one in store.list_objects("review", recursive=True)]
+
+        wait_until("the image is kept", lambda: f"{MODEL}/review.csv" in names(), 30)
+        folders = [name.split("/")[:2] for name in names()]
+        assert all([MODEL, folder] in folders for folder in ("images", "masks", "records")), names()
+        for bucket in ("mlflow", "tinyunet", "mlpipeline"):
+            with pytest.raises(S3Error, match="AccessDenied"):
+                list(store.list_objects(bucket))
 
 
-def test_a_new_champion_is_followed_and_a_rollout_replaces_all_pods_without_a_failed_request(
-    services: Cluster, clients: Clients, tmp_path: Path
+def change_the_pods(cluster: Cluster) -> None:
+    """A rolling update; the new pods look at the alias every two seconds."""
+    path = "/spec/template/spec/containers/0/command/-"
+    patch = json.dumps([{"op": "add", "path": path, "value": "--poll=2"}])
+    cluster.kubectl("-n", NAMESPACE, "patch", "deployment", DEPLOYMENT, "--type=json", "-p", patch)
+    cluster.kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=240s")
+
+
+def move_the_champion(version: int) -> Callable[[Cluster], None]:
+    def move(cluster: Cluster) -> None:
+        set_champion(cluster, version)
+        wait_until(f"all servers follow to {version}", lambda: all_serve(cluster, version), 120)
+
+    return move
+
+
+def set_champion(cluster: Cluster, version: int) -> None:
+    with registry(cluster) as client:
+        client.set_registered_model_alias(MODEL, "champion", str(version))
+
+
+def all_serve(cluster: Cluster, version: int) -> bool:
+    """Return whether two servers or more are ready, and the metrics of all say that this version answers."""
+    addresses = servers(cluster, MODEL).values()
+    with suppress(OSError):
+        texts = [
+            urllib.request.urlopen(f"http://{address}:8080/metrics", timeout=20).read()
+            for address in addresses
+        ]
+        return len(texts) >= 2 and all(f'version="{version}"'.encode() in text for text in texts)
+    return False
+
+
+def delete_a_pod(cluster: Cluster) -> None:
+    before = servers(cluster, MODEL)
+    cluster.kubectl("-n", NAMESPACE, "delete", "pod", min(before), "--wait=false")
+    wait_until("another pod is ready", lambda: len(servers(cluster, MODEL)) == 2, 120)
+    cluster.kubectl("-n", NAMESPACE, "wait", "--for=delete", f"pod/{min(before)}", "--timeout=90s")
+
+
+def scale(cluster: Cluster, workload: str, replicas: int) -> None:
+    cluster.kubectl("-n", NAMESPACE, "scale", workload, f"--replicas={replicas}")
+    if replicas:
+        cluster.kubectl("-n", NAMESPACE, "rollout", "status", workload, "--timeout=240s")
+    else:
+        pods = ("pod", "-l", f"app.kubernetes.io/name={workload.split('/')[1]}")
+        cluster.kubectl("-n", NAMESPACE, "delete", *pods, "--grace-period=0", "--force")
+        cluster.kubectl("-n", NAMESPACE, "wait", "--for=delete", *pods, "--timeout=90s")
+
+
+def kill_minio(cluster: Cluster) -> None:
+    """The champion moves while MinIO is away: the servers take it when MinIO is back."""
+    scale(cluster, "statefulset/minio", 0)
+    set_champion(cluster, 4)
+    time.sleep(6)  # three looks at the alias
+    wait_until("version 3 answers on", lambda: all_serve(cluster, 3))
+    scale(cluster, "statefulset/minio", 1)
+    wait_until("all servers follow to 4", lambda: all_serve(cluster, 4), 180)
+
+
+def kill_mlflow(cluster: Cluster) -> None:
+    """A container that restarts while MLflow is away finds its model in its cache."""
+    scale(cluster, "deployment/mlflow", 0)
+    pod = min(servers(cluster, MODEL))
+    # The first process of the container; there is no shell in it.
+    stop = "import os, signal; os.kill(1, signal.SIGTERM)"
+    cluster.kubectl("-n", NAMESPACE, "exec", pod, "--", "python", "-c", stop)
+    wait_until("the container restarts", lambda: restarts(cluster, pod) == 1, 60)
+    wait_until("it is ready", lambda: pod in servers(cluster, MODEL), 120)
+    wait_until("version 4 answers on", lambda: all_serve(cluster, 4))
+    scale(cluster, "deployment/mlflow", 1)
+
+
+EVENTS: list[tuple[str, Callable[[Cluster], None]]] = [
+    ("all pods are replaced", change_the_pods),
+    ("champion 2", move_the_champion(2)),
+    ("a pod is deleted", delete_a_pod),
+    ("champion 3", move_the_champion(3)),
+    ("MinIO is killed, champion 4, MinIO is back", kill_minio),
+    ("MLflow is killed, a server restarts, MLflow is back", kill_mlflow),
+    ("champion 5", move_the_champion(5)),
+    ("champion 6", move_the_champion(6)),
+]
+
+
+def sizes() -> list[int]:
+    """Return the resident memory of all servers in MiB; pods are processes of this machine."""
+    processes = [one.info for one in psutil.process_iter(["cmdline", "memory_info"])]
+    ours = [one for one in processes if f"models:/{MODEL}@champion" in (one["cmdline"] or ())]
+    return [one["memory_info"].rss // MEBIBYTE for one in ours]
+
+
+def log_of_the_servers(cluster: Cluster) -> str:
+    """Return what the servers logged beside their requests."""
+    words = ("-l", f"tinyunet/served={MODEL},app.kubernetes.io/name=serving", "--tail=-1", "--prefix")
+    lines = cluster.kubectl("-n", NAMESPACE, "logs", *words).splitlines()
+    return "\n".join(line for line in lines if '"message": "request"' not in line)
+
+
+def test_under_load_no_request_fails_whatever_happens_to_pods_champions_and_services(
+    services: Cluster, load: Load
 ) -> None:
-    before, answered = ready(services), len(clients.versions)
-    with clients.asking():
-        assert register(services, tmp_path / "second", -50.0) == "2"
-        wait_until("all servers follow", lambda: set(clients.versions[-20:]) == {"2"}, 120)
-        assert ready(services) == before
-        line = roll_out(MODEL, "2", timeout_s=240)
-        assert line.startswith(f"{DEPLOYMENT} in namespace {NAMESPACE} serves version 2 of {MODEL} now")
-        assert not ready(services) & before
-        assert roll_out(MODEL, "2").endswith("already")
-        time.sleep(12)  # the old pods answer for 10 s and end
-    print(line, f"{len(clients.versions) - answered} answers")
-    assert clients.failures == []
-    assert round(clients.ask()["score"]) == -25
-
-
-def test_a_server_answers_on_without_mlflow_and_a_restarted_one_finds_its_model(
-    services: Cluster, clients: Clients
-) -> None:
-    scale = ("-n", NAMESPACE, "scale", "deployment/mlflow")
-    services.kubectl(*scale, "--replicas=0")
-    try:
-        stopped = ("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=mlflow", "--timeout=90s")
-        services.kubectl("-n", NAMESPACE, *stopped)
-        with clients.asking():
-            pod = min(ready(services))
-            # The first process of the container; there is no shell in it.
-            stop = "import os, signal; os.kill(1, signal.SIGTERM)"
-            services.kubectl("-n", NAMESPACE, "exec", pod, "--", "python", "-c", stop)
-            wait_until("the container restarts", lambda: restarts(services, pod) == 1, 60)
-            wait_until("it is ready", lambda: pod in ready(services), 60)
-        assert clients.failures == []
-    finally:
-        services.kubectl(*scale, "--replicas=1")
-        services.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/mlflow", "--timeout=180s")
-
-
-def restarts(cluster: Cluster, name: str) -> int:
-    pod = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "pod", name, "-o", "json"))
-    return int(pod["status"]["containerStatuses"][0]["restartCount"])
+    """The events take about two minutes; a larger LOAD_SECONDS spreads them over this time."""
+    with load.asking():
+        start = time.monotonic()
+        time.sleep(3)
+        print("memory", sizes())
+        try:
+            for number, (name, event) in enumerate(EVENTS, 1):
+                event(services)
+                print(f"{time.monotonic() - start:4.0f} s  {name}; memory {sizes()}", flush=True)
+                time.sleep(max(0.0, start + LOAD_SECONDS * number / len(EVENTS) - time.monotonic()))
+        finally:
+            print(log_of_the_servers(services))
+    print(json.dumps(load.summary()))
+    assert load.failures == []
+    assert set(load.versions) == {str(i + 1) for i in range(len(OFFSETS))}
+    assert round(ask(load, load.token)["score"]) == -31
+    assert max(sizes()) < 1000

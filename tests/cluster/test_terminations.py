@@ -41,7 +41,9 @@ VARIABLES = {
 TRAIN = """
 import json, sys, types
 from tinyunet.core.presets import FAST
+from tinyunet.launch import following
 from tinyunet.launch.launch import launch, pipeline_run
+following.SHORTEST_LEASE_S = 1  # a user's lease is longer than this test
 location, run_id, settings, workers = sys.argv[1:]
 config = FAST.replace(json.loads(settings))
 run = pipeline_run(location + "/records", location + "/" + run_id, config, run_id, "", 2)

@@ -52,6 +52,7 @@ def test_the_edges_connect_each_artifact_with_its_readers(compiled: list[dict[st
         ("ingest", "raw", "convert"),
         ("convert", "records", "train"),
         ("convert", "records", "evaluate"),
+        ("convert", "records", "register"),
         ("train", "model", "evaluate"),
         ("train", "model", "register"),
         ("evaluate", "evaluation", "register"),
@@ -301,11 +302,13 @@ def test_several_parts_of_gpus_for_one_worker_are_refused(capsys: pytest.Capture
     )
 
 
-def test_only_the_train_task_gets_the_queue(tmp_path: Path) -> None:
-    options = vars(parse(["--queue", "gpus"]))
+def test_only_the_train_task_gets_the_queue_and_its_priority(tmp_path: Path) -> None:
+    options = vars(parse(["--queue", "gpus", "--priority", "urgent"]))
     compiled = list(yaml.load_all(compile_variant("gpu", tmp_path, changes=options).read_text(), YAML))
     queue = {"name": "TINYUNET_QUEUE", "value": "gpus"}
     assert [name for name, container in executors(compiled).items() if queue in container["env"]] == ["train"]
+    assert {"name": "TINYUNET_PRIORITY", "value": "urgent"} in executors(compiled)["train"]["env"]
+    assert "activeDeadlineSeconds" not in platform(compiled)["train"], "the wait in a queue has no limit"
 
 
 COMPILE = """

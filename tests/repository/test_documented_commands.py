@@ -37,9 +37,10 @@ PROGRAMS = {
     "ablation": "tinyunet ablation",
     "doctor": "tinyunet doctor",
 }
-PYTEST = {"test-cluster", "test-others", "test-unit"}
+PYTEST = {"test-cluster", "test-fleet", "test-others", "test-unit"}
 OF_THE_SHELL = {
     "TERMINATIONS",  # read by tests/cluster/test_terminations.py
+    "LOAD_SECONDS",  # read by tests/cluster/test_serving.py
     "PATH",
     "KUBECONFIG",
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD",
@@ -118,6 +119,15 @@ def test_make_knows_what_to_do_for_every_command(command: Command) -> None:
     dry = ["make", "--dry-run", *(word for word in command.words[1:] if word != "…")]
     done = subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_git_ignores_what_the_commands_write() -> None:
+    after = [word for command in COMMANDS for before, word in pairwise(command.words) if before == "--out"]
+    trace = parse(["trace", "models:/a@champion"]).out
+    folders = sorted({f"{name}/" for name in [*after, str(trace)] if re.fullmatch(r"[a-z]+", name)})
+    assert {"predictions/", "trace/"} <= set(folders)
+    done = subprocess.run(["git", "check-ignore", *folders], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == folders
 
 
 def test_variables_that_commands_set_are_known() -> None:

@@ -55,6 +55,13 @@ def test_a_long_page_of_a_folder_links_to_all_its_sections(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_lines_of_running_text_are_short(page: Path) -> None:
+    """Except tables and pictures, whose lines cannot be broken."""
+    lines = enumerate(prose(page).splitlines(), start=1)
+    assert [n for n, line in lines if len(line) > 140 and not line.startswith(("|", "!["))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_tables_are_shown_as_tables(page: Path) -> None:
     """A table needs a separator, rows of one length, and an empty line above and below."""
     lines = ["", *prose(page).splitlines(), ""]

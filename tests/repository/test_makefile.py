@@ -31,7 +31,7 @@ WORDS = ("SET", "INGEST", "ARGS", "PARAM", "COMPILE", "TARGETS")  # the value is
 TARGETS = [
     "run", "bench", "doctor", "ablation", "pipeline", "pipeline-upload", "pipeline-run", "pipeline-follow",
     "pipeline-schedule", "mpijob", "services", "deploy", "connect", "images", "ui", "serve", "test-cluster",
-    "test-others", "test-unit", "test-gpu",
+    "test-fleet", "test-others", "test-unit", "test-gpu",
 ]  # fmt: skip
 
 

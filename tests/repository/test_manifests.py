@@ -46,7 +46,7 @@ def test_the_namespace_admits_restricted_pods_only_and_every_service_is_restrict
     levels = {k: v for k, v in namespace["metadata"]["labels"].items() if k.startswith("pod-security")}
     assert levels == {f"pod-security.kubernetes.io/{k}": "restricted" for k in ("enforce", "warn", "audit")}
     services = [one for kind in ("Deployment", "StatefulSet", "Job") for one in objects(kind)]
-    assert len(services) == 5
+    assert len(services) == 7
     for pod in (one["spec"]["template"]["spec"] for one in services):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -74,7 +74,7 @@ def test_all_traffic_is_denied_except_what_a_policy_names() -> None:
     assert all(one["podSelector"] for name, one in policies.items() if name != "dns")
 
 
-@pytest.mark.parametrize("service", ["minio", "mlflow", "postgres", "serving"])
+@pytest.mark.parametrize("service", ["minio", "seaweedfs", "mlflow", "postgres", "serving"])
 def test_a_service_accepts_only_named_peers_and_only_on_its_own_port(service: str) -> None:
     (policy,) = (one["spec"] for one in objects("NetworkPolicy") if one["metadata"]["name"] == service)
     (ports,) = (one["spec"]["ports"] for one in objects("Service") if one["metadata"]["name"] == service)
@@ -102,11 +102,11 @@ def test_mlflow_accepts_every_dns_name_of_its_service() -> None:
 
 
 def test_the_bucket_job_runs_its_script_for_the_buckets_of_the_settings() -> None:
-    (job,) = objects("Job")
-    kustomization = yaml.safe_load((K8S / "components/minio/kustomization.yaml").read_text())
+    (job,) = (one for one in objects("Job") if one["metadata"]["name"] == "buckets")
+    kustomization = yaml.safe_load((K8S / "components/buckets/kustomization.yaml").read_text())
     (generated,) = kustomization["configMapGenerator"]
     (file,) = generated["files"]
-    assert (K8S / "components/minio" / file).is_file()
+    assert (K8S / "components/buckets" / file).is_file()
     pod = job["spec"]["template"]["spec"]
     (container,), (volume,) = pod["containers"], pod["volumes"]
     (mount,) = container["volumeMounts"]
@@ -121,6 +121,84 @@ def test_the_bucket_job_runs_its_script_for_the_buckets_of_the_settings() -> Non
     assert {uri.split("/")[2] for uri in uris} <= set(buckets)
 
 
+def test_each_store_has_the_buckets_and_the_label_by_which_its_clients_reach_it() -> None:
+    stores = [one for one in objects("StatefulSet") if one["metadata"]["name"] in ("minio", "seaweedfs")]
+    assert len(stores) == 2
+    for store in stores:
+        name = store["metadata"]["name"]
+        kustomization = yaml.safe_load((K8S / "components" / name / "kustomization.yaml").read_text())
+        assert kustomization["components"] == ["../buckets"]
+        assert store["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "store"
+    peers = {
+        one["metadata"]["name"]
+        for one in objects("NetworkPolicy")
+        for rule in one["spec"].get("egress", [])
+        for peer in rule.get("to", [])
+        if peer == {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "store"}}}
+    }
+    assert peers == {"training", "mlflow", "s3-client"}
+
+
+def test_seaweedfs_takes_the_place_of_minio_in_the_settings() -> None:
+    kustomization = yaml.safe_load((K8S / "components/seaweedfs/kustomization.yaml").read_text())
+    values = {
+        patch["target"]["name"]: operation["value"]
+        for patch in kustomization["patches"]
+        for operation in yaml.safe_load(patch["patch"])
+    }
+    assert values["tinyunet"] == settings("base/configmap.yaml")["S3_ENDPOINT_URL"].replace(
+        "minio", "seaweedfs"
+    )
+    (launcher,) = (one for one in objects("ConfigMap") if one["metadata"]["name"] == "kfp-launcher")
+    providers = launcher["data"]["providers"].replace("minio.tinyunet", "seaweedfs.tinyunet")
+    assert yaml.safe_load(values["kfp-launcher"]) == yaml.safe_load(providers)
+
+
+# A fake kubectl that keeps the kustomization that it is given.
+KEEPER = """\
+#!/bin/sh
+case "$*" in kustomize*) cp "$2/kustomization.yaml" "$(dirname "$0")/kept"; echo 'kind: Namespace' ;; esac
+"""
+
+
+@pytest.mark.parametrize("overlay", ["local", "gpu"])
+def test_another_store_takes_the_place_of_minio_in_a_copy_of_the_overlay(
+    overlay: str, tmp_path: Path
+) -> None:
+    (tmp_path / "kubectl").write_text(KEEPER)
+    (tmp_path / "kubectl").chmod(0o755)
+    environment = os.environ | {"KUBECTL": str(tmp_path / "kubectl"), "STORE_KIND": "seaweedfs", "SERVE": ""}
+    subprocess.run([K8S / "deploy.sh", overlay, "--print"], env=environment, check=True, capture_output=True)
+    text = (tmp_path / "kept").read_text()
+    assert "minio" not in text
+    kept, original = (
+        yaml.safe_load(one) for one in (text, (K8S / "overlays" / overlay / "kustomization.yaml").read_text())
+    )
+    names = [component.rsplit("/", 1)[1] for component in kept["components"]]
+    assert names == ["seaweedfs", "postgres", "mlflow"]
+    assert all("/k8s/components/" in component for component in kept["components"])
+    assert kept["patches"][0]["patch"] == original["patches"][0]["patch"]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "settings", "message"),
+    [
+        ("local", {"STORE_KIND": "ceph"}, "STORE_KIND is 'ceph'; expected minio or seaweedfs"),
+        ("production", {"STORE_KIND": "seaweedfs"}, "the overlay production uses a store outside"),
+        ("local", {"STORE_KIND": "seaweedfs", "SERVE": "a", "KEEP": "s3://b/c"}, "KEEP is 's3://b/c', which"),
+    ],
+)
+def test_a_store_that_an_overlay_cannot_have_is_refused(
+    overlay: str, settings: dict[str, str], message: str
+) -> None:
+    environment = os.environ | {"KUBECTL": "false", "SERVE": "", "KEEP": ""} | settings
+    done = subprocess.run(
+        [K8S / "deploy.sh", overlay, "--print"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 # A fake kubectl that records its calls. The file `running` has the image of the cluster's Job, whose pod
 # template is immutable: a dry run with another image fails.
 KUBECTL = """\
@@ -130,7 +208,7 @@ case "$*" in
   kustomize*) printf 'image: tinyunet/mlflow:0.1.0\\nimage: docker.io/library/postgres:17\\n' ;;
   "apply --dry-run=server -f -") grep -qx "image: $(cat running)" || exit 1 ;;
   "apply -f -") echo apply >>calls; cat >applied ;;
-  *"delete job"*) echo "$*" >>calls ;;
+  *"delete jobs"*) echo "$*" >>calls ;;
 esac
 """
 
@@ -150,10 +228,10 @@ def test_a_job_of_another_image_is_deleted_before_the_new_one_is_applied(
     kubectl.write_text(KUBECTL)
     kubectl.chmod(0o755)
     (tmp_path / "running").write_text("tinyunet/mlflow:0.1.0")
-    defaults = {"KUBECTL": str(kubectl), "REGISTRY": "", "TAG": ""}
+    defaults = {"KUBECTL": str(kubectl), "REGISTRY": "", "TAG": "", "SERVE": "", "STORE_KIND": ""}
     subprocess.run([K8S / "deploy.sh", "local"], env=os.environ | defaults | settings, check=True)
     assert (tmp_path / "applied").read_text() == f"image: {image}\nimage: docker.io/library/postgres:17\n"
-    deletion = ["-n tinyunet delete job minio-buckets --ignore-not-found"]
+    deletion = ["-n tinyunet delete jobs -l app.kubernetes.io/part-of=tinyunet"]
     assert (tmp_path / "calls").read_text().splitlines() == [*(deletion if deleted else []), "apply"]
 
 

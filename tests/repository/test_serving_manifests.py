@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,14 @@ def container() -> dict[str, Any]:
     return found
 
 
-def deploy(folder: Path, serve: str) -> "subprocess.CompletedProcess[str]":
+def deploy(
+    folder: Path, serve: str, *, keep: str = "", overlay: str = "local"
+) -> "subprocess.CompletedProcess[str]":
     """Run k8s/deploy.sh for a registered model, with the fake kubectl in the folder."""
     (folder / "kubectl").write_text(KUBECTL)
     (folder / "kubectl").chmod(0o755)
-    values = {"KUBECTL": str(folder / "kubectl"), "SERVE": serve, "REGISTRY": "", "TAG": "9"}
-    command = [K8S / "deploy.sh", "local"]
+    values = {"KUBECTL": str(folder / "kubectl"), "SERVE": serve, "KEEP": keep, "REGISTRY": "", "TAG": "9"}
+    command = [K8S / "deploy.sh", overlay]
     return subprocess.run(command, env=os.environ | values, capture_output=True, text=True, check=False)
 
 
@@ -128,6 +129,38 @@ def test_a_token_is_made_once_and_no_argument_or_output_shows_it(tmp_path: Path)
     }
     (mount,) = (one for one in container()["volumeMounts"] if one["name"] == volume["name"])
     assert arguments(container()["command"]).token_file == Path(mount["mountPath"], "token")
+
+
+def test_servers_that_keep_images_get_a_key_of_their_own_and_the_way_to_the_store(tmp_path: Path) -> None:
+    """The objects and the rights of the key are tested on a real cluster."""
+    place = "s3://review/part-8?most-uncertain=5"
+    assert deploy(tmp_path, "part-8", keep=place).returncode == 0
+    kustomization = yaml.safe_load((tmp_path / "kustomization").read_text())
+    operations, job = (yaml.safe_load(one["patch"]) for one in kustomization["patches"])
+    added = {one["path"]: one["value"] for one in operations if one["op"] == "add"}
+    command = [*container()["command"], added["/spec/template/spec/containers/0/command/-"]]
+    assert arguments(command).keep == place
+    assert added["/spec/template/spec/containers/0/envFrom"][-1] == {"secretRef": {"name": "tinyunet-review"}}
+    assert job == [{"op": "replace", "path": "/spec/template/spec/containers/0/command/2", "value": "review"}]
+    secrets = [one for one in yaml.safe_load_all((tmp_path / "secrets").read_text()) if one]
+    assert "tinyunet-review" in {one["metadata"]["name"] for one in secrets}
+
+
+def test_outside_stores_need_a_secret_of_the_administrator(tmp_path: Path) -> None:
+    done = deploy(tmp_path, "part-8", keep="s3://review/part-8", overlay="production")
+    assert done.returncode == 2
+    assert "create secret generic" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("serve", "keep"),
+    [("a", "review"), ("a", "s3://b/c'd"), ("a", "s3://b?most-uncertain=0"), ("", "s3://b/c")],
+)
+def test_a_wrong_place_for_images_is_refused(serve: str, keep: str, tmp_path: Path) -> None:
+    done = deploy(tmp_path, serve, keep=keep)
+    assert done.returncode == 2
+    assert done.stderr.startswith("deploy: KEEP is ")
+    assert not (tmp_path / "applied").exists()
 
 
 def test_without_serve_no_server_is_deployed(tmp_path: Path) -> None:
@@ -223,51 +256,3 @@ def test_kserve_starts_the_program_with_arguments_that_it_accepts() -> None:
     assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
     assert pod["image"] == container()["image"]
     assert pod["name"] == "kserve-container"  # KServe merges the InferenceService into this container
-
-
-SIMPLE = {"str": str, "int": int, "float": (int, float), "bool": bool, "ResourceQuantity": (str, int)}
-
-
-def unknown_keys(value: Any, kind: str, where: str = "") -> list[str]:
-    """Return the places where a value does not fit a type of KServe's OpenAPI schema.
-
-    KServe publishes the schema of its resources in its Python package, one class for each type; the types of
-    Kubernetes are those of the Kubernetes client.
-    """
-    import kserve.models
-    import kubernetes.client
-
-    if match := re.fullmatch(r"list\[(.+)\]", kind):
-        assert isinstance(value, list), where
-        return [w for i, item in enumerate(value) for w in unknown_keys(item, match[1], f"{where}[{i}]")]
-    if match := re.fullmatch(r"dict\((\w+), (.+)\)", kind):
-        assert isinstance(value, dict), where
-        return [w for key, item in value.items() for w in unknown_keys(item, match[2], f"{where}.{key}")]
-    if kind == "object":
-        return []
-    if kind in SIMPLE:
-        return [] if isinstance(value, SIMPLE[kind]) else [f"{where} is no {kind}"]
-    model = getattr(kserve.models, kind, None) or getattr(kubernetes.client, kind)
-    names = {key: name for name, key in model.attribute_map.items()}
-    wrong = [f"{where}.{key} is unknown to {kind}" for key in value if key not in names]
-    for key in value.keys() & names.keys():
-        wrong += unknown_keys(value[key], model.openapi_types[names[key]], f"{where}.{key}")
-    return wrong
-
-
-@pytest.mark.parametrize(
-    ("file", "kind", "version"),
-    [
-        ("servingruntime.yaml", "V1alpha1ServingRuntime", "serving.kserve.io/v1alpha1"),
-        ("inferenceservice.yaml", "V1beta1InferenceService", "serving.kserve.io/v1beta1"),
-    ],
-)
-def test_the_manifests_for_kserve_fit_its_published_schema(
-    file: str, kind: str, version: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", sys.argv[:1])  # kserve parses the command line when it is imported
-    manifest = kserve(file)
-    assert manifest["apiVersion"] == version
-    assert unknown_keys(manifest, kind) == []
-    manifest["spec"]["replica"] = 1
-    assert unknown_keys(manifest, kind) == [f".spec.replica is unknown to {kind}Spec"]

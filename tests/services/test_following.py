@@ -219,13 +219,14 @@ def test_a_network_with_another_digest_is_not_taken_and_is_reported_once(
     switch: Switch, name: str, register: Register, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     register(engine(tmp_path / "1"))
-    current, follower = followed(name)
+    failed: list[int] = []
+    current, follower = followed(name, failed=lambda: failed.append(1))
     damaged = engine(tmp_path / "2", -50.0)
     (damaged / "network.onnx").write_bytes(b"damaged")
     register(damaged)
     follower.look()
     follower.look()
-    assert current.active.version == "1"
+    assert (current.active.version, len(failed)) == ("1", 2)
     (line,) = lines(caplog, "SHA-256")
     assert line.startswith("version 2 of models:/")
 

@@ -16,7 +16,7 @@ from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.stopping import ABANDONED
 from tinyunet.storage import s3
 from tinyunet.storage.lease import renewed_lease
-from tinyunet.tracking.launched import end_run, nest_run
+from tinyunet.tracking.launched import end_run, nest_run, record_image
 from tinyunet.tracking.tracker import Tracker
 from tinyunet.training.run import TrainingRun
 
@@ -135,6 +135,22 @@ def test_the_launcher_ends_the_run_of_a_rank_that_was_killed(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     end_run(run_key)
     assert "the run of this training stays RUNNING until it is resumed" in capsys.readouterr().err
+
+
+def test_the_launcher_records_the_image_of_a_training(
+    records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, run_key, tracker = RecordsManifest.read(records), secrets.token_hex(6), Tracker()
+    run_id = tracker.start("training", params={}, tags={}, dataset=manifest, run_key=run_key)
+    tracker.finish("FINISHED")
+    record_image(run_key, "")
+    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    assert "image_digest" not in client.get_run(run_id).data.tags
+    record_image(run_key, "sha256:12")
+    assert client.get_run(run_id).data.tags["image_digest"] == "sha256:12"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    record_image(run_key, "sha256:12")
+    assert "does not record its image sha256:12" in capsys.readouterr().err
 
 
 def test_the_run_of_an_mpijob_becomes_a_child_of_the_run_that_kubeflows_plugin_made_for_its_task(

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-SCRIPT = Path(__file__).parents[2] / "k8s" / "components" / "minio" / "buckets.py"
+SCRIPT = Path(__file__).parents[2] / "k8s" / "components" / "buckets" / "buckets.py"
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def server(engine_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     token.write_text(TOKEN)
     options = ("--token-file", str(token), "--max-pixels", "1000000", "--max-bytes", str(4 * MIB))
     with start(
-        engine_folder, *options, "--read-timeout", "1", "--max-connections", "40", "--queue", "8"
+        engine_folder, *options, "--read-timeout", "2", "--max-connections", "40", "--queue", "8"
     ) as one:
         yield one
 
@@ -45,6 +45,11 @@ def test_a_bad_request_gets_one_clear_line(server: Server, bad: Bad) -> None:
     assert len(error) < 400
     assert not any(words in error for words in ("Traceback", "site-packages", "0x", "<_io"))
     assert answer.headers["x-request-id"]
+
+
+def test_an_error_can_be_read_as_it_is_sent(server: Server) -> None:
+    answer = server.post("/inspect", b"GIF89a", "text/plain")
+    assert "multipart/form-data with a file, or image/…" in answer.content.decode()
 
 
 def test_the_server_answers_as_before_after_all_of_them(server: Server) -> None:
@@ -111,11 +116,11 @@ def test_a_client_that_sends_slowly_loses_its_connection_and_others_wait_for_not
     for connection in slow:
         connection.sendall(HEADER[:-10])
     assert server.inspect(GOOD).status_code == 200
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2
     for connection in slow:
         received(connection)
         connection.close()
-    assert 0.5 < time.monotonic() - started < 5
+    assert 1 < time.monotonic() - started < 10
 
 
 def test_a_client_that_does_not_take_its_answer_loses_its_connection(server: Server) -> None:
@@ -127,6 +132,25 @@ def test_a_client_that_does_not_take_its_answer_loses_its_connection(server: Ser
             connection.sendall(request * 500)
         wait_until(lambda: open_files(server) <= before)
     assert server.inspect(GOOD).status_code == 200
+
+
+def test_an_answer_that_is_not_taken_holds_its_place_in_the_queue_until_its_client_is_gone(
+    server: Server,
+) -> None:
+    """The image has as many pixels as all images may have at a time; its answer in JSON has 20 MB."""
+    size = b"1000,1000"
+    head = b'{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, %s, 1], "parameters": ' % size
+    body = (head := head + b'{"binary_data_size": 1000000}}]}') + bytes(10**6)
+    lines = f"Content-Length: {len(body)}\r\nInference-Header-Content-Length: {len(head)}\r\n"
+    request = (
+        f"POST /v2/models/engine/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n{lines}\r\n"
+    )
+    with connect(server) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(request.encode() + body)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert server.inspect(GOOD).status_code == 429
+    wait_until(lambda: server.inspect(GOOD).status_code == 200)
 
 
 def test_clients_that_leave_in_the_middle_cost_nothing(server: Server) -> None:
@@ -171,7 +195,7 @@ def open_files(server: Server) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

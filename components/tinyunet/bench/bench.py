@@ -4,7 +4,8 @@ All cases are measured one after another in each round, and the rounds are repea
 drifts therefore does not favour one side of a comparison. Ratios are computed within a round. The figures
 are valid for this run on this machine; ratios are more portable than seconds. The modules describe how each
 figure is measured: `compute` for train, predict and input, `ranks` for split and ranks, `kernels` for the
-kernels inside a step, `children` for convert, start and memory.
+kernels inside a step, `children` for convert, start and memory, `engines` and `serve` for the engine and the
+server.
 """
 
 import json
@@ -21,10 +22,12 @@ import tensorflow as tf
 from tinyunet.bench.children import convert_cases, memory_cases, ranks_unavailable_reason, start_cases
 from tinyunet.bench.compute import input_cases, multiply_adds, precisions, predict_cases, train_cases
 from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.engines import engine_cases
 from tinyunet.bench.kernels import kernels_cases, kernels_unavailable_reason
 from tinyunet.bench.measure import Case, Values
 from tinyunet.bench.ranks import ranks_cases
 from tinyunet.bench.report import UNITS, Report, figures, number, ratios
+from tinyunet.bench.serve import serve_cases, serve_unavailable_reason
 from tinyunet.core.console import cores
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
@@ -84,7 +87,7 @@ def _cases(config: BenchConfig, groups: Sequence[str], scratch: Path) -> dict[st
     """Return the cases of the groups, traced and ready to be measured."""
     builders: dict[str, Callable[[], dict[str, Case]]] = {
         "train": lambda: train_cases(config),
-        "predict": lambda: predict_cases(config),
+        "predict": lambda: predict_cases(config) | engine_cases(config),
         "input": lambda: input_cases(config),
         "split": lambda: ranks_cases(config),
         "ranks": lambda: ranks_cases(config),  # the same processes measure both
@@ -92,6 +95,7 @@ def _cases(config: BenchConfig, groups: Sequence[str], scratch: Path) -> dict[st
         "convert": lambda: convert_cases(scratch),
         "start": lambda: start_cases(config, scratch),
         "memory": lambda: memory_cases(config),
+        "serve": lambda: serve_cases(config, scratch),
     }
     cases: dict[str, Case] = {}
     for group in groups:
@@ -129,7 +133,8 @@ def _skipped(config: BenchConfig) -> dict[str, str]:
     selected = set(config.groups())
     ranks, kernels = ranks_unavailable_reason(config.ranks), kernels_unavailable_reason()
     skipped = {"ranks": ranks} if ranks and {"ranks", "split"} & selected else {}
-    return skipped | ({"kernels": kernels} if kernels and "kernels" in selected else {})
+    others = {"kernels": kernels, "serve": serve_unavailable_reason()}
+    return skipped | {group: reason for group, reason in others.items() if reason and group in selected}
 
 
 def _check_writable(out: Path) -> None:

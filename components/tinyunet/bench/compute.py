@@ -4,11 +4,9 @@ Every measured call reads a value from the device at its end, so the computation
 read. Measurements that are compared use the same model, image size and batch.
 """
 
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,15 +18,13 @@ from tinyunet.bench.measure import Case, Key, Values, repeat
 from tinyunet.core.config import TrainConfig
 from tinyunet.data.augment import warps
 from tinyunet.data.dataset import Batch, Split, batches
-from tinyunet.engine.network import FILE, Network
 from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
-from tinyunet.serving.onnx_network import to_onnx
 from tinyunet.training.distributed import World
 from tinyunet.training.optimizer import build_optimizer
 from tinyunet.training.step import TrainStep
 
-BATCH_SIZES = (1, 16)  # images per forward pass
+BATCH_SIZES = (1, 8, 16)  # images per forward pass
 GEMM_SIDE = {"CPU": 2048, "GPU": 8192}  # rows and columns of a matrix: 17 GFLOP and 1.1 TFLOP per product
 WARMUP_BATCHES = 4  # batches before the measurement of the input; the queue of batches is shorter
 
@@ -81,8 +77,6 @@ def train_case(recipe: TrainConfig, precision: str) -> Case:
 def predict_cases(config: BenchConfig) -> dict[str, Case]:
     """Return the measurements of the forward pass in images/s, and of an estimated bound on this machine.
 
-    `engine` is the forward pass of `tinyunet predict`, by OpenVINO, on the CPU.
-
     The bound is called `GEMM ceiling`: the operations per second of one large matrix product, divided by the
     operations of the published model per image (two per multiply-add). A forward pass of the published layers
     would reach it if it consisted only of such products. The forward pass of this library can be faster:
@@ -95,8 +89,6 @@ def predict_cases(config: BenchConfig) -> dict[str, Case]:
         model = build_unet(config.image_size, precision=precision)
         cases |= {f"predict {precision} batch {n}": predict_case(model, precision, n) for n in BATCH_SIZES}
         cases[f"GEMM ceiling {precision}"] = _gemm_case(precision, operations)
-        if not _on_gpu():
-            cases |= _engine_cases(config.image_size, precision.removeprefix("mixed_"))
     return cases
 
 
@@ -110,29 +102,6 @@ def predict_case(model: keras.Model, precision: str, batch_size: int) -> Case:
     def measure(seconds: float) -> Values:
         durations = repeat(lambda: forward(images).numpy(), seconds)
         return {key: [batch_size * len(durations) / sum(durations)]}
-
-    return measure
-
-
-def _engine_cases(size: int, precision: str) -> dict[str, Case]:
-    """Return the measurements of the engine's forward pass on the same images, without TensorFlow."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / FILE
-        file.write_bytes(to_onnx(build_unet(plain=True)).SerializeToString())
-        network = Network(file, precision)
-    return {
-        f"engine {precision} batch {n}": _engine_case(network, f"engine {precision} batch {n}", size, n)
-        for n in BATCH_SIZES
-    }
-
-
-def _engine_case(network: Network, name: str, size: int, batch_size: int) -> Case:
-    images = random_split(size, batch_size).images[..., None]
-    network(images.astype(np.float32))  # the first call prepares the network for this shape
-
-    def measure(seconds: float) -> Values:
-        durations = repeat(lambda: network(images.astype(np.float32)), seconds)
-        return {Key("predict", name, "images_per_s"): [batch_size * len(durations) / sum(durations)]}
 
     return measure
 

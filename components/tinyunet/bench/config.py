@@ -9,7 +9,7 @@ from tinyunet.core.config_base import Config, Positive
 from tinyunet.core.errors import require
 from tinyunet.core.presets import FAST
 
-GROUPS = ("train", "predict", "input", "split", "ranks", "kernels", "convert", "start", "memory")
+GROUPS = ("train", "predict", "input", "split", "ranks", "kernels", "convert", "start", "memory", "serve")
 
 
 class BenchConfig(Config):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tinyunet.bench import engines
 from tinyunet.bench.compute import BATCH_SIZES
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST
@@ -12,10 +13,11 @@ from tinyunet.bench.ranks import PARTS, case_name
 UNITS = {
     "images_per_s": "img/s", "images_per_core_s": "img/s per core", "gflop_per_s": "GFLOP/s",
     "mb_per_s": "MB/s", "peak_mib": "MiB", "seconds": "s", "allreduce_bytes": "bytes per step, allreduce",
-    "per_step_ms": "ms per step",
+    "per_step_ms": "ms per step", "first_answer_s": "s to the first answer",
     **{f"{part}_ms": f"ms, {part.replace('_', ' ')}" for part in ("whole", *PARTS)},
 }  # fmt: skip
-STEPS = "step_ms"  # holds every single step, so that percentiles describe it better than a spread over rounds
+# Hold every single step or answer, so that percentiles describe them better than a spread over rounds.
+SINGLE = {"step_ms": "ms a step", "answer_ms": "ms an answer"}
 
 Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
 
@@ -54,7 +56,7 @@ class Report:
         for group in self.config.groups():
             for case, quantities in self.figures.get(group, {}).items():
                 for figure, summary in quantities.items():
-                    yield _line(f"{group:8} {case}", summary, UNITS.get(figure, ""))
+                    yield _line(f"{group:8} {case}", summary, UNITS.get(figure, SINGLE.get(figure, "")))
         for name, summary in self.ratios.items():
             yield _line(name, summary, "")
         for group, reason in self.skipped.items():
@@ -69,7 +71,7 @@ def figures(values: Values) -> Figures:
     result: Figures = {}
     for key, measured in values.items():
         case = result.setdefault(key.group, {}).setdefault(key.case, {})
-        case[key.figure] = percentiles(measured) if key.figure == STEPS else spread(measured)
+        case[key.figure] = percentiles(measured) if key.figure in SINGLE else spread(measured)
     return result
 
 
@@ -96,7 +98,7 @@ def number(value: float) -> str:
 def _line(name: str, summary: Mapping[str, float], unit: str) -> str:
     if "count" in summary:
         columns = [f"{key} {number(summary[key])}" for key in ("p50", "p90", "p99")]
-        unit = f"ms a step, of {summary['count']:.0f}"
+        unit = f"{unit}, of {summary['count']:.0f}"
     else:
         columns = [number(summary[key]) for key in ("median", "min", "max")]
     return f"{name:44}{''.join(f'{column:>12}' for column in columns)}  {unit}".rstrip()
@@ -114,20 +116,25 @@ def _pairs(config: BenchConfig, fastest: str) -> Iterator[tuple[str, Key, Key]]:
     for n in BATCH_SIZES:
         over, under = (rate("predict", f"predict {p} batch {n}") for p in (fastest, "float32"))
         yield f"predict {fastest} / float32, batch {n}", over, under
-        for precision in dict.fromkeys(("float32", fastest)):
-            short = precision.removeprefix("mixed_")
-            over = rate("predict", f"engine {short} batch {n}")
-            yield (
-                f"engine / predict {precision}, batch {n}",
-                over,
-                rate("predict", f"predict {precision} batch {n}"),
+        same = {p.removeprefix("mixed_"): p for p in (fastest, "float32")}
+        for precision in engines.precisions():
+            over, under = (
+                rate("predict", f"{case} batch {n}")
+                for case in (f"engine {precision}", f"predict {same.get(precision, fastest)}")
             )
+            yield f"engine {precision} / {under.case.removesuffix(f' batch {n}')}, batch {n}", over, under
     for precision in (fastest, "float32"):
         ceiling = rate("predict", f"GEMM ceiling {precision}")
         for n in BATCH_SIZES:
             over = rate("predict", f"predict {precision} batch {n}")
             yield f"predict {precision} / GEMM, batch {n}", over, ceiling
     yield f"input / train {fastest}", rate("input", "input"), train
+    for precision in engines.precisions():
+        yield (
+            f"tinyunet {precision} / MLflow",
+            rate("serve", f"tinyunet {precision}"),
+            rate("serve", "MLflow"),
+        )
     one, many = case_name(1), case_name(config.ranks)
     yield f"{many} / {one}", rate("ranks", many), rate("ranks", one)
     for case in dict.fromkeys((one, many)):

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import add_command, add_out, add_settings, parse_settings
+from tinyunet.cli.options import PRECISIONS, add_command, add_out, add_settings, parse_settings
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.tensorflow_import import import_tensorflow
 from tinyunet.tracking.names import check_model_name
@@ -86,6 +86,11 @@ def _add_register(commands: "Commands") -> None:
     parser.add_argument("model", help="model folder written by train, or models:/NAME@champion")
     parser.add_argument("evaluation", type=Path, help="folder written by evaluate")
     parser.add_argument("--name", default="", help="registered model (default: tinyunet-dagm-classN)")
+    parser.add_argument(
+        "--records",
+        type=Path,
+        help="TFRecords: keep an int8 network too, if it loses little on validation",
+    )
 
 
 def _register(arguments: Namespace) -> None:
@@ -93,7 +98,8 @@ def _register(arguments: Namespace) -> None:
     import_tensorflow()
     from tinyunet.registry.register import register
 
-    result = register(_model_folder(arguments.model), arguments.evaluation, name=arguments.name)
+    model = _model_folder(arguments.model)
+    result = register(model, arguments.evaluation, name=arguments.name, records=arguments.records)
     print(f"{result.name} version {result.version}: {result.reason}")
 
 
@@ -130,9 +136,9 @@ def _add_predict(commands: "Commands") -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", "float32", "bfloat16"),
+        choices=PRECISIONS,
         default="auto",
-        help="of the computation (default auto: bfloat16 where the CPU multiplies it)",
+        help="of the computation (default auto: the fastest one that model and CPU have)",
     )
     add_out(parser, "folder of the masks, overlays and predictions.csv")
 

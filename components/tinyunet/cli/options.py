@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Commands = _SubParsersAction["Parser"]
 
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # of the engine, see `engine.network.resolve`
+
 # All ranks fail with the same error. Rank 0 prints it, and mpirun ends the other ranks within this time.
 ERROR_DELAY_S = 20.0
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import add_command
+from tinyunet.cli.options import PRECISIONS, add_command
 from tinyunet.core.errors import UserError
 from tinyunet.server.options import ServeOptions
 
@@ -34,7 +34,7 @@ def add_commands(commands: "Commands") -> None:
     )
     add("--version", default="", metavar="N", help="serve this version, and do not follow the alias")
     add("--poll", type=float, default=_POLL_S, help="seconds between two looks at the alias; 0: never look")
-    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    add("--precision", default="auto", choices=PRECISIONS, help="default: the fastest one")
     add(
         "--keep", default="", metavar="s3://…?most-uncertain=200",
         help="folder or S3 location for the images to review",
@@ -107,8 +107,9 @@ def _serve(arguments: Namespace) -> None:
 def _show(current: "CurrentModel", folder: Path, metrics: "Metrics", watch: "Watch") -> None:
     """Tell the metrics and the watch which model is active."""
     served, document = current.active, current.active.engine.document
-    metrics.model(served.name, served.version, served.engine.precision, document.image_threshold)
-    watch.follow(folder, document, served.name, served.version)
+    precision = served.engine.precision
+    metrics.model(served.name, served.version, precision, document.image_threshold)
+    watch.follow(folder, document, served.name, served.version, precision=precision)
 
 
 def _follower(
@@ -131,6 +132,7 @@ def _follower(
         precision=arguments.precision,
         swapped=swapped,
         refused=metrics.refused,
+        failed=metrics.follow_failed,
     )
     follower.start()
     return follower

@@ -5,11 +5,15 @@ import hashlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinyunet.core.errors import UserError
+
+KEPT = 20  # models of the cache that are kept whenever they were used
+KEPT_S = 7 * 24 * 3600.0  # seconds since the last use in which every model is kept
 
 
 @contextmanager
@@ -138,3 +142,24 @@ def cache_folder() -> Path:
     """Return TINYUNET_CACHE or, if it is not set, the folder `tinyunet` in XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("TINYUNET_CACHE") or Path(root) / "tinyunet")
+
+
+def mark_used(entry: Path) -> Path:
+    """Record that a folder of the cache is used now, and delete those beside it that are no longer used.
+
+    The KEPT folders that were used last are kept, and every folder that was used in the last KEPT_S seconds.
+
+    Args:
+        entry: A folder of the cache; the folders beside it have the same purpose.
+
+    Returns:
+        `entry`.
+    """
+    with suppress(OSError):  # the cache may be read-only, and another process may delete the same folder
+        os.utime(entry)
+        used = {folder: folder.stat().st_mtime for folder in entry.parent.iterdir() if folder.is_dir()}
+        oldest_first = sorted(used, key=lambda folder: used[folder])
+        for folder in oldest_first[:-KEPT]:
+            if time.time() - used[folder] > KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
+    return entry

@@ -69,14 +69,22 @@ def ingest(
 
 
 def _require_same_options(out: Path, manifest: RawManifest) -> None:
-    """Raise an error if a folder has the same images with other options."""
+    """Raise an error if a folder has the same images and masks, but another description of them."""
     existing = read_dataset(out)
-    for key in ("dataset", "category", "channels"):
-        if getattr(existing, key) != getattr(manifest, key):
+    for key in ("dataset", "category", "channels", "layout", "split_origin"):
+        if (old := getattr(existing, key)) != (new := getattr(manifest, key)):
             raise UserError(
-                f"{out} holds these images with {key}={getattr(existing, key)!r}, not "
-                f"{getattr(manifest, key)!r}; delete it or choose another --out"
+                f"{out} holds these images with {key}={old!r}, not {new!r}; delete it or choose another --out"
             )
+    known = {(file.split, file.name): file for file in existing.files}
+    for file in manifest.files:
+        old_file = known[file.split, file.name]
+        for key in ("defective", "defect_type", "group"):
+            if (old := getattr(old_file, key)) != (new := getattr(file, key)):
+                raise UserError(
+                    f"{out} holds the image {file.name} with {key}={old!r}, not {new!r}; delete it or choose "
+                    "another --out"
+                )
 
 
 def check_local(source: str, options: IngestOptions) -> None:

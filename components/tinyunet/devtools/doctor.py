@@ -34,6 +34,7 @@ KNOWN_VARIABLES = {
     "TINYUNET_LOCK_DIGEST",
     "TINYUNET_MINIO_PORT",
     "TINYUNET_MLFLOW_PORT",
+    "TINYUNET_PRIORITY",
     "TINYUNET_QUEUE",
 }
 Finished = subprocess.CompletedProcess[str]

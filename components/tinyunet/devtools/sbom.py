@@ -37,6 +37,7 @@ LOCKS = {
 KNOWN = {
     "horovod": "Apache-2.0",
     "minio-server": "AGPL-3.0-or-later",
+    "seaweedfs-server": "Apache-2.0",
     "psycopg2-binary": "LGPL-3.0-or-later",
 }
 _SPDX = {
@@ -85,10 +86,10 @@ def read_lock(text: str, place: str) -> list[Package]:
     return packages
 
 
-def minio_server(script: str) -> Package:
-    """Return MinIO's server in the version that docker/minio.sh builds."""
-    version = re.findall(r"\bversion=(v\S+)", script)[0]
-    return Package("minio-server", version, f"pkg:golang/github.com/minio/minio@{version}")
+def store_server(script: str, name: str) -> Package:
+    """Return the server of an object store in the version that docker/store.sh builds."""
+    module, version = re.findall(rf"\bmodule=(\S+/{name}) version=(v\S+)", script)[0]
+    return Package(f"{name}-server", version, f"pkg:golang/{module}@{version}")
 
 
 def horovod(script: str) -> Package:
@@ -197,8 +198,10 @@ def documents(licenses: Licenses) -> dict[str, Json]:
         if lock == "requirements.lock":
             packages.append(horovod((ROOT / "docker/horovod.sh").read_text(encoding="utf-8")))
         found[f"{Path(lock).stem}.cdx.json"] = bill(name, description, packages, licenses)
-    server = minio_server((ROOT / "docker/minio.sh").read_text(encoding="utf-8"))
-    found["minio.cdx.json"] = bill("tinyunet/minio", "the image minio", [server], licenses)
+    script = (ROOT / "docker/store.sh").read_text(encoding="utf-8")
+    for name in ("minio", "seaweedfs"):
+        servers = [store_server(script, name)]
+        found[f"{name}.cdx.json"] = bill(f"tinyunet/{name}", f"the image {name}", servers, licenses)
     return found
 
 

@@ -110,22 +110,31 @@ def _environment(folder: Path, mlflow_port: int, minio_port: int) -> dict[str, s
 
 
 def _minio_command(folder: Path, port: int) -> list[str]:
-    return [_minio_binary(), "server", "--quiet", "--address", f"{HOST}:{port}", str(folder / "minio")]
+    return [store_program("minio"), "server", "--quiet", "--address", f"{HOST}:{port}", str(folder / "minio")]
 
 
-def _minio_binary() -> str:
-    script = Path(__file__).parents[3] / "docker" / "minio.sh"
+def store_program(name: str) -> str:
+    """Return the path of the server of an object store, which is built once.
+
+    Args:
+        name: `minio` or `seaweedfs`.
+
+    Raises:
+        UserError: if it cannot be built.
+    """
+    variable = f"{name.upper()}_BIN"
+    script = Path(__file__).parents[3] / "docker" / "store.sh"
     if not script.is_file():
-        binary = os.environ.get("MINIO_BIN") or shutil.which("minio")
+        binary = os.environ.get(variable) or shutil.which(name)
         if not binary:
             raise UserError(
-                "no MinIO server found; set MINIO_BIN to one, or run from a clone of the repository"
+                f"no server {name} found; set {variable} to one, or run from a clone of the repository"
             )
         return binary
-    command = ["sh", str(script), sys.executable, str(cache_folder())]
+    command = ["sh", str(script), name, sys.executable, str(cache_folder())]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
-        raise UserError("MinIO is missing and could not be built; set MINIO_BIN to a MinIO server")
+        raise UserError(f"{name} is missing and could not be built; set {variable} to the server's program")
     return result.stdout.strip()
 
 

@@ -1,6 +1,5 @@
 """Inspection of images by a served model: masks, scores and verdicts, without TensorFlow."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from tinyunet.model.regions import exceeds
 from tinyunet.model.tiles import Logits, RunningScore, predict_images
 
 BATCH_SIZE = 16  # largest number of images of a forward pass; `tiles.BATCH_PIXELS` limits their pixels
-# Largest deviations from the answer of the Keras model to the example.
-SCORE_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}  # as a fraction of 1 + |score|
-MEAN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.02}
+# Largest deviations from the answer of the Keras model to the example; in int8, from the registered one.
+SCORE_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, network.INT8: 0.05}  # as a fraction of 1 + |score|
+MEAN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.02, network.INT8: 0.02}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +50,17 @@ class Engine:
 
         Args:
             folder: The engine folder.
-            precision: `float32`, `bfloat16`, or `auto` for bfloat16 where the CPU multiplies it.
+            precision: `float32`, `bfloat16`, `int8`, or `auto` for the fastest one, see `network.resolve`.
 
         Raises:
-            UserError: if the folder is not that of an engine, or its network cannot be compiled.
+            UserError: if the folder is not that of an engine, it has no network of this precision, or the
+                network cannot be compiled.
         """
         self.folder = folder
         self.document = ServedModel.read(folder)
-        self.precision = network.resolve(precision)
-        self._network = network.Network(folder / network.FILE, self.precision)
+        self.precision = network.resolve(precision, folder)
+        self._files = network.network_files(folder, self.precision)
+        self._network = network.Network(self._files[0], self.precision)
 
     def inspect(
         self,
@@ -90,27 +91,31 @@ class Engine:
         ]
 
     def check(self) -> None:
-        """Compare the file of the network with its digest, and the answer to the example with Keras' answer.
+        """Compare the network with its digest, and the answer to the example with the registered one.
 
         Raises:
             UserError: if they differ.
         """
-        document, example = self.document, self.document.example
-        digest = hashlib.sha256((self.folder / network.FILE).read_bytes()).hexdigest()
-        if digest != document.network_sha256:
+        document = self.document
+        int8 = document.int8 if self.precision == network.INT8 else None
+        digest, expected = network.sha256(self._files), int8.sha256 if int8 else document.network_sha256
+        if digest != expected:
             raise UserError(
-                f"{self.folder / network.FILE} has the SHA-256 {digest[:12]}…, expected "
-                f"{document.network_sha256[:12]}…; fetch the model again"
+                f"{self._files[0]} has the SHA-256 {digest[:12]}…, expected "
+                f"{expected[:12]}…; fetch the model again"
             )
+        answer, (score, mean) = int8 or document.example, self.answer_example()
+        of_score = SCORE_TOLERANCE[self.precision] * (1 + abs(answer.score))
+        self._require_close("score", score, answer.score, of_score)
+        self._require_close("mean probability", mean, answer.mean_probability, MEAN_TOLERANCE[self.precision])
+
+    def answer_example(self) -> tuple[float, float]:
+        """Return the score of the example, and the mean of its probabilities."""
+        document, example = self.document, self.document.example
         image = texture(example.height, example.width, document.channels, document.bits, example.seed)
         answer = self.inspect([image], probability=True)[0]
         assert answer.probability is not None
-        mean = float(answer.probability.mean(dtype=np.float64))
-        of_score = SCORE_TOLERANCE[self.precision] * (1 + abs(example.score))
-        self._require_close("score", answer.score, example.score, of_score)
-        self._require_close(
-            "mean probability", mean, example.mean_probability, MEAN_TOLERANCE[self.precision]
-        )
+        return answer.score, float(answer.probability.mean(dtype=np.float64))
 
     def _require_close(self, name: str, value: float, expected: float, tolerance: float) -> None:
         if not abs(value - expected) <= tolerance:

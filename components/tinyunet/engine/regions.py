@@ -27,20 +27,25 @@ class Region:
     area: int
 
 
-def find_regions(mask: NDArray[np.bool_]) -> list[Region]:
-    """Return the regions of a mask [H, W], the largest first.
+def find_regions(mask: NDArray[np.bool_], limit: int) -> tuple[list[Region], int]:
+    """Return the `limit` largest regions of a mask [H, W], the largest first, and the number of all regions.
 
-    >>> find_regions(np.array([[0, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 0]], bool))[0]
-    Region(top=1, left=0, height=2, width=2, area=3)
+    >>> find_regions(np.array([[0, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 0]], bool), limit=1)
+    ([Region(top=1, left=0, height=2, width=2, area=3)], 2)
     """
     if not mask.any():
-        return []
+        return [], 0
     from scipy import ndimage
 
-    numbers, _ = ndimage.label(mask, EIGHT_NEIGHBOURS)
+    numbers, count = ndimage.label(mask, EIGHT_NEIGHBOURS)
     areas = np.bincount(numbers.ravel())[1:]
+    largest = np.argsort(-areas, kind="stable")[:limit]
+    # The boxes of millions of regions would take gigabytes: only the largest keep a number.
+    ranks = np.zeros(count + 1, np.int32)
+    ranks[largest + 1] = np.arange(1, len(largest) + 1)
+    boxes = ndimage.find_objects(ranks[numbers])
     regions = [
         Region(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, int(area))
-        for (rows, columns), area in zip(ndimage.find_objects(numbers), areas, strict=True)
+        for (rows, columns), area in zip(boxes, areas[largest], strict=True)
     ]
-    return sorted(regions, key=lambda region: -region.area)
+    return regions, count

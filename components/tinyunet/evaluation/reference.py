@@ -1,6 +1,7 @@
 """Describe the validation images of a model, with which a server compares the images that it gets."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.reference import MOST_IMAGES, ImageReference
@@ -19,7 +20,7 @@ def describe_images(model: ModelDocument, validation: SplitResult, image_thresho
         image_threshold: Score above which the model calls an image defective.
     """
     count = len(validation.split)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_IMAGES)).round().astype(int))
+    chosen = evenly_distributed(count, MOST_IMAGES)
     values = np.array([statistics.measure(np.asarray(validation.split.images[i])) for i in chosen])
     scores = validation.scores[chosen]
     names = statistics.names(model.channels)
@@ -32,6 +33,11 @@ def describe_images(model: ModelDocument, validation: SplitResult, image_thresho
         scores=tuple(_rounded(score) for score in scores),
         statistics={name: tuple(map(_rounded, column)) for name, column in zip(names, values.T, strict=True)},
     )
+
+
+def evenly_distributed(count: int, most: int) -> NDArray[np.intp]:
+    """Return `most` indices of `count` images, or all of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def _rounded(value: float) -> float:

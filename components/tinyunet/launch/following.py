@@ -9,17 +9,20 @@ from tinyunet.core.errors import require
 from tinyunet.training.run import TrainingRun
 
 LEASE_S = 300
+# A lease is renewed ten times in its length. One slow answer of the store ends a training with a shorter one.
+SHORTEST_LEASE_S = 60
 
 
 def with_lease(run: TrainingRun) -> TrainingRun:
     """Return the training with the lease of TINYUNET_LEASE_SECONDS; without S3 there is no lease.
 
     Raises:
-        UserError: if the variable is not a number of seconds.
+        UserError: if the variable is not a number of seconds, or a shorter time than SHORTEST_LEASE_S.
     """
     name = "TINYUNET_LEASE_SECONDS"
     value = os.environ.get(name) or str(LEASE_S)
-    require(value.isdecimal(), name, value, f"seconds, such as {LEASE_S}, or 0 for none")
+    valid = value.isdecimal() and (int(value) == 0 or int(value) >= SHORTEST_LEASE_S)
+    require(valid, name, value, f"at least {SHORTEST_LEASE_S} seconds, such as {LEASE_S}, or 0 for none")
     return replace(run, lease=int(value)) if run.checkpoint_location.startswith("s3://") else run
 
 

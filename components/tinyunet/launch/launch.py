@@ -106,10 +106,12 @@ def launch_local(run: TrainingRun) -> ModelDocument:
 
 def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object | None) -> ModelDocument:
     from tinyunet.core.retry import retry_while_unreachable
-    from tinyunet.mpijob.image import task_image
+    from tinyunet.mpijob.image import job_image_digest, task_image
+    from tinyunet.mpijob.permissions import require_queue
     from tinyunet.mpijob.run import run_mpijob
     from tinyunet.mpijob.spec import MPIJobSpec, job_name
     from tinyunet.storage import s3
+    from tinyunet.tracking.launched import record_image
 
     check_shares(run.config, run.ranks)
     require(
@@ -125,18 +127,24 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
             f"S3_ENDPOINT_URL is {os.environ['S3_ENDPOINT_URL']}, which has no {run.records}/manifest.json; "
             "expected the object store of the pipeline root (make connect NAMESPACE=… STORE=…)"
         )
+    queue = os.environ.get("TINYUNET_QUEUE", "")
+    retry_while_unreachable(partial(require_queue, queue))
+    image = task_image()
     job = MPIJobSpec(
         name=job_name(run.run_key),
-        image=task_image(),
+        image=image.name,
+        pull_secrets=image.pull_secrets,
         command=("python3", "-m", "tinyunet", *run.arguments()),
         run_key=run.run_key,
         workers=run.ranks // slots_per_worker,
         slots_per_worker=slots_per_worker,
         pods=pods,
-        queue=os.environ.get("TINYUNET_QUEUE", ""),
+        queue=queue,
+        priority=os.environ.get("TINYUNET_PRIORITY", ""),
     )
     with following(run):
         run_mpijob(job)
+    record_image(run.run_key, job_image_digest(job.name))
     document = retry_while_unreachable(partial(finished_model, run.out), server="the object store")
     if document is None:
         raise TrainingFailed(f"the MPIJob succeeded but {run.out} holds no model.json")

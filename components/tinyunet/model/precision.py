@@ -26,6 +26,14 @@ def cpu_has_bfloat16() -> bool:
     return _cpu_has("avx512_bf16", "amx_bf16")
 
 
+def cpu_has_int8() -> bool:
+    """Return whether the CPU adds products of 8-bit numbers in 32 bits.
+
+    Older instructions add them in 16 bits, which overflows.
+    """
+    return _cpu_has("avx512_vnni", "avx_vnni", "amx_int8")
+
+
 def _cpu_has(*flags: str) -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.mpijob.pods import event_time
+from tinyunet.mpijob.pods import belongs_to, event_time
 from tinyunet.mpijob.spec import GROUP, VERSION, Json
 
+QUEUES = ("kueue.x-k8s.io", "v1beta2")  # API of Kueue 0.15 and newer
 _JOB_LABEL = "training.kubeflow.org/job-name"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = (5, 30)  # seconds to connect, seconds between two bytes
 _CONFLICT, _NOT_FOUND = 409, 404
+_CACHED = {"resource_version": "0"}
 _INSTALL = "https://github.com/kubeflow/mpi-operator, v0.8.2"
 
 
@@ -48,8 +50,17 @@ class Cluster:
         self.namespace = namespace or _own_namespace()
 
     def job(self, name: str) -> Json | None:
-        """Return the MPIJob, or None if it does not exist."""
-        return self._none_if_absent(self._custom.get_namespaced_custom_object, *self._resource(), name)
+        """Return the MPIJob, or None. Its resource version is that of the answer: a watch can start there.
+
+        A watch cannot start at the last change of the job if many other jobs have changed since (410 Gone).
+        """
+        call, selector = self._custom.list_namespaced_custom_object, f"metadata.name={name}"
+        found = self._none_if_absent(call, *self._resource(), field_selector=selector)
+        if not found or not found["items"]:
+            return None
+        job: Json = found["items"][0]
+        job["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+        return job
 
     def create(self, manifest: Json) -> Json | None:
         """Create an MPIJob; return it, or None if one of this name exists.
@@ -79,36 +90,29 @@ class Cluster:
         patch = {"metadata": {"ownerReferences": owners}}
         self._none_if_absent(self._custom.patch_namespaced_custom_object, *self._resource(), name, patch)
 
-    def pods(self, value: str, *, label: str = _JOB_LABEL) -> list[Json]:
-        """Return the pods that have a label of this value, by default those of the job of this name."""
-        selector = f"{label}={value}"
-        return self._items(self._core.list_namespaced_pod, self.namespace, label_selector=selector)
+    def pods(self, value: str, *, label: str = _JOB_LABEL, cached: bool = False) -> list[Json]:
+        """Return the pods that have a label of this value, by default those of the job of this name.
 
-    def image(self, pod: str) -> str:
-        """Return the image of a pod's `main` container, or of its first container.
-
-        Raises:
-            UserError: if the pod does not exist or reading it is not permitted.
+        The cache of the API server may be late, but does not read all pods of the namespace for each job.
         """
-        found = self._none_if_absent(self._core.read_namespaced_pod, pod, self.namespace)
-        if found is None:
-            raise UserError(
-                f"pod {self.namespace}/{pod} does not exist; set TINYUNET_IMAGE to the trainer image"
-            )
-        containers = found["spec"]["containers"]
-        main = next((one for one in containers if one["name"] == "main"), containers[0])
-        return str(main["image"])
+        options = {"label_selector": f"{label}={value}"} | (_CACHED if cached else {})
+        return self._items(self._core.list_namespaced_pod, self.namespace, **options)
+
+    def pod(self, name: str) -> Json | None:
+        """Return a pod, or None if it does not exist."""
+        return self._none_if_absent(self._core.read_namespaced_pod, name, self.namespace)
 
     def events(self, name: str) -> list[Json]:
         """Return the events of the job and of its pods, oldest first; none where reading is forbidden."""
-        try:
-            events = self._items(self._core.list_namespaced_event, self.namespace)
-        except Unreachable:
-            raise
-        except UserError:
-            return []
-        own = [one for one in events if _belongs_to(str(one["involvedObject"].get("name", "")), name)]
-        return sorted(own, key=event_time)
+        events = self._permitted(self._core.list_namespaced_event, self.namespace) or []
+        return sorted((one for one in events if belongs_to(one, name)), key=event_time)
+
+    def workload(self, uid: str) -> Json | None:
+        """Return Kueue's Workload of the job of this uid: empty if absent, None if it must not be read."""
+        selector = f"kueue.x-k8s.io/job-uid={uid}"
+        call, where = self._custom.list_namespaced_custom_object, (*QUEUES, self.namespace, "workloads")
+        found = self._permitted(call, *where, label_selector=selector, **_CACHED)
+        return None if found is None else next(iter(found), {})
 
     def wait(self, name: str, version: str, *, seconds: int) -> None:
         """Wait until the MPIJob's resource version changes, `seconds` pass or the connection breaks."""
@@ -129,7 +133,7 @@ class Cluster:
             time.sleep(max(0.0, 1 - (time.monotonic() - start)))  # at most one request per second
 
     def log(self, pod: str, *, since_seconds: int | None = None) -> Iterator[tuple[str, str]]:
-        """Yield the lines of a pod's log until the pod ends, as (sortable timestamp, line).
+        """Yield the lines of a pod's log until the pod ends, as (timestamp, line).
 
         Raises:
             Unreachable: if the connection breaks or the pod has no log.
@@ -150,7 +154,7 @@ class Cluster:
             with contextlib.closing(response):
                 for raw in response:
                     stamp, _, line = raw.decode("utf-8", "replace").rstrip("\n").partition(" ")
-                    yield _sortable(stamp), line
+                    yield stamp, line
         except (client.ApiException, *_network_errors()) as error:
             raise Unreachable(str(error)) from error
 
@@ -163,6 +167,14 @@ class Cluster:
         except _RefusedError as error:
             raise UserError(self._explain(error, "read")) from error
         return items
+
+    def _permitted(self, call: Callable[..., Any], *args: object, **kwargs: object) -> list[Json] | None:
+        try:
+            return self._items(call, *args, **kwargs)
+        except Unreachable:
+            raise
+        except UserError:
+            return None
 
     def _none_if_absent(self, call: Callable[..., Any], *args: object, **kwargs: object) -> Json | None:
         try:
@@ -210,10 +222,6 @@ class _RefusedError(Exception):
         self.status, self.message = status, message
 
 
-def _belongs_to(object_name: str, job: str) -> bool:
-    return object_name == job or object_name.startswith((f"{job}-launcher", f"{job}-worker-"))
-
-
 def _network_errors() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError
 
@@ -225,11 +233,6 @@ def _server_message(body: str | bytes | None) -> str:
     with contextlib.suppress(json.JSONDecodeError, AttributeError):
         text = str(json.loads(text).get("message") or text)
     return " ".join(text.split())[:600]
-
-
-def _sortable(stamp: str) -> str:
-    seconds, _, fraction = stamp.rstrip("Z").partition(".")
-    return f"{seconds}.{fraction:0<9}"
 
 
 def _in_pod() -> bool:

@@ -54,7 +54,8 @@ class LogFollower:
             self._ended.wait(1)
 
     def _read(self, pod: str) -> None:
-        for stamp, line in self._cluster.log(pod, since_seconds=self._since_seconds()):
+        for written, line in self._cluster.log(pod, since_seconds=self._since_seconds()):
+            stamp = _sortable(written)
             if stamp > self._last_stamp:
                 self._last_stamp = stamp
                 self.tail.append(line)
@@ -66,3 +67,8 @@ class LogFollower:
         last = datetime.fromisoformat(self._last_stamp[:19]).replace(tzinfo=UTC)
         elapsed = (datetime.now(tz=UTC) - last).total_seconds()
         return int(elapsed) + 60  # clocks differ by less than a minute; `_read` drops repeated lines
+
+
+def _sortable(stamp: str) -> str:
+    seconds, _, fraction = stamp.rstrip("Z").partition(".")
+    return f"{seconds}.{fraction:0<9}"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.mpijob.client import Cluster
+from tinyunet.mpijob.client import QUEUES, Cluster
 from tinyunet.mpijob.spec import GROUP, VERSION
 
 TIMEOUT_S = (5, 30)
@@ -38,6 +38,29 @@ def require_mpijobs(namespace: str = "") -> None:
         raise UserError(
             f"the service account of this pod may not {', '.join(missing)} in namespace {cluster.namespace}; "
             f"run: make connect NAMESPACE={cluster.namespace} (it binds the Role tinyunet-launcher)"
+        )
+
+
+def require_queue(queue: str, namespace: str = "") -> None:
+    """Check that the namespace has a LocalQueue of this name, because a job would wait for it for ever.
+
+    Args:
+        queue: Name of the LocalQueue; nothing is checked if it is empty or this account may not read it.
+        namespace: Namespace of the job; empty is the pod's own one.
+
+    Raises:
+        UserError: if it has none, or the cluster has no Kueue.
+        Unreachable: if the API server does not answer.
+    """
+    from kubernetes import client
+
+    if not queue or not _may(cluster := Cluster(namespace), QUEUES[0], "localqueues", "get"):
+        return
+    where = (*QUEUES, cluster.namespace, "localqueues", queue)
+    if _call(client.CustomObjectsApi().get_namespaced_custom_object, *where) is None:
+        raise UserError(
+            f"queue {queue!r} does not exist in namespace {cluster.namespace}; expected a LocalQueue, "
+            f"{'/'.join(QUEUES)}: see kubectl -n {cluster.namespace} get localqueues"
         )
 
 

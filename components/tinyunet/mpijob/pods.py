@@ -1,6 +1,7 @@
 """Functions that read single values from the Kubernetes JSON of pods, events and conditions."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from tinyunet.mpijob.spec import Json
 
@@ -16,6 +17,21 @@ _DISRUPTION_REASONS = {
     "NodeAffinity",
 }
 _DISRUPTION_EVENTS = {"Evicted", "Preempted", "TaintManagerEviction", "NodeNotReady"}
+
+
+class PodImage(NamedTuple):
+    """The image of a pod, and the names of the Secrets with which the node pulled it."""
+
+    name: str
+    pull_secrets: tuple[str, ...] = ()
+
+
+def image_of(pod: Json) -> PodImage:
+    """Return the image of a pod's `main` container, or of its first container."""
+    containers = pod["spec"]["containers"]
+    main = next((one for one in containers if one["name"] == "main"), containers[0])
+    secrets = pod["spec"].get("imagePullSecrets") or ()
+    return PodImage(str(main["image"]), tuple(str(one["name"]) for one in secrets))
 
 
 def condition(job: Json, kind: str) -> Json | None:
@@ -67,6 +83,12 @@ def is_about(event: Json, pod: Json) -> bool:
     return bool(event["involvedObject"].get("uid") == pod["metadata"].get("uid"))
 
 
+def belongs_to(event: Json, job: str) -> bool:
+    """Return whether an event is about the job of this name, its pods or its launcher's Job."""
+    name = str(event["involvedObject"].get("name", ""))
+    return name == job or name.startswith((f"{job}-launcher", f"{job}-worker-"))
+
+
 def event_time(event: Json) -> str:
     """Return the time at which an event last occurred, in whole seconds, as a sortable string."""
     times = (event.get("lastTimestamp"), event.get("eventTime"), event["metadata"].get("creationTimestamp"))
@@ -96,6 +118,13 @@ def exit_code_of(pod: Json) -> int | None:
 def message(source: Json) -> str:
     """Return the message of an event or a condition as one line, or its reason if it has no message."""
     return " ".join(str(source.get("message") or source.get("reason") or "").split())
+
+
+def image_digests(pods: Iterable[Json]) -> set[str]:
+    """Return the digests (`sha256:…`) of the images that the containers of pods run or ran."""
+    statuses = [one for pod in pods for one in pod.get("status", {}).get("containerStatuses") or []]
+    found = {str(one.get("imageID") or "").rpartition("@")[2] for one in statuses}
+    return {digest for digest in found if digest.startswith("sha256:")}
 
 
 def name_of(pod: Json) -> str:

@@ -107,7 +107,13 @@ def describe_nodes(workers: int, resources: Mapping[str, Any], nodes: Sequence[J
         return f"{needed}; how many the nodes have is not known, because this account may not list nodes"
     present = [int(node.get("status", {}).get("allocatable", {}).get(name, 0)) for node in nodes]
     room = sum(one // count for one in present)
-    text = f"{needed}; the nodes have {sum(present)}, at most {max(present, default=0)} in one node"
+    largest = max(present, default=0)
+    text = f"{needed}; the nodes have {sum(present)}, at most {largest} in one node"
+    if 0 < largest < count:
+        return (
+            f"{text}: too few for one worker. Unless an autoscaler adds larger nodes, set slots_per_worker "
+            f'to at most {largest} (COMPILE="--gpus N") and more workers'
+        )
     if room >= workers:
         return f"{text}: room for {room} such workers, if nothing else uses them"
     return f"{text}: room for {room} such workers. The others wait until an autoscaler adds nodes"

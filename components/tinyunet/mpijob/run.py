@@ -121,11 +121,29 @@ def _create_or_adopt(cluster: Cluster, manifest: Json) -> str:
             return "already exists; following it"
         if not failed and not condition(existing, "Succeeded"):
             raise JobFailed(
-                "a job of this name is running with another specification; wait for its end, use another run "
-                f"key, or delete it: kubectl -n {cluster.namespace} delete mpijob {name}"
+                "a job of this name is running with another specification "
+                f"({_difference(existing, manifest)}); to continue with the new one, stop the old one: "
+                f"kubectl -n {cluster.namespace} delete mpijob {name} (its ranks save a checkpoint), and "
+                "press Retry; or wait for its end, or use another run key"
             )
         delete_and_wait(cluster, name)
     return "created"
+
+
+def _difference(existing: Json, manifest: Json) -> str:
+    """Return in words what is different about the workers of two jobs."""
+    (old, old_pod), (new, new_pod) = _workers(existing), _workers(manifest)
+    if old_pod["image"] != new_pod["image"]:
+        return f"the image {old_pod['image']}, not {new_pod['image']}"
+    if old["replicas"] != new["replicas"]:
+        return f"{old['replicas']} workers, not {new['replicas']}"
+    return "the same image and number of workers, but another command or other settings of the pods"
+
+
+def _workers(job: Json) -> tuple[Json, Json]:
+    """Return the workers' part of a job, and their container."""
+    workers: Json = job["spec"]["mpiReplicaSpecs"]["Worker"]
+    return workers, workers["template"]["spec"]["containers"][0]
 
 
 def _adopt(cluster: Cluster, job: Json, owners: list[Json]) -> None:

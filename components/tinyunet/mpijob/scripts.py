@@ -12,6 +12,17 @@ done
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
 """
 
+# A launcher runs this before its command. The names of workers that are not ready do not exist in DNS, and
+# mpirun does not repeat the look-up. A signal (see below) ends the pod, since there is nothing to save yet.
+WAIT_FOR_WORKERS = """\
+trap 'exit 140' USR2
+for host in $(cut -d' ' -f1 /etc/mpi/hostfile); do
+  until ssh -o ConnectTimeout=5 $host true 2>/dev/null; do sleep 1; done &
+done
+wait
+exec "$@"
+"""
+
 # Kubernetes runs these scripts before it ends a pod: when the job is deleted, suspended by a queue or at its
 # deadline, and when a node is drained. The ranks then save a checkpoint and end, within GRACE_SECONDS.
 # mpirun forwards the signal to the ranks. A pod of which only a worker is removed signals its own ranks, and

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tinyunet.core.errors import UserError, require
-from tinyunet.mpijob import resources
+from tinyunet.mpijob import resources, scripts
 from tinyunet.mpijob.certificates import with_certificates
-from tinyunet.mpijob.scripts import GRACE_SECONDS, SSHD, STOP_LAUNCHER, STOP_WORKER, before_the_end
 
 Json = dict[str, Any]
 
 GROUP, VERSION = "kubeflow.org", "v2beta1"
 RUN_LABEL = "tinyunet/run"
 DIGEST_ANNOTATION = "tinyunet/spec-digest"
+QUEUE_LABEL, PRIORITY_LABEL = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 HOME = "/home/mpiuser"  # home of the images' user; the operator mounts the SSH key below it
 USER_ID = 1000
 SSH_PORT = 2222  # an unprivileged sshd cannot bind port 22
@@ -85,6 +85,7 @@ class MPIJobSpec:
     Attributes:
         name: Name of the job, a DNS-1035 label; `job_name` returns a valid name for a run key.
         image: Container image of launcher and workers (sshd, Open MPI, tinyunet).
+        pull_secrets: Names of the Secrets with which the nodes pull the image from a private registry.
         command: Command of every rank; `build` puts `mpirun` and its options before it.
         run_key: Key of the run that this job belongs to; a retry of the run finds the job by this key.
         namespace: Kubernetes namespace; an empty string selects the caller's own namespace.
@@ -92,7 +93,9 @@ class MPIJobSpec:
         slots_per_worker: Ranks in each worker pod (GPUs per node).
         pods: Settings of the worker pods.
         queue: Kueue LocalQueue that admits the job; an empty string means no queue.
-        deadline_seconds: Longest duration of the launcher, after which the cluster ends the job.
+        priority: Kueue WorkloadPriorityClass of the job in its queue; an empty string means priority 0.
+        deadline_seconds: Longest duration of the launcher, after which the cluster ends the job. The wait in
+            a queue does not count, and the time starts again after a preemption.
         pending_seconds: Longest wait while a pod cannot be created or scheduled, or its image not be pulled.
         restarts: Number of restarts after the cluster removed a pod. No other failure causes a restart.
         shm: Size of the memory-backed /dev/shm of a worker; empty is 1Gi, on GPUs for each of them.
@@ -100,6 +103,7 @@ class MPIJobSpec:
 
     name: str
     image: str
+    pull_secrets: Sequence[str] = ()
     command: Sequence[str]
     run_key: str = ""
     namespace: str = ""
@@ -107,6 +111,7 @@ class MPIJobSpec:
     slots_per_worker: int = 1
     pods: WorkerPods = field(default_factory=WorkerPods)
     queue: str = ""
+    priority: str = ""
     deadline_seconds: int = 86_400
     pending_seconds: int = 900
     restarts: int = 3
@@ -155,7 +160,10 @@ def build(spec: MPIJobSpec) -> Json:
         },
     }
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
-    metadata: Json = {"name": spec.name, "labels": _labels(spec), "annotations": {DIGEST_ANNOTATION: digest}}
+    # On its pods, the name of the queue would make Kueue admit each of them by itself.
+    queue = {QUEUE_LABEL: spec.queue, PRIORITY_LABEL: spec.priority} if spec.queue else {}
+    labels = _labels(spec) | {name: value for name, value in queue.items() if value}
+    metadata: Json = {"name": spec.name, "labels": labels, "annotations": {DIGEST_ANNOTATION: digest}}
     if spec.namespace:
         metadata["namespace"] = spec.namespace
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "MPIJob", "metadata": metadata, "spec": body}
@@ -163,11 +171,7 @@ def build(spec: MPIJobSpec) -> Json:
 
 def _labels(spec: MPIJobSpec) -> Json:
     labels = {"app.kubernetes.io/name": "tinyunet", "app.kubernetes.io/component": "training"}
-    if spec.run_key:
-        labels[RUN_LABEL] = job_name(spec.run_key)
-    if spec.queue:
-        labels["kueue.x-k8s.io/queue-name"] = spec.queue
-    return labels
+    return labels | ({RUN_LABEL: job_name(spec.run_key)} if spec.run_key else {})
 
 
 def _environment(spec: MPIJobSpec) -> list[Json]:
@@ -179,10 +183,12 @@ def _environment(spec: MPIJobSpec) -> list[Json]:
 def _launcher(spec: MPIJobSpec) -> Json:
     exported = [word for entry in _environment(spec) for word in ("-x", entry["name"])]
     ranks = spec.workers * spec.slots_per_worker
+    # The MPI Operator starts the launcher of a job that a queue admits together with the workers.
+    wait = ["/bin/sh", "-c", scripts.WAIT_FOR_WORKERS, "mpirun"] if spec.queue else []
     container = {
         "name": "launcher",
-        "command": [*_MPIRUN, "-np", str(ranks), *exported, *spec.command],
-        "lifecycle": before_the_end(STOP_LAUNCHER),
+        "command": [*wait, *_MPIRUN, "-np", str(ranks), *exported, *spec.command],
+        "lifecycle": scripts.before_the_end(scripts.STOP_LAUNCHER),
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
@@ -194,8 +200,8 @@ def _worker(spec: MPIJobSpec) -> Json:
     shm = spec.shm or resources.shared_memory(spec.slots_per_worker, pods.resources)
     container = {
         "name": "worker",
-        "command": ["/bin/sh", "-c", SSHD],
-        "lifecycle": before_the_end(STOP_WORKER),
+        "command": ["/bin/sh", "-c", scripts.SSHD],
+        "lifecycle": scripts.before_the_end(scripts.STOP_WORKER),
         "ports": [{"name": "ssh", "containerPort": SSH_PORT}],
         "readinessProbe": {"tcpSocket": {"port": SSH_PORT}, "initialDelaySeconds": 1, "periodSeconds": 1},
         "resources": resources.with_defaults(pods.resources),
@@ -228,14 +234,16 @@ def _template(spec: MPIJobSpec, container: Json, volumes: list[Json]) -> Json:
         "env": _environment(spec),
         "securityContext": dict(_CONTAINER_SECURITY),
     }
+    secrets = [{"name": name} for name in spec.pull_secrets]
     return {
         "metadata": {"labels": {**_labels(spec), "sidecar.istio.io/inject": "false"}},  # sidecars break SSH
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "terminationGracePeriodSeconds": scripts.GRACE_SECONDS,
             "securityContext": dict(_POD_SECURITY),
             "containers": [common | container],
             "volumes": volumes,
+            **({"imagePullSecrets": secrets} if secrets else {}),
         },
     }

@@ -21,6 +21,7 @@ from tinyunet.mpijob.pods import (
     phase,
     terminated_state,
 )
+from tinyunet.mpijob.queueing import is_suspended, reason_to_wait
 from tinyunet.mpijob.spec import Json
 
 _LOST_HOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
@@ -60,11 +61,13 @@ class Snapshot:
         job: The MPIJob.
         pods: Pods of the job: launcher and workers.
         events: Events about the job, its pods and its launcher's Job.
+        workload: Kueue's Workload of a suspended job: empty if absent, None if it is not known.
     """
 
     job: Json
     pods: Sequence[Json] = ()
     events: Sequence[Json] = ()
+    workload: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +121,21 @@ def outcome(snapshot: Snapshot, *, tail: Iterable[str] = (), lost: Sequence[str]
 
 def obstacle(snapshot: Snapshot) -> Obstacle | None:
     """Return what prevents the job from running, or None if nothing does."""
-    if _launcher_runs(snapshot) or condition(snapshot.job, "Running"):
+    if condition(snapshot.job, "Running"):
         return None
     invalid = [event for event in snapshot.events if event.get("reason") == "ValidationError"]
     if invalid:
         return Obstacle(text=f"the MPI Operator refuses the job: {message(invalid[-1])}", final=True)
-    if condition(snapshot.job, "Suspended"):
-        return Obstacle(text="it is suspended until its queue admits it", counted=False)
-    problems = [found for pod in snapshot.pods if (found := _pod_obstacle(pod, snapshot.events))]
+    if is_suspended(snapshot.job):
+        known = snapshot.workload != {}
+        return Obstacle(text=reason_to_wait(snapshot.job, snapshot.workload), counted=not known)
+    started = _launcher_runs(snapshot)  # in a queue, the launcher does not wait for the start of the workers
+    pods = [pod for pod in snapshot.pods if phase(pod) == "Pending" or not started]
+    problems = [found for pod in pods if (found := _pod_obstacle(pod, snapshot.events))]
     if problems:
         return min(problems, key=lambda one: not one.final)
+    if started:
+        return None
     if refused := _refused_pods(snapshot):
         return refused
     if condition(snapshot.job, "Created") is None:

@@ -13,10 +13,14 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.retry import RETRY_S, retry_while_unreachable
 from tinyunet.mpijob.client import Cluster
 from tinyunet.mpijob.log import LogFollower
-from tinyunet.mpijob.pods import created_at, disrupted_pods, event_time, launcher_pod, worker_uids
+from tinyunet.mpijob.pods import condition, created_at, disrupted_pods, event_time, launcher_pod, worker_uids
+from tinyunet.mpijob.queueing import is_suspended
 from tinyunet.mpijob.status import JobFailed, Obstacle, Outcome, Snapshot, obstacle, outcome
 
-_POLL_S = 5  # longest time between two snapshots, in seconds
+# Longest time between two snapshots, in seconds: after a change, and when nothing has changed for _SETTLED_S.
+# A change of the MPIJob ends the wait: a start or an end of its pods, an admission. Only the reason why a pod
+# does not start, or why a queue does not admit the job, is not in the MPIJob.
+_POLL_S, _SETTLED_S, _SETTLED_POLL_S = 5, 30, 60
 
 
 class Watcher:
@@ -33,6 +37,8 @@ class Watcher:
         self._cluster, self._name, self._print = cluster, name, log
         self._pending_seconds = pending_seconds
         self._waiting: tuple[str, float] | None = None  # the obstacle in the log, and the start of the wait
+        self._problem: Obstacle | None = None
+        self._changed = time.monotonic()  # time at which `_problem` changed
         self._worker_uids: dict[str, str] = {}
         self._lost: set[str] = set()
 
@@ -47,7 +53,8 @@ class Watcher:
         snapshot = retry_while_unreachable(self._snapshot)
         while not outcome(snapshot):
             self._update(snapshot)
-            self._cluster.wait(self._name, snapshot.job["metadata"]["resourceVersion"], seconds=_POLL_S)
+            version = snapshot.job["metadata"]["resourceVersion"]
+            self._cluster.wait(self._name, version, seconds=self._seconds_to_wait())
             snapshot = retry_while_unreachable(self._snapshot, also_refusals=True)
         self._attach_log(snapshot)
         self.log.finish()
@@ -60,13 +67,21 @@ class Watcher:
             self.log.finish(1)
             text = "it was deleted while it ran; start it again to resume from the last checkpoint"
             raise JobFailed(text, ended=job is None)
+        finished = condition(job, "Failed") or condition(job, "Succeeded")
+        pods = self._cluster.pods(self._name, cached=not finished)
+        if is_suspended(job) and not condition(job, "Failed"):
+            return Snapshot(job, pods, workload=self._cluster.workload(str(job["metadata"].get("uid"))))
+        if condition(job, "Running"):
+            return Snapshot(job, pods)
         events = [event for event in self._cluster.events(self._name) if event_time(event) >= created_at(job)]
-        return Snapshot(job, self._cluster.pods(self._name), events)
+        return Snapshot(job, pods, events)
 
     def _update(self, snapshot: Snapshot) -> None:
         self._attach_log(snapshot)
         present = worker_uids(snapshot.pods)
-        if self._worker_uids and launcher_pod(snapshot.pods):
+        if is_suspended(snapshot.job):  # its pods are removed on purpose
+            self._worker_uids, self._lost = {}, set()
+        elif self._worker_uids and launcher_pod(snapshot.pods):
             self._lost |= {name for name, uid in self._worker_uids.items() if present.get(name) != uid}
         else:
             self._worker_uids = present
@@ -76,7 +91,16 @@ class Watcher:
         if pod := launcher_pod(snapshot.pods):
             self.log.attach(pod["metadata"]["name"])
 
+    def _seconds_to_wait(self) -> int:
+        settled = time.monotonic() - self._changed > _SETTLED_S
+        return _SETTLED_POLL_S if settled else _POLL_S
+
     def _check_obstacle(self, problem: Obstacle | None) -> None:
+        previous, self._problem = self._problem, problem
+        if problem != previous:
+            self._changed = time.monotonic()
+        if _is_queued(previous) and not _is_queued(problem):
+            self._print(f"MPIJob {self._name} was admitted by its queue")
         if problem is None:
             self._waiting = None
             return
@@ -91,6 +115,10 @@ class Watcher:
         if waited > self._pending_seconds:
             limit = f"{self._pending_seconds:.0f} s"
             raise UserError(f"MPIJob {self._name} did not start within {limit}: {problem.text}")
+
+
+def _is_queued(problem: Obstacle | None) -> bool:
+    return problem is not None and not problem.counted
 
 
 def delete_and_wait(cluster: Cluster, name: str) -> None:

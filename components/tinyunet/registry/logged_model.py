@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
@@ -39,10 +40,7 @@ def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Eval
     import numpy as np
 
     keras.config.disable_interactive_logging()  # no progress bar for the prediction of the example
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # about MLflow's own code
-        import mlflow.pyfunc
-        import mlflow.tensorflow
+    mlflow = _mlflow()
     from mlflow.models import Model
 
     from tinyunet.serving.operating_point import OperatingPoint
@@ -72,7 +70,9 @@ def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Eval
     return str(info.model_id)
 
 
-def log_engine(client: "MlflowClient", model_id: str, folder: Path, evaluation: Path) -> None:
+def log_engine(
+    client: "MlflowClient", model_id: str, folder: Path, evaluation: Path, records: Path | None = None
+) -> None:
     """Keep with a logged model the engine that serves it without Keras, unless it is there.
 
     The reference of the validation images is a part of the engine, if the evaluation has one.
@@ -82,10 +82,13 @@ def log_engine(client: "MlflowClient", model_id: str, folder: Path, evaluation: 
         model_id: Id of the logged model.
         folder: Model folder.
         evaluation: Evaluation folder of the model.
+        records: TFRecords whose validation images decide on an int8 network; None for none.
 
     Raises:
         UserError: if the engine differs too much from the Keras model.
     """
+    from tinyunet.data.dataset import load_split
+    from tinyunet.registry.int8 import add_int8
     from tinyunet.serving.engine_files import Network, write_engine
     from tinyunet.serving.operating_point import OperatingPoint
     from tinyunet.training.keras_file import load_model
@@ -106,9 +109,26 @@ def log_engine(client: "MlflowClient", model_id: str, folder: Path, evaluation: 
         write_engine(Path(part), network, OperatingPoint.of(result))
         if (reference := evaluation / ImageReference.FILE).is_file():
             shutil.copy(reference, part)
+        if records is not None:
+            add_int8(Path(part), load_split(records, "validation", document.image_size))
         # engine.json is the last one: without it there is no engine.
         for file in sorted(Path(part).iterdir(), key=lambda file: file.name == ServedModel.FILE):
             client.log_model_artifact(model_id, str(file), ENGINE_FOLDER)
+
+
+def save_served_model(serving: "keras.Model", folder: Path) -> None:
+    """Write a served model to a folder, as MLflow keeps it in a run."""
+    signature, requirements = _signature(serving), _requirements()
+    _mlflow().tensorflow.save_model(serving, folder, signature=signature, pip_requirements=requirements)
+
+
+def _mlflow() -> ModuleType:
+    """Return the package mlflow, with the modules for models of TensorFlow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # about MLflow's own code
+        import mlflow.pyfunc
+        import mlflow.tensorflow
+    return mlflow  # type: ignore[no-any-return]
 
 
 def _signature(serving: "keras.Model") -> "ModelSignature":
@@ -126,6 +146,9 @@ def _signature(serving: "keras.Model") -> "ModelSignature":
 
 def _requirements() -> list[str]:
     """Return the packages that the served model needs, in the installed versions."""
-    installed = {d.name.lower().replace("_", "-") for d in importlib.metadata.distributions()}
-    names = ["keras", "numpy", "tensorflow-cpu" if "tensorflow-cpu" in installed else "tensorflow"]
-    return [f"{name}=={importlib.metadata.version(name)}" for name in names]
+    try:
+        importlib.metadata.version("tensorflow-cpu")
+        tensorflow = "tensorflow-cpu"
+    except importlib.metadata.PackageNotFoundError:
+        tensorflow = "tensorflow"
+    return [f"{name}=={importlib.metadata.version(name)}" for name in ("keras", "numpy", tensorflow)]

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyunet.core.documents.evaluation import Evaluation
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError, require
-from tinyunet.evaluation.evaluate import read_evaluated_model
+from tinyunet.evaluation.evaluate import check_class, read_evaluated_model
 from tinyunet.registry.logged_model import log_engine, log_model
 from tinyunet.registry.registration_lock import registration_lock
 from tinyunet.registry.run import EVALUATION_FILES, find_or_create_run, log_files, log_scores
@@ -46,7 +47,7 @@ class Registration:
     evaluation: str
 
 
-def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
+def register(model: Path, evaluation: Path, *, name: str = "", records: Path | None = None) -> Registration:
     """Create a model version in the run of the training, and decide on the champion.
 
     The model folder, the scores, report, model card, curves and overlays are stored in the run. If the model
@@ -57,15 +58,20 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         evaluation: Evaluation folder of that model.
         name: Registered model; the default is tinyunet-<data set>[-<category>], such as
             tinyunet-dagm-class1.
+        records: TFRecords of the evaluation. With them, a new engine gets an int8 network, if that
+            loses little on the validation images, see `registry.int8`.
 
     Raises:
-        UserError: if the evaluation is of another model, the name is unusable, or MLflow cannot be reached.
+        UserError: if the evaluation or the records are of another model, the name is unusable, or MLflow
+            cannot be reached.
     """
     check_model_name(name)
     document, result = read_evaluated_model(model), Evaluation.read(evaluation)
     if result.model.sha256 not in ("", document.sha256):
         raise UserError(f"{evaluation} evaluates another model than {model}; expected its own evaluation")
     digest = document.weights_digest
+    if records is not None:
+        check_class(model, document, records, RecordsManifest.read(records))
     require(bool(digest), WEIGHTS_DIGEST, digest, f"a digest in {model}: train it again")
     name = name or f"tinyunet-{document.full_name}"
     with mlflow_errors(short_timeout=True):
@@ -84,7 +90,7 @@ def register(model: Path, evaluation: Path, *, name: str = "") -> Registration:
         else:
             model_id = find_logged_model(client, name, known)
         if model_id:  # also of a version of an early release, which has no engine yet
-            log_engine(client, model_id, model, evaluation)
+            log_engine(client, model_id, model, evaluation, records)
         tags, card = version_tags(key, document, result), evaluation / "model_card.md"
         with registration_lock(client, name):
             version = find_version(client, name, key) or create_version(

@@ -7,7 +7,6 @@ model; requests that have begun end with the one before it. Nothing that fails h
 
 import logging
 import random
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +16,17 @@ from tinyunet.engine.engine import Engine
 from tinyunet.server.holder import CurrentModel, Served
 from tinyunet.server.last_good import LastGood, recall, remember
 from tinyunet.serving.find import find_engine
-from tinyunet.serving.registered import MLFLOW_SCHEMES, RegisteredModel, database_state, resolve
+from tinyunet.serving.registered import MLFLOW_SCHEMES, RegisteredModel, database_state, resolve, split_alias
 
 LOG = logging.getLogger("tinyunet.server")
 POLL_S = 30.0
 JITTER = 0.2  # part of the interval: the replicas of a server do not ask at the same moment
-_ALIAS = re.compile(r"models:/+([^/@]+)@[^/@]+")
 
 
 def registered_name(model: str) -> str | None:
     """Return NAME of models:/NAME@ALIAS; None for any other model, which never changes."""
-    found = _ALIAS.fullmatch(model.rstrip("/"))
-    return found[1] if found else None
+    found = split_alias(model)
+    return found[0] if found else None
 
 
 def pinned(model: str, version: str) -> str:
@@ -109,6 +107,7 @@ class Follower:
         cache: As for `find_engine`.
         swapped: Is called with the new model and its engine folder after a change.
         refused: Is called after a version was refused.
+        failed: Is called when the alias or the files of a version cannot be read; the next look tries again.
     """
 
     def __init__(
@@ -121,13 +120,14 @@ class Follower:
         cache: Path | None = None,
         swapped: Callable[[Served, Path], None] = lambda served, folder: None,
         refused: Callable[[], None] = lambda: None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         name = registered_name(model)
         if name is None:
             raise UserError(f"{model!r} has no alias to follow; expected models:/NAME@champion")
         self._model, self._name, self._current = model, name, current
         self._poll_s, self._precision, self._cache = poll_s, precision, cache
-        self._swapped, self._on_refused = swapped, refused
+        self._swapped, self._on_refused, self._on_failed = swapped, refused, failed
         self._refused: set[str] = set()
         self._seen: RegisteredModel | None = None
         self._failing = ""  # what fails now: `the alias` or a version; empty if all is well
@@ -158,6 +158,7 @@ class Follower:
                 step = f"version {version}"
                 self._take()
         except (UserError, OSError) as error:
+            self._on_failed()
             self._report_failure(step, error)
         else:
             self._report_recovery()

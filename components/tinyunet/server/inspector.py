@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from time import perf_counter
@@ -37,12 +38,14 @@ class Trace:
         seconds: Time by stage.
         version: Version of the model that answered; empty if none did.
         images: Number of images inspected.
+        held: The room that its images hold until the client has taken the answer.
     """
 
     request_id: str
     seconds: dict[str, float] = field(default_factory=dict)
     version: str = ""
     images: int = 0
+    held: ExitStack = field(default_factory=ExitStack)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +113,10 @@ class Inspector:
         start = perf_counter()
         try:
             height, width = await self.in_thread(_size, data)
-            with self.admission.hold_images(1, height, width):
-                image = await self.in_thread(_decoded, data, served)
-                self._record(trace, "decode", perf_counter() - start)
-                return await self._answer(served, [image], name, trace, encode, probability=False)
+            trace.held.enter_context(self.admission.hold_images(1, height, width))
+            image = await self.in_thread(_decoded, data, served)
+            self._record(trace, "decode", perf_counter() - start)
+            return await self._answer(served, [image], name, trace, encode, probability=False)
         except UserError as error:
             raise RequestError(400, f"the image {error}") from error
 
@@ -128,8 +131,8 @@ class Inspector:
     ) -> T:
         """Inspect images uint8 or uint16 [B, H, W, C] by a model that takes them; see `picture`."""
         count, height, width = images.shape[:3]
-        with self.admission.hold_images(count, height, width):
-            return await self._answer(served, list(images), "", trace, encode, probability=probability)
+        trace.held.enter_context(self.admission.hold_images(count, height, width))
+        return await self._answer(served, list(images), "", trace, encode, probability=probability)
 
     async def in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         """Run a function in one of the threads for decoding and encoding."""

@@ -82,6 +82,11 @@ class Metrics:
             "Versions that failed their check and were not taken.",
             registry=registry,
         )
+        self._lost = Counter(
+            "tinyunet_follow_failures",
+            "Looks at the alias, or at the files of its version, that failed; the next one tries again.",
+            registry=registry,
+        )
 
     def _make_watch(self) -> None:
         registry = self.registry
@@ -154,6 +159,10 @@ class Metrics:
     def refused(self) -> None:
         """Count a version that failed its check, so that the old one stays."""
         self._refused.inc()
+
+    def follow_failed(self) -> None:
+        """Count a look at the alias, or at the files of its version, that failed."""
+        self._lost.inc()
 
     def drift(self, scores: Mapping[str, float], images: int) -> None:
         """Set the drift score of every cause, and the number of images in the window.

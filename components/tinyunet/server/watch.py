@@ -15,6 +15,7 @@ from tinyunet.core.documents.reference import ImageReference
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
 from tinyunet.engine import statistics
+from tinyunet.engine.network import INT8
 from tinyunet.server.metrics import Metrics
 from tinyunet.server.watching.background import Background
 from tinyunet.server.watching.drift import Drift, drifting
@@ -65,7 +66,9 @@ class Watch:
         self._drifting: list[str] = []
         self._thread = Background[_Answered]("watch", self._look, limit=WAITING_BYTES)
 
-    def follow(self, folder: Path, document: ServedModel, name: str, version: str) -> None:
+    def follow(
+        self, folder: Path, document: ServedModel, name: str, version: str, *, precision: str = "float32"
+    ) -> None:
         """Compare with the reference of another model from now on; the window begins empty.
 
         Args:
@@ -73,10 +76,11 @@ class Watch:
             document: The model's description.
             name: Name of the model.
             version: Version of the model.
+            precision: Of its computation.
         """
         drift = None
         try:
-            drift = _read_drift(folder, document)
+            drift = _read_drift(folder, document, precision)
         except (UserError, OSError) as error:
             LOG.warning("no drift is computed: %s", error)
         self._metrics.drift(drift.scores() if drift is not None else {}, 0)
@@ -151,7 +155,7 @@ class Watch:
         self._drifting = now
 
 
-def _read_drift(folder: Path, document: ServedModel) -> Drift:
+def _read_drift(folder: Path, document: ServedModel, precision: str) -> Drift:
     """Return the drift against the reference of an engine folder.
 
     Raises:
@@ -163,4 +167,6 @@ def _read_drift(folder: Path, document: ServedModel) -> Drift:
         raise UserError(
             f"{folder / reference.FILE} has other statistics than this program; {reference.REMEDY}"
         )
+    if precision == INT8 and reference.int8_scores:
+        reference = reference.model_copy(update={"scores": reference.int8_scores})
     return Drift(reference)

@@ -12,8 +12,8 @@ from pathlib import Path
 from tinyunet.core.console import say
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.core.files import atomic_path, cache_folder, file_sha256
-from tinyunet.engine.network import FILE
+from tinyunet.core.files import atomic_path, cache_folder, mark_used
+from tinyunet.engine.network import INT8, network_files, sha256
 from tinyunet.serving.registered import (
     MLFLOW_SCHEMES,
     RegisteredModel,
@@ -66,11 +66,12 @@ def find_engine(model: str, *, cache: Path | None = None) -> FoundEngine:
 
 def _registered(uri: str, engines: Path) -> FoundEngine:
     """Return the engine of a model of MLflow; if the server does not answer, the one of the last call."""
-    note = engines / "uris" / f"{hashlib.sha256(f'{tracking_uri()} {uri}'.encode()).hexdigest()[:32]}.json"
+    key = hashlib.sha256(f"{tracking_uri()} {uri}".encode()).hexdigest()[:32]
+    note = engines.parent / "uris" / f"{key}.json"
     known = _read_note(note)
     state = database_state()
     if known and state and known.state == state and _is_complete(engines / known.model_id):
-        return FoundEngine(engines / known.model_id, known.name or uri, known.version)
+        return FoundEngine(mark_used(engines / known.model_id), known.name or uri, known.version)
     try:
         found = resolve(uri)
         folder = _fill(engines / found.model_id, lambda part: _fetch(found, part, uri))
@@ -79,7 +80,7 @@ def _registered(uri: str, engines: Path) -> FoundEngine:
             raise
         of_version = f"version {known.version} of {known.name}" if known.version else known.model_id
         say(f"{error}; {of_version} from the cache is used")
-        return FoundEngine(engines / known.model_id, known.name or uri, known.version)
+        return FoundEngine(mark_used(engines / known.model_id), known.name or uri, known.version)
     _write_note(note, found)
     return FoundEngine(folder, found.name or uri, found.version)
 
@@ -108,12 +109,11 @@ def _convert(source: Source, part: Path, model: str) -> None:
 
 def _fill(folder: Path, write: Callable[[Path], None]) -> Path:
     """Return a complete engine folder; if it is missing or damaged, write it anew."""
-    if _is_complete(folder):
-        return folder
-    with _new_folder(folder) as part:
-        write(part)
-        _check_digest(part)
-    return folder
+    if not _is_complete(folder):
+        with _new_folder(folder) as part:
+            write(part)
+            _check_digest(part)
+    return mark_used(folder)
 
 
 @contextmanager
@@ -143,11 +143,17 @@ def _is_complete(folder: Path) -> bool:
 
 def _check_digest(folder: Path) -> None:
     """Raise an error if an engine folder has no description, or another network than it says."""
-    expected = ServedModel.read(folder).network_sha256
-    if (folder / FILE).is_file() and (digest := file_sha256(folder / FILE)) == expected:
-        return
-    found = f"has the SHA-256 {digest[:12]}…" if (folder / FILE).is_file() else "does not exist"
-    raise UserError(f"{folder / FILE} {found}, expected {expected[:12]}…; fetch or register the model again")
+    document = ServedModel.read(folder)
+    expected = {"float32": document.network_sha256}
+    if document.int8:
+        expected[INT8] = document.int8.sha256
+    for precision, digest in expected.items():
+        files = network_files(folder, precision)
+        missing = [file for file in files if not file.is_file()]
+        if not missing and (present := sha256(files)) == digest:
+            continue
+        found = f"{missing[0]} does not exist" if missing else f"{files[0]} has the SHA-256 {present[:12]}…"
+        raise UserError(f"{found}, expected {digest[:12]}…; fetch or register the model again")
 
 
 def _read_note(note: Path) -> RegisteredModel | None:

@@ -87,6 +87,13 @@ def predict(
     engine = Engine(find_engine(str(model)).folder, precision=precision)
     skipped: list[Path] = []
     defective = 0
+
+    def skip(file: Path, reason: UserError) -> None:
+        if len(files) == 1:
+            raise UserError(f"{file} {reason}; nothing was written")
+        skipped.append(file)
+        say(f"{file} {reason}")
+
     with (
         atomic_folder(out, marker="predictions.csv") as part,
         (part / "predictions.csv").open("w", newline="") as csv_file,
@@ -95,7 +102,7 @@ def predict(
         table = csv.writer(csv_file)
         table.writerow(field.name for field in fields(Prediction))
         tracked = track(files.items(), "predicting", total=len(files))
-        for rows in _predict_files(engine, tracked, part, skipped, pool):
+        for rows in _predict_files(engine, tracked, part, skip, pool):
             table.writerows(astuple(row) for row in rows)
             defective += sum(row.defective for row in rows)
         if len(skipped) == len(files):
@@ -161,17 +168,16 @@ def _predict_files(
     engine: Engine,
     files: Iterable[tuple[str, Path]],
     folder: Path,
-    skipped: list[Path],
+    skip: Callable[[Path, UserError], None],
     pool: Executor,
 ) -> Iterator[list[Prediction]]:
-    """Predict files in batches; report those that cannot be decoded, and append them to `skipped`."""
+    """Predict files in batches; call `skip` for those that cannot be decoded."""
     for chunk in chunks(files):
         images: list[InputImage] = []
         decoded = pool.map(lambda item: decode(item[1], engine.document), chunk)
         for (name, file), pixels in zip(chunk, decoded, strict=True):
             if isinstance(pixels, UserError):  # its message is a sentence without a subject, the file
-                skipped.append(file)
-                say(f"{file} {pixels}")
+                skip(file, pixels)
             else:
                 images.append(InputImage(name, file, pixels))
         answers = _inspect(engine, images)

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from tinyunet.core.errors import UserError
 from tinyunet.tracking import rest
+from tinyunet.tracking.connection import is_server
 from tinyunet.tracking.names import ENGINE_FOLDER
 from tinyunet.tracking.uri import tracking_uri
 
@@ -52,6 +53,12 @@ def database_state() -> str:
     return " ".join(f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
 
 
+def split_alias(uri: str) -> tuple[str, str] | None:
+    """Return NAME and ALIAS of models:/NAME@ALIAS; None for any other URI."""
+    found = _ALIAS.fullmatch(uri)
+    return (found[1], found[2]) if found else None
+
+
 def resolve(uri: str) -> RegisteredModel:
     """Find the model of a URI.
 
@@ -63,13 +70,13 @@ def resolve(uri: str) -> RegisteredModel:
         UserError: if there is no such model, or the package mlflow is needed to find it and is not installed.
     """
     state = database_state()
-    if rest.is_server(tracking_uri()):
+    if is_server(tracking_uri()):
         if found := _LOGGED_MODEL.fullmatch(uri):
             return RegisteredModel(found[1])
         if found := _RUN.fullmatch(uri):
             return RegisteredModel(rest.model_of_run(found[1]))
-        if found := _ALIAS.fullmatch(uri):
-            return _of_version(rest.version_of_alias(found[1], found[2]))
+        if named := split_alias(uri):
+            return _of_version(rest.version_of_alias(*named))
         if found := _VERSION.fullmatch(uri):
             return _of_version(rest.version_of_number(found[1], found[2]))
     if importlib.util.find_spec("mlflow") is None:
@@ -90,7 +97,7 @@ def download_engine(model_id: str, folder: Path) -> bool:
         Unreachable: if the server does not answer.
         UserError: if MLflow refuses, or cannot be reached.
     """
-    if not rest.is_server(tracking_uri()):
+    if not is_server(tracking_uri()):
         from tinyunet.tracking import download
 
         return download.download_engine(model_id, folder)

@@ -16,6 +16,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import file_sha256
 from tinyunet.serving.exported import read_exported
 from tinyunet.serving.operating_point import OperatingPoint, choose_operating_point, find_evaluation
+from tinyunet.training.keras_file import check_format
 
 FORMAT = 1  # a change of it makes all cached conversions unused
 
@@ -76,6 +77,7 @@ def find_source(path: Path) -> Source:
     file = folder / "model.keras" if (folder / ModelDocument.FILE).is_file() else keras_file(path)
     if not file.is_file():
         raise UserError(f"{folder} holds no model.keras; expected a folder that `tinyunet train` made")
+    check_format(file)  # before anything is said about a file that is no model
     config = _read_config(file)
     if isinstance(config.get("output_layers"), Mapping):
         point = read_exported(config, str(path))

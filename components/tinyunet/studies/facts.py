@@ -16,9 +16,11 @@ from tinyunet.core.files import file_sha256
 from tinyunet.data.ingest import content_digest
 from tinyunet.data.raw import SOURCES
 from tinyunet.engine.network import FILE as NETWORK
+from tinyunet.engine.network import INT8_FILES, sha256
 from tinyunet.evaluation.evaluate import RECORDS
 from tinyunet.registry.evidence import Evidence
 from tinyunet.registry.versions import MODEL_KEY, REASON, model_key
+from tinyunet.tracking.launched import IMAGE_DIGEST
 from tinyunet.training.provenance import REPOSITORY
 
 
@@ -92,7 +94,7 @@ def _code(e: Evidence) -> Iterator[TracedFact]:
         how="requirements.lock of this revision",
         also={"the run": tags.get("lock_digest")},
     )
-    yield _fact("code", "image digest", tags.get("image_digest", ""))
+    yield _fact("code", "image digest", tags.get(IMAGE_DIGEST, ""))
 
 
 def _lock_digest(revision: str) -> str:
@@ -214,6 +216,16 @@ def _engine(e: Evidence) -> Iterator[TracedFact]:
         computed=file_sha256(network) if network else "",
         how="the file of the logged model",
     )
+    if engine and engine.int8:
+        files = [file for name in INT8_FILES if (file := e.file(name))]
+        complete = len(files) == len(INT8_FILES)
+        yield _fact(
+            "engine",
+            "SHA-256 of the int8 network",
+            engine.int8.sha256,
+            computed=sha256(files) if complete else "",
+            how="the files of the logged model",
+        )
     threshold = str(evaluation.threshold) if evaluation else None
     also = {"metrics.json": threshold}
     yield _fact("engine", "threshold", str(engine.threshold) if engine else "", also=also)

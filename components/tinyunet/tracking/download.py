@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import cache_folder
+from tinyunet.core.files import cache_folder, mark_used
 from tinyunet.tracking.client import mlflow_errors, open_client
+from tinyunet.tracking.missing import LISTED, Known, missing_version
 from tinyunet.tracking.names import ENGINE_FOLDER
 from tinyunet.tracking.uri import tracking_uri
 
@@ -59,7 +60,7 @@ def download_model(uri: str) -> Path:
     folder = cache_folder() / "models" / model_id
     if not folder.is_dir():
         _fill(folder, lambda part: _download_logged_model(model_id, part))
-    return folder
+    return mark_used(folder)
 
 
 def find_model(uri: str) -> FoundModel:
@@ -130,7 +131,7 @@ def download_model_folder(uri: str) -> Path:
     folder = cache_folder() / "trainings" / f"{run_id}-{digest[:12]}"
     if not folder.is_dir():
         _fill(folder, lambda part: client.download_artifacts(run_id, path, part))
-    return folder
+    return mark_used(folder)
 
 
 def _find_training(client: "MlflowClient", uri: str) -> tuple[str, str]:
@@ -149,16 +150,38 @@ def _find_training(client: "MlflowClient", uri: str) -> tuple[str, str]:
 
 def _find_version(client: "MlflowClient", uri: str) -> "ModelVersion":
     """Return the version of models:/NAME@ALIAS or models:/NAME/VERSION."""
+    from mlflow.exceptions import MlflowException
+
     scheme, _, rest = uri.partition(":/")
     rest = rest.strip("/")
     if scheme != "models" or not rest:
         raise UserError(
             f"{uri!r} is not a model; expected models:/NAME@champion, models:/NAME/2 or runs:/RUN_ID"
         )
-    if "@" in rest:
-        return client.get_model_version_by_alias(*rest.split("@", 1))
-    name, _, version = rest.partition("/")
-    return client.get_model_version(name, version)
+    by_alias = "@" in rest
+    name, _, wanted = rest.partition("@" if by_alias else "/")
+    read = client.get_model_version_by_alias if by_alias else client.get_model_version
+    try:
+        return read(name, wanted)
+    except MlflowException as error:
+        if "not found" not in str(error):
+            raise
+        kind = "alias" if by_alias else "version"
+        raise missing_version(name, f"{kind} {wanted}", _known(client, name)) from error
+
+
+def _known(client: "MlflowClient", name: str) -> Known:
+    """Return which aliases and versions MLflow has of a model, or which models it has."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException:
+        return Known(
+            models=[str(one.name) for one in client.search_registered_models(max_results=LISTED + 1)]
+        )
+    aliases = {str(alias): str(version) for alias, version in model.aliases.items()}
+    return Known(aliases, [str(one.version) for one in model.latest_versions])
 
 
 def _download_logged_model(model_id: str, folder: str) -> str:

@@ -8,6 +8,7 @@ from tinyunet.tracking.client import experiment_id, find_run, mlflow_errors, ope
 
 RUNNING, FAILED = "RUNNING", "FAILED"
 PARENT = "mlflow.parentRunId"
+IMAGE_DIGEST = "image_digest"
 
 
 def end_run(run_key: str) -> None:
@@ -27,6 +28,24 @@ def end_run(run_key: str) -> None:
                 client.set_terminated(run_id, FAILED)
     except UserError as error:
         say(f"tinyunet: warning: {error}; the run of this training stays {RUNNING} until it is resumed")
+
+
+def record_image(run_key: str, digest: str) -> None:
+    """Record the digest of the image that trained a model as a tag of its run, which `trace` shows.
+
+    Args:
+        run_key: Identity of the training.
+        digest: `sha256:…`; nothing is recorded if it is empty.
+    """
+    if not digest:
+        return
+    try:
+        with mlflow_errors(short_timeout=True):
+            client = open_client()
+            if run_id := find_run(client, experiment_id(client), run_key):
+                client.set_tag(run_id, IMAGE_DIGEST, digest)
+    except UserError as error:
+        say(f"tinyunet: warning: {error}; the run of this training does not record its image {digest}")
 
 
 def nest_run(run_key: str) -> None:

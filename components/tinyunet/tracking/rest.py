@@ -1,32 +1,20 @@
 """Read models from an MLflow server by its REST API, without the package mlflow.
 
-The image for serving does not contain mlflow. The address, credentials, proxies and CA file are those of
-MLflow's client: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_USERNAME and _PASSWORD, and the
-variables of `core.network`.
+The image for serving does not contain mlflow.
 """
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import requests
-
-from tinyunet.core.errors import Unreachable, UserError
+from tinyunet.core.errors import UserError
 from tinyunet.core.files import require_space
-from tinyunet.core.network import ca_file, connection_problem, hide_credentials, proxy_for, read_credential
-from tinyunet.core.redaction import redact
-from tinyunet.tracking.uri import tracking_uri
+from tinyunet.tracking.connection import NotFound, download, get_json, server_address
+from tinyunet.tracking.missing import LISTED, Known, missing_version
 
-TIMEOUT_S = (6.0, 30.0)  # for the connection, and between two packets
-CHUNK = 1 << 18  # bytes
-_API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-_TRANSIENT = (408, 425, 429)  # and all codes from 500
 
 
 @dataclass(frozen=True)
@@ -56,11 +44,6 @@ class ModelFile:
     size: int
 
 
-def is_server(uri: str) -> bool:
-    """Return whether a tracking URI is that of a server, which this module can read."""
-    return uri.startswith(("http://", "https://"))
-
-
 def version_of_alias(name: str, alias: str) -> ModelVersion:
     """Return the version of a registered model that has an alias.
 
@@ -68,12 +51,12 @@ def version_of_alias(name: str, alias: str) -> ModelVersion:
         Unreachable: if the server does not answer.
         UserError: if there is no such model or alias, or the server refuses the request.
     """
-    return _version(_get_json("/registered-models/alias", name=name, alias=alias)["model_version"])
+    return _find(f"alias {alias}", "/registered-models/alias", name=name, alias=alias)
 
 
 def version_of_number(name: str, version: str) -> ModelVersion:
     """Return a version of a registered model; the errors are those of `version_of_alias`."""
-    return _version(_get_json("/model-versions/get", name=name, version=version)["model_version"])
+    return _find(f"version {version}", "/model-versions/get", name=name, version=version)
 
 
 def model_of_run(run_id: str) -> str:
@@ -82,7 +65,7 @@ def model_of_run(run_id: str) -> str:
     Raises:
         UserError: also if the run has no model.
     """
-    outputs = _get_json("/runs/get", run_id=run_id)["run"].get("outputs", {}).get("model_outputs", [])
+    outputs = get_json("/runs/get", run_id=run_id)["run"].get("outputs", {}).get("model_outputs", [])
     if not outputs:
         raise UserError(f"runs:/{run_id}: this run has no model; register one, or name another run")
     return _checked_id(str(outputs[-1]["model_id"]))
@@ -122,7 +105,25 @@ def download_files(model_id: str, files: list[ModelFile], out: Path) -> None:
         target = out.joinpath(*parts)
         target.parent.mkdir(parents=True, exist_ok=True)
         require_space(target, file.size)
-        _download(*_location(model_id, root, file.path), target, file.size)
+        download(*_location(model_id, root, file.path), target, file.size)
+
+
+def _find(wanted: str, path: str, *, name: str, **query: str) -> ModelVersion:
+    try:
+        return _version(get_json(path, name=name, **query)["model_version"])
+    except NotFound as error:
+        raise missing_version(name, wanted, _known(name)) from error
+
+
+def _known(name: str) -> Known:
+    """Return which aliases and versions this MLflow has of a model, or which models it has."""
+    try:
+        model = get_json("/registered-models/get", name=name)["registered_model"]
+    except NotFound:
+        models = get_json("/registered-models/search", max_results=str(LISTED + 1))
+        return Known(models=[str(one["name"]) for one in models.get("registered_models", [])])
+    aliases = {str(one["alias"]): str(one["version"]) for one in model.get("aliases", [])}
+    return Known(aliases, [str(one["version"]) for one in model.get("latest_versions", [])])
 
 
 def _version(fields: dict[str, Any]) -> ModelVersion:
@@ -148,7 +149,7 @@ def _checked_id(model_id: str) -> str:
 def _list_folder(model_id: str, folder: str) -> dict[str, Any]:
     """Return the server's list of one folder: `root_uri`, and `files` with `path`, `is_dir`, `file_size`."""
     path = f"/logged-models/{quote(model_id, safe='')}/artifacts/directories"
-    return _get_json(path, **({"artifact_directory_path": folder} if folder else {}))
+    return get_json(path, **({"artifact_directory_path": folder} if folder else {}))
 
 
 def _location(model_id: str, root: str, path: str) -> tuple[str, dict[str, str]]:
@@ -157,91 +158,9 @@ def _location(model_id: str, root: str, path: str) -> tuple[str, dict[str, str]]
     A server that serves the artifacts itself (`--serve-artifacts`, the default) has a public API for that.
     From other stores, such as a folder of the server's machine, the server reads files for its web page.
     """
-    server, parts = urlsplit(_server()), urlsplit(root)
+    server, parts = urlsplit(server_address()), urlsplit(root)
     if parts.scheme == "mlflow-artifacts":
         host = f"{server.scheme}://{parts.netloc}{server.path}" if parts.netloc else server.geturl()
         return f"{host}{_ARTIFACTS}/{quote(parts.path.strip('/'))}/{quote(path)}", {}
     page = f"/ajax-api/2.0/mlflow/logged-models/{quote(model_id, safe='')}/artifacts/files"
     return f"{server.geturl()}{page}", {"artifact_file_path": path}
-
-
-def _server() -> str:
-    uri = tracking_uri().rstrip("/")
-    if not is_server(uri):
-        raise UserError(f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected an MLflow server, http(s)://host")
-    return uri
-
-
-def _get_json(path: str, **query: str) -> dict[str, Any]:
-    with _response(f"{_server()}{_API}{path}", query) as response:
-        try:
-            document = response.json()
-        except ValueError:
-            document = None
-    if not isinstance(document, dict):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI is {redact(_server())}, which answers no JSON; correct the address"
-        )
-    return document
-
-
-def _download(url: str, query: dict[str, str], target: Path, size: int) -> None:
-    with _response(url, query) as response, target.open("wb") as file:
-        for chunk in response.iter_content(CHUNK):
-            file.write(chunk)
-    if size and target.stat().st_size != size:
-        raise Unreachable(f"{redact(url)}: got {target.stat().st_size} of {size} bytes; try again")
-
-
-@contextmanager
-def _response(url: str, query: dict[str, str]) -> Iterator[requests.Response]:
-    """Yield the answer to a GET request, whose body is not read yet.
-
-    Raises:
-        Unreachable: if there is no answer, or one that a later request may not get.
-        UserError: if the server refuses the request, or a certificate or a proxy prevents a connection.
-    """
-    start = f"MLFLOW_TRACKING_URI is {redact(_server())}"
-    with requests.Session() as session:
-        _prepare(session, url)
-        try:
-            with session.get(url, params=query, stream=True, timeout=TIMEOUT_S) as response:
-                if not response.ok:
-                    _refuse(start, response)
-                yield response
-        except requests.RequestException as error:
-            if problem := connection_problem(error, url, "REQUESTS_CA_BUNDLE"):
-                raise UserError(f"{start}: {problem}") from error
-            raise Unreachable(f"{start}, which does not answer ({type(error).__name__})") from error
-
-
-def _prepare(session: requests.Session, url: str) -> None:
-    """Set proxy, CA file and credentials of a session; nothing comes from files such as ~/.netrc."""
-    session.trust_env = False
-    session.verify = ca_file() or True
-    if proxy := proxy_for(url):
-        session.proxies = {urlsplit(url).scheme: proxy}
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME", "").strip()
-    if user:  # MLflow's client prefers it to the token
-        session.auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "").strip())
-    elif token := read_credential("MLFLOW_TRACKING_TOKEN"):
-        session.headers["Authorization"] = f"Bearer {token}"
-
-
-def _refuse(start: str, response: requests.Response) -> None:
-    """Raise the error that an answer with an error code means."""
-    code = response.status_code
-    try:
-        message = str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        message = response.text[:200]
-    message = hide_credentials(" ".join(message.split()))[:300]
-    if code >= 500 or code in _TRANSIENT:
-        raise Unreachable(f"{start}, which answers {code}: {message}")
-    if "Invalid Host header" in message:
-        message = "the server refuses this host name; start it with --allowed-hosts NAME,NAME:*"
-    elif code == 401:
-        message = "not authorized; set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    elif "not found" in message:
-        message += "; expected a registered model of this MLflow (its web page shows them)"
-    raise UserError(f"{start}: {message}")

@@ -25,6 +25,10 @@ class ServerProblem(UserError):  # noqa: N818  named after what it describes
         super().__init__(f"{detail}; {remedy}")
         self.detail, self.remedy = detail, remedy
 
+    def __reduce__(self) -> tuple[type["ServerProblem"], tuple[str, str]]:
+        """Return what another process needs to raise the same error."""
+        return type(self), (self.detail, self.remedy)
+
 
 class ServerUnreachable(ServerProblem, Unreachable):
     """An MLflow server that does not answer at the moment."""

@@ -49,19 +49,32 @@ def load_model(path: Path) -> "keras.Model":
         raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
 
 
+def check_format(path: Path) -> None:
+    """Check that a file has the format `.keras`, without reading all of it.
+
+    Keras would read an HDF5 file of the old format without its protection against code in the file.
+
+    Raises:
+        UserError: if it has another format.
+    """
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        old = file.read(4) == b"\x89HDF"
+    kind = "an HDF5 file, the old format of Keras" if old else "not a .keras file"
+    raise UserError(
+        f"{path} is not a readable Keras model (it is {kind}); expected one that `tinyunet train` or "
+        "`tinyunet export` wrote"
+    )
+
+
 def _check_file(path: Path) -> str:
     """Return the version of Keras that wrote a file.
 
     Raises:
         UserError: if the file is not in the format `.keras`, or contains code.
     """
-    # Keras would read an HDF5 file of the old format without its protection against code in the file.
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            kind = (
-                "an HDF5 file, the old format of Keras" if file.read(4) == b"\x89HDF" else "not a .keras file"
-            )
-        raise UserError(f"{path} is not a readable Keras model (it is {kind}); train it again")
+    check_format(path)
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
         version = str(json.loads(archive.read("metadata.json"))["keras_version"])

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Build the cluster's programs from the pinned Go modules beside this file, once for each state of go.mod and go.sum.
-#   build.sh CACHE    prints the folder in CACHE that contains the programs; messages go to standard error
+# Build the programs of pinned Go modules, once for each state of their go.mod and go.sum.
+#   build.sh CACHE [MODULES]    prints the folder in CACHE that contains the programs; messages go to standard error
+# MODULES contains one folder for each module; the default is the folder of this file. A line `tool` names a program.
 # The first build takes 10 to 15 minutes on two cores.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "${2:-$(dirname "${BASH_SOURCE[0]}")}" && pwd)
 key=$(cd "$here" && cat ./*/go.mod ./*/go.sum | sha256sum | cut -c1-16)
 bin=$1/$key/bin
 stamp="-X k8s.io/component-base/version.gitVersion=v1.34.4"
@@ -11,7 +12,8 @@ mkdir -p "$bin"
 exec 9>"$bin/.lock" && flock 9 # a second caller waits until the first one has built everything
 
 build() { # module package
-  local name=${2##*/} start=$SECONDS
+  local name=${2%/v[0-9]} start=$SECONDS
+  name=${name##*/}
   [ -x "$bin/$name" ] && return
   command -v go >/dev/null || { echo "go is not installed; it builds $name (Go 1.26 or newer)" >&2; exit 3; }
   echo "building $name ..." >&2
@@ -22,9 +24,11 @@ build() { # module package
   echo "built $name in $((SECONDS - start)) s" >&2
 }
 
-for program in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
-  build kubernetes "k8s.io/kubernetes/cmd/$program"
+for file in "$here"/*/go.mod; do
+  module=$(basename "$(dirname "$file")")
+  mapfile -t programs < <(sed -n '/^tool (/,/^)/s/^\t//p; s/^tool \([^(]\)/\1/p' "$file")
+  for program in "${programs[@]}"; do
+    build "$module" "$program"
+  done
 done
-build coredns github.com/coredns/coredns
-build mpi-operator github.com/kubeflow/mpi-operator/cmd/mpi-operator
 echo "$bin"

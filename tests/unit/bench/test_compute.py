@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.bench.layers import MULTIPLY_ADDS
-from tinyunet.bench.compute import multiply_adds, precisions
+from tinyunet.bench.compute import BATCH_SIZES, multiply_adds, precisions
 from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet
 
@@ -32,10 +32,10 @@ def test_precisions_and_plain_keras_are_measured_side_by_side(measured: dict[str
     assert measured["train"]["train float32"]["step_ms"]["count"] == 2
     assert set(measured["input"]["input"]) == {"images_per_s", "images_per_core_s"}
     for precision in precisions():
-        assert {f"predict {precision} batch {n}" for n in (1, 16)} < set(measured["predict"])
+        assert {f"predict {precision} batch {n}" for n in BATCH_SIZES} < set(measured["predict"])
         engine = f"engine {precision.removeprefix('mixed_')}"
-        assert {f"{engine} batch {n}" for n in (1, 16)} < set(measured["predict"])
-        assert f"engine / predict {precision}, batch 16" in measured["ratios"]
+        assert {f"{engine} batch {n}" for n in BATCH_SIZES} < set(measured["predict"])
+        assert f"{engine} / predict {precision}, batch 16" in measured["ratios"]
 
 
 def test_the_gemm_ceiling_is_the_rate_of_products_divided_by_operations_per_image(

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tinyunet.core.files import (
     atomic_path,
     cache_folder,
     file_errors,
+    mark_used,
     require_space,
     scratch_folder,
     why_unreadable,
@@ -139,3 +141,26 @@ def test_only_regular_files_are_readable(tmp_path: Path) -> None:
         "x": "cannot be read (No such file or directory)",
     }
     assert why_unreadable(tmp_path) == "is a folder"
+
+
+def test_the_last_used_folders_of_the_cache_and_those_of_the_last_week_are_kept(tmp_path: Path) -> None:
+    now, day = time.time(), 24 * 3600
+    for age in range(1, 31):  # days since the last use
+        (tmp_path / f"{age:02d}").mkdir()
+        (tmp_path / f"{age:02d}" / "model").touch()
+        os.utime(tmp_path / f"{age:02d}", (now - age * day,) * 2)
+    assert mark_used(tmp_path / "30") == tmp_path / "30"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{age:02d}" for age in [*range(1, 20), 30]]
+    for path in tmp_path.iterdir():
+        os.utime(path, (now - 2 * day,) * 2)
+    (tmp_path / "new").mkdir()
+    mark_used(tmp_path / "new")
+    assert len(list(tmp_path.iterdir())) == 21
+
+
+def test_a_cache_that_cannot_be_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert mark_used(tmp_path) == tmp_path

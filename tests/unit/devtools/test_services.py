@@ -37,6 +37,6 @@ def test_a_minio_bin_that_is_not_a_program_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MINIO_BIN", str(tmp_path / "absent"))
-    with pytest.raises(UserError, match="set MINIO_BIN to a MinIO server"):
+    with pytest.raises(UserError, match="set MINIO_BIN to the server's program"):
         services.start(tmp_path / "services", minio_port=free_port(), mlflow_port=free_port())
     assert "which is not a program" in capfd.readouterr().err

@@ -34,23 +34,31 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_training_on_s3_has_the_lease_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TINYUNET_LEASE_SECONDS", raising=False)
     assert with_lease(RUN).lease == LEASE_S
-    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", "20")
+    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", "60")
     leased = with_lease(RUN)
-    assert (leased.lease, leased.lease_location) == (20, "s3://bucket/model.checkpoints/lease")
+    assert (leased.lease, leased.lease_location) == (60, "s3://bucket/model.checkpoints/lease")
     assert with_lease(TrainingRun(records="r", out="/model")).lease == 0, "the ranks have no store"
-    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", "5m")
-    with pytest.raises(UserError, match="TINYUNET_LEASE_SECONDS is '5m'; expected seconds, such as 300"):
+    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", "0")
+    assert with_lease(RUN).lease == 0
+
+
+@pytest.mark.parametrize("value", ["5m", "-60", "59", "10"])
+def test_a_lease_that_one_slow_answer_would_end_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", value)
+    with pytest.raises(UserError, match=f"TINYUNET_LEASE_SECONDS is '{value}'; expected at least 60 seconds"):
         with_lease(RUN)
 
 
 def test_the_lease_is_renewed_while_the_job_is_followed_and_deleted_after_its_success(
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", "20")
+    monkeypatch.setenv("TINYUNET_LEASE_SECONDS", "90")
     with following(with_lease(RUN)):
         calls.append("job")
     lease = "s3://bucket/model.checkpoints/lease"
-    assert calls == [f"renew {lease} 20", "job", "released", "nest key", f"remove {lease}"]
+    assert calls == [f"renew {lease} 90", "job", "released", "nest key", f"remove {lease}"]
 
 
 @pytest.mark.parametrize(("ended", "expected"), [(True, ["end key"]), (False, [])])

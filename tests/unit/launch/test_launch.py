@@ -37,6 +37,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch, model: Path) -> list[MPIJobSpec]:
     """Record the MPIJobs instead of running them; `model` is what they have trained."""
     recorded: list[MPIJobSpec] = []
     monkeypatch.setattr("tinyunet.mpijob.run.run_mpijob", recorded.append)
+    monkeypatch.setattr("tinyunet.mpijob.image.job_image_digest", lambda name: "")
     monkeypatch.setattr(module, "check_services", lambda _: None)
     monkeypatch.setattr(module, "following", lambda _: nullcontext())
     monkeypatch.setattr("tinyunet.storage.s3.exists", lambda uri: uri == "s3://bucket/records/manifest.json")

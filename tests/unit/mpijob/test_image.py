@@ -8,7 +8,8 @@ from tinyunet.mpijob.image import task_image
 
 def test_the_image_that_the_environment_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYUNET_IMAGE", "registry.example.org/trainer:7")
-    assert task_image() == "registry.example.org/trainer:7"
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    assert task_image() == ("registry.example.org/trainer:7", ())
 
 
 def test_outside_a_task_a_missing_name_is_an_error_that_names_the_variable(

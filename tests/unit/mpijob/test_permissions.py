@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from tinyunet.core.errors import UserError
-from tinyunet.mpijob.permissions import nodes, require_mpijobs
+from tinyunet.mpijob.permissions import nodes, require_mpijobs, require_queue
 
 ALL = {
     "mpijobs": {"create", "get", "list", "watch", "patch", "delete"},
     "pods": {"get", "list"},
     "pods/log": {"get"},
+    "localqueues": {"get"},
 }
+GROUPS = {"mpijobs": "kubeflow.org", "localqueues": "kueue.x-k8s.io"}
 
 
 class ApiServer(ThreadingHTTPServer):
@@ -27,12 +29,14 @@ class ApiServer(ThreadingHTTPServer):
         allowed: Verbs of the account by resource.
         resources: Resources of the MPIJob's API.
         nodes: Names of its nodes; None forbids to list them.
+        queues: Paths of its LocalQueues, below that of their API.
         namespaces: Namespaces about which it was asked.
     """
 
     allowed: dict[str, set[str]] = ALL
     resources: tuple[str, ...] = ("mpijobs", "mpijobs/status")
     nodes: tuple[str, ...] | None = None
+    queues: tuple[str, ...] = ("namespaces/anna/localqueues/gpus",)
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -48,6 +52,10 @@ class Handler(BaseHTTPRequestHandler):
             listed = {"items": [{"metadata": {"name": name}} for name in names]}
             self._send(403 if self.server.nodes is None else 200, listed)
             return
+        if self.path.startswith("/apis/kueue.x-k8s.io/v1beta2/"):
+            found = self.path.removeprefix("/apis/kueue.x-k8s.io/v1beta2/") in self.server.queues
+            self._send(200 if found else 404, {})
+            return
         assert self.path == "/apis/kubeflow.org/v2beta1"
         if self.server.resources:
             self._send(200, {"resources": [{"name": name} for name in self.server.resources]})
@@ -60,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         attributes = body["spec"]["resourceAttributes"]
         self.server.namespaces.add(attributes["namespace"])
         name = "/".join(filter(None, (attributes["resource"], attributes.get("subresource"))))
-        assert attributes["group"] == ("kubeflow.org" if name == "mpijobs" else "")
+        assert attributes["group"] == GROUPS.get(name, "")
         self._send(201, {"status": {"allowed": attributes["verb"] in self.server.allowed.get(name, ())}})
 
     def _send(self, status: int, body: Any) -> None:
@@ -121,3 +129,20 @@ def test_the_nodes_are_read_where_this_is_allowed(api: ApiServer) -> None:
     assert nodes() is None
     api.nodes = ("a", "b")
     assert [one["metadata"]["name"] for one in nodes() or []] == ["a", "b"]
+
+
+def test_a_queue_must_exist_in_the_namespace_of_the_job(api: ApiServer) -> None:
+    require_queue("gpus")
+    with pytest.raises(
+        UserError, match=r"queue 'gpu' does not exist in namespace anna; expected a LocalQueue"
+    ):
+        require_queue("gpu")
+    with pytest.raises(UserError, match="does not exist in namespace ben"):
+        require_queue("gpus", "ben")
+
+
+def test_a_queue_is_not_required_if_there_is_none_or_it_may_not_be_read(api: ApiServer) -> None:
+    api.queues = ()
+    require_queue("")
+    api.allowed = {}
+    require_queue("gpus")

@@ -6,6 +6,7 @@ from tinyunet.mpijob.pods import (
     created_at,
     disrupted_pods,
     event_time,
+    image_digests,
     is_disrupted,
     launcher_pod,
     worker_uids,
@@ -53,3 +54,9 @@ def test_a_failed_pod_is_disrupted_only_if_the_cluster_ended_it() -> None:
     assert is_disrupted({"status": {"phase": "Failed", "conditions": target}})
     assert not is_disrupted({"status": {"phase": "Running", "conditions": target}})
     assert not is_disrupted({"status": {"phase": "Failed", "reason": "Error"}})
+
+
+def test_the_digest_of_an_image_is_that_of_the_registry_or_of_an_imported_image() -> None:
+    ids = ["registry.example.org/trainer@sha256:12", "sha256:34", "docker-pullable://trainer@sha256:12", ""]
+    pods = [{"status": {"containerStatuses": [{"imageID": one}]}} for one in ids]
+    assert image_digests([*pods, {"status": {}}, {}]) == {"sha256:12", "sha256:34"}

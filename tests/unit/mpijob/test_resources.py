@@ -97,7 +97,8 @@ def test_ranks_may_share_the_cpus_of_a_worker() -> None:
         (3, [node(gpu=8), node(gpu=4), node()], "the nodes have 12, at most 8 in one node: room for 3 such "
             "workers, if nothing else uses them"),
         (4, [node(gpu=8), node(gpu=7)], "at most 8 in one node: room for 3 such workers. The others wait"),
-        (1, [node(gpu=2)], "at most 2 in one node: room for 0 such workers. The others wait"),
+        (1, [node(gpu=2)], "at most 2 in one node: too few for one worker. Unless an autoscaler adds larger "
+            "nodes, set slots_per_worker to at most 2"),
         (1, [], "the nodes have 0, at most 0 in one node: room for 0"),
         (1, None, "how many the nodes have is not known, because this account may not list nodes"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.mpijob.scripts import STOP_LAUNCHER, STOP_WORKER
+from tinyunet.mpijob.scripts import STOP_LAUNCHER, STOP_WORKER, WAIT_FOR_WORKERS
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, build, job_name
 
 SPEC = MPIJobSpec(name="job", image="image", command=("true",), workers=2)
@@ -69,10 +69,22 @@ def test_both_pods_mount_the_certificates_of_a_private_ca_once() -> None:
 
 
 def test_a_job_with_a_queue_is_created_suspended() -> None:
-    manifest = build(MPIJobSpec(name="a", image="i", command=("x",), queue="gpus"))
-    assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    manifest = build(MPIJobSpec(name="a", image="i", command=("x",), queue="gpus", priority="urgent"))
+    labels = {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "urgent"}
+    assert labels.items() <= manifest["metadata"]["labels"].items()
     assert manifest["spec"]["runPolicy"]["suspend"] is True
     assert "suspend" not in build(SPEC)["spec"]["runPolicy"]
+    for replica in manifest["spec"]["mpiReplicaSpecs"].values():
+        assert not labels.keys() & replica["template"]["metadata"]["labels"].keys()
+
+
+def test_a_launcher_waits_for_its_workers_only_in_a_queue() -> None:
+    def command(queue: str) -> list[str]:
+        manifest = build(MPIJobSpec(name="a", image="i", command=("x",), queue=queue))
+        template = manifest["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]
+        return list(template["spec"]["containers"][0]["command"])
+
+    assert command("gpus") == ["/bin/sh", "-c", WAIT_FOR_WORKERS, "mpirun", *command("")]
 
 
 def test_a_secret_is_exported_by_name_only() -> None:
@@ -141,3 +153,11 @@ def test_job_names_are_valid_and_leave_room_for_worker_numbers(key: str) -> None
 
 def test_similar_keys_get_different_names() -> None:
     assert len({job_name(key) for key in ("a-b", "a_b", "A-B", "a--b", "a-b-")}) == 5
+
+
+def test_all_pods_have_the_pull_secrets_of_a_private_registry() -> None:
+    manifest = build(MPIJobSpec(name="a", image="i", command=("x",), pull_secrets=("registry-key",)))
+    for role in ("Launcher", "Worker"):
+        pod = manifest["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]
+        assert pod["imagePullSecrets"] == [{"name": "registry-key"}]
+        assert "imagePullSecrets" not in build(SPEC)["spec"]["mpiReplicaSpecs"][role]["template"]["spec"]

@@ -198,11 +198,6 @@ class TestObstacle:
         assert found is not None
         assert found.text == "the cluster refuses a pod: worker pod created failed: exceeded quota"
 
-    def test_the_wait_in_a_queue_does_not_count(self) -> None:
-        found = obstacle(Snapshot(job(("Created", "x"), ("Suspended", "y"))))
-        assert found is not None
-        assert not found.counted
-
     def test_a_worker_that_fails_before_the_launcher_exists_is_final(self) -> None:
         snapshot = Snapshot(
             job(("Created", "x")), [pod("worker", "Failed", containerStatuses=terminated(255))]

@@ -27,7 +27,7 @@ class Cluster:
     def job(self, name: str) -> dict[str, Any]:
         return self.snapshots[0].job
 
-    def pods(self, name: str) -> list[Any]:
+    def pods(self, name: str, *, cached: bool) -> list[Any]:
         return list(self.snapshots[0].pods)
 
     def events(self, name: str) -> list[Any]:
@@ -78,13 +78,6 @@ def test_a_job_that_does_not_start_in_time_is_reported_once_and_is_an_error(
 
 def test_the_wait_starts_again_after_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert follow(monkeypatch, *[BLOCKED] * 4, STARTED, *[BLOCKED] * 4, DONE) == Outcome()
-
-
-def test_the_wait_in_a_queue_is_unbounded_and_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: list[str] = []
-    queued = Snapshot(job("Created", "Suspended"))
-    assert follow(monkeypatch, *[queued] * 99, *[BLOCKED] * 4, DONE, logged=logged) == Outcome()
-    assert logged[0] == "MPIJob job waits: it is suspended until its queue admits it"
 
 
 @pytest.mark.parametrize(("at", "refused"), [("2026-01-01T00:00:09Z", False), (CREATED, True)])

@@ -28,6 +28,7 @@ def used() -> Metrics:
     metrics.model("part-7", "4", "bfloat16", -0.5)
     metrics.reloaded()
     metrics.refused()
+    metrics.follow_failed()
     metrics.drift({"brightness": 0.5}, 12)
     metrics.kept("uncertain", 7)
     metrics.keep_failed()
@@ -60,6 +61,7 @@ def test_every_call_changes_its_metric() -> None:
         ("tinyunet_image_threshold", ()): -0.5,
         ("tinyunet_reloads_total", ()): 1,
         ("tinyunet_refused_versions_total", ()): 1,
+        ("tinyunet_follow_failures_total", ()): 1,
         ("tinyunet_drift_score", (("cause", "brightness"),)): 0.5,
         ("tinyunet_drift_window_images", ()): 12,
         ("tinyunet_kept_images", (("reason", "uncertain"),)): 7,

@@ -144,10 +144,15 @@ def test_a_model_for_serving_keeps_its_thresholds_bits_score_and_poses(
         (lambda folder: folder.write_text("no model"), "not a readable Keras model"),
     ],
 )
-def test_a_path_without_a_model_is_refused(
-    tmp_path: Path, cache: Path, make: Callable[[Path], None], message: str
+def test_a_path_without_a_model_is_refused_and_nothing_else_is_said(
+    tmp_path: Path,
+    cache: Path,
+    make: Callable[[Path], None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     make(tmp_path / "other.keras")
     with pytest.raises(UserError, match=message):
         find_engine(str(tmp_path / "other.keras"), cache=cache)
     assert not list(cache.glob("engines/*"))
+    assert capsys.readouterr().err == ""

@@ -33,6 +33,7 @@ def test_a_keras_file_has_the_thresholds_of_the_evaluation_beside_its_folder(
     assert capsys.readouterr().err.endswith(f" from {tmp_path / 'evaluation'}\n")
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_precision_that_this_machine_only_emulates_is_replaced_by_float32(
     model: Path,

@@ -44,6 +44,7 @@ def test_other_scores_are_those_of_the_evaluation(kind: str) -> None:
     np.testing.assert_allclose(outputs["score"], image_score(outputs["logits"][..., 0], kind), atol=1e-4)
 
 
+@pytest.mark.usefixtures("eager")
 def test_colour_16_bits_and_8_poses_are_possible() -> None:
     serving = native_model(make_network(3), 0.5, 0.0, bits=16, test_time_poses=8)
     assert serving.input_shape == (None, None, None, 3)

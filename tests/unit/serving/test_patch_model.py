@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import without_graphs
 from tinyunet.core.config import EvalConfig, TrainConfig
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.model import ModelDocument
@@ -15,11 +16,13 @@ from tinyunet.core.errors import UserError
 from tinyunet.engine.engine import Engine
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.model import tiles
+from tinyunet.model.layers import JoinedConv2D, UpConv2D
 from tinyunet.model.unet import PARAMETERS
 from tinyunet.serving.find import find_engine
 from tinyunet.serving.formats import write_onnx, write_saved_model
 from tinyunet.serving.loading import load_serving
 from tinyunet.serving.predict import predict
+from tinyunet.serving.serving_model import serving_model
 from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training.distributed import World
 from tinyunet.training.loop import train
@@ -31,8 +34,9 @@ def patch_model(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A model folder after 3 steps on patches, and its evaluation beside it."""
     out = tmp_path_factory.mktemp("patches") / "model"
     config = TrainConfig(patch=32, steps=3, global_batch=8, precision="float32", validate_every=2)
-    train(TrainingRun(records=str(records), out=str(out), config=config), World(), NullTracker())
-    evaluate(out, records, out.with_name("evaluation"), EvalConfig(overlays=2))
+    with without_graphs():
+        train(TrainingRun(records=str(records), out=str(out), config=config), World(), NullTracker())
+        evaluate(out, records, out.with_name("evaluation"), EvalConfig(overlays=2))
     return out
 
 
@@ -77,13 +81,10 @@ def test_images_of_any_kind_and_size_are_predicted(patch_model: Path, tmp_path: 
             assert mask.size == size
 
 
-def test_an_image_of_other_bits_is_skipped(
-    patch_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_image_of_other_bits_is_refused(patch_model: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 20), np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="none of 1 files is an image that this model takes"):
+    with pytest.raises(UserError, match=r"a\.png is 16-bit grey, .* images of 8 bits; nothing was written"):
         predict(patch_model, [tmp_path / "a.png"], tmp_path / "out")
-    assert "a.png is 16-bit grey, but the model was trained on images of 8 bits" in capsys.readouterr().err
 
 
 def test_tiles_of_the_engine_give_the_result_of_the_whole_image_in_keras(
@@ -102,7 +103,18 @@ def test_tiles_of_the_engine_give_the_result_of_the_whole_image_in_keras(
     assert (result.mask != whole["mask"][0, ..., 0]).sum() <= 2
 
 
-def test_exported_files_take_images_of_any_size(served: keras.Model, tmp_path: Path) -> None:
+def small_network() -> keras.Model:
+    """Return a network of the layers of the U-Net for any size; its export takes a fifth of the time."""
+    own = {"kernel_initializer": keras.initializers.HeUniform(seed=1)}
+    grey = keras.Input((None, None, 1))
+    top = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(keras.layers.Rescaling(1 / 64)(grey))
+    low = keras.layers.MaxPooling2D()(top)
+    both = JoinedConv2D(4, 3, **own)([UpConv2D(4, **own)(low), top])
+    return keras.Model(grey, keras.layers.Conv2D(1, 1)(both))
+
+
+def test_exported_files_take_images_of_any_size(tmp_path: Path) -> None:
+    served = serving_model(small_network(), 0.5, 0.0, 0)
     runners = write_saved_model(served, tmp_path / "saved"), write_onnx(served, tmp_path / "model.onnx")
     for shape in ((2, 40, 33, 1), (1, 16, 100, 1)):
         images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)

@@ -91,9 +91,21 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(
 
 
 def test_no_file_is_written_when_no_image_can_be_read(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("not an image")
-    with pytest.raises(UserError, match="none of 1 files"):
-        predict(model, [tmp_path / "a.png"], tmp_path / "out")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("not an image")
+    with pytest.raises(UserError, match="none of 2 files"):
+        predict(model, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_single_file_that_cannot_be_read_is_one_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.png"
+    file.write_text("not an image")
+    with pytest.raises(UserError, match=rf"^{file} .*; nothing was written$"):
+        predict(model, [file], tmp_path / "out")
+    assert str(file) not in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 

@@ -44,28 +44,27 @@ def test_the_published_recipe_runs_all_its_steps(tmp_path: Path) -> None:
 
 
 def test_the_command_trains_on_every_fold_and_writes_table_and_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], python: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trainings_here: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.executable", python)
     smoothed = {"image score: largest mean of 5×5 logits": {"image_score": "smoothed"}}
     monkeypatch.setattr(ablation, "EVALUATIONS", smoothed)
-    monkeypatch.setattr(ablation, "ROWS", {BASE: {"steps": 4, "validate_every": 2, "global_batch": 4}})
+    monkeypatch.setattr(ablation, "ROWS", {BASE: {"steps": 2, "validate_every": 1, "global_batch": 4}})
     source = "synthetic://?train=24&test=16&size=32&seed=7"
     command = ["ablation", source, "--seeds", "2", "--image-size", "32"]
     assert main([*command, "--out", "study"]) == 0
     rows = json.loads((tmp_path / "study" / "ablation.json").read_text())
     assert len(rows[BASE]["dice"]) == 2
-    assert [point["step"] for point in rows[BASE]["curves"][0]] == [2.0, 4.0]
+    assert [point["step"] for point in rows[BASE]["curves"][0]] == [1.0, 2.0]
     assert all(len(rows[row]["ap"]) == 2 for row in ablation.EVALUATIONS)
     study = Study((tmp_path / "study").absolute(), 32, 2)
     scores = ablation.evaluate_again(study.model(BASE, 1), study.folder / "records1", {})
     assert scores == pytest.approx([rows[BASE][name][1] for name in ("dice", "ap")]), "scores of the training"
     assert "<svg" in (tmp_path / "study" / "learning.svg").read_text()
     before = (tmp_path / "study" / "ablation.md").read_text()
-    capfd.readouterr()
+    assert "step 1/" in capsys.readouterr().out
     assert main([*command, "--out", "study"]) == 0
-    assert "step 1/" not in capfd.readouterr().out, "no model is trained twice"
+    assert "step 1/" not in capsys.readouterr().out, "no model is trained twice"
     assert (tmp_path / "study" / "ablation.md").read_text() == before
 
 

@@ -44,11 +44,8 @@ def test_too_few_images_are_an_error(tmp_path: Path) -> None:
         run_study(Study(tmp_path), "synthetic://?train=8&test=4&size=32", IngestOptions())
 
 
-def test_the_study_keeps_trains_and_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
-) -> None:
-    monkeypatch.setattr("sys.executable", python)
-    options = ["--seeds", "1", "--patch", "32", "--steps", "4", "--first", "12", "--kept", "3"]
+def test_the_study_keeps_trains_and_scores(tmp_path: Path, trainings_here: None) -> None:
+    options = ["--seeds", "1", "--patch", "32", "--steps", "2", "--first", "12", "--kept", "3"]
     source = "synthetic://?train=24&test=8&size=32&seed=7"
     main([source, "--category", "class1", "--out", str(tmp_path), *options])
     (result,) = json.loads((tmp_path / "review.json").read_text())

@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers import forget_network
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.tracking.rest import ModelFile, download_files, list_files, version_of_alias
+from tinyunet.tracking.rest import ModelFile, download_files, list_files, version_of_alias, version_of_number
 
 ALIAS = "/ml/api/2.0/mlflow/registered-models/alias"
 VERSION = {"name": "a b", "version": "7", "run_id": "r", "source": "models:/m-1"}
@@ -93,12 +93,6 @@ def test_the_credentials_are_those_of_mlflows_client(
         (429, {"message": "slow"}, Unreachable, "which answers 429: slow"),
         (401, b"no", UserError, "not authorized; set MLFLOW_TRACKING_USERNAME"),
         (403, b"Invalid Host header", UserError, "refuses this host name; start it with --allowed-hosts"),
-        (
-            404,
-            {"message": "alias x not found."},
-            UserError,
-            "alias x not found.; expected a registered model",
-        ),
         (200, b"<html>", UserError, "which answers no JSON; correct the address"),
     ],
 )
@@ -110,6 +104,21 @@ def test_a_refusal_is_one_line_and_only_a_passing_one_is_unreachable(
         version_of_alias("a", "x")
     assert caught.type is error
     assert "\n" not in str(caught.value)
+
+
+def test_a_version_that_is_missing_is_reported_with_those_that_exist(server: Server) -> None:
+    server.answers[ALIAS] = (400, {"message": "Registered model alias x not found."})
+    api = "/ml/api/2.0/mlflow/registered-models"
+    models = [{"name": f"part-{number}"} for number in range(6)]
+    server.answers[f"{api}/search"] = (200, {"registered_models": models})
+    with pytest.raises(UserError, match=r"no registered model 'a b'; it has part-0, .*, part-4, …: correct"):
+        version_of_alias("a b", "x")
+    found = {"aliases": [{"alias": "champion", "version": "9"}], "latest_versions": [{"version": "10"}]}
+    server.answers[f"{api}/get"] = (200, {"registered_model": found})
+    with pytest.raises(UserError, match=r"'a b' has no alias x; it has the alias champion \(version 9\) and"):
+        version_of_alias("a b", "x")
+    with pytest.raises(UserError, match=r"has no version 11; .* use models:/a b@champion or models:/a b/10$"):
+        version_of_number("a b", "11")
 
 
 def test_a_server_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from tinyunet.training.loop import train
 from tinyunet.training.run import TrainingRun
 from tinyunet.training.stopping import Stopped
 
+pytestmark = pytest.mark.usefixtures("eager")
 # The configuration of the fixture `model`.
 SAME = {"image_size": 64, "steps": 12, "global_batch": 8, "precision": "float32", "validate_every": 6}
 

@@ -109,6 +109,7 @@ def random_batch() -> Batch:
     return Batch(images, masks, ones, 0 * ones, warps(np.zeros(2), np.ones(2), 32), ("a", "b"))
 
 
+@pytest.mark.usefixtures("eager")
 def test_l2_is_half_the_squared_norm_of_kernels_and_biases_and_part_of_the_loss() -> None:
     model = build_unet(32, seed=1)
     for v in model.trainable_variables:
@@ -123,6 +124,7 @@ def test_l2_is_half_the_squared_norm_of_kernels_and_biases_and_part_of_the_loss(
     assert float(result.loss) == pytest.approx(float(result.bce) + expected, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_weight_decay_is_coupled_to_the_gradient() -> None:
     config = NVIDIA.replace({"image_size": 32})
     model, twin = build_unet(32, seed=1), build_unet(32, seed=1)
@@ -141,6 +143,7 @@ def test_weight_decay_is_coupled_to_the_gradient() -> None:
         np.testing.assert_allclose(after.numpy(), expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_the_averaged_weights_are_in_the_model_inside_the_block_only(
     precision: str, four_images: Batch

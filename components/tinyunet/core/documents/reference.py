@@ -21,6 +21,7 @@ class ImageReference(Document):
         images: Number of validation images; at most MOST_IMAGES of them are in the lists.
         defective: Verdict of the model on each image in the lists.
         scores: Score of each image, a logit.
+        int8_scores: Score of each image in int8; empty if the model has no int8 network.
         statistics: Values of each image by the name of the statistic; see `engine.statistics`.
     """
 
@@ -35,11 +36,13 @@ class ImageReference(Document):
     images: int
     defective: JsonList[bool]
     scores: JsonList[float]
+    int8_scores: JsonList[float] = ()
     statistics: dict[str, JsonList[float]]
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
-        lengths = {len(self.defective), len(self.scores), *map(len, self.statistics.values())}
+        lists = (self.defective, self.scores, self.int8_scores or self.scores, *self.statistics.values())
+        lengths = set(map(len, lists))
         if len(lengths) > 1:
             raise UserError(f"has lists of {min(lengths)} to {max(lengths)} images; expected one length")
         return self

@@ -25,6 +25,28 @@ class ServedExample(JsonObject):
     mean_probability: float
 
 
+class Int8Network(JsonObject):
+    """The network whose convolutions compute in int8, and what it loses on validation images.
+
+    Attributes:
+        sha256: SHA-256 over network-int8.xml and network-int8.bin, one after the other.
+        score: Image-level score of the example, a logit, computed in int8.
+        mean_probability: Mean of the probabilities of all pixels of the example, computed in int8.
+        dice_loss: Mean Dice of float32 on the defective images, minus that of int8.
+        dice_loss_bound: Largest loss with which the network is kept.
+        defective_images: Number of these images.
+        images: Number of all compared images; on each of them, int8 and float32 give the same verdict.
+    """
+
+    sha256: str
+    score: float
+    mean_probability: float
+    dice_loss: float
+    dice_loss_bound: float
+    defective_images: int
+    images: int
+
+
 class ServedModel(DataIdentity, Document):
     """What turns an image into a mask, a score and a verdict, without Keras.
 
@@ -39,6 +61,7 @@ class ServedModel(DataIdentity, Document):
         weights_digest: SHA-256 over all weights; empty if it is unknown.
         network_sha256: SHA-256 of network.onnx.
         example: The self-check.
+        int8: The int8 network; None if there is none.
     """
 
     FILE: ClassVar[str] = "engine.json"
@@ -55,3 +78,4 @@ class ServedModel(DataIdentity, Document):
     weights_digest: str = ""
     network_sha256: str
     example: ServedExample
+    int8: Int8Network | None = None

@@ -21,6 +21,11 @@ class LimitedProtocol(H11Protocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  those of uvicorn
         super().__init__(*arguments, **options)
         self._timer: asyncio.TimerHandle | None = None
+        self.app_state = {**self.app_state, "taken": self._taken}
+
+    async def _taken(self) -> None:
+        """Wait until the client has taken the answer, but for the last 64 KiB, or has lost its connection."""
+        await self.flow.drain()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; refuse it if there are too many."""

@@ -41,7 +41,8 @@ class Gate:
             return
         start, status = perf_counter(), 0
         trace = Trace(request_id(Headers(scope=scope).get("x-request-id")))
-        scope.setdefault("state", {})["trace"] = trace
+        state = scope.setdefault("state", {})
+        state["trace"] = trace
 
         async def answer(message: "Message") -> None:
             nonlocal status
@@ -60,6 +61,9 @@ class Gate:
                 response = JSONResponse({"error": f"error of the server; request id {trace.request_id}"}, 500)
                 await response(scope, receive, answer)
         finally:
+            with trace.held:
+                if taken := state.get("taken"):
+                    await taken()
             self._record(scope, trace, status or CLOSED, perf_counter() - start)
 
     def _may_pass(self, scope: "Scope") -> bool:

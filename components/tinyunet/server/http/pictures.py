@@ -19,6 +19,8 @@ from tinyunet.server.http.responses import errors, model_headers
 from tinyunet.server.inspector import Answer, Station
 
 MAX_REGIONS = 1000
+DIGITS = 4  # of logits, behind the point
+THRESHOLD_DIGITS = 6  # of a probability
 MAX_FIELDS = 8  # of a form
 _FORM = "multipart/form-data"
 _CONTENT = {
@@ -163,16 +165,16 @@ def _file_of_form(body: bytes, content_type: str) -> tuple[bytes, str]:
 def describe(answer: Answer, request_id: str) -> InspectionAnswer:
     """Return the verdict, the regions and the operating point."""
     inspection, document = answer.inspections[0], answer.served.engine.document
-    regions = find_regions(inspection.mask)
+    regions, count = find_regions(inspection.mask, MAX_REGIONS)
     height, width = inspection.mask.shape
     return InspectionAnswer(
         verdict="defective" if inspection.defective else "clean",
         defective=inspection.defective,
-        score=inspection.score,
-        image_threshold=document.image_threshold,
-        threshold=document.threshold,
-        regions=[RegionAnswer(**asdict(region)) for region in regions[:MAX_REGIONS]],
-        region_count=len(regions),
+        score=round(inspection.score, DIGITS),
+        image_threshold=round(document.image_threshold, DIGITS),
+        threshold=round(document.threshold, THRESHOLD_DIGITS),
+        regions=[RegionAnswer(**asdict(region)) for region in regions],
+        region_count=count,
         area=int(inspection.mask.sum()),
         width=width,
         height=height,

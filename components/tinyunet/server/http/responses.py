@@ -24,8 +24,9 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_response(error: RequestError) -> Response:
     """Return an error as JSON."""
     headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s else {}
+    text = json.dumps({"error": str(error)}, ensure_ascii=False)
     # Half of a surrogate pair in a value of the request can be escaped, but not encoded.
-    return Response(json.dumps({"error": str(error)}), error.status, headers, "application/json")
+    return Response(text.encode("utf-8", "backslashreplace"), error.status, headers, "application/json")
 
 
 def model_headers(served: Served) -> dict[str, str]:

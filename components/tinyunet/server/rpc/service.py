@@ -69,6 +69,7 @@ def _guarded(station: Station, name: str, method: Method) -> Callable[[Any, Any]
                 grpc.StatusCode.INTERNAL, f"error of the server; request id {trace.request_id}"
             )
         finally:
+            trace.held.close()
             seconds = perf_counter() - start
             station.metrics.request(f"grpc/{name}", status, seconds)
             level = logging.DEBUG if name in FREE and status == 200 else logging.INFO

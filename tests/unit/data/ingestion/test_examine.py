@@ -283,11 +283,35 @@ def test_a_data_set_of_one_group_is_refused(tmp_path: Path) -> None:
         _ingest(source, tmp_path / "out")
 
 
-def test_other_options_for_the_same_folder_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "other"}, "these images with dataset='parts', not 'other'"),
+        ({"channels": "3"}, "these images with channels=1, not 3"),
+        ({"split": "69/16/15"}, "these images with split_origin='made by hash, 70/15/15', not '.*69/16/15"),
+    ],
+)
+def test_other_options_for_the_same_folder_are_refused(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
     source = own_data(tmp_path / "parts")
     _ingest(source, tmp_path / "out")
-    with pytest.raises(UserError, match="holds these images with dataset='parts', not 'other'"):
-        _ingest(source, tmp_path / "out", name="other")
+    with pytest.raises(UserError, match=f"out holds {message}"):
+        _ingest(source, tmp_path / "out", **options)
+
+
+def test_another_layout_or_type_of_the_same_images_is_refused(tmp_path: Path) -> None:
+    source = own_data(tmp_path / "parts")
+    _ingest(source, tmp_path / "found")
+    rows = [f"images/p{i:02d}.png,masks/p{i:02d}.png,dent" for i in range(24)]
+    table = source / "labels.csv"
+    table.write_text("image,mask,type\n" + "\n".join(rows))
+    with pytest.raises(UserError, match="holds these images with layout='pairs', not 'table'"):
+        _ingest(source, tmp_path / "found")
+    _ingest(source, tmp_path / "out")
+    table.write_text(table.read_text().replace("dent", "scratch"))
+    with pytest.raises(UserError, match=r"holds the image p.* with defect_type='dent', not 'scratch'"):
+        _ingest(source, tmp_path / "out")
 
 
 def test_a_polygon_on_a_turned_photograph_stays_where_it_was_drawn(tmp_path: Path) -> None:

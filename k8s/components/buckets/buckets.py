@@ -16,10 +16,10 @@ WAIT_S, RETRY_S = 300.0, 3.0
 
 
 def existing_buckets(s3: BaseClient) -> set[str]:
-    """Return the names of all buckets; wait for a MinIO that starts later than this Job.
+    """Return the names of all buckets; wait for a store that starts later than this Job.
 
     Raises:
-        EndpointConnectionError: if MinIO does not answer for five minutes.
+        EndpointConnectionError: if the store does not answer for five minutes.
     """
     deadline = time.monotonic() + WAIT_S
     while True:

@@ -1,0 +1,1 @@
+"""Tests with real MinIO and MLflow servers."""

@@ -1,0 +1,1 @@
+"""Tests of the calls of S3 on real object stores."""
