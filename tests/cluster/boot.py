@@ -16,6 +16,7 @@ from machine import REPOSITORY, CannotHost, cache, programs, require, run
 STATE = REPOSITORY / "runs" / "cluster"
 NODE = "node-0"
 BRIDGE = "cni-tinyunet"
+OWNER = Path("/run/tinyunet-cluster")  # lines: the state folder of the cluster, the namespaces before it
 ADDRESS = "10.244.0.1"  # of the host on the pods' bridge; API server, kubelet and DNS listen only here
 SERVER = f"https://{ADDRESS}:6443"
 DISKS = 4
@@ -55,13 +56,10 @@ class Cluster:
         require()
         self._bin = programs()
         self.down()
-        if Path("/sys/class/net", BRIDGE).exists():
-            raise CannotHost(
-                f"the cluster of another clone runs on this machine (bridge {BRIDGE}); stop it there first"
-            )
+        self._remove_other()
         for name in ("pki", "log", "pid", "cni", "kubelet", "run"):
             (self.state / name).mkdir(parents=True, exist_ok=True)
-        self._write("netns", "\n".join(_namespaces()))
+        OWNER.write_text("\n".join([str(self.state), *_namespaces()]))
         try:
             self._certificates()
             self._network()
@@ -149,6 +147,11 @@ class Cluster:
         self._api_server(*flags)
         self.retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
         self._operator()
+
+    def lives(self) -> bool:
+        """Return whether a program that `start` started still runs."""
+        files = (self.state / "pid").glob("*")
+        return any(str(self.state).encode() in _command_line(int(file.read_text())) for file in files)
 
     # --- the parts of the cluster
 
@@ -386,12 +389,23 @@ class Cluster:
             run("umount", "-l", point)
 
     def _remove_network(self) -> None:
-        earlier = self.state / "netns"
-        if earlier.exists():  # otherwise the bridge belongs to the cluster of another clone
-            for name in set(_namespaces()) - set(earlier.read_text().split()):
+        state, *earlier = OWNER.read_text().splitlines() if OWNER.exists() else [""]
+        if state == str(self.state):  # otherwise the bridge belongs to the cluster of another clone
+            for name in set(_namespaces()) - set(earlier):
                 subprocess.run(["ip", "netns", "delete", name], capture_output=True)
             subprocess.run([programs() / "kube-proxy", "--cleanup"], capture_output=True)
             subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+            OWNER.unlink()
+
+    def _remove_other(self) -> None:
+        """Remove what the cluster of another clone left when it was killed; refuse if it still runs."""
+        other = Cluster(Path(OWNER.read_text().splitlines()[0])) if OWNER.exists() else None
+        if other and not other.lives():
+            print(f"the cluster of {other.state} was killed; what it left is removed", flush=True)
+            other.down()
+        if Path("/sys/class/net", BRIDGE).exists():
+            where = other.state if other else f"bridge {BRIDGE}"
+            raise CannotHost(f"the cluster of another clone runs on this machine ({where}); stop it first")
 
 
 def pause_image() -> Path:
