@@ -176,7 +176,7 @@ lint: setup ## Check the code with ruff, the Dockerfile with hadolint, the scrip
 	@.venv/bin/shellcheck $$(git ls-files '*.sh') .ci/run .ci/setup && .venv/bin/zizmor --offline --quiet .github
 fmt: setup ## Format the code and apply ruff's automatic fixes
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
-audit: setup ## Check workflows, rendered manifests and Dockerfile (actionlint, kube-score, schemas, checkov), search for secrets; needs Go
+audit: setup ## Check workflows, rendered manifests, Dockerfile and alert rules (actionlint, kube-score, checkov, promtool), search for secrets; needs Go
 	@tests/audit/audit.sh
 type: setup ## Check the types with mypy in strict mode
 	@.venv/bin/mypy

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Check the workflows, every rendered overlay, the Dockerfile and all files for secrets; needs Go. Reports go to standard output.
-#   audit.sh [CACHE]    CACHE: folder of the programs (default: that of the project), which are built once, in about 5 minutes
+# Check the workflows, every rendered overlay, the Dockerfile, the alert rules and all files for secrets; needs Go. Reports go to standard output.
+#   audit.sh [CACHE]    CACHE: folder of the programs (default: that of the project), which are built once, in about 8 minutes
 # tests/audit/exceptions names the findings that stay, with their reasons. A limit of CPU is not demanded: it would slow down a
 # service on an idle node.
 set -euo pipefail
@@ -15,7 +15,7 @@ phase() { # title command… - run a check; a failed one does not end the others
 }
 except() { sed -n "s/^$1 \([^ ]*\) .*/\1/p" tests/audit/exceptions; }
 
-bin=$(tests/cluster/programs/build.sh "$cache/audit" tests/audit/programs)
+bin=$(GOFLAGS=-tags=remove_all_sd tests/cluster/programs/build.sh "$cache/audit" tests/audit/programs) # promtool without cloud clients
 python=$cache/audit/venv-$(sha256sum <<<"$checkov $schemas" | cut -c1-12)/bin
 [ -x "$python/checkov" ] || {
   echo "audit: installing $checkov and $schemas (300 MB, once)" >&2
@@ -37,6 +37,12 @@ scan_secrets() { # every file of git but lock files and recorded data; hashes an
     xargs -0 .venv/bin/detect-secrets-hook --cores 2 --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString \
       --exclude-lines 'secretName|secretKeyRef|secretRef|existingSecret|secretKeyKey'
 }
+test_alerts() {
+  .venv/bin/python -c 'import sys, yaml; yaml.safe_dump(yaml.safe_load(sys.stdin)["spec"], sys.stdout)' \
+    <k8s/components/prometheus/alerts.yaml >"$work/rules.yaml"
+  cp tests/audit/alerts.yaml "$work/"
+  "$bin/promtool" check rules "$work/rules.yaml" && "$bin/promtool" test rules "$work/alerts.yaml"
+}
 score() {
   "$bin/kube-score" score --ignore-container-cpu-limit --output-format ci --exit-one-on-warning "${ignore[@]}" "$@" |
     { grep -v '^\[OK\]\|^\[SKIPPED\]' || true; }
@@ -50,5 +56,6 @@ phase "manifests (schemas of Kubernetes $kubernetes)" "$python/kubernetes-valida
   "$work"/rendered/{local,gpu,production,seaweedfs,serving}.yaml
 phase "manifests (checkov)" "$python/checkov" --directory "$work/rendered" --framework kubernetes --skip-check "$skipped" --compact --quiet --skip-download
 phase "Dockerfile (checkov)" "$python/checkov" --file docker/Dockerfile --framework dockerfile --skip-check "$skipped" --compact --quiet --skip-download
+phase "alert rules (promtool)" test_alerts
 phase "secrets (detect-secrets)" scan_secrets
 [ ${#failed[@]} = 0 ] || { echo "audit: failed: ${failed[*]}; mend them, or add an exception with its reason to tests/audit/exceptions" >&2; exit 1; }
