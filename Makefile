@@ -147,7 +147,7 @@ mpijob: setup ## Generate k8s/mpijob.yaml and k8s/mpijob-gpu.yaml; REGISTRY=… 
 	    { rm k8s/$$name.yaml.part; exit 2; }; \
 	  mv k8s/$$name.yaml.part k8s/$$name.yaml; done
 
-.PHONY: cluster cluster-images cluster-down test-cluster test-fleet
+.PHONY: cluster cluster-images cluster-down test-cluster test-fleet test-soak
 cluster: setup ## Start a one-node Kubernetes with the MPI Operator on this machine (needs root; the first start takes 15 minutes)
 	@$(PY) tests/cluster/command.py up
 cluster-images: setup ## Build the images with buildah and load them into the cluster, which has no registry
@@ -156,11 +156,13 @@ cluster-down: ## Delete the cluster and everything in it
 	@$(PY) tests/cluster/command.py down
 test-cluster: setup ## Run the tests on a real cluster: MPIJobs, their failures, the deployment
 	@# The Kubernetes client leaves the closing of its connections to the garbage collector.
-	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster --ignore=tests/cluster/fleet \
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster --ignore=tests/cluster/fleet --ignore=tests/cluster/soak \
 	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
 test-fleet: setup ## Run the tests of queues (Kueue), 64 simulated nodes (KWOK) and SeaweedFS on a real cluster
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster/fleet \
 	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
+test-soak: setup ## Run 300 small pipeline runs on a real cluster, 3 at a time, and see that nothing grows; SOAK=30
+	@SOAK=$${SOAK:-300} $(PY) -m pytest tests/cluster/soak -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning'
 
 ##@ Develop
 .PHONY: setup lock

@@ -1,8 +1,10 @@
 """One real cluster for all tests here; each test gets a namespace with Pod Security `restricted`."""
 
+import base64
 import itertools
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,20 +13,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from boot import Cluster
 from controllers import start_kueue
 from images import RANKS, deployment_images, ranks_image
-from machine import REPOSITORY, CannotHost, programs
+from machine import REPOSITORY, CannotHost, programs, run
 
 from tinyunet.mpijob.run import run_mpijob
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods
+from tinyunet.storage import s3
 
 PYTHON = Path(sys.base_prefix)
 ENVIRONMENT = Path(sys.prefix)
 K8S = REPOSITORY / "k8s"
 NAMESPACE = "tinyunet"  # of the deployment
+VARIABLES = {
+    "configMapKeyRef": ("tinyunet", ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
+    "secretKeyRef": ("tinyunet-s3", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+}
 _numbers = itertools.count(1)
 
 
@@ -246,3 +254,49 @@ def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[int]:
 
 def _read_line(process: "subprocess.Popen[str]", lines: list[str]) -> None:
     lines.append(process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def environment(services: Cluster) -> Iterator[dict[str, str]]:
+    """The variables with which this machine reaches MLflow and MinIO in the cluster; they are set here."""
+    secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
+    keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+    with (
+        forwarded(services, "mlflow", 5000) as mlflow_port,
+        forwarded(services, "minio", 9000) as minio_port,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        values = keys | {
+            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow_port}",
+            "S3_ENDPOINT_URL": f"http://localhost:{minio_port}",
+        }
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield os.environ | values
+
+
+@pytest.fixture(scope="module")
+def location(environment: dict[str, str], python: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A prefix on MinIO with the records of a tiny data set."""
+    folder, uri = tmp_path_factory.mktemp("location"), f"s3://tinyunet/{secrets.token_hex(4)}"
+    tinyunet = (python, "-m", "tinyunet")
+    run(*tinyunet, "ingest", "synthetic://?train=12&test=4&size=32", "--out", "raw", cwd=folder)
+    run(*tinyunet, "convert", "raw", "--out", "records", "--set", "shards=1", cwd=folder)
+    for path in (folder / "records").iterdir():
+        s3.push(path, f"{uri}/records/{path.name}")
+    return uri
+
+
+@pytest.fixture(scope="module")
+def workers(services: Cluster) -> SimpleNamespace:
+    """Settings of the worker pods: this Python environment, and the variables of the pipeline's tasks."""
+    mounted = mounted_environment(services, NAMESPACE)
+    references = [
+        {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
+        for kind, (name, keys) in VARIABLES.items()
+        for key in keys
+    ]
+    resources = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}
+    return SimpleNamespace(
+        env=references, resources=resources, volumes=mounted.volumes, volume_mounts=mounted.volume_mounts
+    )

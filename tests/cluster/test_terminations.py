@@ -4,15 +4,12 @@ The moments of every second one are in the training, those of the others between
 TERMINATIONS sets their number, and TERMINATION_SEED repeats the moments of an earlier run.
 """
 
-import base64
-import json
 import os
 import random
 import re
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 from types import SimpleNamespace
@@ -20,9 +17,8 @@ from types import SimpleNamespace
 import mlflow
 import pytest
 from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, forwarded, list_objects, mounted_environment, wait_until
-from images import RANKS
-from machine import run
+from conftest import NAMESPACE, list_objects, wait_until
+from tasks import pods_of, start_task
 
 from tinyunet.storage import s3
 
@@ -34,75 +30,6 @@ SETTINGS = {
     "image_size": 32, "global_batch": 2, "steps": 100_000, "checkpoint_every": 5, "validate_every": 0,
     "precision": "float32",
 }  # fmt: skip
-VARIABLES = {
-    "configMapKeyRef": ("tinyunet", ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
-    "secretKeyRef": ("tinyunet-s3", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
-}
-TRAIN = """
-import json, sys, types
-from tinyunet.core.presets import FAST
-from tinyunet.launch import following
-from tinyunet.launch.launch import launch, pipeline_run
-following.SHORTEST_LEASE_S = 1  # a user's lease is longer than this test
-location, run_id, settings, workers = sys.argv[1:]
-config = FAST.replace(json.loads(settings))
-run = pipeline_run(location + "/records", location + "/" + run_id, config, run_id, "", 2)
-print("the task begins", flush=True)
-launch(run, slots_per_worker=1, launcher="mpijob", task_config=types.SimpleNamespace(**json.loads(workers)))
-"""
-# The first process of Argo's container forwards SIGTERM and ends at its next look, at most about a second
-# later. With it, the kernel ends all other processes of the container.
-ARGO = """\
-trap 'kill -TERM $child; sleep $DELAY; exit 143' TERM
-"$@" & child=$!
-wait $child
-"""
-
-
-@pytest.fixture(scope="module")
-def environment(services: Cluster) -> Iterator[dict[str, str]]:
-    """The variables with which this machine reaches MLflow and MinIO in the cluster; they are set here."""
-    secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
-    keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
-    with (
-        forwarded(services, "mlflow", 5000) as mlflow_port,
-        forwarded(services, "minio", 9000) as minio_port,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        values = keys | {
-            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow_port}",
-            "S3_ENDPOINT_URL": f"http://localhost:{minio_port}",
-        }
-        for name, value in values.items():
-            patch.setenv(name, value)
-        yield os.environ | values
-
-
-@pytest.fixture(scope="module")
-def location(environment: dict[str, str], python: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A prefix on MinIO with the records of a tiny data set."""
-    folder, uri = tmp_path_factory.mktemp("terminations"), f"s3://tinyunet/{secrets.token_hex(4)}"
-    tinyunet = (python, "-m", "tinyunet")
-    run(*tinyunet, "ingest", "synthetic://?train=12&test=4&size=32", "--out", "raw", cwd=folder)
-    run(*tinyunet, "convert", "raw", "--out", "records", "--set", "shards=1", cwd=folder)
-    for path in (folder / "records").iterdir():
-        s3.push(path, f"{uri}/records/{path.name}")
-    return uri
-
-
-@pytest.fixture(scope="module")
-def workers(services: Cluster) -> SimpleNamespace:
-    """Settings of the worker pods: this Python environment, and the variables of the pipeline's tasks."""
-    mounted = mounted_environment(services, NAMESPACE)
-    references = [
-        {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
-        for kind, (name, keys) in VARIABLES.items()
-        for key in keys
-    ]
-    resources = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}
-    return SimpleNamespace(
-        env=references, resources=resources, volumes=mounted.volumes, volume_mounts=mounted.volume_mounts
-    )
 
 
 @pytest.fixture(params=range(NUMBER))
@@ -128,7 +55,8 @@ def test_a_terminated_run_leaves_no_pod_and_no_open_mlflow_run_and_its_checkpoin
     )
     seconds = numbers.uniform(0, TRAINING_S if trains else START_S)
     delay = numbers.choice([0.0, numbers.uniform(0, 1.3)])
-    start_task(services, name, location, workers, delay)
+    variables = {"DELAY": f"{delay:.2f}", "TINYUNET_LEASE_SECONDS": str(LEASE_S)}
+    start_task(services, name, location, SETTINGS, workers, **variables)
     if trains:
         wait_until("the ranks train", lambda: checkpoints(f"{location}/{name}.checkpoints"), 400)
     time.sleep(seconds)
@@ -153,39 +81,6 @@ def test_a_terminated_run_leaves_no_pod_and_no_open_mlflow_run_and_its_checkpoin
         assert resumed[0] == steps[-1] < resumed[1]
     services.kubectl("-n", NAMESPACE, "delete", "pod", name, "--wait=false")
     services.kubectl("-n", NAMESPACE, "delete", "mpijob", f"tinyunet-{name}", "--ignore-not-found")
-
-
-def start_task(cluster: Cluster, name: str, location: str, workers: SimpleNamespace, delay: float) -> None:
-    """Start a pod like that of the train task, and wait until its container runs."""
-    words = [location, name, json.dumps(SETTINGS), json.dumps(vars(workers))]
-    fields = {"KFP_POD_NAME": "metadata.name", "KFP_POD_UID": "metadata.uid"}
-    values = {"DELAY": f"{delay:.2f}", "TINYUNET_IMAGE": RANKS, "TINYUNET_LEASE_SECONDS": str(LEASE_S)}
-    env = [{"name": key, "value": value} for key, value in values.items()]
-    env += [{"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in fields.items()]
-    main = {
-        "name": "main", "image": RANKS,
-        "command": ["/bin/sh", "-c", ARGO, "argo", f"{ENVIRONMENT}/bin/python", "-c", TRAIN, *words],
-        "env": [*env, *workers.env],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": list(workers.volume_mounts),
-        "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}},
-    }  # fmt: skip
-    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"serviceAccountName": "tinyunet-launcher", "restartPolicy": "Never", "securityContext": secure}
-    spec |= {"containers": [main], "volumes": list(workers.volumes)}
-    labels = {"app.kubernetes.io/component": "launcher"}
-    meta = {"name": name, "namespace": NAMESPACE, "labels": labels}
-    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
-    wait_until("the task runs", lambda: pods_of(cluster, name, "task") == {name: "Running"})
-
-
-def pods_of(cluster: Cluster, name: str, role: str = "") -> dict[str, str]:
-    """Return the pods that have not ended, with their phases: of the job, or with `task` that of the task."""
-    wanted: Callable[[str], bool] = (lambda pod: pod == name) if role else (
-        lambda pod: pod.startswith(f"tinyunet-{name}-")
-    )  # fmt: skip
-    pods = {p["metadata"]["name"]: p["status"]["phase"] for p in list_objects(cluster, "pods", NAMESPACE)}
-    return {p: phase for p, phase in pods.items() if wanted(p) and phase in ("Pending", "Running")}
 
 
 def has_ended(cluster: Cluster, name: str) -> bool:

@@ -1,0 +1,73 @@
+"""Pods like those of the pipeline's train task, on a cluster with the services."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from boot import Cluster
+from conftest import ENVIRONMENT, NAMESPACE, list_objects, wait_until
+from images import RANKS
+
+TRAIN = """
+import json, sys, types
+from tinyunet.core.presets import FAST
+from tinyunet.launch import following
+from tinyunet.launch.launch import launch, pipeline_run
+following.SHORTEST_LEASE_S = 1  # a user's lease is longer than this test
+location, run_id, settings, workers = sys.argv[1:]
+config = FAST.replace(json.loads(settings))
+run = pipeline_run(location + "/records", location + "/" + run_id, config, run_id, "", 2)
+print("the task begins", flush=True)
+launch(run, slots_per_worker=1, launcher="mpijob", task_config=types.SimpleNamespace(**json.loads(workers)))
+"""
+# The first process of Argo's container forwards SIGTERM and ends at its next look, at most about a second
+# later. With it, the kernel ends all other processes of the container.
+ARGO = """\
+trap 'kill -TERM $child; sleep $DELAY; exit 143' TERM
+"$@" & child=$!
+wait $child
+"""
+
+
+def start_task(
+    cluster: Cluster, name: str, location: str, settings: dict, workers: SimpleNamespace, **variables: str
+) -> None:
+    """Start a pod like that of the train task, and wait until its container runs.
+
+    Args:
+        cluster: With the services.
+        name: Of the pod and of the run; the model is LOCATION/NAME.
+        location: Prefix on S3 that contains `records`.
+        settings: Changes of the preset.
+        workers: Settings of the worker pods.
+        variables: Environment variables; DELAY is that of ARGO.
+    """
+    words = [location, name, json.dumps(settings), json.dumps(vars(workers))]
+    fields = {"KFP_POD_NAME": "metadata.name", "KFP_POD_UID": "metadata.uid"}
+    values = {"DELAY": "0", "TINYUNET_IMAGE": RANKS} | variables
+    env = [{"name": key, "value": value} for key, value in values.items()]
+    env += [{"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in fields.items()]
+    main = {
+        "name": "main", "image": RANKS,
+        "command": ["/bin/sh", "-c", ARGO, "argo", f"{ENVIRONMENT}/bin/python", "-c", TRAIN, *words],
+        "env": [*env, *workers.env],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": list(workers.volume_mounts),
+        "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}},
+    }  # fmt: skip
+    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"serviceAccountName": "tinyunet-launcher", "restartPolicy": "Never", "securityContext": secure}
+    spec |= {"containers": [main], "volumes": list(workers.volumes)}
+    labels = {"app.kubernetes.io/component": "launcher"}
+    meta = {"name": name, "namespace": NAMESPACE, "labels": labels}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    wait_until("the task runs", lambda: pods_of(cluster, name, "task") == {name: "Running"})
+
+
+def pods_of(cluster: Cluster, name: str, role: str = "") -> dict[str, str]:
+    """Return the pods that have not ended, with their phases: of the job, or with `task` that of the task."""
+    wanted: Callable[[str], bool] = (lambda pod: pod == name) if role else (
+        lambda pod: pod.startswith(f"tinyunet-{name}-")
+    )  # fmt: skip
+    pods = {p["metadata"]["name"]: p["status"]["phase"] for p in list_objects(cluster, "pods", NAMESPACE)}
+    return {p: phase for p, phase in pods.items() if wanted(p) and phase in ("Pending", "Running")}
