@@ -125,7 +125,7 @@ done
 echo "deploy: $overlay is healthy ($((SECONDS - start)) s)"
 other=$([ "$store" = minio ] && echo seaweedfs || echo minio)
 [ -z "$("$kubectl" -n $namespace get statefulset "$other" --ignore-not-found -o name)" ] ||
-  echo "the objects in the earlier store $other are not in the new one; when you no longer need them: kubectl -n $namespace delete statefulset/$other service/$other pvc/data-$other-0"
+  echo "the objects in the earlier store $other are not in the new one; when you no longer need them: kubectl -n $namespace delete statefulset,service,pdb,networkpolicy $other && kubectl -n $namespace delete pvc data-$other-0"
 # Without this variable, MLflow's clients download artifacts from MinIO directly, by its host name inside the cluster.
 echo "to open MLflow at http://localhost:5000: kubectl -n $namespace port-forward service/mlflow 5000"
 echo "to download artifacts from there:        export MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false"

@@ -144,6 +144,7 @@ def test_seaweedfs_takes_the_place_of_minio_in_the_settings() -> None:
     values = {
         patch["target"]["name"]: operation["value"]
         for patch in kustomization["patches"]
+        if "name" in patch["target"]
         for operation in yaml.safe_load(patch["patch"])
     }
     assert values["tinyunet"] == settings("base/configmap.yaml")["S3_ENDPOINT_URL"].replace(
@@ -175,7 +176,7 @@ def test_another_store_takes_the_place_of_minio_in_a_copy_of_the_overlay(
         yaml.safe_load(one) for one in (text, (K8S / "overlays" / overlay / "kustomization.yaml").read_text())
     )
     names = [component.rsplit("/", 1)[1] for component in kept["components"]]
-    assert names == ["seaweedfs", "postgres", "mlflow"]
+    assert names == ["postgres", "mlflow", "seaweedfs"], "the store changes the Deployment of MLflow"
     assert all("/k8s/components/" in component for component in kept["components"])
     assert kept["patches"][0]["patch"] == original["patches"][0]["patch"]
 

@@ -19,6 +19,7 @@ from tinyunet.cli.main import parse
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import load_split
@@ -289,6 +290,14 @@ def test_an_evaluation_of_another_model_is_refused(registered: Registered, tmp_p
         file.write(b"x")
     with pytest.raises(UserError, match="evaluates another model than"):
         register(model, registered.evaluation)
+
+
+def test_records_of_another_evaluation_are_refused(
+    registered: Registered, records: Path, tmp_path: Path
+) -> None:
+    RecordsManifest.read(records).model_copy(update={"digest": "0"}).write(tmp_path)
+    with pytest.raises(UserError, match="are other records than those of"):
+        register(registered.model, registered.evaluation, records=tmp_path)
 
 
 def test_a_downloaded_model_is_cached(registered: Registered, cache: Path) -> None:

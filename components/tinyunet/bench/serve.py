@@ -84,7 +84,7 @@ def _contenders(config: BenchConfig, scratch: Path) -> dict[str, Contender]:
     engine.mkdir()
     write_engine(engine, Network(network, size), point)
     quantize(engine, [image[None, ..., None].astype(np.float32)])
-    describe(engine, Loss((), 0, 0, ()))
+    describe(engine, Loss((), (), 0, 0, ()))
     save_served_model(serving_model(network, point.threshold, point.image_threshold, size), saved)
     png = io.BytesIO()
     Image.fromarray(image).save(png, "png")

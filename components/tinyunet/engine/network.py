@@ -40,7 +40,7 @@ def resolve(precision: str, folder: Path) -> str:
             return INT8
         return "bfloat16" if cpu_has_bfloat16() else "float32"
     if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r}: expected auto, {', '.join(sorted(PRECISIONS))}")
+        raise UserError(f"precision {precision!r}: expected auto, bfloat16, float32 or int8")
     if precision == INT8 and not has_int8(folder):
         raise UserError(
             f"precision 'int8': {folder} has no int8 network; expected auto, bfloat16 or float32, or a model "
@@ -87,7 +87,7 @@ def import_without_reports(name: str) -> Any:  # noqa: ANN401  a module
     try:
         return importlib.import_module(name)
     finally:
-        del sys.modules[_REPORTS]
+        sys.modules.pop(_REPORTS, None)
         if reports is not None:
             sys.modules[_REPORTS] = reports
 

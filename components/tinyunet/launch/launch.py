@@ -13,7 +13,7 @@ from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError, require
 from tinyunet.launch.following import following, with_lease
-from tinyunet.launch.local_checkpoints import checkpoint_folder
+from tinyunet.launch.local_checkpoints import checkpoint_folder, kept_run_key
 from tinyunet.launch.local_ranks import BAD_INPUT, TrainingFailed, mpirun, run_ranks
 from tinyunet.launch.preconditions import check_services, s3_uri, uses_mpijob
 from tinyunet.training.model_folder import finished_model
@@ -74,7 +74,9 @@ def launch(
     run = replace(run, records=mounted_path(run.records), out=mounted_path(run.out))
     if not in_pod:  # the checkpoints remain on this machine, and the next pipeline run resumes from them
         digest = RecordsManifest.read(Path(run.records)).digest
-        run = replace(run, checkpoints=str(checkpoint_folder(run.config, digest)), keep_checkpoints=True)
+        folder = checkpoint_folder(run.config, digest)
+        run_key = kept_run_key(folder, run.run_key)
+        run = replace(run, checkpoints=str(folder), keep_checkpoints=True, run_key=run_key)
     try:
         return launch_local(run)
     except TrainingFailed as failure:
@@ -127,9 +129,10 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
             f"S3_ENDPOINT_URL is {os.environ['S3_ENDPOINT_URL']}, which has no {run.records}/manifest.json; "
             "expected the object store of the pipeline root (make connect NAMESPACE=… STORE=…)"
         )
-    queue = os.environ.get("TINYUNET_QUEUE", "")
+    queue, priority = os.environ.get("TINYUNET_QUEUE", ""), os.environ.get("TINYUNET_PRIORITY", "")
+    require(not priority or bool(queue), "TINYUNET_PRIORITY", priority, "no value without TINYUNET_QUEUE")
     retry_while_unreachable(partial(require_queue, queue))
-    image = task_image()
+    image = retry_while_unreachable(task_image)
     job = MPIJobSpec(
         name=job_name(run.run_key),
         image=image.name,
@@ -140,7 +143,7 @@ def _launch_mpijob(run: TrainingRun, slots_per_worker: int, task_config: object 
         slots_per_worker=slots_per_worker,
         pods=pods,
         queue=queue,
-        priority=os.environ.get("TINYUNET_PRIORITY", ""),
+        priority=priority,
     )
     with following(run):
         run_mpijob(job)

@@ -20,12 +20,13 @@ def task_image() -> PodImage:
     image, pod = os.environ.get("TINYUNET_IMAGE", ""), os.environ.get("KFP_POD_NAME")
     if pod:
         cluster = Cluster()
-        if (found := cluster.pod(pod)) is None:
+        if found := cluster.pod(pod):
+            own = image_of(found)
+            return own._replace(name=image or own.name)
+        if not image:
             raise UserError(
                 f"pod {cluster.namespace}/{pod} does not exist; set TINYUNET_IMAGE to the trainer image"
             )
-        own = image_of(found)
-        return own._replace(name=image or own.name)
     if not image:
         raise UserError(
             "TINYUNET_IMAGE is not set, and no pipeline task runs here; set it to the trainer image"

@@ -14,12 +14,19 @@ exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_mpi_config -o "SetEnv=$kept"
 
 # A launcher runs this before its command. The names of workers that are not ready do not exist in DNS, and
 # mpirun does not repeat the look-up. A signal (see below) ends the pod, since there is nothing to save yet.
+# An image of several GB is pulled meanwhile, so that the wait is long.
 WAIT_FOR_WORKERS = """\
 trap 'exit 140' USR2
-for host in $(cut -d' ' -f1 /etc/mpi/hostfile); do
-  until ssh -o ConnectTimeout=5 $host true 2>/dev/null; do sleep 1; done &
-done
-wait
+answer() {
+  until ssh -o ConnectTimeout=5 $1 true 2>/dev/null; do
+    [ $(date +%s) -lt $end ] || fail $1
+    sleep 1
+  done
+}
+fail() { ssh -o ConnectTimeout=5 $1 true; echo "worker $1 does not answer by ssh" >&2; exit 1; }
+end=$(($(date +%s) + 3600))
+for host in $(cut -d' ' -f1 /etc/mpi/hostfile); do answer $host & waits="$waits $!"; done
+for one in $waits; do wait $one || exit 1; done
 exec "$@"
 """
 

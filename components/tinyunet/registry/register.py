@@ -7,7 +7,7 @@ from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError, require
 from tinyunet.evaluation.evaluate import check_class, read_evaluated_model
-from tinyunet.registry.logged_model import log_engine, log_model
+from tinyunet.registry.logged_model import find_or_log_model, log_engine
 from tinyunet.registry.registration_lock import registration_lock
 from tinyunet.registry.run import EVALUATION_FILES, find_or_create_run, log_files, log_scores
 from tinyunet.registry.versions import (
@@ -62,8 +62,8 @@ def register(model: Path, evaluation: Path, *, name: str = "", records: Path | N
             loses little on the validation images, see `registry.int8`.
 
     Raises:
-        UserError: if the evaluation or the records are of another model, the name is unusable, or MLflow
-            cannot be reached.
+        UserError: if the evaluation is of another model, the records are not those of the evaluation, the
+            name is unusable, or MLflow cannot be reached.
     """
     check_model_name(name)
     document, result = read_evaluated_model(model), Evaluation.read(evaluation)
@@ -71,7 +71,10 @@ def register(model: Path, evaluation: Path, *, name: str = "", records: Path | N
         raise UserError(f"{evaluation} evaluates another model than {model}; expected its own evaluation")
     digest = document.weights_digest
     if records is not None:
-        check_class(model, document, records, RecordsManifest.read(records))
+        manifest = RecordsManifest.read(records)
+        check_class(model, document, records, manifest)
+        if manifest.digest != result.data.digest:
+            raise UserError(f"{records} are other records than those of {evaluation}; expected the same")
     require(bool(digest), WEIGHTS_DIGEST, digest, f"a digest in {model}: train it again")
     name = name or f"tinyunet-{document.full_name}"
     with mlflow_errors(short_timeout=True):
@@ -85,7 +88,7 @@ def register(model: Path, evaluation: Path, *, name: str = "", records: Path | N
         log_scores(client, run_id, result, artifact_path)
         known = find_version(client, name, key)
         if known is None:
-            model_id = log_model(run_id, model, document, result)
+            model_id = find_or_log_model(client, run_id, key, model, document, result)
             create_registered_model(client, name, document.title)
         else:
             model_id = find_logged_model(client, name, known)

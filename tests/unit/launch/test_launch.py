@@ -1,5 +1,6 @@
 """The choice of the launcher, and what each launcher passes to the ranks; no rank starts here."""
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +26,10 @@ def option(arguments: list[str], name: str) -> str:
 
 
 @pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Record the commands of local ranks instead of running them."""
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """Record the commands of local ranks, in an empty working folder, instead of running them."""
     recorded: list[list[str]] = []
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "run_ranks", recorded.append)
     return recorded
 
@@ -68,6 +70,17 @@ def test_a_local_training_keeps_its_checkpoints_on_this_machine(
     assert command[1:5] == ["-m", "tinyunet", "train", str(records)]
     assert option(command, "--checkpoints") == str(checkpoint_folder(FAST, document.data.digest))
     assert "--keep-checkpoints" in command
+
+
+def test_an_interrupted_local_training_continues_its_mlflow_run_even_before_its_first_checkpoint(
+    records: Path, model: Path, commands: list[list[str]]
+) -> None:
+    for name in ("first", "second"):
+        start(pipeline_run(str(records), str(model), FAST, name, "1", 1))
+    assert [option(command, "--run-key") for command in commands] == ["class1-first", "class1-first"]
+    shutil.rmtree(checkpoint_folder(FAST, read_model(model).data.digest))  # as after its registration
+    start(pipeline_run(str(records), str(model), FAST, "third", "1", 1))
+    assert option(commands[-1], "--run-key") == "class1-third"
 
 
 def test_a_local_training_in_a_pod_uses_the_mounted_artifacts_and_deletes_its_checkpoints(

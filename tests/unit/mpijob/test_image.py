@@ -3,6 +3,7 @@
 import pytest
 
 from tinyunet.core.errors import UserError
+from tinyunet.mpijob import image
 from tinyunet.mpijob.image import task_image
 
 
@@ -18,4 +19,23 @@ def test_outside_a_task_a_missing_name_is_an_error_that_names_the_variable(
     monkeypatch.delenv("TINYUNET_IMAGE", raising=False)
     monkeypatch.delenv("KFP_POD_NAME", raising=False)
     with pytest.raises(UserError, match="TINYUNET_IMAGE is not set"):
+        task_image()
+
+
+class Empty:
+    """A cluster without pods."""
+
+    namespace = "team"
+
+    def pod(self, name: str) -> None:
+        """Return nothing."""
+
+
+def test_an_image_that_is_named_needs_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "Cluster", Empty)
+    monkeypatch.setenv("KFP_POD_NAME", "train-1")
+    monkeypatch.setenv("TINYUNET_IMAGE", "trainer:7")
+    assert task_image() == ("trainer:7", ())
+    monkeypatch.delenv("TINYUNET_IMAGE")
+    with pytest.raises(UserError, match="pod team/train-1 does not exist; set TINYUNET_IMAGE"):
         task_image()

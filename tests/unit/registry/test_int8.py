@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +128,7 @@ def test_a_network_that_loses_too_much_is_not_kept(
 ) -> None:
     folder = write_engine(tmp_path / "engine")
     before = ServedModel.read(folder)
-    loss = Loss((), 4, case.changed_verdicts, case.dice)
+    loss = Loss((), (), 4, case.changed_verdicts, case.dice)
     monkeypatch.setattr(int8, "measure_loss", lambda *_: loss)
     add_int8(folder, split)
     assert f"no int8 network: {case.line}; accepted are" in capsys.readouterr().err
@@ -155,6 +157,46 @@ def test_without_a_defective_image_there_is_no_int8(
     add_int8(folder, replace(split, defective=np.zeros(len(split), bool)))
     assert "no validation image is defective" in capsys.readouterr().err
     assert not has_int8(folder)
+
+
+def test_an_error_of_the_quantization_leaves_the_float_network(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(folder: Path, inputs: object) -> None:
+        (folder / INT8_FILES[0]).write_text("half")
+        raise RuntimeError("no such\noperation")
+
+    monkeypatch.setattr(int8, "quantize", fail)
+    folder = write_engine(tmp_path / "engine")
+    add_int8(folder, split)
+    assert "no int8 network: RuntimeError: no such operation" in capsys.readouterr().err
+    assert not (folder / INT8_FILES[0]).exists()
+
+
+def test_a_cpu_without_vnni_gives_the_same_answers(quantized: Path) -> None:
+    answer = Engine(quantized, precision=INT8).answer_example()
+    code = "import sys; from pathlib import Path; from tinyunet.engine.engine import Engine; "
+    code += "print(*Engine(Path(sys.argv[1]), precision='int8').answer_example())"
+    older = subprocess.run(
+        [sys.executable, "-c", code, quantized],
+        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [float(word) for word in older.stdout.split()] == pytest.approx(answer, abs=1e-4)
+
+
+def test_of_large_images_only_some_are_computed_and_stay_in_the_reference(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "INT8_PIXELS", 3 * split.images[0].size)
+    monkeypatch.setattr(int8, "LEAST_IMAGES", 2)
+    folder = write_engine(tmp_path / "engine")
+    whole = reference(len(split)).model_copy(update={"scores": tuple(map(float, range(len(split))))})
+    whole.write(folder)
+    add_int8(folder, split)
+    kept = ImageReference.read(folder)
+    assert len(kept.int8_scores) == len(kept.defective) == 3
+    assert kept.scores == (0, 2, 5)
 
 
 def test_few_large_images_are_computed_in_float32(

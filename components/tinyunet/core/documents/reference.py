@@ -1,5 +1,6 @@
 """What the images of a model look like: reference.json in the folders of evaluations and engines."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from pydantic import model_validator
@@ -38,6 +39,19 @@ class ImageReference(Document):
     scores: JsonList[float]
     int8_scores: JsonList[float] = ()
     statistics: dict[str, JsonList[float]]
+
+    def of_images(self, positions: Sequence[int]) -> Self:
+        """Return the reference of some images of the lists, without scores in int8."""
+        return self.model_copy(
+            update={
+                "defective": tuple(self.defective[i] for i in positions),
+                "scores": tuple(self.scores[i] for i in positions),
+                "int8_scores": (),
+                "statistics": {
+                    name: tuple(values[i] for i in positions) for name, values in self.statistics.items()
+                },
+            }
+        )
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

@@ -43,11 +43,14 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Receive bytes; the header of a request ends the time that it has."""
+        """Receive bytes; the header of a request ends the time that it has.
+
+        It does not end the time for the answer to an earlier request that the client has not taken.
+        """
         if self.transport.is_closing():
             return
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused:
             self._relax()
         elif self._timer is None and not self.transport.is_closing():
             self._expect()

@@ -61,10 +61,11 @@ class Gate:
                 response = JSONResponse({"error": f"error of the server; request id {trace.request_id}"}, 500)
                 await response(scope, receive, answer)
         finally:
+            seconds = perf_counter() - start  # without the time in which a client reads its answer
             with trace.held:
                 if taken := state.get("taken"):
                     await taken()
-            self._record(scope, trace, status or CLOSED, perf_counter() - start)
+            self._record(scope, trace, status or CLOSED, seconds)
 
     def _may_pass(self, scope: "Scope") -> bool:
         token = self._station.token
