@@ -80,6 +80,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--node-selector", type=_pairs, metavar="KEY=VALUE,…", help="of the workers")
     parser.add_argument("--gpus", type=int, choices=range(1, 17), metavar="1-16", help="of each worker")
     parser.add_argument("--gpu-type", type=_gpu, metavar="RESOURCE", help="such as nvidia.com/mig-1g.10gb")
+    parser.add_argument(
+        "--compile-cache", type=_claim, metavar="CLAIM", help="volume for XLA's compiled steps"
+    )
     parser.add_argument("--queue", help="Kueue LocalQueue of the trainings")
     parser.add_argument("--priority", metavar="CLASS", help="their Kueue WorkloadPriorityClass in the queue")
     parser.add_argument(
@@ -118,6 +121,12 @@ def _tag(text: str) -> str:
 def _memory(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*([KMGTPE]i?)?", text):
         raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of K, M, G, Ki, Mi or Gi: 16G")
+    return text
+
+
+def _claim(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected the name of a PersistentVolumeClaim")
     return text
 
 

@@ -22,6 +22,7 @@ CONSTANTS = {
     "SSL_CERT_DIR": f"/etc/ssl/certs:{CA_FOLDER}",
 }
 GPU = "nvidia.com/gpu"
+COMPILE_CACHE = ("TINYUNET_COMPILE_CACHE", "/compile-cache")  # as in tinyunet.mpijob.resources
 PER_GPU = (2, 4, 16)  # of a worker: CPUs, and memory request and limit in GB
 
 # Autoscalers do not evict a pod with these annotations to empty its node. The pod of the train task is small,
@@ -43,6 +44,8 @@ class Resources:
         gpus: GPUs of each worker of the MPIJob; a run needs as many `slots_per_worker`.
         gpu_type: Kubernetes resource name of the GPU, or of a part of one, such as `nvidia.com/mig-1g.10gb`.
         node_selector: Labels of the workers' nodes.
+        compile_cache: PersistentVolumeClaim in which XLA keeps compiled steps for the next training on GPUs;
+            empty is none. Several nodes can mount it only if its access mode is ReadWriteMany.
         queue: Kueue LocalQueue that admits the MPIJobs; empty is none.
         priority: Kueue WorkloadPriorityClass of the MPIJobs in the queue; empty is priority 0.
         cpu: CPU request of each task.
@@ -68,6 +71,7 @@ class Resources:
     gpus: int = 0
     gpu_type: str = GPU
     node_selector: dict[str, str] = field(default_factory=dict)
+    compile_cache: str = ""
     queue: str = ""
     priority: str = ""
     cpu: str = "250m"
@@ -145,6 +149,10 @@ class Resources:
             train.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
             for key in dict.fromkeys((GPU, self.gpu_type)):  # the taint has the name of the whole GPU
                 kubernetes.add_toleration(train, key=key, operator="Exists", effect="NoSchedule")
+            if self.compile_cache:
+                name, folder = COMPILE_CACHE
+                train.set_env_variable(name, folder)
+                kubernetes.mount_pvc(train, pvc_name=self.compile_cache, mount_path=folder)
 
 
 LOCAL = Resources(cluster=False, classes_at_a_time=1)

@@ -14,6 +14,7 @@ from components.base import GPU_IMAGE, IMAGE
 from pipeline.compile import compile_variant, parse
 from pipeline.pipeline import build as build_pipeline
 from tinyunet.core.network import CA_CONFIG_MAP, CA_MOUNT, CA_VARIABLES
+from tinyunet.mpijob.resources import COMPILE_CACHE
 
 ROOT = Path(__file__).parents[2]
 YAML = yaml.CSafeLoader  # as safe_load, in C
@@ -300,6 +301,17 @@ def test_several_parts_of_gpus_for_one_worker_are_refused(capsys: pytest.Capture
         "argument --gpus: 2; expected 1, since a worker uses one nvidia.com/gpu.shared"
         in capsys.readouterr().err
     )
+
+
+def test_only_workers_with_gpus_get_the_volume_of_compiled_steps(tmp_path: Path) -> None:
+    options = vars(parse(["--compile-cache", "steps"]))
+    compiled = list(yaml.load_all(compile_variant("gpu", tmp_path, changes=options).read_text(), YAML))
+    (mount,) = platform(compiled)["train"]["pvcMount"]
+    assert (mount["constant"], mount["mountPath"]) == ("steps", COMPILE_CACHE[1])
+    name, folder = COMPILE_CACHE
+    assert {"name": name, "value": folder} in executors(compiled)["train"]["env"]
+    assert "pvcMount" not in platform(compiled)["evaluate"]
+    assert name not in compile_variant("cpu", tmp_path, changes=options).read_text()
 
 
 def test_only_the_train_task_gets_the_queue_and_its_priority(tmp_path: Path) -> None:

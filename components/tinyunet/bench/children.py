@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +21,14 @@ from PIL import Image
 
 from tinyunet.bench.compute import predict_case, random_split, train_case
 from tinyunet.bench.config import BenchConfig
-from tinyunet.bench.documents import PeakMemory
+from tinyunet.bench.documents import PeakMemory, StartTimes
 from tinyunet.bench.measure import Case, Key, Values
 from tinyunet.core.config import DataConfig
 from tinyunet.core.documents.base import JsonObject
 from tinyunet.core.errors import UserError
 from tinyunet.data.ingest import ingest
 from tinyunet.data.tfrecord import convert
-from tinyunet.launch.local_ranks import mpirun_fault, rank_environment
+from tinyunet.launch.local_ranks import mpirun, mpirun_fault, rank_environment
 from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet
 
@@ -59,9 +60,9 @@ def convert_cases(scratch: Path) -> dict[str, Case]:
 
 
 def start_cases(config: BenchConfig, scratch: Path) -> dict[str, Case]:
-    """Return the measurement of a new `tinyunet predict` process on one image, in wall seconds.
+    """Return the measurements of new processes, in wall seconds; their files stay in the page cache.
 
-    The time includes the start and the exit of the process. Its files stay in the page cache.
+    `tinyunet predict` on one image is measured to the exit of the process, a training to its first step.
     """
     folder, image = scratch / "model", scratch / "photo.png"
     folder.mkdir()
@@ -75,7 +76,32 @@ def start_cases(config: BenchConfig, scratch: Path) -> dict[str, Case]:
         run_program([*command, str(scratch / "predictions")])
         return {Key("start", "predict one image", "seconds"): [time.perf_counter() - start]}
 
-    return {"predict one image": measure}
+    return {"predict one image": measure} | _first_step_cases(config, scratch)
+
+
+def _first_step_cases(config: BenchConfig, scratch: Path) -> dict[str, Case]:
+    raw, records = scratch / "start-raw", scratch / "start-records"
+    ingest(f"{IMAGES}&size={config.image_size}", raw, category="class1")
+    convert(raw, records, DataConfig())
+
+    def case(name: str, launcher: Sequence[str]) -> Case:
+        def measure(seconds: float) -> Values:
+            out = Path(tempfile.mkdtemp(dir=scratch)) / "model"
+            command = [*launcher, *child_command("start", config, str(records), str(out))]
+            times = read_document(command, StartTimes)
+            parts = {part: [value] for part, value in times}
+            return {
+                Key("start", name, f"{part}_s"): value
+                for part, value in {"to_first_step": [times.to_first_step], **parts}.items()
+            }
+
+        return measure
+
+    cases = {"train, 1 rank": case("train, 1 rank", [])}
+    if not ranks_unavailable_reason(config.ranks):
+        name = f"train, {config.ranks} ranks"
+        cases[name] = case(name, mpirun(config.ranks))
+    return cases
 
 
 def memory_cases(config: BenchConfig) -> dict[str, Case]:

@@ -55,3 +55,24 @@ class RankTimes(JsonObject):
     optimizer: float
     allreduce: float | None = None
     allreduce_bytes: int | None = None
+
+
+class StartTimes(JsonObject):
+    """Times from the start of a process to the second step of a training, measured by `bench.start`.
+
+    The attributes are the seconds of the parts that `bench.start` describes, in the order of time.
+    """
+
+    python: float
+    tensorflow: float
+    project: float
+    join: float
+    prepare: float
+    mlflow: float
+    first_step: float
+    second_step: float
+
+    @property
+    def to_first_step(self) -> float:
+        """Seconds from the start of the process to the end of the first step."""
+        return float(sum(value for name, value in self if name != "second_step"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tinyunet.bench import engines
 from tinyunet.bench.compute import BATCH_SIZES
 from tinyunet.bench.config import BenchConfig
+from tinyunet.bench.documents import StartTimes
 from tinyunet.bench.kernels import CONVOLUTIONS, OTHERS, REST
 from tinyunet.bench.measure import Key, Values, percentiles, spread
 from tinyunet.bench.ranks import PARTS, case_name
@@ -14,6 +15,7 @@ UNITS = {
     "images_per_s": "img/s", "images_per_core_s": "img/s per core", "gflop_per_s": "GFLOP/s",
     "mb_per_s": "MB/s", "peak_mib": "MiB", "seconds": "s", "allreduce_bytes": "bytes per step, allreduce",
     "per_step_ms": "ms per step", "first_answer_s": "s to the first answer",
+    **{f"{part}_s": f"s, {part.replace('_', ' ')}" for part in ("to_first_step", *StartTimes.model_fields)},
     **{f"{part}_ms": f"ms, {part.replace('_', ' ')}" for part in ("whole", *PARTS)},
 }  # fmt: skip
 # Hold every single step or answer, so that percentiles describe them better than a spread over rounds.

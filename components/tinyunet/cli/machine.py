@@ -97,12 +97,17 @@ def _add_mpijob(commands: "Commands") -> None:
     parser.add_argument("--gpu", action="store_true", help="the job for GPUs, k8s/mpijob-gpu.yaml")
     parser.add_argument("--registry", default="", help="registry of the image (default: none)")
     parser.add_argument("--tag", default="", help="tag of the image (default: the version of this package)")
+    parser.add_argument(
+        "--compile-cache", default="", metavar="CLAIM",
+        help="PersistentVolumeClaim in which XLA keeps compiled steps; needs --gpu",
+    )  # fmt: skip
 
 
 def _mpijob(arguments: Namespace) -> None:
     from tinyunet.mpijob.example import manifest
 
-    sys.stdout.write(manifest(arguments.registry, arguments.tag, gpu=arguments.gpu))
+    options = {"gpu": arguments.gpu, "compile_cache": arguments.compile_cache}
+    sys.stdout.write(manifest(arguments.registry, arguments.tag, **options))
 
 
 def _add_scaling(commands: "Commands") -> None:

@@ -28,6 +28,7 @@ print(hvd.mpi_built(), hvd.gloo_built())
 KNOWN_VARIABLES = {
     "TINYUNET_ALLOW_HTTP",
     "TINYUNET_CACHE",
+    "TINYUNET_COMPILE_CACHE",
     "TINYUNET_GIT_REVISION",
     "TINYUNET_IMAGE",
     "TINYUNET_LEASE_SECONDS",

@@ -14,9 +14,11 @@ from tinyunet.training.stopping import Stopped
 def run_rank(run: TrainingRun) -> int:
     """Execute this process's part of a training; return the exit code, which is equal on all ranks."""
     from tinyunet.tracking.tracker import NullTracker, Tracker
+    from tinyunet.training.compile_cache import use_compile_cache
     from tinyunet.training.loop import train
 
     signal.signal(STOP_SIGNAL, signal.default_int_handler)  # before the first step there is no state to save
+    use_compile_cache(run.config)  # before the devices are listed
     world = init(deterministic=run.config.deterministic)
     check_shares(run.config, world.size)
     with local_records(run.records, world, category=run.category, run_key=run.run_key) as records:

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from tinyunet.core.errors import require
-from tinyunet.mpijob.resources import GPU, TOLERATION
+from tinyunet.mpijob.resources import COMPILE_CACHE, GPU, TOLERATION
 from tinyunet.mpijob.spec import Json, MPIJobSpec, WorkerPods, build
 
 _HEADER = """\
@@ -31,6 +31,8 @@ _GPU_HEADER = """\
 # - NCCL_SOCKET_IFNAME: the interface of the pod network. Without it, NCCL also takes interfaces of other
 #   networks, which may not reach all pods. NCCL_DEBUG=WARN prints the reason of a failure of NCCL.
 # - TF_GPU_THREAD_MODE=gpu_private: the threads that start kernels are not delayed by those of the input.
+# - `tinyunet mpijob --gpu --compile-cache CLAIM` prints this job with a PersistentVolumeClaim, in which XLA
+#   keeps compiled steps for the next job. Workers on several nodes need the access mode ReadWriteMany.
 """
 # Every rank generates the same synthetic data; the job therefore needs no storage.
 EXAMPLE = MPIJobSpec(
@@ -60,24 +62,40 @@ GPU_EXAMPLE = replace(
 )
 
 
-def example(registry: str = "", tag: str = "", *, gpu: bool = False) -> Json:
+def example(registry: str = "", tag: str = "", *, gpu: bool = False, compile_cache: str = "") -> Json:
     """Return the example job, for CPUs or for GPUs, for an image of this registry and tag.
 
-    No two parts of the result are the same object, since YAML would write them as anchors.
+    With the name of a PersistentVolumeClaim as `compile_cache`, XLA keeps compiled steps in it. No two parts
+    of the result are the same object, since YAML would write them as anchors.
 
     Raises:
-        UserError: if the registry or the tag cannot be part of the name of an image.
+        UserError: if the registry or the tag cannot be part of the name of an image, or if there is a claim
+            for a job on CPUs, where XLA is off.
     """
     require(re.fullmatch(r"[\w.:/-]*", registry) is not None, "registry", registry, "HOST[:PORT][/PATH]")
     require(re.fullmatch(r"[\w.-]*", tag) is not None, "tag", tag, "letters, digits and _ . -")
+    require(gpu or not compile_cache, "compile-cache", compile_cache, "nothing, or --gpu: XLA is off on CPUs")
     spec = GPU_EXAMPLE if gpu else EXAMPLE
+    if compile_cache:
+        spec = replace(spec, pods=_with_compile_cache(spec.pods, compile_cache))
     name, version = spec.image.split(":")
     image = f"{registry.rstrip('/')}/{name}:{tag or version}".lstrip("/")
     return dict(json.loads(json.dumps(build(replace(spec, image=image)))))
 
 
-def manifest(registry: str = "", tag: str = "", *, gpu: bool = False) -> str:
-    """Return the text of k8s/mpijob.yaml or k8s/mpijob-gpu.yaml for an image of this registry and tag."""
+def _with_compile_cache(pods: WorkerPods, claim: str) -> WorkerPods:
+    """Return the pods with a claim as the folder of XLA's compiled steps."""
+    name, folder = COMPILE_CACHE
+    return replace(
+        pods,
+        env=[*pods.env, {"name": name, "value": folder}],
+        volumes=[{"name": "compile-cache", "persistentVolumeClaim": {"claimName": claim}}],
+        volume_mounts=[{"name": "compile-cache", "mountPath": folder}],
+    )
+
+
+def manifest(registry: str = "", tag: str = "", *, gpu: bool = False, compile_cache: str = "") -> str:
+    """Return the text of k8s/mpijob.yaml or k8s/mpijob-gpu.yaml; the arguments are those of `example`."""
     import yaml
 
     class Readable(yaml.SafeDumper):
@@ -88,5 +106,5 @@ def manifest(registry: str = "", tag: str = "", *, gpu: bool = False) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Readable.add_representer(str, text)
-    job = example(registry, tag, gpu=gpu)
+    job = example(registry, tag, gpu=gpu, compile_cache=compile_cache)
     return (_GPU_HEADER if gpu else _HEADER) + yaml.dump(job, Dumper=Readable, sort_keys=False, width=110)

@@ -19,6 +19,8 @@ ENVIRONMENT = {
     # The threads that start kernels are not those of the input, which would delay them.
     "TF_GPU_THREAD_MODE": "gpu_private",
 }
+# The variable and the mount point of the folder in which XLA keeps compiled steps.
+COMPILE_CACHE = ("TINYUNET_COMPILE_CACHE", "/compile-cache")
 TOLERATION: Json = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}  # the usual taint of GPU nodes
 _RESOURCE = re.compile(r"[a-z0-9][a-z0-9.-]*\.[a-z]{2,}/[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 

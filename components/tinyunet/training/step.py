@@ -10,6 +10,7 @@ import tensorflow as tf
 from tinyunet.core.config import TrainConfig
 from tinyunet.data.dataset import Batch
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, loss_and_gradient
+from tinyunet.training.compile_cache import align_names
 from tinyunet.training.distributed import World, threads_per_rank
 
 
@@ -90,6 +91,8 @@ class TrainStep:
         return result
 
     def _step(self, *inputs: tf.Tensor) -> StepResult:
+        if uses_xla(self._config):
+            align_names()  # only when the function is traced
         *arrays, stop = inputs
         count = self._micro_batches
         in_parts = count > 1 or self._exact  # a deterministic step uses the same graph for one image, too

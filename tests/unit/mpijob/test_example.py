@@ -60,3 +60,20 @@ def test_the_ranks_receive_a_tracking_uri_and_the_variable_that_identifies_a_pod
     assert store in container(example(), "Launcher")["env"]
     assert command[command.index("MLFLOW_TRACKING_URI") - 1] == "-x"
     assert "KUBERNETES_SERVICE_HOST; do" in container(example(), "Worker")["command"][-1]
+
+
+def test_a_claim_becomes_the_folder_of_compiled_steps_of_the_workers() -> None:
+    job = yaml.safe_load(manifest(gpu=True, compile_cache="steps"))
+    worker = job["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"]
+    (volume,) = [one for one in worker["volumes"] if "persistentVolumeClaim" in one]
+    assert volume["persistentVolumeClaim"] == {"claimName": "steps"}
+    (mount,) = [one for one in container(job, "Worker")["volumeMounts"] if one["name"] == volume["name"]]
+    entry = {"name": "TINYUNET_COMPILE_CACHE", "value": mount["mountPath"]}
+    assert entry in container(job, "Worker")["env"]
+    command = container(job, "Launcher")["command"]
+    assert command[command.index(entry["name"]) - 1] == "-x"
+
+
+def test_a_claim_for_a_job_on_cpus_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^compile-cache is 'steps'"):
+        manifest(compile_cache="steps")
