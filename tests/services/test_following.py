@@ -201,7 +201,7 @@ def test_a_version_that_fails_its_self_check_is_refused_once_and_the_next_one_is
     assert served is current.active
     assert (served.version, round(served.engine.inspect([IMAGE])[0].score)) == ("3", -26)
     assert (folder / ServedModel.FILE).is_file()
-    assert lines(caplog, "replaces") == [f"version 3 of {name} replaces version 1"]
+    assert lines(caplog, "replaces") == [f"version 3 of {name} replaces version 1; it computes in float32"]
 
 
 def test_a_restart_with_a_broken_champion_serves_the_last_version_that_was_taken(

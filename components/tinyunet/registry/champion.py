@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 AP_TOLERANCE = 0.01
+USELESS_DICE = 0.1  # a mask that is this wrong shows a person nothing
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def decide(candidate: VersionScores, champion: VersionScores | None) -> tuple[bo
         The decision, and the reason in one sentence with numbers.
     """
     if champion is None:
-        return True, f"version {candidate.version} is champion: there was no champion"
+        advice = "; it finds hardly any defect: train for longer" if candidate.dice < USELESS_DICE else ""
+        return True, f"version {candidate.version} is champion: there was no champion{advice}"
     if champion.version == candidate.version:
         return True, f"version {candidate.version} is the champion already"
     if champion.synthetic and not candidate.synthetic:

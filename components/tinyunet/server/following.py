@@ -188,7 +188,13 @@ class Follower:
             return
         served = self._current.swap(engine, version)
         remember(self._model, LastGood(found.folder, served.name, version), cache=self._cache)
-        LOG.info("version %s of %s replaces version %s", version, served.name, before)
+        LOG.info(
+            "version %s of %s replaces version %s; it computes in %s",
+            version,
+            served.name,
+            before,
+            engine.precision,
+        )
         self._swapped(served, found.folder)
 
     def _report_failure(self, step: str, error: Exception) -> None:

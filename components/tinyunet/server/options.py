@@ -52,6 +52,12 @@ class ServeOptions:
         for name in ("port", "grpc_port"):
             value = getattr(self, name)
             require(0 <= value < 65536, f"--{name.replace('_', '-')}", value, "a port, 0 to 65535")
+        require(
+            self.port == 0 or self.port != self.grpc_port,
+            "--grpc-port",
+            self.grpc_port,
+            "another port than --port",
+        )
         for name in ("queue", "max_batch", "max_pixels", "max_bytes", "max_connections"):
             value = getattr(self, name)
             require(value > 0, f"--{name.replace('_', '-')}", value, "a number above 0")

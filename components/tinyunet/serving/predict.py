@@ -126,6 +126,8 @@ def _list_files(inputs: Sequence[Path], out: Path) -> list[Path]:
         images = sorted(_images(path)) if path.is_dir() else [path]
         if not images:
             raise UserError(f"{path} holds no {FORMATS} file; expected images")
+        if path.is_dir() and (others := _not_read(path, images)):
+            say(f"{path}: {others} other files and subfolders are not read")
         files += images
     for path in files:
         # Path.resolve raises an error for a loop of links, os.path.realpath does not.
@@ -140,6 +142,12 @@ def _images(folder: Path) -> list[Path]:
     if images:
         return images
     return [path for path in folder.rglob("*") if _looks_like_image(path, folder) and not path.is_dir()]
+
+
+def _not_read(folder: Path, images: Sequence[Path]) -> int:
+    """Return the number of files and subfolders that are neither hidden nor images, nor contain one."""
+    read = {path.relative_to(folder).parts[0] for path in images}
+    return sum(path.name not in read and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _looks_like_image(path: Path, folder: Path) -> bool:
