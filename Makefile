@@ -183,7 +183,7 @@ audit: setup ## Check workflows, rendered manifests, Dockerfile and alert rules 
 type: setup ## Check the types with mypy in strict mode
 	@.venv/bin/mypy
 
-.PHONY: test test-ranks test-services test-others test-stores test-unit coverage ci
+.PHONY: test test-ranks test-services test-others test-stores test-faults test-unit coverage ci
 test: ## Run lint, type checks and all tests except those on a cluster, four jobs at a time
 	@.ci/setup --browser
 	@$(MAKE) -j4 test-ranks test-services test-others lint type
@@ -193,13 +193,15 @@ test-services: setup ## Run the tests that start MLflow, MinIO, inspection serve
 	@COVERAGE_FILE=.coverage.services $(PY) -m pytest tests/services tests/stores tests/browser --durations=5
 test-others: setup ## Run all other tests of make test; pytest receives ARGS
 	@COVERAGE_FILE=.coverage.others exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest --ignore=tests/distributed --ignore=tests/pipeline \
-	  --ignore=tests/repository --ignore=tests/services --ignore=tests/stores --ignore=tests/browser --ignore=tests/cluster --durations=5
+	  --ignore=tests/repository --ignore=tests/services --ignore=tests/stores --ignore=tests/browser --ignore=tests/faults --ignore=tests/cluster --durations=5
 coverage: setup ## Run the tests of make test while their coverage is measured, and print it
 	@rm -f .coverage .coverage.*
 	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS --cov --cov-report=" $(MAKE) test
 	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
 test-stores: setup ## Run the tests of object stores on MinIO, SeaweedFS and moto (make test: MinIO only)
 	@STORES="minio seaweedfs moto" $(PY) -m pytest tests/stores --durations=5
+test-faults: setup ## Inject faults into local runs at random moments; FAULTS=20 examples, FAULT_SEED=… repeats them (needs Go)
+	@$(PY) -m pytest tests/faults -s
 test-unit: setup ## Run only the fast tests; pytest receives ARGS
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/unit tests/repository tests/components
 ci: ## Run the same commands as CI: make test, then make test-cluster

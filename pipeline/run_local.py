@@ -17,6 +17,7 @@ import psutil
 from kfp import local
 
 from pipeline.console import Console, Progress
+from pipeline.guardian import STOP_TIMEOUT_S, Guardian, delete_incomplete, held
 from pipeline.local_options import parse, pipeline_arguments
 from pipeline.pipeline import STEPS, build, build_classes
 from pipeline.preflight import check_local_run
@@ -27,7 +28,7 @@ from tinyunet.core.errors import CommandError
 from tinyunet.launch.local_checkpoints import delete_checkpoints
 from tinyunet.tracking.uri import default_uri
 
-STOP_TIMEOUT_S = 60.0  # within this time, a training finishes up to two steps and writes a checkpoint
+POLL_S = 1.0  # time between two searches for processes that have started since the signal
 SIGNAL_TIMEOUT_S = 0.5  # within this time, a process ends if it received the signal itself
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
@@ -43,7 +44,7 @@ def run(arguments: Mapping[str, Any], folder: Path) -> Progress:
     local.init(runner, pipeline_root=str(folder), workspace_root=str(folder / "workspace"))
     several = arguments.get("categories", ())
     pipeline, total = (build_classes, len(STEPS) * len(several) + 1) if several else (build, len(STEPS))
-    with (folder / "run.log").open("w") as log:
+    with held(folder / "run.log") as log:
         console = Console(
             sys.stdout, log, total=total, categories=[class_category(category) for category in several]
         )
@@ -95,7 +96,9 @@ def _run_environment(console: Console, folder: Path) -> Iterator[None]:
     }
     # A step whose shell has ended becomes a child of this process.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-    previous = {n: signal.signal(n, partial(_stop, console, folder)) for n in (signal.SIGINT, signal.SIGTERM)}
+    guardian = Guardian()
+    stop = partial(_stop, console, folder, guardian)
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
@@ -105,9 +108,10 @@ def _run_environment(console: Console, folder: Path) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        guardian.dismiss()
 
 
-def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) -> None:
+def _stop(console: Console, folder: Path, guardian: Guardian, number: int, frame: FrameType | None) -> None:
     """Stop the run: terminate the running step, and kill its processes that do not end in time.
 
     A training writes a checkpoint. Afterwards this process exits at once, because otherwise KFP would start
@@ -116,13 +120,20 @@ def _stop(console: Console, folder: Path, number: int, frame: FrameType | None) 
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)  # make forwards a signal that was already received
     console.block_next_task()
+    guardian.end()
     process, deadline = psutil.Process(), time.monotonic() + STOP_TIMEOUT_S
-    if not (number == signal.SIGINT and _in_foreground()):  # Ctrl-C has already reached every process
-        _terminate(process.children(recursive=True))
-    while children := process.children(recursive=True):  # repeated, because a child may start another one
-        for child in psutil.wait_procs(children, timeout=max(0.1, deadline - time.monotonic()))[1]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+    # Ctrl-C has already reached every process that had started.
+    signalled = (
+        set(process.children(recursive=True)) if number == signal.SIGINT and _in_foreground() else set()
+    )
+    while children := process.children(recursive=True):  # a child may start another one
+        _terminate([child for child in children if child not in signalled])
+        signalled.update(children)
+        for child in psutil.wait_procs(children, timeout=POLL_S)[1]:
+            if time.monotonic() > deadline:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+    guardian.delete_folder()
     try:
         _publish_finished_classes(folder)
         hint = _continuation_hint(console.progress)
@@ -185,6 +196,7 @@ def execute(argv: Sequence[str] | None) -> None:
     """Check the options, run the pipeline, and print the scores and the paths of the reports."""
     arguments = pipeline_arguments(parse(argv, __doc__))
     check_local_run(arguments)
+    delete_incomplete(Path("runs"))
     folder = new_folder(Path("runs"))
     progress = run(arguments, folder)
     print(publish(folder, progress))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.core.documents.reference import ImageReference
 from tinyunet.core.documents.served import ServedModel
+from tinyunet.registry.versions import MODEL_KEY
 from tinyunet.tracking.client import open_client
 from tinyunet.tracking.download import WEIGHTS_DIGEST
 from tinyunet.tracking.names import ENGINE_FOLDER
@@ -24,14 +25,47 @@ if TYPE_CHECKING:
     from mlflow.types import TensorSpec
 
 
-def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Evaluation) -> str:
+def find_or_log_model(
+    client: "MlflowClient", run_id: str, key: str, folder: Path, model: EvaluatedModel, evaluation: Evaluation
+) -> str:
+    """Return the id of the logged model of an evaluated model; log it to its run if it is not complete there.
+
+    An interrupted registration may leave a logged model without a version, or without all of its files.
+
+    Args:
+        client: Client of the tracking server.
+        run_id: The run.
+        key: Key of the evaluated model, see `versions.model_key`.
+        folder: Model folder.
+        model: Content of its model.json.
+        evaluation: Evaluation of the model.
+    """
+    experiment = client.get_run(run_id).info.experiment_id
+    known = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    earlier = next((one for one in known if one.tags.get(MODEL_KEY) == key), None)
+    if earlier and str(earlier.status) == "READY":
+        return str(earlier.model_id)
+    return log_model(run_id, key, folder, model, evaluation, model_id=earlier and earlier.model_id)
+
+
+def log_model(
+    run_id: str,
+    key: str,
+    folder: Path,
+    model: EvaluatedModel,
+    evaluation: Evaluation,
+    *,
+    model_id: str | None = None,
+) -> str:
     """Log the served model to a run, at the operating point of its evaluation.
 
     Args:
         run_id: The run.
+        key: Key of the evaluated model, which becomes a tag.
         folder: Model folder.
         model: Content of its model.json; the tag `weights_digest` identifies the weights.
         evaluation: Evaluation of the model.
+        model_id: Id of a logged model that is not complete, to be continued; None for a new one.
 
     Returns:
         Id of the logged model, which is unique.
@@ -65,7 +99,8 @@ def log_model(run_id: str, folder: Path, model: EvaluatedModel, evaluation: Eval
         input_example=example,
         pip_requirements=_requirements(),
         metadata={"image_size": size, **operating_point},
-        tags={WEIGHTS_DIGEST: model.weights_digest},
+        tags={WEIGHTS_DIGEST: model.weights_digest, MODEL_KEY: key},
+        model_id=model_id,
     )
     return str(info.model_id)
 

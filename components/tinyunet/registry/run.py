@@ -24,6 +24,7 @@ NOTE_PREFIX = "Test: "  # the beginning of the descriptions that `log_scores` wr
 def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
     """Return the run of the training; if it cannot be used, find or create a run for this model."""
     if model.mlflow and model.mlflow.run_id and _is_usable(client, model.mlflow.run_id):
+        _complete(client, model.mlflow.run_id, model.weights_digest)
         return model.mlflow.run_id
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
     if run_id := find_run(client, experiment, run_key):
@@ -55,6 +56,15 @@ def _is_usable(client: "MlflowClient", run_id: str) -> bool:
         client.restore_run(run_id)
         say(f"the MLflow run {run_id} was deleted; it is restored, because this model belongs to it")
     return True
+
+
+def _complete(client: "MlflowClient", run_id: str, weights_digest: str) -> None:
+    """Record the end of a training, if MLflow did not answer when the training ended."""
+    run = client.get_run(run_id)
+    if run.data.tags.get(WEIGHTS_DIGEST) is None:
+        log_run_data(client, run_id, tags={WEIGHTS_DIGEST: weights_digest})
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
 
 
 def log_files(

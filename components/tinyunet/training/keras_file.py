@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # Layers of Keras that contain or load code.
 CODE_LAYERS = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+METADATA, CONFIG = "metadata.json", "config.json"
+_SHARED_ID = re.compile(rb'("shared_object_id": )(\d+)')
+NO_DATE = "1980-01-01@00:00:00"  # the earliest time of a zip archive
 
 
 def load_model(path: Path) -> "keras.Model":
@@ -49,6 +53,32 @@ def load_model(path: Path) -> "keras.Model":
         raise UserError(f"{path} is not a readable Keras model ({reason}); train it again") from error
 
 
+def save_model(model: "keras.Model", path: Path) -> None:
+    """Write a model so that equal models give equal bytes: Keras adds the time and the addresses of objects.
+
+    A training that was interrupted after its last step writes its model again, and the digest of the file is
+    a part of the identity of a registered version.
+
+    Args:
+        model: The model.
+        path: The `.keras` file.
+    """
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(members[METADATA]) | {"date_saved": NO_DATE}
+    members[METADATA] = json.dumps(metadata).encode()
+    numbers: dict[bytes, bytes] = {}  # of the addresses, in the order of their first use
+
+    def numbered(match: re.Match[bytes]) -> bytes:
+        return match[1] + numbers.setdefault(match[2], str(len(numbers)).encode())
+
+    members[CONFIG] = _SHARED_ID.sub(numbered, members[CONFIG])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
 def check_format(path: Path) -> None:
     """Check that a file has the format `.keras`, without reading all of it.
 
@@ -76,8 +106,8 @@ def _check_file(path: Path) -> str:
     """
     check_format(path)
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
-        version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+        config = json.loads(archive.read(CONFIG))
+        version = str(json.loads(archive.read(METADATA))["keras_version"])
     if code := sorted(set(_find_code(config))):
         raise UserError(
             f"{path} contains code ({', '.join(code)[:120]}), which is not run; expected a model of "

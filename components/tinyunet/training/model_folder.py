@@ -115,8 +115,9 @@ def write_model(out: str, model: "keras.Model", document: ModelDocument, history
 
 def _write_files(folder: Path, model: "keras.Model", document: ModelDocument, history: Sequence[Row]) -> None:
     from tinyunet.model.unet import rebuild
+    from tinyunet.training.keras_file import save_model
 
-    rebuild(model, plain=True).save(folder / "model.keras")
+    save_model(rebuild(model, plain=True), folder / "model.keras")
     document.write(folder)
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)

@@ -56,6 +56,15 @@ def with_run(run_id: str) -> EvaluatedModel:
     return evaluated_model(mlflow=reference)
 
 
+def test_registration_records_the_end_of_a_training_during_which_mlflow_did_not_answer(
+    client: mlflow.MlflowClient,
+) -> None:
+    run_id = client.create_run(experiment_id(client)).info.run_id
+    assert find_or_create_run(client, with_run(run_id)) == run_id
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags["weights_digest"]) == ("FINISHED", with_run("").weights_digest)
+
+
 def test_a_deleted_run_is_restored_and_reported(
     client: mlflow.MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from tinyunet.core.errors import UserError
 from tinyunet.model.unet import PARAMETERS, build_unet
-from tinyunet.training.keras_file import for_this_machine, load_model, weights_digest
+from tinyunet.training.keras_file import for_this_machine, load_model, save_model, weights_digest
 
 
 @pytest.mark.parametrize(("emulated", "policy"), [(True, "float32"), (False, "mixed_bfloat16")])
@@ -34,6 +35,16 @@ def test_the_digest_is_the_sha256_of_the_weights_bytes() -> None:
     model.set_weights([np.array([[2.0]]), np.array([3.0])])
     expected = hashlib.sha256(np.array([2.0, 3.0], np.float32).tobytes()).hexdigest()
     assert weights_digest(model) == expected
+
+
+def test_equal_models_give_equal_files_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (build_unet(32, seed=5, plain=True) for _ in range(2))
+    save_model(first, tmp_path / "a.keras")
+    later = time.time() + 1000.0
+    monkeypatch.setattr(time, "time", lambda: later)
+    save_model(second, tmp_path / "b.keras")
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    assert b"1980" in zipfile.ZipFile(tmp_path / "a.keras").read("metadata.json")
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
