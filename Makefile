@@ -196,7 +196,7 @@ test-others: setup ## Run all other tests of make test; pytest receives ARGS
 	  --ignore=tests/repository --ignore=tests/services --ignore=tests/stores --ignore=tests/browser --ignore=tests/faults --ignore=tests/cluster --durations=5
 coverage: setup ## Run the tests of make test while their coverage is measured, and print it
 	@rm -f .coverage .coverage.*
-	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS --cov --cov-report=" $(MAKE) test
+	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} --cov --cov-report=" $(MAKE) test
 	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
 test-stores: setup ## Run the tests of object stores on MinIO, SeaweedFS and moto (make test: MinIO only)
 	@STORES="minio seaweedfs moto" $(PY) -m pytest tests/stores --durations=5
