@@ -251,7 +251,7 @@ def test_a_file_that_is_no_network_is_refused_in_one_line(engine_folder: Path, t
 
 
 def test_an_unknown_precision_is_refused(engine_folder: Path) -> None:
-    with pytest.raises(UserError, match="'int4': expected auto, bfloat16, float32, int8"):
+    with pytest.raises(UserError, match="'int4': expected auto, bfloat16, float32 or int8"):
         Engine(engine_folder, precision="int4")
 
 

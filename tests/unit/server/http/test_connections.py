@@ -30,7 +30,7 @@ async def waited(later: bytes) -> float:
         await scope["state"]["taken"]()
         ended.set()
 
-    config = uvicorn.Config(answer, http=Impatient, port=0, lifespan="off", log_level="error")
+    config = uvicorn.Config(answer, http=Impatient, port=0, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
