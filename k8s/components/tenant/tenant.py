@@ -39,9 +39,7 @@ class Administrator:
             requests.HTTPError: if MLflow refuses the request.
         """
         given = {"params" if method == "GET" else "json": values}
-        response = self._session.request(
-            method, f"{self._address}/api/{path}", timeout=TIMEOUT_S, **given
-        )
+        response = self._session.request(method, f"{self._address}/api/{path}", timeout=TIMEOUT_S, **given)
         if existing and response.status_code in (400, 409) and "ALREADY_EXISTS" in response.text:
             return {}
         response.raise_for_status()
@@ -51,9 +49,7 @@ class Administrator:
 def add_user(mlflow: Administrator, address: str, name: str, password: str) -> None:
     """Create the user, or give the one that exists this password."""
     mlflow.call("POST", "2.0/mlflow/users/create", existing=True, username=name, password=password)
-    own = requests.get(
-        f"{address}/api/2.0/mlflow/users/current", auth=(name, password), timeout=TIMEOUT_S
-    )
+    own = requests.get(f"{address}/api/2.0/mlflow/users/current", auth=(name, password), timeout=TIMEOUT_S)
     if own.status_code == requests.codes.unauthorized:
         mlflow.call("PATCH", "2.0/mlflow/users/update-password", username=name, password=password)
 
