@@ -36,13 +36,17 @@ spec:
               - {key: kubernetes.io/metadata.name, operator: In, values: [kubeflow, istio-system, knative-serving, monitoring]}
 YAML
 
-folder=$(mktemp -d)
+folder=$(mktemp -d) # kustomize reads no file outside of its folder
+cp "$here"/components/tenant/{job.yaml,tenant.py} "$here/components/review/key.py" "$folder"
 cat >"$folder/kustomization.yaml" <<YAML
 kind: Kustomization
 apiVersion: kustomize.config.k8s.io/v1beta1
 namespace: $ours
 nameSuffix: -$namespace
-components: [$(realpath --relative-to="$folder" "$here/components/tenant")]
+resources: [job.yaml]
+configMapGenerator: # a changed script changes the Job, as in components/buckets
+  - name: tenant
+    files: [tenant.py, key.py]
 patches:
   - target: {kind: Job}
     patch: |

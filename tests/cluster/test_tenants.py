@@ -41,7 +41,7 @@ print(json.dumps({
 
 
 def pod(cluster: Cluster, namespace: str, name: str, code: str, **variables: str) -> dict:
-    """Run code in a pod with the account and the Secrets of the namespace; return the JSON of its last line."""
+    """Run code in a pod with the account and the Secrets of a namespace; return its last line."""
     given = {"PYTHONPATH": str(REPOSITORY / "components"), "HOME": "/tmp"} | variables
     references = [
         {"configMapRef": {"name": "tinyunet"}},
@@ -119,7 +119,8 @@ def test_no_team_may_change_the_services_or_has_a_key_of_them(teams: Cluster) ->
             ("tinyunet-s3", "tinyunet-mlflow-admin", "tinyunet-postgres", "team-green")]  # fmt: skip
     (values,) = [{value for data in kept for value in data.values()}]
     given = {value for one in list_objects(teams, "secrets", "blue") for value in one["data"].values()}
-    assert len(kept) == 4 and not values & given
+    assert len(kept) == 4
+    assert not values & given
 
 
 def test_a_second_deployment_keeps_the_login(teams: Cluster) -> None:
