@@ -2,7 +2,8 @@
 
 connect.sh runs this file in a pod of the namespace that it configured, in the MLflow image, which has boto3
 but not the package tinyunet.
-Environment: MLFLOW_TRACKING_URI, the login of a team if there is one, S3_ENDPOINT_URL, and the variables of AWS for the key and the region.
+Environment: MLFLOW_TRACKING_URI, the variables of tinyunet-mlflow if there is such a Secret, S3_ENDPOINT_URL,
+and the variables of AWS for the key and the region.
 If the pod has the ConfigMap tinyunet-ca, its certificates are trusted beside the public ones.
 """
 

@@ -68,7 +68,7 @@ def mlflow_attempts() -> Iterator[Attempt]:
             {"name": OTHER["registered"], "alias": "champion", "version": "1"},
         ),
     ]  # fmt: skip
-    for workspace in (os.environ["MLFLOW_WORKSPACE"], OTHER["name"], "default", ""):
+    for workspace in dict.fromkeys((os.environ["MLFLOW_WORKSPACE"], OTHER["name"], "default", "")):
         requested = always if workspace == os.environ["MLFLOW_WORKSPACE"] else always + foreign
         for method, path, body in requested:
             yield f"{method} {path} in {workspace or 'none'}", request(method, path, body, workspace)

@@ -20,7 +20,8 @@ import boto3, mlflow
 
 name = os.environ["MLFLOW_WORKSPACE"]
 secret = f"only {name} may read this"
-boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT_URL"]).put_object(Bucket=name, Key="secret.txt", Body=secret)
+s3 = boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT_URL"])
+s3.put_object(Bucket=name, Key="secret.txt", Body=secret)
 client = mlflow.MlflowClient()
 mlflow.set_experiment("tinyunet")
 with mlflow.start_run() as run:
@@ -29,7 +30,8 @@ with mlflow.start_run() as run:
 model = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
 client.finalize_logged_model(model.model_id, "READY")
 client.create_registered_model("tinyunet-part-7")
-version = client.create_model_version("tinyunet-part-7", f"models:/{model.model_id}", model_id=model.model_id).version
+source = f"models:/{model.model_id}"
+version = client.create_model_version("tinyunet-part-7", source, model_id=model.model_id).version
 client.set_registered_model_alias("tinyunet-part-7", "champion", version)
 assert [one.version for one in client.search_model_versions("name = 'tinyunet-part-7'")] == ["1"]
 print(json.dumps({
@@ -74,7 +76,22 @@ def teams(services: Cluster) -> Iterator[Cluster]:
         f"{kind}/{name}-{team}" for team in TEAMS for kind, name in (("secret", "team"), ("job", "tenant"))
     ]
     services.kubectl("-n", NAMESPACE, "delete", *leftovers)
-    deploy(services, "local")
+    empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"  # without a login, MLflow refuses workspaces
+    psql = ("psql", "-h", "localhost", "-U", "mlflow", "-d", "mlflow", "-c", empty)
+    services.kubectl(
+        "-n",
+        NAMESPACE,
+        "exec",
+        "postgres-0",
+        "--",
+        "sh",
+        "-c",
+        'PGPASSWORD=$POSTGRES_PASSWORD exec "$@"',
+        "psql",
+        *psql,
+    )
+    result = deploy(services, "local")
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")

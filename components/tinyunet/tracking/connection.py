@@ -97,7 +97,7 @@ def _response(url: str, query: dict[str, str]) -> Iterator[requests.Response]:
 
 
 def _prepare(session: requests.Session, url: str) -> None:
-    """Set proxy, CA file, credentials and workspace of a session; nothing comes from files such as ~/.netrc."""
+    """Set proxy, CA file, credentials and workspace of a session; files such as ~/.netrc are not read."""
     session.trust_env = False
     session.verify = ca_file() or True
     if proxy := proxy_for(url):
