@@ -4,7 +4,7 @@
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 
 # The values are in no argument and no file. The Secret of the services' namespace stays; the team's namespace gets copies.
-[ -n "$(get $ours secret "$team")" ] || "$kubectl" -n $ours create -f - <<YAML
+[ -n "$(get "$ours" secret "$team")" ] || "$kubectl" -n "$ours" create -f - <<YAML
 apiVersion: v1
 kind: Secret
 metadata: {name: $team}
@@ -15,7 +15,7 @@ stringData:
   AWS_ACCESS_KEY_ID: $team
   AWS_SECRET_ACCESS_KEY: $(random)
 YAML
-"$kubectl" -n $ours get secret "$team" -o go-template='apiVersion: v1
+"$kubectl" -n "$ours" get secret "$team" -o go-template='apiVersion: v1
 kind: Secret
 metadata: {name: tinyunet-mlflow}
 data: {MLFLOW_WORKSPACE: {{.data.MLFLOW_WORKSPACE}}, MLFLOW_TRACKING_USERNAME: {{.data.MLFLOW_TRACKING_USERNAME}}, MLFLOW_TRACKING_PASSWORD: {{.data.MLFLOW_TRACKING_PASSWORD}}}' | apply
@@ -55,11 +55,11 @@ YAML
 [ -z "$bucket" ] || cat >>"$folder/kustomization.yaml" <<YAML
       - {op: add, path: /spec/template/spec/containers/0/command/-, value: $bucket}
 YAML
-image=$(get $ours deployment mlflow 'jsonpath={.spec.template.spec.containers[0].image}')
+image=$(get "$ours" deployment mlflow 'jsonpath={.spec.template.spec.containers[0].image}')
 job=$("$kubectl" kustomize "$folder" | sed "s|image: tinyunet/serving:.*|image: ${image/tinyunet\/mlflow:/tinyunet\/serving:}|")
 rm -r "$folder"
 create() { "$kubectl" apply "$@" -f - <<<"$job"; }
-create --dry-run=server >/dev/null 2>&1 || "$kubectl" -n $ours delete job "tenant-$namespace" # its pod template is immutable
+create --dry-run=server >/dev/null 2>&1 || "$kubectl" -n "$ours" delete job "tenant-$namespace" # its pod template is immutable
 create
-"$kubectl" -n $ours wait --for=condition=complete "job/tenant-$namespace" --timeout="${TIMEOUT:-120}s" >/dev/null ||
-  fail "the team $team could not be made: $("$kubectl" -n $ours logs "job/tenant-$namespace" --tail=1 2>&1); correct this, then make connect again"
+"$kubectl" -n "$ours" wait --for=condition=complete "job/tenant-$namespace" --timeout="${TIMEOUT:-120}s" >/dev/null ||
+  fail "the team $team could not be made: $("$kubectl" -n "$ours" logs "job/tenant-$namespace" --tail=1 2>&1); correct this, then make connect again"
