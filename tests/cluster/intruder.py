@@ -76,8 +76,10 @@ def mlflow_attempts() -> Iterator[Attempt]:
     yield from sources(own)
     location = {"name": "elsewhere", "artifact_location": f"s3://mlflow/{OTHER['artifact']}"}
     yield "experiment elsewhere", request("POST", "api/2.0/mlflow/experiments/create", location, own)
-    place = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": os.environ["OWN"]}}]
-    yield "own traces", request("POST", "api/3.0/mlflow/traces/search", {"locations": place}, own)
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": os.environ["OWN"]}}
+    info = {"trace_id": "tr-" + "1" * 32, "trace_location": place, "request_time": "2026-01-01T00:00:00Z"}
+    info |= {"state": "OK", "tags": {"mlflow.artifactLocation": f"s3://mlflow/{OTHER['artifact']}"}}
+    yield "trace", request("POST", "api/3.0/mlflow/traces", {"trace": {"trace_info": info}}, own)
 
 
 def sources(own: str) -> Iterator[Attempt]:
