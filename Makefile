@@ -29,6 +29,7 @@ PIPELINE ?= tinyunet
 CRON ?=
 OVERLAY ?= local
 STORE_KIND ?=
+TENANTS ?=
 SERVE ?=
 KEEP ?=
 REGISTRY ?=
@@ -45,7 +46,7 @@ COMPILE ?=
 # variable of the list above, and make itself must not expand a value of its command line when it exports it.
 $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
 export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES MODEL PORT HOST NAMESPACE VARIANT PIPELINE CRON
-export OVERLAY STORE_KIND SERVE KEEP REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
+export OVERLAY STORE_KIND TENANTS SERVE KEEP REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
 
 with_arguments = $(PY) -m tinyunet.devtools.arguments
 run_options = --source=DATA '--category=CATEGORY?' '--class-id=CLASS?' --ranks=RANKS --preset=PRESET '--image-size=IMAGE_SIZE?' \
@@ -127,6 +128,7 @@ pipeline-schedule: pipeline ## Upload and replace the earlier schedule; CRON="0 
 deploy: ## Deploy MinIO, PostgreSQL, MLflow, roles and network policies on Kubernetes; wait until they are healthy
 #: OVERLAY=local       or gpu (GPU nodes), production (external S3 and PostgreSQL, over TLS);  KUBECONFIG selects the cluster
 #: STORE_KIND=seaweedfs  SeaweedFS in place of MinIO
+#: TENANTS=true        MLflow asks for a login; every namespace of make connect is a team of its own
 #: SERVE=tinyunet-…    also serve the champion of this registered model: two servers, and a Service for HTTP and gRPC
 #: KEEP=s3://bucket/…  keep images for review there; the servers get a key for this bucket
 #: REGISTRY=…  TAG=…   as for make images

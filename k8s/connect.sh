@@ -5,6 +5,8 @@
 # The script creates the ConfigMap tinyunet, the Secret tinyunet-s3 (a copy of the key of Kubeflow's store, or of that of
 # deploy.sh's store), a copy of the ConfigMap tinyunet-ca if the namespace of deploy.sh has one, the Role and RoleBinding
 # tinyunet-launcher, and, in the namespace of deploy.sh, the RoleBinding tinyunet-deployer-NAMESPACE. A second call updates them, but does not overwrite fields that another program manages.
+# If MLflow asks for a login (make deploy TENANTS=true), the namespace becomes a team: it also gets the Secret tinyunet-mlflow
+# and the NetworkPolicy tinyunet-team, its key of deploy.sh's store is one for its bucket only, and it has no RoleBinding there.
 # Afterwards, a pod of the namespace checks that MLflow and the store answer.
 # Environment: KUBECTL is the kubectl program (default: kubectl).
 set -euo pipefail
@@ -31,6 +33,9 @@ for service in seaweedfs minio-service; do
   [ -n "$store" ] || [ -z "$present" ] || store=http://$service.kubeflow.svc.cluster.local:9000
 done
 [ -n "$store" ] || fail "no service seaweedfs or minio-service in namespace kubeflow; give the object store: STORE=http://host:port"
+tenants=$(get $ours secret tinyunet-mlflow-admin) team=team-$namespace
+[[ -z $tenants || ${#namespace} -le 56 ]] || fail "namespace $namespace is longer than 56 characters; expected a shorter one for the names of its team"
+[[ $store =~ ^https?://(minio|seaweedfs)\.$ours(\.svc(\.cluster\.local)?)?(:[0-9]+)?/?$ ]] && bucket=$team || bucket=
 own=$(get "$namespace" secret tinyunet-s3)
 copied=$(get "$namespace" secret tinyunet-s3 "jsonpath={.metadata.labels.tinyunet/copied}")
 copy() { # namespace secret key-of-the-id key-of-the-secret - the values are in no argument and no file
@@ -39,9 +44,13 @@ kind: Secret
 metadata: {name: tinyunet-s3, labels: {tinyunet/copied: \"true\"}}
 data: {AWS_ACCESS_KEY_ID: {{.data.$3}}, AWS_SECRET_ACCESS_KEY: {{.data.$4}}}" | apply
 }
+# shellcheck source=k8s/team.sh
+[ -z "$tenants" ] || . "$here/team.sh"
 if [[ -n ${2:-} && -n $own && -z $copied ]]; then
   : # the user's own key of the user's own store
-elif [[ $store =~ ^https?://(minio|seaweedfs)\.$ours(\.svc(\.cluster\.local)?)?(:[0-9]+)?/?$ ]]; then
+elif [[ -n $tenants && -n $bucket ]]; then
+  copy $ours "$team" AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+elif [ -n "$bucket" ]; then
   copy $ours tinyunet-s3 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 elif [ -n "$(get "$namespace" secret mlpipeline-minio-artifact)" ]; then
   copy "$namespace" mlpipeline-minio-artifact accesskey secretkey
@@ -71,7 +80,10 @@ subjects: # accounts of the runs: in a standalone Kubeflow Pipelines, and in a p
   - {kind: ServiceAccount, namespace: $namespace, name: pipeline-runner}
   - {kind: ServiceAccount, namespace: $namespace, name: default-editor}
 YAML
-"$kubectl" -n $ours apply --server-side -f - <<YAML
+if [ -n "$tenants" ]; then # a patch of a Deployment in $ours could read the keys of all teams
+  "$kubectl" -n $ours delete rolebinding "tinyunet-deployer-$namespace" --ignore-not-found
+else
+  "$kubectl" -n $ours apply --server-side -f - <<YAML
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: tinyunet-deployer-$namespace}
@@ -80,6 +92,7 @@ subjects: # the same accounts may replace the servers of a model (parameter depl
   - {kind: ServiceAccount, namespace: $namespace, name: pipeline-runner}
   - {kind: ServiceAccount, namespace: $namespace, name: default-editor}
 YAML
+fi
 part=$(get "$namespace" namespace "$namespace" 'jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}')
 [ "$namespace" = kubeflow ] || [ "$part" = kubeflow-profile ] ||
   fail "MLflow refuses pods of $namespace; run: kubectl label namespace $namespace app.kubernetes.io/part-of=kubeflow-profile, then make connect again"
@@ -101,7 +114,7 @@ spec:
   containers:
     - name: main
       image: $image
-      envFrom: [configMapRef: {name: tinyunet}, secretRef: {name: tinyunet-s3}]
+      envFrom: [configMapRef: {name: tinyunet}, secretRef: {name: tinyunet-s3}, secretRef: {name: tinyunet-mlflow, optional: true}]
       volumeMounts: [{name: tinyunet-ca, mountPath: /etc/tinyunet-ca, readOnly: true}]
       resources: {requests: {cpu: 20m, memory: 96Mi}, limits: {memory: 256Mi}}
       securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}

@@ -6,6 +6,7 @@
 #   STORE_KIND minio or seaweedfs: the object store of local and gpu (default: minio)
 #   REGISTRY   registry of the images (default: none; the nodes must have the images)
 #   TAG        tag of the images (default: the project's version)
+#   TENANTS    true: MLflow asks for a login, and make connect adds teams (default: as deployed; it cannot be taken back)
 #   SERVE      registered model whose champion is served as well (default: none; earlier ones stay)
 #   KEEP       s3://BUCKET/PREFIX[?most-uncertain=N]: the servers of SERVE keep images for review there (default: none)
 #   TIMEOUT    longest wait for each service, in seconds (default: 600)
@@ -13,7 +14,7 @@
 # Missing secrets are created with random values, which no file contains. For production, create the secrets yourself.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-overlay=${1:-local} namespace=tinyunet timeout=${TIMEOUT:-600} serve=${SERVE:-} keep=${KEEP:-} store=${STORE_KIND:-minio}
+overlay=${1:-local} namespace=tinyunet timeout=${TIMEOUT:-600} serve=${SERVE:-} keep=${KEEP:-} store=${STORE_KIND:-minio} tenants=${TENANTS:-}
 kubectl=${KUBECTL:-kubectl}
 fail() { echo "deploy: $*" >&2; exit 2; }
 [ -d "$here/overlays/$overlay" ] || fail "no overlay $overlay; the overlays are: $(cd "$here/overlays" && echo *)"
@@ -25,7 +26,13 @@ fail() { echo "deploy: $*" >&2; exit 2; }
 [[ $store == minio || $store == seaweedfs ]] || fail "STORE_KIND is ${STORE_KIND@Q}; expected minio or seaweedfs"
 [[ $store == minio || $overlay != production ]] || fail "STORE_KIND is ${STORE_KIND@Q}; the overlay production uses a store outside of the cluster: leave it out"
 [[ $store == minio || -z $keep ]] || fail "KEEP is ${KEEP@Q}, which needs a key of its own in MinIO; leave KEEP or STORE_KIND out"
+[[ $tenants =~ ^(true)?$ ]] || fail "TENANTS is ${TENANTS@Q}; expected true, or no value"
 [ "${2:-}" = --print ] || "$kubectl" version >/dev/null 2>&1 || fail "no cluster answers; set KUBECONFIG (make cluster starts a cluster on this machine)"
+
+# Without the login, everybody would have the runs and models of all teams: later deployments keep it.
+[ "${2:-}" = --print ] || [ -z "$("$kubectl" -n $namespace get secret tinyunet-mlflow-admin --ignore-not-found -o name)" ] || tenants=true
+[[ -z $tenants || $store == minio ]] || fail "STORE_KIND is ${STORE_KIND@Q}, which has one key for all buckets; leave STORE_KIND or TENANTS out"
+[[ -z $tenants || -z $serve ]] || fail "SERVE is ${SERVE@Q}, but with TENANTS a model belongs to a team; serve it with k8s/components/kserve in the namespace of the team"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 secret() { # name key=value… - creates a secret; never changes an existing one
@@ -87,12 +94,13 @@ YAML
   "$kubectl" kustomize "$folder" && rm -r "$folder"
 }
 
-services() { # print the objects of the overlay; another store than MinIO takes its place in a copy of the overlay
-  [ "$store" != minio ] || { "$kubectl" kustomize "$here/overlays/$overlay"; return; }
+services() { # print the objects of the overlay; a copy of it has another store than MinIO, or MLflow with teams
+  [[ $store != minio || -n $tenants ]] || { "$kubectl" kustomize "$here/overlays/$overlay"; return; }
   local folder; folder=$(mktemp -d)
   cp "$here/overlays/$overlay"/* "$folder"
   sed -i "s|components/minio|components/$store|; s|name: minio|name: $store|; s|\.\./\.\./|$(realpath --relative-to="$folder" "$here")/|g" \
     "$folder/kustomization.yaml"
+  [ -z "$tenants" ] || sed -i 's|\([^ []*\)components/mlflow|&, \1components/tenants|' "$folder/kustomization.yaml"
   "$kubectl" kustomize "$folder" && rm -r "$folder"
 }
 render() { # print all objects, with the images of REGISTRY and TAG
@@ -108,6 +116,7 @@ secret tinyunet-s3 "AWS_ACCESS_KEY_ID=tinyunet-$(random | tr -dc a-z0-9 | head -
 postgres=("uri=postgresql+psycopg2://mlflow:$password@postgres:5432/mlflow")
 [ "$overlay" = production ] || postgres+=("password=$password") # password of the server of this overlay
 secret tinyunet-postgres "${postgres[@]}"
+[ -z "$tenants" ] || secret tinyunet-mlflow-admin "password=$(random)" "forms=$(random)"
 [ -z "$serve" ] || secret tinyunet-serving "token=$(random)"
 [ -z "$keep" ] || secret tinyunet-review "AWS_ACCESS_KEY_ID=review-$(random | tr -dc a-z0-9 | head -c 8)" "AWS_SECRET_ACCESS_KEY=$(random)"
 objects=$(render)

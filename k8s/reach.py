@@ -2,10 +2,12 @@
 
 connect.sh runs this file in a pod of the namespace that it configured, in the MLflow image, which has boto3
 but not the package tinyunet.
-Environment: MLFLOW_TRACKING_URI, S3_ENDPOINT_URL, and the variables of AWS for the key and the region.
+Environment: MLFLOW_TRACKING_URI, the variables of tinyunet-mlflow if there is such a Secret, S3_ENDPOINT_URL,
+and the variables of AWS for the key and the region.
 If the pod has the ConfigMap tinyunet-ca, its certificates are trusted beside the public ones.
 """
 
+import base64
 import os
 import sys
 import tempfile
@@ -31,11 +33,21 @@ def trust_private_cas() -> None:
         os.environ |= {"AWS_CA_BUNDLE": str(bundle), "SSL_CERT_FILE": str(bundle)}
 
 
+def mlflow_request(uri: str) -> urllib.request.Request:
+    """Return a request that MLflow answers if it knows the user and the workspace."""
+    request = urllib.request.Request(f"{uri}/api/2.0/mlflow/experiments/search?max_results=1")  # noqa: S310
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        login = base64.b64encode(f"{user}:{os.environ['MLFLOW_TRACKING_PASSWORD']}".encode()).decode()
+        request.add_header("Authorization", f"Basic {login}")
+        request.add_header("X-MLFLOW-WORKSPACE", os.environ["MLFLOW_WORKSPACE"])
+    return request
+
+
 def mlflow_problem() -> str:
     """Return why MLflow cannot be used, or an empty string."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
     try:
-        with urllib.request.urlopen(f"{uri}/version", timeout=TIMEOUT_S):  # noqa: S310  the deployment's own URL
+        with urllib.request.urlopen(mlflow_request(uri), timeout=TIMEOUT_S):  # noqa: S310  the deployment's own URL
             return ""
     except (OSError, HTTPException, ValueError) as error:
         parts = urllib.parse.urlsplit(uri)

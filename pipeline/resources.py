@@ -13,6 +13,8 @@ from components.base import GPU_IMAGE, IMAGE
 
 SETTINGS_KEYS = ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")  # the last one is optional
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+LOGIN = "tinyunet-mlflow"  # Secret of a team, if MLflow asks for a login
+LOGIN_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_WORKSPACE")
 # The home folder of a pod may be read-only, and the output of a pod is read while it runs. KFP's launcher, a
 # program in Go, reads all certificates in the folders of SSL_CERT_DIR; a folder may be absent.
 CA_CONFIG_MAP, CA_FOLDER = "tinyunet-ca", "/etc/tinyunet-ca"  # as in tinyunet.core.network
@@ -129,13 +131,14 @@ class Resources:
             self._configure_workers(task)
 
     def _add_environment(self, task: PipelineTask) -> None:
-        """Add settings, Secret and CA certificates. All of them are optional: a task starts without them."""
+        """Add settings, Secrets and CA certificates. All of them are optional: a task starts without them."""
         for name, value in CONSTANTS.items():
             task.set_env_variable(name, value)
         keys = dict(zip(self.secret_keys, SECRET_KEYS, strict=True))
         settings = {key: key for key in SETTINGS_KEYS}
         kubernetes.use_config_map_as_env(task, self.settings, settings, optional=True)
         kubernetes.use_secret_as_env(task, self.secret, keys, optional=True)
+        kubernetes.use_secret_as_env(task, LOGIN, {key: key for key in LOGIN_KEYS}, optional=True)
         kubernetes.use_config_map_as_volume(task, CA_CONFIG_MAP, CA_FOLDER, optional=True)
 
     def _configure_workers(self, train: PipelineTask) -> None:

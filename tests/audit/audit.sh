@@ -25,10 +25,11 @@ python=$cache/audit/venv-$(sha256sum <<<"$checkov $schemas" | cut -c1-12)/bin
 printf '#!/bin/sh\nshift; exec %q build "$@"\n' "$bin/kustomize" >"$work/kubectl"; chmod +x "$work/kubectl"
 mkdir "$work/rendered"
 render() { # name overlay setting… - what `make deploy` would apply
-  env KUBECTL="$work/kubectl" SERVE= KEEP= STORE_KIND= REGISTRY= TAG= "${@:3}" k8s/deploy.sh "$2" --print >"$work/rendered/$1.yaml"
+  env KUBECTL="$work/kubectl" SERVE= KEEP= STORE_KIND= TENANTS= REGISTRY= TAG= "${@:3}" k8s/deploy.sh "$2" --print >"$work/rendered/$1.yaml"
 }
 for overlay in local gpu production; do render $overlay $overlay; done
 render seaweedfs local STORE_KIND=seaweedfs
+render tenants local TENANTS=true
 render serving local SERVE=part-7 KEEP=s3://review/part-7
 cp k8s/mpijob.yaml k8s/mpijob-gpu.yaml "$work/rendered/"
 
@@ -51,9 +52,9 @@ ignored() { for check in $(except kube-score); do printf -- '--ignore-test\n%s\n
 mapfile -t ignore < <(ignored)
 skipped=$(except checkov | paste -sd ,)
 phase "workflows (actionlint)" "$bin/actionlint" -no-color .github/workflows/*.yml
-phase "manifests (kube-score)" score "$work"/rendered/{local,gpu,production,seaweedfs,serving}.yaml
+phase "manifests (kube-score)" score "$work"/rendered/{local,gpu,production,seaweedfs,tenants,serving}.yaml
 phase "manifests (schemas of Kubernetes $kubernetes)" "$python/kubernetes-validate" --strict --quiet -k $kubernetes \
-  "$work"/rendered/{local,gpu,production,seaweedfs,serving}.yaml
+  "$work"/rendered/{local,gpu,production,seaweedfs,tenants,serving}.yaml
 phase "manifests (checkov)" "$python/checkov" --directory "$work/rendered" --framework kubernetes --skip-check "$skipped" --compact --quiet --skip-download
 phase "Dockerfile (checkov)" "$python/checkov" --file docker/Dockerfile --framework dockerfile --skip-check "$skipped" --compact --quiet --skip-download
 phase "alert rules (promtool)" test_alerts

@@ -149,15 +149,19 @@ def test_credentials_are_optional_references(compiled: list[dict[str, Any]]) -> 
     """A cluster without the Secret and the ConfigMap starts the pods, too."""
     assert sorted(platform(compiled)) == TASKS
     for executor in platform(compiled).values():
-        (secret,), (settings,) = executor["secretAsEnv"], executor["configMapAsEnv"]
-        assert secret["secretName"] == "tinyunet-s3"
+        (secret, login), (settings,) = executor["secretAsEnv"], executor["configMapAsEnv"]
+        assert (secret["secretName"], login["secretName"]) == ("tinyunet-s3", "tinyunet-mlflow")
+        assert {one["secretKey"]: one["envVar"] for one in login["keyToEnv"]} == {
+            name: name
+            for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_WORKSPACE")
+        }
         assert settings["configMapName"] == "tinyunet"
         assert [key["configMapKey"] for key in settings["keyToEnv"]] == [
             "MLFLOW_TRACKING_URI",
             "S3_ENDPOINT_URL",
             "AWS_DEFAULT_REGION",
         ]
-        assert secret["optional"] is settings["optional"] is True
+        assert secret["optional"] is login["optional"] is settings["optional"] is True
 
 
 def test_every_task_mounts_the_certificates_of_a_private_ca_if_there_are_any(
@@ -256,7 +260,7 @@ def test_options_set_another_secret_and_other_nodes(tmp_path: Path) -> None:
         ["--secret", "own-secret", "--secret-keys", "id", "key", "--node-selector", "gpu=a100,zone=b"]
     )
     compiled = list(yaml.load_all(compile_variant("gpu", tmp_path, changes=vars(options)).read_text(), YAML))
-    (secret,) = platform(compiled)["train"]["secretAsEnv"]
+    secret, _ = platform(compiled)["train"]["secretAsEnv"]
     assert secret["secretName"] == "own-secret"
     assert {k["secretKey"]: k["envVar"] for k in secret["keyToEnv"]} == {
         "id": "AWS_ACCESS_KEY_ID",

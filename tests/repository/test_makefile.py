@@ -109,6 +109,7 @@ def test_parameters_of_a_run_on_kubeflow_may_be_urls(folder: Path) -> None:
     ("script", "variables", "error"),
     [
         (["k8s/deploy.sh", "local"], {"TAG": "1|e; touch run"}, "deploy: TAG is '1|e; touch run'; expected"),
+        (["k8s/deploy.sh", "local"], {"TENANTS": "no"}, "deploy: TENANTS is 'no'; expected true"),
         (["k8s/deploy.sh", "local"], {"REGISTRY": "https://x y"}, "deploy: REGISTRY is 'https://x y'; exp"),
         (
             ["k8s/connect.sh", "n", "http://a\nkind: b"],

@@ -1,6 +1,7 @@
 """The settings, security and network rules of the manifests, and the objects that `deploy.sh` applies."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_the_namespace_admits_restricted_pods_only_and_every_service_is_restrict
     levels = {k: v for k, v in namespace["metadata"]["labels"].items() if k.startswith("pod-security")}
     assert levels == {f"pod-security.kubernetes.io/{k}": "restricted" for k in ("enforce", "warn", "audit")}
     services = [one for kind in ("Deployment", "StatefulSet", "Job") for one in objects(kind)]
-    assert len(services) == 7
+    assert len(services) == 8
     for pod in (one["spec"]["template"]["spec"] for one in services):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -200,6 +201,43 @@ def test_a_store_that_an_overlay_cannot_have_is_refused(
     assert message in done.stderr
 
 
+@pytest.mark.parametrize("overlay", ["local", "gpu", "production"])
+def test_with_teams_mlflow_starts_with_a_login_and_refuses_addresses_of_the_store(
+    overlay: str, tmp_path: Path
+) -> None:
+    """The fake kubectl prints the kustomization; MLflow's own command takes the options of the component."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\ncat "$2/kustomization.yaml"\n')
+    kubectl.chmod(0o755)
+    environment = os.environ | {"KUBECTL": str(kubectl), "SERVE": "", "STORE_KIND": "", "TENANTS": "true"}
+    command = [K8S / "deploy.sh", overlay, "--print"]
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    components = [one.rsplit("/", 1)[1] for one in yaml.safe_load(text)["components"]]
+    assert components[components.index("mlflow") + 1] == "tenants"
+    patches = yaml.safe_load((K8S / "components/tenants/kustomization.yaml").read_text())["patches"]
+    (container,) = yaml.safe_load(patches[0]["patch"])["spec"]["template"]["spec"]["containers"]
+    (expression,) = (one["value"] for one in container["env"] if one["name"].endswith("VALIDATION_REGEX"))
+    assert re.search(expression, "models:/m-1")
+    assert not re.search(expression, "s3://mlflow/workspaces/team-b")
+    (mlflow,) = (one for one in objects("Deployment") if one["metadata"]["name"] == "mlflow")
+    assert mlflow["spec"]["template"]["spec"]["containers"][0]["command"][2].endswith(' "$@"\n')
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"SERVE": "a"}, "SERVE is 'a', but with TENANTS a model belongs to a team"),
+        ({"STORE_KIND": "seaweedfs"}, "STORE_KIND is 'seaweedfs', which has one key for all buckets"),
+    ],
+)
+def test_what_would_mix_teams_is_refused(settings: dict[str, str], message: str) -> None:
+    environment = os.environ | {"KUBECTL": "false", "SERVE": "", "KEEP": "", "TENANTS": "true"} | settings
+    command = [K8S / "deploy.sh", "local", "--print"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 # A fake kubectl that records its calls. The file `running` has the image of the cluster's Job, whose pod
 # template is immutable: a dry run with another image fails.
 KUBECTL = """\
@@ -229,7 +267,14 @@ def test_a_job_of_another_image_is_deleted_before_the_new_one_is_applied(
     kubectl.write_text(KUBECTL)
     kubectl.chmod(0o755)
     (tmp_path / "running").write_text("tinyunet/mlflow:0.1.0")
-    defaults = {"KUBECTL": str(kubectl), "REGISTRY": "", "TAG": "", "SERVE": "", "STORE_KIND": ""}
+    defaults = {
+        "KUBECTL": str(kubectl),
+        "REGISTRY": "",
+        "TAG": "",
+        "SERVE": "",
+        "STORE_KIND": "",
+        "TENANTS": "",
+    }
     subprocess.run([K8S / "deploy.sh", "local"], env=os.environ | defaults | settings, check=True)
     assert (tmp_path / "applied").read_text() == f"image: {image}\nimage: docker.io/library/postgres:17\n"
     deletion = ["-n tinyunet delete jobs -l app.kubernetes.io/part-of=tinyunet"]

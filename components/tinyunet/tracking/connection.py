@@ -1,7 +1,8 @@
 """Requests to an MLflow server, without the package mlflow.
 
 The address, credentials, proxies and CA file are those of MLflow's client: MLFLOW_TRACKING_URI,
-MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_USERNAME and _PASSWORD, and the variables of `core.network`.
+MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_USERNAME and _PASSWORD, MLFLOW_WORKSPACE, and the variables of
+`core.network`.
 """
 
 import os
@@ -96,7 +97,7 @@ def _response(url: str, query: dict[str, str]) -> Iterator[requests.Response]:
 
 
 def _prepare(session: requests.Session, url: str) -> None:
-    """Set proxy, CA file and credentials of a session; nothing comes from files such as ~/.netrc."""
+    """Set proxy, CA file, credentials and workspace of a session; files such as ~/.netrc are not read."""
     session.trust_env = False
     session.verify = ca_file() or True
     if proxy := proxy_for(url):
@@ -106,6 +107,8 @@ def _prepare(session: requests.Session, url: str) -> None:
         session.auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "").strip())
     elif token := read_credential("MLFLOW_TRACKING_TOKEN"):
         session.headers["Authorization"] = f"Bearer {token}"
+    if workspace := read_credential("MLFLOW_WORKSPACE"):
+        session.headers["X-MLFLOW-WORKSPACE"] = workspace
 
 
 def _refuse(start: str, response: requests.Response) -> None:

@@ -23,12 +23,14 @@ class Server(ThreadingHTTPServer):
     Attributes:
         answers: Status and body by path without its query.
         requests: Path with query, and Authorization, of every request.
+        workspaces: Workspace of MLflow of every request.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, tuple[int, Any]] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.workspaces: list[str | None] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, self.headers["Authorization"]))
+        self.server.workspaces.append(self.headers["X-MLFLOW-WORKSPACE"])
         status, body = self.server.answers.get(self.path.partition("?")[0], (404, {"message": "not found"}))
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
@@ -84,6 +87,14 @@ def test_the_credentials_are_those_of_mlflows_client(
     server.answers[ALIAS] = (200, {"model_version": VERSION})
     version_of_alias("a", "champion")
     assert server.requests[0][1] == header
+
+
+def test_the_workspace_is_that_of_mlflows_client(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answers[ALIAS] = (200, {"model_version": VERSION})
+    for workspace in ("", "team-a"):
+        monkeypatch.setenv("MLFLOW_WORKSPACE", workspace)
+        version_of_alias("a", "champion")
+    assert server.workspaces == [None, "team-a"]
 
 
 @pytest.mark.parametrize(
