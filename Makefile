@@ -160,7 +160,7 @@ test-cluster: setup ## Run the tests on a real cluster: MPIJobs, their failures,
 	@# The Kubernetes client leaves the closing of its connections to the garbage collector.
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster --ignore=tests/cluster/fleet --ignore=tests/cluster/soak \
 	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
-test-fleet: setup ## Run the tests of queues (Kueue), 64 simulated nodes (KWOK) and SeaweedFS on a real cluster
+test-fleet: setup ## Run the tests of queues (Kueue), 64 simulated nodes (KWOK), SeaweedFS and several teams on a real cluster
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster/fleet \
 	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
 test-soak: setup ## Run 300 small pipeline runs on a real cluster, 3 at a time, and see that nothing grows; SOAK=30

@@ -25,7 +25,7 @@ from tinyunet.mpijob.run import run_mpijob
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods
 from tinyunet.storage import s3
 
-collect_ignore = ["intruder.py"]  # a program of a pod, which reads its environment
+collect_ignore = ["fleet/intruder.py"]  # a program of a pod, which reads its environment
 PYTHON = Path(sys.base_prefix)
 ENVIRONMENT = Path(sys.prefix)
 K8S = REPOSITORY / "k8s"
