@@ -56,7 +56,7 @@ def pod(cluster: Cluster, namespace: str, name: str, code: str, **variables: str
 
 @pytest.fixture(scope="module")
 def teams(services: Cluster) -> Iterator[Cluster]:
-    """The services with a login, and two connected namespaces; afterwards, there is no login any more."""
+    """The services with a login, and two connected namespaces; afterwards all of them are deleted."""
     services.load(target_image("serving"))
     result = deploy(services, "local", TENANTS="true")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -70,28 +70,7 @@ def teams(services: Cluster) -> Iterator[Cluster]:
         connected = run_script(services, "connect.sh", team, STORE)
         assert connected.returncode == 0, connected.stdout + connected.stderr
     yield services
-    services.kubectl("delete", "namespace", *TEAMS, "--wait=false")
-    services.kubectl("-n", NAMESPACE, "delete", "secret", "tinyunet-mlflow-admin")
-    leftovers = [
-        f"{kind}/{name}-{team}" for team in TEAMS for kind, name in (("secret", "team"), ("job", "tenant"))
-    ]
-    services.kubectl("-n", NAMESPACE, "delete", *leftovers)
-    empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"  # without a login, MLflow refuses workspaces
-    psql = ("psql", "-h", "localhost", "-U", "mlflow", "-d", "mlflow", "-c", empty)
-    services.kubectl(
-        "-n",
-        NAMESPACE,
-        "exec",
-        "postgres-0",
-        "--",
-        "sh",
-        "-c",
-        'PGPASSWORD=$POSTGRES_PASSWORD exec "$@"',
-        "psql",
-        *psql,
-    )
-    result = deploy(services, "local")
-    assert result.returncode == 0, result.stdout + result.stderr
+    services.kubectl("delete", "namespace", *TEAMS, NAMESPACE)
 
 
 @pytest.fixture(scope="module")
