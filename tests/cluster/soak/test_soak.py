@@ -110,7 +110,7 @@ def train(cluster: Cluster, name: str, location: str, workers: SimpleNamespace) 
         largest = max(largest, *(memory_of(name) or [0.0]))
         return not pods_of(cluster, name, "task")
 
-    wait_until(f"{name} has ended", ended, 300)
+    wait_until(f"{name} has ended", ended, 900)
     log = cluster.kubectl("-n", NAMESPACE, "logs", name)
     assert "succeeded" in log.splitlines()[-1], log
     cluster.kubectl("-n", NAMESPACE, "delete", "pod", name, "--wait=false")
