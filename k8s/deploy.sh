@@ -126,7 +126,7 @@ ours=(-l app.kubernetes.io/part-of=tinyunet)
 apply --dry-run=server >/dev/null 2>&1 || "$kubectl" -n $namespace delete jobs "${ours[@]}"
 apply
 # Who may patch a Deployment here could read the keys of all teams: what an earlier connect.sh permitted ends.
-[ -z "$tenants" ] || "$kubectl" -n $namespace get rolebindings -o name | grep /tinyunet-deployer- |
+[ -z "$tenants" ] || "$kubectl" -n $namespace get rolebindings -o name | sed -n '/\/tinyunet-deployer-/p' |
   xargs -r "$kubectl" -n $namespace delete
 for workload in $("$kubectl" -n $namespace get statefulsets,deployments "${ours[@]}" -o name); do
   "$kubectl" -n $namespace rollout status "$workload" --timeout="${timeout}s"
