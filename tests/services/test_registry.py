@@ -25,9 +25,10 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import load_split
 from tinyunet.engine.engine import Engine
 from tinyunet.engine.network import has_int8
-from tinyunet.evaluation.evaluate import evaluate
+from tinyunet.evaluation.evaluate import evaluate, read_evaluated_model
 from tinyunet.evaluation.summary import headline
 from tinyunet.registry.register import Registration, register
+from tinyunet.registry.versions import MODEL_KEY, model_key
 from tinyunet.serving.find import find_engine
 from tinyunet.serving.loading import load_serving
 from tinyunet.tracking.download import download_model, download_model_folder
@@ -377,6 +378,22 @@ def test_an_evaluation_on_other_test_images_does_not_change_the_scores_of_the_ru
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager")
+def test_an_interrupted_registration_is_continued_in_its_logged_model(
+    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path
+) -> None:
+    evaluation = with_scores(registered, tmp_path, dice=0.6, ap=0.9)
+    sha256 = read_evaluated_model(registered.model).sha256
+    key = model_key(sha256, Evaluation.read(evaluation))
+    run_id = registered.result.run_id
+    experiment = client.get_run(run_id).info.experiment_id
+    begun = client.create_logged_model(experiment, "model", source_run_id=run_id, tags={MODEL_KEY: key})
+    result = register(registered.model, evaluation, name="continued")
+    assert client.get_model_version("continued", result.version).source == f"models:/{begun.model_id}"
+    assert client.get_logged_model(begun.model_id).status == "READY"
+    assert load_serving("models:/continued/1").outputs
+
+
 def test_a_second_evaluation_on_the_same_test_images_keeps_the_first_report(
     client: mlflow.MlflowClient, registered: Registered, untracked: Path, tmp_path: Path
 ) -> None:
