@@ -133,32 +133,6 @@ def _volume_and_claim(name: str, namespace: str, path: Path) -> tuple[dict, dict
     )
 
 
-def python_pod(
-    cluster: Cluster, namespace: str, name: str, code: str, *, account: str = "default", **container: object
-) -> str:
-    """Run code to its end in a pod with this Python environment, and return its log."""
-    mounted = mounted_environment(cluster, namespace)
-    main = {
-        "name": "main", "image": RANKS, "command": [f"{ENVIRONMENT}/bin/python", "-c", code],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": list(mounted.volume_mounts),
-    }  # fmt: skip
-    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"serviceAccountName": account, "restartPolicy": "Never", "securityContext": secure}
-    spec |= {"containers": [main | container], "volumes": list(mounted.volumes)}
-    meta = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/component": "launcher"}}
-    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
-
-    def phase() -> str:
-        pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
-        return str(pod["status"]["phase"])
-
-    wait_until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
-    log = cluster.kubectl("-n", namespace, "logs", name)
-    cluster.kubectl("-n", namespace, "delete", "pod", name)
-    return log
-
-
 def list_objects(cluster: Cluster, kind: str, namespace: str) -> list[dict]:
     """Return the objects of a kind in a namespace."""
     return json.loads(cluster.kubectl("-n", namespace, "get", kind, "-o", "json"))["items"]

@@ -1,11 +1,11 @@
-"""Pods like those of the pipeline's train task, on a cluster with the services."""
+"""Pods with this Python environment, among them those like the pods of the pipeline's train task."""
 
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
 
 from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, list_objects, wait_until
+from conftest import ENVIRONMENT, NAMESPACE, list_objects, mounted_environment, wait_until
 from images import RANKS
 
 TRAIN = """
@@ -71,3 +71,29 @@ def pods_of(cluster: Cluster, name: str, role: str = "") -> dict[str, str]:
     )  # fmt: skip
     pods = {p["metadata"]["name"]: p["status"]["phase"] for p in list_objects(cluster, "pods", NAMESPACE)}
     return {p: phase for p, phase in pods.items() if wanted(p) and phase in ("Pending", "Running")}
+
+
+def python_pod(
+    cluster: Cluster, namespace: str, name: str, code: str, *, account: str = "default", **container: object
+) -> str:
+    """Run code to its end in a pod with this Python environment, and return its log."""
+    mounted = mounted_environment(cluster, namespace)
+    main = {
+        "name": "main", "image": RANKS, "command": [f"{ENVIRONMENT}/bin/python", "-c", code],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": list(mounted.volume_mounts),
+    }  # fmt: skip
+    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"serviceAccountName": account, "restartPolicy": "Never", "securityContext": secure}
+    spec |= {"containers": [main | container], "volumes": list(mounted.volumes)}
+    meta = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/component": "launcher"}}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+    def phase() -> str:
+        pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
+        return str(pod["status"]["phase"])
+
+    wait_until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
+    log = cluster.kubectl("-n", namespace, "logs", name)
+    cluster.kubectl("-n", namespace, "delete", "pod", name)
+    return log

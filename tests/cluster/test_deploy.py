@@ -14,11 +14,11 @@ from conftest import (
     deploy,
     forwarded,
     list_objects,
-    python_pod,
     run_script,
 )
 from images import RANKS, named
 from machine import run
+from tasks import python_pod
 
 LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from boot import Cluster
-from conftest import NAMESPACE, list_objects, python_pod, run_script
+from conftest import NAMESPACE, list_objects, run_script
 from images import named
+from tasks import python_pod
 
 KINDS = "configmaps,secrets,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io"
 KUBEFLOWS_KEY = base64.b64encode(b"kubeflow").decode()

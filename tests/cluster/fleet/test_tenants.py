@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from boot import Cluster
-from conftest import NAMESPACE, deploy, list_objects, python_pod, run_script
+from conftest import NAMESPACE, deploy, list_objects, run_script
 from images import target_image
 from machine import REPOSITORY
+from tasks import python_pod
 
 STORE = f"http://minio.{NAMESPACE}.svc.cluster.local:9000"
 TEAMS = ("blue", "green")
