@@ -14,6 +14,7 @@ from tinyunet.data.dataset import MASK_LEVEL, Batch, Split, statistics
 from tinyunet.data.prefetch import prefetch
 from tinyunet.data.records.stored import StoredImages
 from tinyunet.data.sampling import AUGMENT, POSITION, clean_slots, generator, read_stream
+from tinyunet.model.tiles import STRIDE
 
 AROUND_DEFECT, ANYWHERE, IN_CLEAN = 0, 1, 2  # kinds of patches
 STREAMS = {AROUND_DEFECT: sampling.DEFECTIVE, ANYWHERE: sampling.ANYWHERE, IN_CLEAN: sampling.CLEAN}
@@ -122,7 +123,7 @@ class _PatchMaker:
         """Return a patch and its mask; `place` are three numbers from 0 to 1 that select the position."""
         size, image = self._config.patch, self._split.images[index]
         pixel = self._defective_pixel(index, image.shape[1], place[0]) if kind == AROUND_DEFECT else None
-        top, left = _corner(image.shape, size, pixel, place[1:])
+        top, left = _corner(image.shape, size, pixel or _any_pixel(image.shape, place[0]), place[1:])
         patch = crop(image, top, left, size)
         if kind == IN_CLEAN:
             return patch, np.zeros((size, size), np.uint8)
@@ -144,11 +145,11 @@ class _PatchMaker:
 
 
 def crop(image: Image, top: int, left: int, size: int) -> Image:
-    """Return a square part of an image; an image that is smaller than it is continued by reflection.
+    """Return a square part of an image, which is continued by reflection below and to the right of it.
 
     Args:
         image: [H, W] or [H, W, 3], any dtype.
-        top: First row; the part is inside the image if the image is large enough.
+        top: First row.
         left: First column.
         size: Side of the part in pixels.
 
@@ -162,13 +163,22 @@ def crop(image: Image, top: int, left: int, size: int) -> Image:
     return np.pad(part, [*missing, *[(0, 0)] * (image.ndim - 2)], mode="reflect")
 
 
+def _any_pixel(shape: tuple[int, ...], place: float) -> tuple[int, int]:
+    """Return (row, column) of the pixel that a number from 0 to 1 selects."""
+    return divmod(int(place * shape[0] * shape[1]), shape[1])
+
+
 def _corner(
-    shape: tuple[int, ...], size: int, pixel: tuple[int, int] | None, place: NDArray[np.float64]
+    shape: tuple[int, ...], size: int, pixel: tuple[int, int], place: NDArray[np.float64]
 ) -> tuple[int, int]:
-    """Return the first pixel of a patch that contains `pixel`, or of any patch; all are equally likely."""
-    corner = []
-    for axis in (0, 1):
-        last = max(0, shape[axis] - size)
-        low, high = (0, last) if pixel is None else (max(0, pixel[axis] - size + 1), min(last, pixel[axis]))
-        corner.append(low + int(place[axis] * (high - low + 1)))
-    return corner[0], corner[1]
+    """Return the first pixel of a patch that contains `pixel`, at the place in the patch that `place` selects.
+
+    A patch that would extend beyond the image is moved to its border. The borders are therefore seen as often
+    as the other parts, and with the continuation that whole images have in a prediction (`pad_to_stride`).
+    """
+    sides = (side + -side % STRIDE for side in shape[:2])
+    top, left = (
+        min(max(0, position - int(fraction * size)), max(0, side - size))
+        for side, position, fraction in zip(sides, pixel, place, strict=True)
+    )
+    return top, left

@@ -105,3 +105,17 @@ def test_a_split_without_a_defect_and_a_wrong_number_of_ranks_are_refused() -> N
         make_batches(clean)
     with pytest.raises(UserError, match="global_batch is 16; expected a multiple of the number of ranks, 3"):
         make_batches(make_split(), ranks=3)
+
+
+def test_the_borders_of_an_image_are_in_as_many_patches_as_in_predictions_of_whole_images() -> None:
+    """Column 99 is the last of the images; the prediction continues them to 112 columns."""
+    columns = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
+    masks = [np.zeros((100, 100), np.uint8) for _ in range(4)]
+    masks[0][50:52, 50:52] = 255
+    split = native_split([columns] * 4, masks)
+    config = CONFIG.replace({"steps": 60, "poses": "published", "defect_patches": 0.0})
+    patches = [patch for batch in make_batches(split, config) for patch in batch.images]
+    shares = [np.mean([(patch == border).any() for patch in patches]) for border in (0, 99)]
+    assert min(shares) > 0.1
+    mirrored = {int((patch == 98).sum()) for patch in patches if (patch == 99).any()}
+    assert 2 * 32 in mirrored  # before and after the mirror
