@@ -15,7 +15,7 @@ def evaluate(
     report: Output[HTML],
     card: Output[Markdown],
     test_time_poses: int = 1,
-    image_score: str = "max",
+    image_score: str = "auto",
     target: str = "",
     cost: str = "",
 ) -> None:
@@ -32,7 +32,8 @@ def evaluate(
         test_time_poses: Number of poses in which every image is evaluated: 1, or all 8 dihedral poses, over
             which the logits are averaged.
         image_score: Score of an image: `max` is its largest logit, `top100` the mean of its 100 largest
-            logits, and `smoothed` the largest mean of the logits of 5×5 pixels.
+            logits, and `smoothed` the largest mean of the logits of 5×5 pixels. `auto` chooses the one that
+            separates the validation images best, and `max` for DAGM2007.
         target: Rate that the image threshold must reach on validation, such as `tnr=0.999`; empty for none.
         cost: Costs that the image threshold minimizes on validation, such as `miss=10,stop=1`.
     """

@@ -25,7 +25,7 @@ def ingest(
     validation_fraction: float = 0.15,
     fold: int = 0,
     test_time_poses: int = 1,
-    image_score: str = "max",
+    image_score: str = "auto",
     target: str = "",
     cost: str = "",
     model_name: str = "",

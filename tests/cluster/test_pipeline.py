@@ -1,4 +1,4 @@
-"""The five steps with MinIO and MLflow in the cluster: a worker is lost, and the servers are replaced."""
+"""The five steps with own images from MinIO, and MLflow: a worker is lost, and the servers are replaced."""
 
 import base64
 import json
@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
+import numpy as np
 import pytest
 import yaml
 from boot import Cluster
 from conftest import ENVIRONMENT, NAMESPACE, deploy, forwarded, list_objects, wait_until
 from images import named, target_image
 from machine import REPOSITORY, run
+from PIL import Image
 from served import create_version, registry, servers, stop_serving
 
 PYTHON = ENVIRONMENT / "bin/python"
@@ -33,7 +35,7 @@ config = types.SimpleNamespace(env=[
       for key in ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
     *(ref("secretKeyRef", "tinyunet-s3", key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 ])
-training = FAST.replace({"image_size": 64, "steps": 200, "checkpoint_every": 20, "validate_every": 0})
+training = FAST.replace({"patch": 32, "steps": 200, "checkpoint_every": 20, "validate_every": 0})
 run = pipeline_run("s3://tinyunet/records", "s3://tinyunet/model", training, "pipeline-test", "1", 2)
 launch(run, slots_per_worker=1, launcher="mpijob", task_config=config)
 """
@@ -70,20 +72,20 @@ def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_a_run_that_loses_a_worker_resumes_and_ends_with_new_servers(
-    services: Cluster, environment: dict[str, str], tmp_path: Path
+    services: Cluster, environment: dict[str, str], tmp_path: Path, python: str
 ) -> None:
     def tinyunet(*words: object) -> str:
-        return run(PYTHON, "-m", "tinyunet", *words, env=environment, cwd=tmp_path, timeout=300)
+        return run(python, "-m", "tinyunet", *words, env=environment, cwd=tmp_path, timeout=300)
 
-    tinyunet("ingest", "synthetic://?train=48&test=16&size=128", "--out", "raw")
+    def push(folder: str) -> None:
+        program = f"[push(path, f's3://tinyunet/{{path}}') for path in Path('{folder}').rglob('*.*')]"
+        run(python, "-c", STORAGE + program, env=environment, cwd=tmp_path)
+
+    write_parts(tmp_path / "parts")
+    push("parts")
+    tinyunet("ingest", "s3://tinyunet/parts", "--out", "raw")
     tinyunet("convert", "raw", "--out", "records")
-    run(
-        PYTHON,
-        "-c",
-        STORAGE + "[push(path, f's3://tinyunet/records/{path.name}') for path in Path('records').iterdir()]",
-        env=environment,
-        cwd=tmp_path,
-    )
+    push("records")
 
     lines = run_train_step(environment, tmp_path, lambda: kill_a_worker(services))
     starts = [int(match[1]) for line in lines if (match := re.search(r"steps (\d+) to 200", line))]
@@ -92,7 +94,7 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_with_new_servers(
     assert any("starting it again" in line for line in lines)
     assert lines[-1].endswith("succeeded")
 
-    run(PYTHON, "-c", STORAGE + "fetch('s3://tinyunet/model', Path('model'))", env=environment, cwd=tmp_path)
+    run(python, "-c", STORAGE + "fetch('s3://tinyunet/model', Path('model'))", env=environment, cwd=tmp_path)
     assert json.loads((tmp_path / "model/model.json").read_text())["world_size"] == 2
     tinyunet("evaluate", "model", "records", "--out", "evaluation")
     before = serve_a_worse_champion(services, tmp_path)
@@ -111,10 +113,25 @@ def test_a_run_that_loses_a_worker_resumes_and_ends_with_new_servers(
     wait_until("workers are released", lambda: not running_workers(services))
 
 
+def write_parts(folder: Path) -> None:
+    """Write 48 images of 140×100 pixels, every second with a defect, and their masks."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(48):
+        image, mask = rng.integers(90, 130, (100, 140), np.uint8), np.zeros((100, 140), np.uint8)
+        if number % 2:
+            row, column = rng.integers(0, 80, 2)
+            image[row : row + 20, column : column + 20] += 60
+            mask[row : row + 20, column : column + 20] = 255
+        for kind, pixels in (("images", image), ("masks", mask)):
+            Image.fromarray(pixels).save(folder / kind / f"part-{number:02}.png")
+
+
 def serve_a_worse_champion(cluster: Cluster, folder: Path) -> dict[str, str]:
     """Register a champion whose scores on the same test images are 0, and return its servers."""
     digest = json.loads((folder / "evaluation/metrics.json").read_text())["data"]["test_digest"]
-    scores = {"test_digest": digest, "dice_defective": "0", "image_ap": "0", "synthetic": "True"}
+    scores = {"test_digest": digest, "dice_defective": "0", "image_ap": "0", "synthetic": "False"}
     with registry(cluster) as client:
         client.create_registered_model(MODEL)
         version = create_version(client, MODEL, folder / "worse", **scores)

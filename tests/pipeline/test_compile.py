@@ -234,7 +234,7 @@ def test_every_parameter_has_a_description(
     assert all(p.get("description") for p in (one | several).values())
     assert one["category"]["description"].startswith("Category of the data set, such as `bottle`")
     assert one["model_name"]["description"].startswith("Name of the registered model; if")
-    assert one["image_score"]["description"].endswith("logits of 5×5 pixels.")
+    assert one["image_score"]["description"].endswith("and `max` for DAGM2007.")
 
 
 def test_every_parameter_is_passed_to_every_step_that_has_it(compiled: list[dict[str, Any]]) -> None:

@@ -211,7 +211,8 @@ class EvalConfig(Config):
         test_time_poses: Number of poses in which every image is evaluated: 1, or all 8 dihedral poses, over
             which the logits are averaged.
         image_score: Score of an image: `max` (the largest logit), `top100` (the mean of the 100 largest
-            logits) or `smoothed` (the largest mean of 5×5 neighbouring logits).
+            logits), `smoothed` (the largest mean of 5×5 neighbouring logits), or `auto`: the one of these
+            that separates the validation images best, and `max` for DAGM2007, as published.
         overlays: Number of the best test images, and of the worst ones, for which overlays are drawn; of
             every defect type at least the worst image.
         target: Rate that the image threshold reaches on validation: with `tnr=0.999` as many defective images
@@ -223,7 +224,7 @@ class EvalConfig(Config):
 
     batch_size: Positive = 16
     test_time_poses: Literal[1, 8] = 1
-    image_score: Literal["max", "top100", "smoothed"] = "max"
+    image_score: Literal["auto", "max", "top100", "smoothed"] = "auto"
     overlays: NotNegative = 8
     target: str = ""
     cost: str = ""

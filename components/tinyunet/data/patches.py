@@ -171,7 +171,7 @@ def _any_pixel(shape: tuple[int, ...], place: float) -> tuple[int, int]:
 def _corner(
     shape: tuple[int, ...], size: int, pixel: tuple[int, int], place: NDArray[np.float64]
 ) -> tuple[int, int]:
-    """Return the first pixel of a patch that contains `pixel`, at the place in the patch that `place` selects.
+    """Return the first pixel of a patch that contains `pixel` at the place that `place` selects.
 
     A patch that would extend beyond the image is moved to its border. The borders are therefore seen as often
     as the other parts, and with the continuation that whole images have in a prediction (`pad_to_stride`).

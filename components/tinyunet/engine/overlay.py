@@ -1,6 +1,6 @@
 """Pictures of masks: regions of an image coloured by what was found in them, without matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ FALSE_ALARM: Rgb = (230, 159, 0)  # orange: predicted, not in the label (fp)
 MISSED: Rgb = (204, 121, 167)  # purple: in the label, not predicted (fn)
 OPACITY = 0.55
 OVERLAY_SIDE = 2048  # largest side of an image that is drawn without reducing it
+STRIP = 512  # rows of an image that are reduced at a time
 
 
 def highlight(image: NDArray[Any], predicted: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -76,16 +77,28 @@ def reduce_image(image: NDArray[Any], factor: int) -> NDArray[Any]:
         return image
     if image.dtype != np.uint8:
         return image[::factor, ::factor]
-    return np.asarray(Image.fromarray(image).reduce(factor))
+    rows = factor * max(1, STRIP // factor)
+    strips = (image[top : top + rows] for top in range(0, len(image), rows))  # Pillow copies what it reduces
+    return np.concatenate([np.asarray(Image.fromarray(strip).reduce(factor)) for strip in strips])
 
 
 def reduce_by_maximum(values: NDArray[Any], factor: int) -> NDArray[Any]:
     """Return the largest value of every block of `factor` × `factor` pixels of [H, W]."""
-    if factor == 1:
-        return values
-    for axis in (0, 1):
-        values = np.maximum.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
-    return values
+    return values if factor == 1 else reduce_bands([values], factor)
+
+
+def reduce_bands(bands: Iterable[NDArray[Any]], factor: int) -> NDArray[Any]:
+    """Return the largest value of every block of `factor` × `factor` pixels of an image in bands of rows.
+
+    Args:
+        bands: [rows, W] each, from top to bottom; their heights need not be multiples of the factor.
+        factor: Side of a block in pixels.
+    """
+
+    def largest(values: NDArray[Any], axis: int) -> NDArray[Any]:
+        return np.maximum.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
+
+    return largest(np.concatenate([largest(band, 1) for band in bands]), 0)
 
 
 def _edge(region: NDArray[np.bool_]) -> NDArray[np.bool_]:

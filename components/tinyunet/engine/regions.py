@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyunet.model.regions import EIGHT_NEIGHBOURS
+from tinyunet.model.region_stream import EIGHT_NEIGHBOURS
 
 
 @dataclass(frozen=True)

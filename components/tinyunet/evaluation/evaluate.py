@@ -3,21 +3,23 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from tinyunet.core.categories import DAGM
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder
-from tinyunet.data.dataset import MASK_LEVEL, load_split
+from tinyunet.data.dataset import load_split
 from tinyunet.data.raw import SOURCES
 from tinyunet.evaluation import curves, overlays, report
-from tinyunet.evaluation.inference import Predictor, SplitResult, evaluate_split, probabilities
+from tinyunet.evaluation.inference import Predictor, SplitResult, evaluate_split, reduced
 from tinyunet.evaluation.reference import describe_images
 from tinyunet.evaluation.results import summarize
-from tinyunet.evaluation.thresholds import pixel_threshold
+from tinyunet.evaluation.thresholds import best_image_score, pixel_threshold
 from tinyunet.model.unet import rebuild
 from tinyunet.training.keras_file import for_this_machine, load_model
 from tinyunet.training.model_folder import read_model
@@ -46,14 +48,37 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
     check_class(model, document, records, manifest)
     with atomic_folder(out, marker=Evaluation.FILE) as part:
         predictor = Predictor(rebuild(for_this_machine(load_model(model / "model.keras"))), config)
-        validation = evaluate_split(predictor, load_split(records, "validation", document.image_size), config)
-        threshold = pixel_threshold(validation.counts, validation.split.defective).value
-        test = evaluate_split(predictor, load_split(records, "test", document.image_size), config, threshold)
+        validation, test, config = evaluate_splits(
+            predictor, records, document.image_size, fix_image_score(config, manifest.dataset)
+        )
         result = summarize(document, manifest, config, validation=validation, test=test)
         _write(part, result, predictor, test, curves.read_history(model / "history.csv"), config)
         describe_images(document, validation, result.validation.image_threshold).write(part)
         _copy_origin(records, part)
     return result
+
+
+def fix_image_score(config: EvalConfig, dataset: str) -> EvalConfig:
+    """Return the configuration with the published image score for DAGM2007, if it is `auto`."""
+    published = config.image_score == "auto" and dataset == DAGM
+    return config.replace({"image_score": "max"}) if published else config
+
+
+def evaluate_splits(
+    predictor: Predictor, records: Path, image_size: int, config: EvalConfig
+) -> tuple[SplitResult, SplitResult, EvalConfig]:
+    """Predict validation and Test; the image score is chosen on validation if it is `auto`.
+
+    Returns:
+        The results of validation and of Test, and the configuration with the chosen image score.
+    """
+    validation = evaluate_split(predictor, load_split(records, "validation", image_size), config)
+    kind = best_image_score(validation.rankings, validation.split.defective)
+    config = config.replace({"image_score": kind})
+    validation = replace(validation, scores=validation.rankings[kind])
+    threshold = pixel_threshold(validation.counts, validation.split.defective).value
+    test = evaluate_split(predictor, load_split(records, "test", image_size), config, threshold)
+    return validation, test, config
 
 
 def _copy_origin(records: Path, folder: Path) -> None:
@@ -115,12 +140,10 @@ def _draw_panels(
     if not indices:
         return []
     panels = []
-    maps = probabilities(predictor, test.split, indices)
-    for rank, (i, probability) in enumerate(zip(indices, maps, strict=True), start=1):
+    parts = reduced(predictor, test.split, indices, overlays.PANEL_SIDE)
+    for rank, (i, (pixels, label, probability)) in enumerate(zip(indices, parts, strict=True), start=1):
         image = result.images[i]
-        picture = overlays.draw_panel(
-            test.split.images[i], test.split.masks[i] >= MASK_LEVEL, probability, result.threshold
-        )
+        picture = overlays.draw_panel(pixels, label, probability, result.threshold)
         file = overlays.file_name(rank, group, image.name)
         caption = overlays.caption(image, result.test.image_threshold)
         panels.append(overlays.Panel(image.name, file, caption, picture))

@@ -20,9 +20,6 @@ from tinyunet.engine.overlay import (
     MISSED,
     as_8_bits,
     draw_comparison,
-    reduce_by_maximum,
-    reduce_image,
-    reduction,
 )
 from tinyunet.model.metrics import Floats
 
@@ -85,18 +82,14 @@ def draw_panel(
 ) -> Image.Image:
     """Draw image, label, probability and comparison of one image side by side.
 
-    Images of more than PANEL_SIDE pixels a side are reduced first; the largest probability and any defective
-    pixel of a block remain visible.
-
     Args:
-        image: uint8 or uint16, [H, W] or [H, W, 3].
+        image: uint8 or uint16, [H, W] or [H, W, 3]; at most PANEL_SIDE pixels a side, see
+            `inference.reduced`.
         label: bool [H, W].
         probability: float64 [H, W].
         threshold: Pixel threshold, a probability.
     """
-    factor = reduction(image.shape, PANEL_SIDE)
-    label, probability = reduce_by_maximum(label, factor), reduce_by_maximum(probability, factor)
-    visible = as_8_bits(reduce_image(image, factor))
+    visible = as_8_bits(image)
     heat = mpl.colormaps["cividis"](probability, bytes=True)[..., :3]
     mask = np.where(label, np.uint8(255), np.uint8(0))
     tiles = (visible, mask, heat, draw_comparison(visible, label, probability > threshold))

@@ -1,5 +1,6 @@
-"""The two thresholds, chosen on validation: one for pixels (a probability), one for images (a logit)."""
+"""What is chosen on validation: the kind of image score, and the thresholds of pixels and of images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.goals import Cost, Target, parse_cost, parse_target
-from tinyunet.model.metrics import LEVELS, Counts, Floats, dice_curve
+from tinyunet.model.metrics import LEVELS, Counts, Floats, dice_curve, image_scores
 
 PLATEAU = 0.005
 """Dice values within this distance of the best one count as equal: validation has few defective images."""
@@ -19,6 +20,24 @@ class Threshold:
 
     value: float
     reason: str
+
+
+def best_image_score(rankings: Mapping[str, Floats], defective: NDArray[np.bool_]) -> str:
+    """Return the kind of image score that separates clean and defective images best; the first of equal ones.
+
+    >>> labels = np.array([False, False, True])
+    >>> best_image_score({"max": np.array([1, 3, 2]), "smoothed": np.array([0, 1, 2])}, labels)
+    'smoothed'
+
+    Args:
+        rankings: The scores of every kind, float64 [N].
+        defective: bool [N]. If all images are defective or all are clean, the first kind is returned.
+    """
+
+    def separated(kind: str) -> float:
+        return image_scores(rankings[kind], defective, 0.0).image_auroc or 0.0
+
+    return max(rankings, key=separated)
 
 
 def pixel_threshold(counts: Counts, defective: NDArray[np.bool_]) -> Threshold:

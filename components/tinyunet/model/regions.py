@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinyunet.model.metrics import LEVELS, Floats, Ints, sigmoid
+from tinyunet.model.region_stream import ImageRegions
 
-EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 SOFTNESS = 8.0
 """Logits are 0.016 apart from level to level near 0, and 0.2 near ±20."""
 FPR_LIMIT = 0.3
@@ -52,7 +52,7 @@ class Regions:
 
 
 class RegionCounter:
-    """Counts the regions of images that are given one after the other; they may differ in size.
+    """Counts the regions of images that are given one after the other, whole or in bands of rows.
 
     Of two defects in one image, the first has 3 pixels and is predicted in one of them, the second has one
     pixel and is missed. A prediction in the last row is a false alarm:
@@ -80,6 +80,7 @@ class RegionCounter:
         self._areas: list[Ints] = []
         self._peaks: list[Floats] = []
         self._false_alarms: list[int] = []
+        self._image = ImageRegions()
 
     def add(self, logits: NDArray[np.float32], label: NDArray[np.bool_]) -> None:
         """Count one image.
@@ -88,19 +89,32 @@ class RegionCounter:
             logits: float32 [H, W].
             label: bool [H, W]; true is defective.
         """
+        self.add_band(logits, label)
+        self.end_image()
+
+    def add_band(self, logits: NDArray[np.float32], label: NDArray[np.bool_]) -> None:
+        """Count the next rows of an image, from top to bottom; `end_image` follows the last ones.
+
+        Args:
+            logits: float32 [rows, W].
+            label: bool [rows, W]; true is defective.
+        """
         levels = _levels(logits)
         of_defects = levels[label]
         self._all += np.bincount(levels.ravel(), minlength=LEVELS + 1)
         self._defective += np.bincount(of_defects, minlength=LEVELS + 1)
-        numbers = _region_numbers(label)[1]
-        area = np.bincount(numbers)
-        peak = np.full(len(area), -np.inf)
-        np.maximum.at(peak, numbers, logits[label])
-        self._overlap += np.bincount(of_defects, weights=1 / area[numbers], minlength=LEVELS + 1)
+        self._image.add(of_defects, logits[label], label)
+        if self._threshold is not None:
+            self._image.add_prediction(exceeds(logits, self._threshold), label)
+
+    def end_image(self) -> None:
+        """End an image, whose rows have all been counted."""
+        area, peak, overlap = self._image.result()
+        self._overlap += overlap
         self._areas.append(area)
         self._peaks.append(peak)
-        if self._threshold is not None:
-            self._false_alarms.append(count_false_alarms(exceeds(logits, self._threshold), label))
+        self._false_alarms.append(self._image.false_alarms())
+        self._image = ImageRegions()
 
     def result(self) -> Regions:
         """Return the counts of all images so far."""
@@ -126,18 +140,6 @@ def exceeds(logits: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     above = logits > np.log(threshold / (1 - threshold)) - 0.01
     above[above] = sigmoid(logits[above]) > threshold
     return np.asarray(above)
-
-
-def count_false_alarms(predicted: NDArray[np.bool_], label: NDArray[np.bool_]) -> int:
-    """Return the number of regions of a prediction that share no pixel with a label; bool [H, W] both.
-
-    The first row is one region, and it touches the label; the last pixel is another one:
-
-    >>> count_false_alarms(np.array([[1, 1, 1], [0, 0, 0], [0, 0, 1]], bool), np.eye(3, dtype=bool)[::-1])
-    1
-    """
-    count, numbers = _region_numbers(predicted)
-    return count - len(np.unique(numbers[label[predicted]]))
 
 
 def pixel_ap(regions: Regions) -> float | None:
@@ -194,18 +196,6 @@ def aupro(regions: Regions, limit: float = FPR_LIMIT) -> float | None:
     inside = fpr <= limit
     x, y = np.append(fpr[inside], limit), np.append(pro[inside], np.interp(limit, fpr, pro))
     return float(auc(x, y)) / limit
-
-
-def _region_numbers(mask: NDArray[np.bool_]) -> tuple[int, Ints]:
-    """Return the number of regions, and for each true pixel, row by row, the number of its region from 0."""
-    from scipy import ndimage
-
-    if not mask.any():
-        return 0, np.zeros(0, np.int64)
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # regions are small parts of an image
-    numbers, count = ndimage.label(inner, EIGHT_NEIGHBOURS)
-    return int(count), numbers[inner].astype(np.int64) - 1
 
 
 def _levels(logits: ArrayLike) -> NDArray[Any]:

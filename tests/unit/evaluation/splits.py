@@ -15,8 +15,8 @@ class FixedLogits(Predictor):
     def __init__(self, logits: np.ndarray) -> None:
         self._logits = logits
 
-    def each(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        yield from self._logits
+    def each(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
+        yield from ([logits] for logits in self._logits)
 
 
 def four_images(scores: list[float], *, missed: bool = False) -> SplitResult:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tinyunet.core.config import EvalConfig
-from tinyunet.evaluation.thresholds import image_threshold, pixel_threshold
+from tinyunet.evaluation.thresholds import best_image_score, image_threshold, pixel_threshold
 from tinyunet.model.metrics import Counts, count
 
 
@@ -117,3 +117,11 @@ def test_the_reasons_say_how_many_images_they_rest_on_and_what_the_cost_is() -> 
 def test_a_target_needs_both_kinds_of_images() -> None:
     threshold = image_threshold(np.array([1.0]), np.array([True]), 0.5, EvalConfig(target="tpr=1"))
     assert (threshold.value, "no clean image" in threshold.reason) == (0, True)
+
+
+def test_the_image_score_is_the_one_that_separates_validation_best_and_the_first_of_equal_ones() -> None:
+    defective = np.array([False, False, True, True])
+    mixed, apart = np.array([0.0, 3.0, 2.0, 4.0]), np.array([0.0, 1.0, 2.0, 3.0])
+    assert best_image_score({"max": mixed, "top100": mixed, "smoothed": apart}, defective) == "smoothed"
+    assert best_image_score({"max": apart, "top100": mixed, "smoothed": 9 * apart}, defective) == "max"
+    assert best_image_score({"max": mixed, "smoothed": apart}, np.ones(4, bool)) == "max"

@@ -103,3 +103,25 @@ def test_a_pixel_is_predicted_exactly_where_its_probability_exceeds_the_threshol
     for threshold in (0.001, 0.25, 0.5, 0.731, 0.999):
         np.testing.assert_array_equal(r.exceeds(logits, threshold), metrics.sigmoid(logits) > threshold)
     assert not r.exceeds(np.zeros(1, np.float32), 0.5)[0]
+
+
+@pytest.mark.parametrize("borders", [(20,), (1, 2, 3), (7, 8, 30, 39)])
+@pytest.mark.parametrize("threshold", [0.02, 0.5])
+def test_an_image_in_bands_has_the_regions_of_the_whole_image(
+    borders: tuple[int, ...], threshold: float
+) -> None:
+    banded = r.RegionCounter(threshold)
+    for logits, label in images(1):
+        for rows in zip(np.split(logits, borders), np.split(label, borders), strict=True):
+            banded.add_band(*rows)
+        banded.end_image()
+    result, expected = banded.result(), counted(images(1), threshold)
+    order = [np.lexsort((one.area, one.peak, one.image)) for one in (result, expected)]
+    for name in ("image", "area", "peak"):
+        np.testing.assert_array_equal(getattr(result, name)[order[0]], getattr(expected, name)[order[1]])
+    np.testing.assert_allclose(result.overlap, expected.overlap, rtol=1e-12)
+    np.testing.assert_array_equal(result.defective, expected.defective)
+    np.testing.assert_array_equal(result.clean, expected.clean)
+    assert result.false_alarms is not None
+    assert expected.false_alarms is not None
+    assert result.false_alarms.tolist() == expected.false_alarms.tolist()

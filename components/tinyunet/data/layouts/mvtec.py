@@ -1,13 +1,22 @@
 """Layout `mvtec`: MVTec AD and data sets of its form: `train/good`, `test/<type>`, `ground_truth/<type>`.
 
-Layout: P. Bergmann, M. Fauser, D. Sattlegger, C. Steger, "MVTec AD – A Comprehensive Real-World Dataset for
-Unsupervised Anomaly Detection", CVPR 2019, doi:10.1109/CVPR.2019.00982.
+Two of MVTec's other data sets differ in the last folders. MVTec LOCO AD has a folder of masks for each image,
+`ground_truth/<type>/000/000.png`. MVTec 3D-AD has `test/<type>/rgb/000.png` and `test/<type>/gt/000.png`; its
+heights, in `xyz`, are not used.
+
+Layouts: P. Bergmann, M. Fauser, D. Sattlegger, C. Steger, "MVTec AD – A Comprehensive Real-World Dataset for
+Unsupervised Anomaly Detection", CVPR 2019, doi:10.1109/CVPR.2019.00982; P. Bergmann et al., "Beyond Dents and
+Scratches: Logical Constraints in Unsupervised Anomaly Detection and Localization", IJCV 2022,
+doi:10.1007/s11263-022-01578-9; P. Bergmann, X. Jin, D. Sattlegger, C. Steger, "The MVTec 3D-AD Dataset for
+Unsupervised 3D Anomaly Detection and Localization", VISAPP 2022, doi:10.5220/0010865000003124.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
+from tinyunet.data.layouts import several
 from tinyunet.data.layouts.base import (
     RESPLIT_NOTE,
     LayoutOptions,
@@ -16,7 +25,7 @@ from tinyunet.data.layouts.base import (
     SourceSample,
     require_category,
 )
-from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
+from tinyunet.data.layouts.matching import Picture, count_text, sort_samples, source_file
 from tinyunet.data.layouts.names import (
     UniqueNames,
     is_clean,
@@ -34,13 +43,17 @@ NAME = "mvtec"
 
 @dataclass(frozen=True)
 class _File:
-    """A picture: `[folder/]<part>/<kind>/<stem>`; part is `train`, `validation`, `test` or `ground_truth`."""
+    """A picture: `[folder/]<part>/<kind>/<stem>`; part is `train`, `validation`, `test` or `ground_truth`.
+
+    `several` says that it is one of the masks of its image, which have a folder of their own.
+    """
 
     name: str
     folder: str
     part: str
     kind: str
     stem: str
+    several: bool = False
 
 
 def recognise(tree: Tree) -> bool:
@@ -69,6 +82,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     folder = next((root for root in roots if PurePosixPath(root).name == category), roots[0])
     files = [file for file in _files(tree) if file.folder == folder]
     samples, problems = _pair(tree, files)
+    samples, type_names = _join_masks(tree, files, samples)
     resplit = all(is_clean(file.kind) for file in files if file.part == "train")
     if resplit:
         samples = [replace(sample, split="") for sample in samples]
@@ -82,6 +96,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         problems=tuple(problems),
         notes=(RESPLIT_NOTE,) if resplit else (),
         ignored=tuple(name for name in tree.names if name.startswith(inside) and name not in used),
+        type_names=type_names,
     )
 
 
@@ -95,17 +110,34 @@ def _roots(tree: Tree) -> list[str]:
 
 
 def _files(tree: Tree) -> list[_File]:
-    """Return the pictures two folders below a root: `train/good/000.png`."""
+    """Return the pictures two folders below a root, `train/good/000.png`, or three, see the module."""
     found = []
     for name in tree.names:
         parts = name.split("/")
-        if len(parts) < 3 or not is_picture(name):
+        if not is_picture(name):
             continue
-        words = "_".join(words_of(parts[-3]))
-        part = "ground_truth" if words in ("ground_truth", "groundtruth") else split_of(parts[-3])
-        if part:
+        if len(parts) >= 3 and (part := _part(parts[-3])):
             found.append(_File(name, "/".join(parts[:-3]), part, parts[-2], stem_of(name)))
+        elif len(parts) >= 4 and (part := _part(parts[-4])):
+            found += _below_kind(name, part, parts)
     return found
+
+
+def _part(folder: str) -> str:
+    words = "_".join(words_of(folder))
+    return "ground_truth" if words in ("ground_truth", "groundtruth") else split_of(folder)
+
+
+def _below_kind(name: str, part: str, parts: list[str]) -> list[_File]:
+    """Return the picture in a folder below its kind, if it is one of MVTec LOCO AD or MVTec 3D-AD."""
+    folder, kind, last = "/".join(parts[:-4]), parts[-3], parts[-2].lower()
+    if part == "ground_truth":
+        return [_File(name, folder, part, kind, parts[-2], several=True)]
+    if last == "rgb":
+        return [_File(name, folder, part, kind, stem_of(name))]
+    if last == "gt" and not is_clean(kind):
+        return [_File(name, folder, "ground_truth", kind, stem_of(name))]
+    return []
 
 
 def _pair(tree: Tree, files: list[_File]) -> tuple[list[SourceSample], list[Problem]]:
@@ -129,7 +161,7 @@ def _pair(tree: Tree, files: list[_File]) -> tuple[list[SourceSample], list[Prob
             continue
         if mask:
             used.add(mask.name)
-        start = ["train"] if file.part == "train" else []
+        start = [] if file.part == "test" else [file.part]
         sample = SourceSample(
             name=names.add("", sample_name([*start, file.kind, file.stem])),
             image=source_file(tree, file.name),
@@ -141,3 +173,21 @@ def _pair(tree: Tree, files: list[_File]) -> tuple[list[SourceSample], list[Prob
         samples.append(sample)
     unused = sorted({file.name for file in masks.values()} - used)
     return samples, problems + [Problem(name, "is a mask without an image") for name in unused]
+
+
+def _join_masks(
+    tree: Tree, files: list[_File], samples: list[SourceSample]
+) -> tuple[list[SourceSample], dict[int, str]]:
+    """Return the samples with all masks of their images in one, if images have several, and the types."""
+    masks = defaultdict[tuple[str, str], list[Picture]](list)
+    for file in files:
+        if file.several:
+            masks[file.kind.lower(), file.stem.lower()].append(
+                Picture(file.name, file.stem, "", (file.kind,))
+            )
+    if not masks:
+        return samples, {}
+    images = {file.name: Picture(file.name, file.stem) for file in files if file.part != "ground_truth"}
+    keys = {file.name: (file.kind.lower(), file.stem.lower()) for file in files if file.name in images}
+    groups = {name: masks[key] for name, key in keys.items() if key in masks}
+    return several.join_masks(tree, samples, groups, images.values())

@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.unit.data.layouts.trees import pairs_of, tree_of
+from tests.unit.data.layouts.trees import mask_of, pairs_of, tree_of
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts import mvtec
 from tinyunet.data.layouts.base import LayoutOptions
+from tinyunet.data.layouts.find import find_layout
+from tinyunet.data.pictures.decode import encode_png
 
 BOTTLE = (
     "train/good/000.png train/good/001.png "
@@ -113,3 +116,64 @@ def test_other_folders_are_not_recognised(tmp_path: Path, names: str) -> None:
         UserError, match="no folders train/good, test/<type> and ground_truth/<type>; expected"
     ):
         mvtec.list_samples(tree, LayoutOptions())
+
+
+LOCO = (
+    "train/good/000.png validation/good/000.png test/good/000.png "
+    "test/logical_anomalies/000.png test/structural_anomalies/000.png "
+    "ground_truth/logical_anomalies/000/000.png ground_truth/logical_anomalies/000/001.png "
+    "ground_truth/structural_anomalies/000/000.png"
+)
+
+
+def test_the_masks_of_an_image_of_mvtec_loco_are_joined(tmp_path: Path) -> None:
+    left, right = (np.pad(np.full((4, 2), 255, np.uint8), ((0, 0), sides)) for sides in ((0, 4), (4, 0)))
+    right[right > 0] = 253  # MVTec LOCO AD has another value for each kind of defect
+    folder = "breakfast_box__ground_truth__logical_anomalies__000__"
+    texts = {f"{folder}{n}_png": encode_png(pixels) for n, pixels in (("000", left), ("001", right))}
+    tree = tree_of(
+        tmp_path, category("breakfast_box", LOCO), breakfast_box__defects_config_json="[]", **texts
+    )
+    assert find_layout(tree, LayoutOptions()) is mvtec
+    listing = mvtec.list_samples(tree, LayoutOptions())
+    assert [(s.name, s.split, s.defect_type, s.mask is not None) for s in listing.samples] == [
+        ("good-000", "", "", False),
+        ("logical_anomalies-000", "", "logical_anomalies", True),
+        ("structural_anomalies-000", "", "structural_anomalies", True),
+        ("train-good-000", "", "", False),
+        ("validation-good-000", "", "", False),
+    ]
+    assert "not comparable" in listing.notes[0]
+    assert (listing.problems, listing.ignored) == ((), ("breakfast_box/defects_config.json",))
+    joined = mask_of(listing, "logical_anomalies-000") > 0
+    np.testing.assert_array_equal(joined, (left > 0) | (right > 0))
+    values = {value: name for value, name in listing.type_names.items() if name == "logical_anomalies"}
+    assert set(values) == set(np.unique(mask_of(listing, "logical_anomalies-000"))) - {0}
+
+
+def test_a_folder_of_masks_without_an_image_is_a_problem(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, LOCO, "ground_truth/logical_anomalies/007/000.png")
+    assert [str(problem) for problem in mvtec.list_samples(tree, LayoutOptions()).problems] == [
+        "ground_truth/logical_anomalies/007/000.png: is a mask without an image"
+    ]
+
+
+def test_the_colours_of_mvtec_3d_are_read_without_the_heights(tmp_path: Path) -> None:
+    kinds = ("train/good", "validation/good", "test/good", "test/hole")
+    names = [
+        f"bagel/{kind}/{what}" for kind in kinds for what in ("rgb/000.png", "gt/000.png", "xyz/000.tiff")
+    ]
+    tree = tree_of(tmp_path, *names, bagel__calibration__camera_parameters_json="{}")
+    assert find_layout(tree, LayoutOptions()) is mvtec
+    listing = mvtec.list_samples(tree, LayoutOptions())
+    assert pairs_of(listing) == {
+        "bagel/test/good/rgb/000.png": None,
+        "bagel/test/hole/rgb/000.png": "bagel/test/hole/gt/000.png",
+        "bagel/train/good/rgb/000.png": None,
+        "bagel/validation/good/rgb/000.png": None,
+    }
+    assert {sample.name: sample.split for sample in listing.samples} == dict.fromkeys(
+        ("good-000", "hole-000", "train-good-000", "validation-good-000"), ""
+    )
+    assert (listing.problems, listing.category) == ((), "bagel")
+    assert "not comparable" in listing.notes[0]
