@@ -11,6 +11,7 @@ import numpy as np
 from tinyunet.core.documents.raw import RawManifest
 from tinyunet.data.ingestion.prepare import PreparedSample
 from tinyunet.data.ingestion.validate import Report
+from tinyunet.data.pictures.opening import opened
 from tinyunet.data.splits import SPLITS
 
 THUMBNAIL = 160
@@ -104,9 +105,10 @@ def _thumbnail(path: Path) -> str:
     """Return a small PNG as a data URI; 16-bit grey is shown from its smallest to its largest value."""
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with opened(path.read_bytes()) as picture:
         if picture.mode.startswith("I"):
-            values = np.asarray(picture, np.float64)
+            step = max(1, max(picture.size) // (4 * THUMBNAIL))  # limits the memory of large images
+            values = np.asarray(picture)[::step, ::step].astype(np.float64)
             scaled = (values - values.min()) / max(1.0, float(np.ptp(values))) * 255
             shown = Image.fromarray(scaled.astype(np.uint8))
         else:

@@ -28,6 +28,7 @@ from tinyunet.data.layouts.base import (
 from tinyunet.data.layouts.dagm import class_of
 from tinyunet.data.layouts.labels import decode_labels
 from tinyunet.data.layouts.matching import source_file
+from tinyunet.data.pictures.opening import opened
 from tinyunet.data.sources.trees import Tree
 
 NAME = "dagm-development"
@@ -127,12 +128,12 @@ def draw(ellipse: Ellipse, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _draw_mask(image: SourceFile, ellipse: Ellipse) -> bytes:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(image.read())) as picture:
+        with opened(image.read()) as picture:
             width, height = picture.size
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UserError as error:
         raise UserError("has no mask, because its image cannot be decoded") from error
     file = io.BytesIO()
     Image.fromarray(draw(ellipse, height, width)).save(file, format="PNG")

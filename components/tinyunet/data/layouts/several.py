@@ -1,6 +1,5 @@
 """Several masks for one image: one in a folder of each type, or one for each defect."""
 
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, pack, type_values
 from tinyunet.data.layouts.base import SourceFile, SourceSample
 from tinyunet.data.layouts.matching import Picture
+from tinyunet.data.pictures.opening import opened
 from tinyunet.data.pictures.pixels import size_text
 from tinyunet.data.sources.trees import Tree
 
@@ -97,9 +97,7 @@ def _join(tree: Tree, files: Sequence[str], types: dict[str, str], values: dict[
 
 def _marked(data: bytes) -> NDArray[np.bool_]:
     """Return the pixels of a mask that are at least half as bright as its brightest one, bool [H, W]."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as picture:
+    with opened(data) as picture:
         levels = np.asarray(picture if picture.mode == "P" else picture.convert("L"))
     marked: NDArray[np.bool_] = levels > levels.max() // 2
     return marked

@@ -2,11 +2,14 @@ import base64
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.unit.data.conftest import copy_class
 from tinyunet.data.ingest import ingest
 from tinyunet.data.ingestion.report import histogram
+from tinyunet.data.pictures import opening
 
 
 def test_the_page_needs_no_other_file(raw: Path) -> None:
@@ -35,3 +38,16 @@ def test_the_bars_of_the_histogram_are_counts() -> None:
     assert [bar["height"] for bar in bars][1::10] == [1.0, 0.5]
     assert bars[1]["low"] == pytest.approx(1)
     assert histogram([]) == []
+
+
+def test_images_beyond_the_limit_of_pillow_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, level in (("images", 7), ("masks", 0)):
+        (tmp_path / "in" / kind).mkdir(parents=True)
+        for number in range(12):
+            pixels = np.full((40, 50), level, np.uint16 if kind == "images" else np.uint8)
+            pixels[:3, :number] = 255
+            Image.fromarray(pixels).save(tmp_path / "in" / kind / f"{number}.png")
+    monkeypatch.setattr(opening, "_BAND_PIXELS", 500)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)  # `Image.open` refuses more than 1800
+    ingest(str(tmp_path / "in"), tmp_path / "out")
+    assert "data:image/png;base64," in (tmp_path / "out" / "report.html").read_text("utf-8")

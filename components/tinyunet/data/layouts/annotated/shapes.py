@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
+from tinyunet.data.pictures.opening import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -177,11 +178,9 @@ def picture_size(read: Callable[[], bytes]) -> tuple[int, int]:
     """Return (width, height) of a picture after its EXIF rotation, from its header.
 
     Raises:
-        OSError: if it is not a picture.
+        OSError, UserError: if it cannot be read, or is not a picture.
     """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(read())) as picture:
+    with opened(read()) as picture:
         turned = picture.getexif().get(0x0112, 1) >= 5  # the tag Orientation; from 5 on, by a quarter
         width, height = picture.size
     return (height, width) if turned else (width, height)
