@@ -52,3 +52,11 @@ def test_a_step_reduces_every_gradient_and_eight_sums(measured: dict[str, Any]) 
 def test_the_peak_memory_of_training_and_prediction_is_measured(measured: dict[str, Any]) -> None:
     assert set(measured["memory"]) == {"train", "predict"}
     assert all(case["peak_mib"]["median"] > 100 for case in measured["memory"].values()), "TensorFlow alone"
+
+
+@pytest.mark.parametrize("case", ["train, 1 rank", "train, 2 ranks"])
+def test_the_parts_of_a_start_are_measured_until_the_first_step(measured: dict[str, Any], case: str) -> None:
+    seconds = {name: spread["median"] for name, spread in measured["start"][case].items()}
+    whole, second = seconds.pop("to_first_step_s"), seconds.pop("second_step_s")
+    assert seconds["first_step_s"] > second, "TensorFlow prepares the graph in the first step"
+    assert whole == pytest.approx(sum(seconds.values()))

@@ -1,30 +1,19 @@
 """Training with records, checkpoints and model on a real MinIO, also with a kill and a resumption."""
 
 import json
-import os
 import subprocess
 import time
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
-from tests.services.conftest import upload
-from tests.services.proxy import Proxy
+from tests.services.conftest import train_command, upload
 from tinyunet.core.errors import UserError
 from tinyunet.storage import s3
 from tinyunet.training.distributed import World
-from tinyunet.training.inputs import local_records
+from tinyunet.training.inputs import LocalRecords, local_records
 from tinyunet.training.model_folder import finished_model
-
-SETTINGS = (
-    "steps=12",
-    "image_size=32",
-    "precision=float32",
-    "global_batch=4",
-    "checkpoint_every=3",
-    "deterministic=true",
-)
+from tinyunet.training.run import TrainingRun
 
 
 @pytest.fixture
@@ -33,9 +22,21 @@ def remote_records(records: Path, prefix: str) -> str:
     return f"{prefix}/records"
 
 
+def change_shard(records: Path, uri: str, split: str) -> str:
+    """Change the last byte of a shard on S3; return its name."""
+    shard = sorted(records.glob(f"{split}*.tfrecord"))[0]
+    s3.write_bytes(f"{uri}/{shard.name}", shard.read_bytes()[:-1] + b"x")
+    return shard.name
+
+
+def opened(records: LocalRecords) -> LocalRecords:
+    for split in ("train", "validation"):
+        records.split(split, 0)
+    return records
+
+
 def command(python: str, records: str, out: str, *more: str) -> list[str]:
-    settings = [part for s in SETTINGS for part in ("--set", s)]
-    return [python, "-m", "tinyunet", "train", records, "--out", out, *settings, *more]
+    return train_command(python, records, out, "--set", "checkpoint_every=3", *more)
 
 
 def run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -47,14 +48,13 @@ def digest(out: str) -> str:
 
 
 def test_a_killed_training_resumes_from_s3_to_the_same_weights(
-    remote_records: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
-) -> None:
+    remote_records: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str,
+    undisturbed_digest: str,
+) -> None:  # fmt: skip
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
-    uninterrupted, out = f"{prefix}/uninterrupted", f"{prefix}/model"
-    result = run(command(python, remote_records, uninterrupted), tmp_path)
-    assert result.returncode == 0, result.stderr
+    out = f"{prefix}/model"
     process = subprocess.Popen(
         command(python, remote_records, out),
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -66,7 +66,7 @@ def test_a_killed_training_resumes_from_s3_to_the_same_weights(
     resumed = run(command(python, remote_records, out), tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "steps 0 to" not in resumed.stdout, "the training must resume, not start over"
-    assert digest(out) == digest(uninterrupted)
+    assert digest(out) == undisturbed_digest
     assert {Path(key).name for key in s3.list_objects(out)} == {
         "model.keras",
         "model.json",
@@ -76,33 +76,12 @@ def test_a_killed_training_resumes_from_s3_to_the_same_weights(
     assert list(scratch.glob("*records*")) == [], "the local copy of the records is removed"
 
 
-def test_an_outage_of_the_store_loses_checkpoints_but_not_the_training(
-    remote_records: str, prefix: str, tmp_path: Path, python: str
-) -> None:
-    proxy, out = Proxy(os.environ["S3_ENDPOINT_URL"]), f"{prefix}/model"
-    process = subprocess.Popen(
-        command(python, remote_records, out),
-        env={**os.environ, "S3_ENDPOINT_URL": proxy.url},
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    wait_for(f"{out}.checkpoints/step-00000003.npz", process)
-    proxy.stop()
-    assert process.stdout
-    lines = list(takewhile(lambda line: "trying again for 3600 s" not in line, process.stdout))
-    assert any("warning: no checkpoint of step " in line for line in lines), lines
-    proxy.resume()
-    rest, _ = process.communicate(timeout=120)
-    proxy.close()
-    assert process.returncode == 0, rest
-    assert digest(out)
-    assert s3.list_objects(f"{out}.checkpoints") == []
-
-
 def test_only_the_splits_of_a_training_are_fetched_with_their_indexes(
     remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with local_records(remote_records, World(), category="class1", run_key="fetch") as folder:
+    with local_records(TrainingRun(records=remote_records, out="model"), World()) as records:
+        folder = opened(records).folder
         assert folder.parent == tmp_path
         shards = {path.name for path in folder.glob("*.tfrecord")}
         assert {path.name for path in folder.glob("*.index.json")} == {f"{n}.index.json" for n in shards}
@@ -111,15 +90,15 @@ def test_only_the_splits_of_a_training_are_fetched_with_their_indexes(
     assert list(tmp_path.iterdir()) == [], "the local copy is removed"
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_changed_shard_is_refused_with_its_name_and_its_copy_is_removed(
-    records: Path, remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    split: str, records: Path, remote_records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    shard = sorted(records.glob("train*.tfrecord"))[0]
-    s3.write_bytes(f"{remote_records}/{shard.name}", shard.read_bytes()[:-1] + b"x")
-    copy = local_records(remote_records, World(), category="class1", run_key="changed")
-    with pytest.raises(UserError, match=rf"{shard.name} has SHA-256 .*expected"), copy:
-        pytest.fail("the records were accepted")
+    shard = change_shard(records, remote_records, split)
+    copy = local_records(TrainingRun(records=remote_records, out="model"), World())
+    with pytest.raises(UserError, match=rf"{shard} has SHA-256 .*expected"), copy as changed:
+        opened(changed)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,8 +67,9 @@ class StartTimes(JsonObject):
     tensorflow: float
     project: float
     join: float
-    prepare: float
     mlflow: float
+    prepare: float
+    records: float
     first_step: float
     second_step: float
 

@@ -1,14 +1,15 @@
 """Time from the start of a process to the first step of a training, by parts.
 
 `python -m tinyunet.bench.start CONFIG RECORDS OUT` is one rank: the only one, or one of several under mpirun.
-It does what `tinyunet train` does, for two steps, and the clock of rank 0 counts:
+It does what `tinyunet train` does, for two steps, and the clock of rank 0 counts. RECORDS may be on S3.
 
 - python: the start of the interpreter and the import of the modules that need no TensorFlow;
 - tensorflow, project: their imports; Keras belongs to the second one;
 - join: `init`; with several ranks also the import of Horovod, and the wait for the other ranks;
-- prepare: records are opened and verified, network and optimizer are built, and weights are broadcast;
 - mlflow: the import of MLflow's client. The requests to a server are not included;
-- first_step: the step is traced, compiled and run; second_step is the same step without the first two.
+- prepare: network and optimizer are built, the step is traced, and weights are broadcast;
+- records: the wait for the training images, if they come from S3; they are opened and, if local, verified;
+- first_step: the step is compiled and run; second_step is the same step without compilation.
 
 This module imports TensorFlow only where the time is measured.
 """
@@ -19,10 +20,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.documents import StartTimes
 from tinyunet.core.tensorflow_import import import_tensorflow
+from tinyunet.training.download import RecordsDownload, early_download
+from tinyunet.training.run import TrainingRun
+
+if TYPE_CHECKING:
+    from tinyunet.data.dataset import Split
 
 
 def process_age() -> float:
@@ -33,22 +40,30 @@ def process_age() -> float:
 
 def measure(config: BenchConfig, records: str, out: str) -> StartTimes | None:
     """Take two steps of a training; return the times on rank 0 and None on the others."""
+    recipe = config.recipe().replace({"steps": 2, "validate_every": 0})
+    run = TrainingRun(records=records, out=out, config=recipe)
     marks = {"python": process_age()}
-    import_tensorflow()
-    marks["tensorflow"] = process_age()
-    from tinyunet.tracking.client import mlflow_errors
+    with early_download(run) as download:
+        import_tensorflow()
+        marks["tensorflow"] = process_age()
+        return _measure_rank(run, download, marks)
+
+
+def _measure_rank(
+    run: TrainingRun, download: RecordsDownload | None, marks: dict[str, float]
+) -> StartTimes | None:
+    """Do what `launch.rank.run_rank` does; `marks` holds the ends of the parts so far."""
+    from tinyunet.tracking.client import silence_mlflow
     from tinyunet.tracking.tracker import NullTracker
     from tinyunet.training.distributed import init
+    from tinyunet.training.inputs import local_records
     from tinyunet.training.loop import train
-    from tinyunet.training.run import TrainingRun
 
     class Timer(NullTracker):
         """Notes when the training calls its tracker: before the first step, and after both steps."""
 
         def start(self, *args: object, **kwargs: object) -> str:
-            marks["prepare"] = process_age()
-            with mlflow_errors():
-                marks["mlflow"] = process_age()
+            marks["records"] = process_age()
             return ""
 
         def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
@@ -58,10 +73,19 @@ def measure(config: BenchConfig, records: str, out: str) -> StartTimes | None:
     marks["project"] = process_age()
     world = init()
     marks["join"] = process_age()
-    recipe = config.recipe().replace({"steps": 2, "validate_every": 0})
-    tracker = Timer() if world.is_chief else NullTracker()
-    train(TrainingRun(records=records, out=out, config=recipe, ranks=world.size), world, tracker)
-    world.shutdown()
+    if world.is_chief:
+        silence_mlflow()
+    marks["mlflow"] = process_age()
+    with local_records(run, world, download) as records:
+        open_split = records.split
+
+        def split(name: str, image_size: int) -> "Split":
+            marks.setdefault("prepare", process_age())
+            return open_split(name, image_size)
+
+        records.split = split  # type: ignore[method-assign]
+        train(run, world, Timer() if world.is_chief else NullTracker(), records)
+        world.shutdown()
     return _differences(marks) if world.is_chief else None
 
 

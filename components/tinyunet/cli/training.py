@@ -69,10 +69,13 @@ def _train(arguments: Namespace) -> int:
         except TrainingFailed as failure:
             return print_failure(failure)
         return 0
-    import_tensorflow()
-    from tinyunet.launch.rank import run_rank
+    from tinyunet.training.download import early_download
 
-    return run_rank(run)
+    with early_download(run) as download:
+        import_tensorflow()
+        from tinyunet.launch.rank import run_rank
+
+        return run_rank(run, download)
 
 
 def training_run(arguments: Namespace) -> "TrainingRun":

@@ -115,12 +115,7 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Tru
     manifest = RecordsManifest.read(records)
     if split not in SPLITS:
         raise UserError(f"split is {split!r}; expected one of: {', '.join(SPLITS)}")
-    height, width = manifest.image_shape
-    if not 0 <= image_size <= max(height, width):
-        raise UserError(
-            f"image_size is {image_size}, but the records hold {width}×{height} pixels; "
-            f"choose 1 to {max(height, width)}, or 0 for the images' own size"
-        )
+    check_image_size(manifest, image_size)
     reader = RecordReader(records, split, manifest, verify=verify)
     stored = image_size == 0 or bool((reader.shapes == image_size).all())
     source = reader if stored else resized(reader, manifest.digest, split, image_size)
@@ -136,6 +131,16 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Tru
         reader.types,
         None if known is None else (known.mean, known.deviation),
     )
+
+
+def check_image_size(manifest: RecordsManifest, image_size: int) -> None:
+    """Raise a UserError if images of this size cannot be made from these records; see `load_split`."""
+    height, width = manifest.image_shape
+    if not 0 <= image_size <= max(height, width):
+        raise UserError(
+            f"image_size is {image_size}, but the records hold {width}×{height} pixels; "
+            f"choose 1 to {max(height, width)}, or 0 for the images' own size"
+        )
 
 
 def statistics(split: Split) -> tuple[float, float]:

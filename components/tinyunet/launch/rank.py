@@ -2,17 +2,23 @@
 
 import signal
 import sys
-from dataclasses import replace
 
 from tinyunet.core.stopping import STOP_SIGNAL
 from tinyunet.training.distributed import init
+from tinyunet.training.download import RecordsDownload
 from tinyunet.training.inputs import local_records
 from tinyunet.training.run import TrainingRun, check_shares
 from tinyunet.training.stopping import Stopped
 
 
-def run_rank(run: TrainingRun) -> int:
-    """Execute this process's part of a training; return the exit code, which is equal on all ranks."""
+def run_rank(run: TrainingRun, download: RecordsDownload | None = None) -> int:
+    """Execute this process's part of a training; return the exit code, which is equal on all ranks.
+
+    Args:
+        run: The training.
+        download: The download of its records, if this process has begun it (`early_download`).
+    """
+    from tinyunet.tracking.client import silence_mlflow
     from tinyunet.tracking.tracker import NullTracker, Tracker
     from tinyunet.training.compile_cache import use_compile_cache
     from tinyunet.training.loop import train
@@ -21,10 +27,12 @@ def run_rank(run: TrainingRun) -> int:
     use_compile_cache(run.config)  # before the devices are listed
     world = init(deterministic=run.config.deterministic)
     check_shares(run.config, world.size)
-    with local_records(run.records, world, category=run.category, run_key=run.run_key) as records:
+    if world.is_chief:
+        silence_mlflow()  # imports the client now, while the records are on their way
+    with local_records(run, world, download) as records:
         exit_code = 0
         try:
-            train(replace(run, records=str(records)), world, Tracker() if world.is_chief else NullTracker())
+            train(run, world, Tracker() if world.is_chief else NullTracker(), records)
         except Stopped as stopped:
             if world.is_chief:
                 print(f"tinyunet: {stopped}", file=sys.stderr, flush=True)

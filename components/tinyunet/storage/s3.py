@@ -10,7 +10,7 @@ Every error is a `UserError`.
 import io
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,12 +34,13 @@ def is_remote(location: str) -> bool:
     return location.startswith("s3://")
 
 
-def fetch(uri: str, dest: Path) -> Path:
+def fetch(uri: str, dest: Path, *, transfer: Transfer | None = None) -> Path:
     """Download an object, all objects under a prefix, or a file over HTTPS, and return `dest`.
 
     Args:
         uri: s3://bucket/key, s3://bucket/prefix or https://host/file (see `https.download`).
         dest: The file to write or, for a prefix, the folder to create.
+        transfer: The transfer of which this object is a part; by default, the object is a transfer itself.
 
     Raises:
         UserError: if the server cannot be reached or the object cannot be read. No incomplete file remains.
@@ -49,7 +50,7 @@ def fetch(uri: str, dest: Path) -> Path:
     bucket, key = split_uri(uri)
     with _one_line_errors(uri):
         if key and not key.endswith("/") and (size := _size(bucket, key)) is not None:
-            _fetch_object(bucket, key, size, dest)
+            _fetch_object(bucket, key, size, dest, transfer)
         else:
             _fetch_prefix(bucket, key, dest, uri)
     return dest
@@ -179,11 +180,11 @@ def _listing(bucket: str, key: str) -> list[tuple[str, int]]:
     return sorted((str(o.object_name), o.size or 0) for o in objects if not str(o.object_name).endswith("/"))
 
 
-def _fetch_object(bucket: str, key: str, size: int, dest: Path) -> None:
+def _fetch_object(bucket: str, key: str, size: int, dest: Path, whole: Transfer | None) -> None:
     require_space(dest, size)
-    with Transfer(f"download s3://{bucket}/{key}", size) as transfer, atomic_path(dest) as part:
-        _download(_client(), bucket, key, part)
-        transfer.advance(size)
+    own = nullcontext(whole) if whole else Transfer(f"download s3://{bucket}/{key}", size)
+    with own as transfer, atomic_path(dest) as part:
+        _download(_client(), bucket, key, part, transfer)
 
 
 def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
@@ -197,27 +198,26 @@ def _fetch_prefix(bucket: str, key: str, dest: Path, uri: str) -> None:
     with Transfer(f"download {uri}", total) as transfer, atomic_path(dest) as part:
         client, targets = _client(), {name: safe_target(part, name[base:]) for name, _ in objects}
 
-        def get(item: tuple[str, int]) -> None:
-            name, size = item
+        def get(name: str) -> None:
             targets[name].parent.mkdir(parents=True, exist_ok=True)
-            _download(client, bucket, name, targets[name])
-            transfer.advance(size)
+            _download(client, bucket, name, targets[name], transfer)
 
         part.mkdir()
-        run_concurrently(get, objects)
+        run_concurrently(get, targets)
 
 
-def _download(client: Minio, bucket: str, key: str, path: Path) -> None:
+def _download(client: Minio, bucket: str, key: str, path: Path, transfer: Transfer) -> None:
     """Download an object to a file; try again, at most twice, if the connection is interrupted."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part.minio")  # minio does not delete it on error
     try:
         for remaining in reversed(range(RETRIES + 1)):
             try:
-                client.fget_object(bucket, key, str(path), tmp_file_path=str(temporary))
+                client.fget_object(bucket, key, str(path), tmp_file_path=str(temporary), progress=transfer)
                 return
             except urllib3.exceptions.HTTPError:
                 if not remaining:
                     raise
+                transfer.advance(-temporary.stat().st_size if temporary.exists() else 0)
     finally:
         temporary.unlink(missing_ok=True)
 

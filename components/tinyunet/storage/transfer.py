@@ -20,6 +20,10 @@ REDRAW_S = 0.5  # time between two updates of the line on a terminal
 Item = TypeVar("Item")
 
 
+class Cancelled(Exception):  # noqa: N818  not an error: nobody needs the transfer any more
+    """A transfer was cancelled."""
+
+
 class Transfer:
     """Prints the progress of a transfer on stderr.
 
@@ -28,15 +32,23 @@ class Transfer:
     Args:
         title: What is transferred, such as "download s3://bucket/key".
         total: Total number of bytes, or 0 if it is unknown.
+        cancelled: An event that cancels the transfer.
     """
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, cancelled: threading.Event | None = None) -> None:
         self._title, self._total, self._done = redact(title), total, 0
+        self._cancelled = cancelled
         self._start = self._last_line = time.monotonic()
         self._lock = threading.Lock()
 
     def advance(self, size: int) -> None:
-        """Add `size` bytes to the transferred bytes, and print the progress if the interval has passed."""
+        """Add `size` bytes to the transferred bytes, and print the progress if the interval has passed.
+
+        Raises:
+            Cancelled: if the transfer was cancelled.
+        """
+        if self._cancelled and self._cancelled.is_set():
+            raise Cancelled
         with self._lock:
             self._done += size
             now, is_terminal = time.monotonic(), sys.stderr.isatty()
@@ -44,6 +56,13 @@ class Transfer:
             if now - self._last_line >= interval:
                 self._last_line = now
                 print(self._line(now), end="\r" if is_terminal else "\n", file=sys.stderr, flush=True)
+
+    def set_meta(self, object_name: str, total_length: int) -> None:
+        """Do nothing; minio calls this before the first `update` of an object."""
+
+    def update(self, length: int) -> None:
+        """Call `advance`; minio calls this after every part of an object."""
+        self.advance(length)
 
     def _line(self, now: float) -> str:
         rate = max(self._done / (now - self._start), 1.0)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Variables that Open MPI, horovodrun and MPICH set, in the order in which Horovod reads them.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
+LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "HOROVOD_LOCAL_RANK", "MPI_LOCALRANKID")
 
 # Size of a group of gradients that are reduced together. Its transfer takes long compared to the latency.
 GROUP_BYTES = 1 << 20
@@ -129,6 +130,18 @@ def launched_rank() -> int:
     """Return the rank from the launcher's environment variables, without joining; 0 without a launcher."""
     name = next(filter(os.environ.get, SIZE_VARIABLES), "").replace("SIZE", "RANK")
     return int(os.environ.get(name, "0"))
+
+
+def launched_local_rank() -> int | None:
+    """Return the rank among the processes of this host from the launcher's environment variables.
+
+    Returns:
+        The rank; 0 without a launcher, and None if the launcher sets no such variable.
+    """
+    if launched_size() == 1:
+        return 0
+    name = next(filter(os.environ.get, LOCAL_RANK_VARIABLES), None)
+    return int(os.environ[name]) if name else None
 
 
 def threads_per_rank(world: World) -> int:

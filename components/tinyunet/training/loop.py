@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from tinyunet.core.documents.checkpoint import CheckpointState
 from tinyunet.core.documents.model import ModelDocument
-from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.locks import exclusive_lock
 from tinyunet.core.stopping import STOPPED_BY_SIGNAL
-from tinyunet.data.dataset import batches, load_split
+from tinyunet.data.dataset import batches, check_image_size
 from tinyunet.data.patches import patch_batches
 from tinyunet.model.precision import resolve_precision
 from tinyunet.model.unet import build_unet, forward_function
@@ -22,7 +21,7 @@ from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training import model_folder
 from tinyunet.training.checkpoint import Checkpoints, checkpoint_precision
 from tinyunet.training.distributed import World
-from tinyunet.training.inputs import SPLITS, normalization
+from tinyunet.training.inputs import LocalRecords, normalization
 from tinyunet.training.keras_file import weights_digest
 from tinyunet.training.model_folder import Row
 from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
@@ -36,7 +35,9 @@ from tinyunet.training.validation import validate
 FLUSH_EVERY = 10  # steps between two transfers of the results from the device, and two calls of the tracker
 
 
-def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument:
+def train(
+    run: TrainingRun, world: World, tracker: NullTracker, records: LocalRecords | None = None
+) -> ModelDocument:
     """Train a model, or resume an interrupted training.
 
     If the model folder contains the finished model of this training, its description is returned. If there is
@@ -44,16 +45,17 @@ def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument
     configuration or of other data is an error.
 
     Args:
-        run: The training; its `records` is a local folder of TFRecords.
+        run: The training.
         world: The ranks.
         tracker: `Tracker` on rank 0, `NullTracker` on the other ranks.
+        records: The records of the training; by default, `run.records`, a local folder of TFRecords.
 
     Returns:
         The content of model.json.
 
     Raises:
         UserError: if the data, the configuration or a checkpoint is invalid or does not belong to this
-            training.
+            training, or if the download of the records failed.
         Stopped: after SIGINT or SIGTERM, or when nobody renews the lease any more; a checkpoint is written.
     """
     # S3 needs no lock: MPIJobs with the same run key have the same name, so only one of them can exist.
@@ -62,9 +64,10 @@ def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument
         finished: ModelDocument | None = world.broadcast_object(
             model_folder.finished_model(run.out) if world.is_chief else None
         )
+        records = records or LocalRecords(Path(run.records), world)
         if finished is None:
-            return _Training(run, world, tracker).execute()
-        run.require_same(finished.identity, RecordsManifest.read(Path(run.records)).digest, run.out)
+            return _Training(run, world, tracker, records).execute()
+        run.require_same(finished.identity, records.manifest.digest, run.out)
         if world.is_chief:
             print(f"{run.out} already holds this model ({finished.steps} steps); nothing to do", flush=True)
         return finished
@@ -73,18 +76,17 @@ def train(run: TrainingRun, world: World, tracker: NullTracker) -> ModelDocument
 class _Training:
     """The state of one training between its first and its last step.
 
-    The manifest is read only once, because a launcher may delete the records before the training ends.
+    It is built and traced while the images are on their way, unless the normalization needs them.
     """
 
-    def __init__(self, run: TrainingRun, world: World, tracker: NullTracker) -> None:
-        config, records = run.config, Path(run.records)
-        self.run, self.world, self.tracker, self.config = run, world, tracker, config
-        self.manifest = RecordsManifest.read(records)
+    def __init__(self, run: TrainingRun, world: World, tracker: NullTracker, records: LocalRecords) -> None:
+        self.run, self.world, self.tracker, self.config = run, world, tracker, (config := run.config)
+        self.records, self.manifest = records, records.manifest
+        check_image_size(self.manifest, config.input_size)
         self.precision: str = world.broadcast_object(self._resolve_precision())
-        self.train_split, self.validation_split = (  # the ranks of a host read the same files
-            load_split(records, name, config.input_size, verify=world.local_rank == 0) for name in SPLITS
+        self.normalization = normalization(
+            config, self.manifest.bits, lambda: records.statistics(config.input_size)
         )
-        self.normalization = normalization(config, self.train_split)
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -98,6 +100,7 @@ class _Training:
         )
         self.optimizer = build_optimizer(config, self.precision)
         self.step = TrainStep(self.model, self.optimizer, config, world)
+        self.step.trace(self.manifest)
         self.forward = forward_function(self.model)
         self.checkpoints = Checkpoints(run.checkpoint_location, self.model, self.optimizer)
         self.history, self.run_key = list[Row](), run.run_key
@@ -110,6 +113,7 @@ class _Training:
 
     def execute(self) -> ModelDocument:
         start, config = self._restore(), self.config
+        self.train_split = self.records.split("train", config.input_size)
         try:
             # A signal must not interrupt the creation of the run, which would then never have an end.
             with StopRequest(lease_watch(self.run) if self.world.is_chief else None) as request:
@@ -158,6 +162,7 @@ class _Training:
         previous: StepResult | None = None
         with meter:
             for step, batch in zip(range(start + 1, config.steps + 1), source, strict=False):
+                self.records.check()
                 result = self.step(batch, stop=bool(request.exit_code))
                 pending.append((step, result))
                 # The result of the previous step is used, because reading the current one would wait for the
@@ -196,8 +201,9 @@ class _Training:
         return {"step": step, **values}
 
     def _validate(self, step: int) -> None:
+        split = self.records.split("validation", self.config.input_size)
         with averaged_weights(self.model, self.optimizer):
-            scores = validate(self.forward, self.validation_split, self.world)
+            scores = validate(self.forward, split, self.world)
         row = {f"validation_{name}": value for name, value in scores._asdict().items()}
         self.history[-1].update(row)
         self.tracker.log_history([{"step": step, **row}])

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinyunet.core.config import TrainConfig
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.dataset import Batch
 from tinyunet.model.losses import Sums, batch_sums, bce_loss, dice_loss, loss_and_gradient
 from tinyunet.training.compile_cache import align_names
@@ -89,6 +90,25 @@ class TrainStep:
         inputs = (batch.images, batch.masks, batch.gain, batch.bias, batch.warps, np.float32(stop))
         result: StepResult = self._run(*map(tf.constant, inputs))
         return result
+
+    def trace(self, manifest: RecordsManifest) -> None:
+        """Trace the step, which takes seconds and needs no images; otherwise, its first call traces it.
+
+        Args:
+            manifest: Manifest of the records: the channels and the bits of the images.
+        """
+        if tf.config.functions_run_eagerly():
+            return
+        count, side = (
+            self._config.global_batch // self._world.size,
+            self._config.patch or self._config.image_size,
+        )
+        masks = (count, side, side)
+        images = masks if manifest.channels == 1 else (*masks, manifest.channels)
+        levels = tf.uint8 if manifest.bits == 8 else tf.uint16
+        arrays = [tf.TensorSpec(images, levels), tf.TensorSpec(masks, tf.uint8)]
+        numbers = [tf.TensorSpec(shape, tf.float32) for shape in ([count], [count], [count, 8], [])]
+        self._run.get_concrete_function(*arrays, *numbers)
 
     def _step(self, *inputs: tf.Tensor) -> StepResult:
         if uses_xla(self._config):

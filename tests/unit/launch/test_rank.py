@@ -30,8 +30,8 @@ def test_a_rank_trains_on_local_records(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     source = "synthetic://?train=24&test=4&size=64"
     assert run_rank(TrainingRun(records=source, out="model", run_key="key")) == 0
-    ((run, world, _),) = calls
-    assert run == TrainingRun(records=str(tmp_path / "tinyunet-key-records"), out="model", run_key="key")
+    ((_, world, _, local),) = calls
+    assert local.folder == tmp_path / "tinyunet-key-records"
     assert world == World()
     assert list(tmp_path.iterdir()) == []
 

@@ -8,9 +8,11 @@ import tensorflow as tf
 from tinyunet.core.errors import UserError
 from tinyunet.training.distributed import (
     GROUP_BYTES,
+    LOCAL_RANK_VARIABLES,
     SIZE_VARIABLES,
     World,
     _groups,
+    launched_local_rank,
     launched_rank,
     launched_size,
     threads_per_rank,
@@ -19,7 +21,7 @@ from tinyunet.training.distributed import (
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SIZE_VARIABLES:
+    for name in (*SIZE_VARIABLES, *LOCAL_RANK_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -48,6 +50,16 @@ def test_size_and_rank_are_those_of_the_first_launcher_variable_with_a_value(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOROVOD_RANK", "1")
     assert (launched_size(), launched_rank()) == (2, 1)
+
+
+def test_the_rank_on_a_host_is_known_before_the_ranks_join_if_the_launcher_sets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert launched_local_rank() == 0
+    monkeypatch.setenv("PMI_SIZE", "3")
+    assert launched_local_rank() is None
+    monkeypatch.setenv("MPI_LOCALRANKID", "1")
+    assert launched_local_rank() == 1
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "0", "1.5"])

@@ -7,9 +7,10 @@ import pytest
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST, NVIDIA
-from tinyunet.data.dataset import Split
+from tinyunet.data.dataset import Split, statistics
 from tinyunet.training.distributed import World
-from tinyunet.training.inputs import local_records, normalization
+from tinyunet.training.inputs import LocalRecords, local_records, normalization
+from tinyunet.training.run import TrainingRun
 
 SOURCE = "synthetic://?train=24&test=4&size=64"
 
@@ -21,32 +22,33 @@ def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_local_folder_of_records_is_used_itself(records: Path) -> None:
-    with local_records(str(records), World(), category="class1", run_key="local") as folder:
-        assert folder == records
+    with local_records(TrainingRun(records=str(records), out="model"), World()) as local:
+        assert local.folder == records
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    missing = local_records(str(tmp_path / "absent"), World(), category="class1", run_key="missing")
+    missing = local_records(TrainingRun(records=str(tmp_path / "absent"), out="model"), World())
     with pytest.raises(UserError, match="absent does not exist; expected TFRecords"), missing:
         pytest.fail("records without a source")
 
 
 def test_a_second_training_of_the_same_run_key_cannot_use_the_records(tmp_path: Path) -> None:
-    with local_records(SOURCE, World(), category="class1", run_key="twice") as records:
-        before = sorted(records.iterdir())
-        second = local_records(SOURCE, World(), category="class1", run_key="twice")
+    run = TrainingRun(records=SOURCE, out="model", category="class1", run_key="twice")
+    with local_records(run, World()) as records:
+        before = sorted(records.folder.iterdir())
+        second = local_records(run, World())
         with pytest.raises(UserError, match=r"another training holds .*twice-records\.lock"), second:
             pytest.fail("two trainings use one folder")
-        assert sorted(records.iterdir()) == before
+        assert sorted(records.folder.iterdir()) == before
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_records_of_a_failed_training_are_deleted(tmp_path: Path) -> None:
-    def fail(records: Path) -> None:
-        assert (records / "manifest.json").is_file()
+    def fail(records: LocalRecords) -> None:
+        assert len(records.split("train", 64)) == 21
         raise ZeroDivisionError
 
-    failing = local_records(SOURCE, World(), category="class1", run_key="fails")
+    failing = local_records(TrainingRun(records=SOURCE, out="model", category="class1"), World())
     with pytest.raises(ZeroDivisionError), failing as records:
         fail(records)
     assert list(tmp_path.iterdir()) == []
@@ -56,7 +58,8 @@ def test_normalization_maps_to_mean_zero_and_deviation_one_or_to_minus_one_and_o
     """Half of the pixels are 100 and half are 120: the mean is 110, the deviation 10."""
     images = np.array([[[100, 120], [120, 100]]], np.uint8)
     split = Split("train", images, np.zeros_like(images), np.array([True]), ("a",))
-    standard = normalization(FAST, split)
+    standard = normalization(FAST, 8, lambda: statistics(split))
     assert [grey * standard.scale + standard.offset for grey in (100, 120)] == pytest.approx([-1, 1])
-    published = normalization(NVIDIA, split)
-    assert [grey * published.scale + published.offset for grey in (0, 255)] == pytest.approx([-1, 1])
+    for bits, largest in ((8, 255), (16, 65535)):
+        published = normalization(NVIDIA, bits, lambda: statistics(split))
+        assert [grey * published.scale + published.offset for grey in (0, largest)] == pytest.approx([-1, 1])

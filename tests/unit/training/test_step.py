@@ -1,6 +1,7 @@
 """The training step for every division of the batch, and the scores of the validation split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from tests.conftest import without_graphs
 from tinyunet.core.config import TrainConfig
+from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST, NVIDIA, THOROUGH
 from tinyunet.data.augment import warps
@@ -52,6 +54,25 @@ def losses(config: TrainConfig, batch: Batch, model: keras.Model) -> list[tuple[
     return [(float(result.loss), float(result.gradient_norm)) for result in results]
 
 
+@pytest.mark.parametrize("changes", [{"image_size": SIZE}, {"patch": SIZE}], ids=["image_size", "patch"])
+@pytest.mark.parametrize(("channels", "bits"), [(1, 8), (3, 8), (1, 16), (3, 16)])
+def test_a_traced_step_is_not_traced_again_by_its_first_call(
+    channels: int, bits: int, changes: dict[str, int], records: Path, batch: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def add(_: TrainStep, *inputs: tf.Tensor) -> tf.Tensor:
+        return tf.add_n([tf.reduce_sum(tf.cast(each, tf.float32)) for each in inputs])
+
+    monkeypatch.setattr(TrainStep, "_step", add)
+    config = FAST.replace({"global_batch": IMAGES, **changes})
+    step = TrainStep(small_network(), build_optimizer(config, "float32"), config, World())
+    manifest = RecordsManifest.read(records).model_copy(update={"channels": channels, "bits": bits})
+    step.trace(manifest)
+    images = np.stack([batch.images] * 3, -1) if channels == 3 else batch.images
+    step(replace(batch, images=images.astype("<u2" if bits == 16 else np.uint8)))
+    assert step._run.experimental_get_tracing_count() == 1
+
+
 @pytest.mark.parametrize("preset", [FAST, THOROUGH, NVIDIA], ids=["fast", "thorough", "nvidia"])
 def test_micro_batches_take_the_step_of_the_undivided_batch(preset: TrainConfig, batch: Batch) -> None:
     config = preset.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
@@ -66,15 +87,11 @@ def test_a_deterministic_step_equals_the_undivided_step_and_does_not_depend_on_a
     batch: Batch,
 ) -> None:
     config = THOROUGH.replace({"image_size": SIZE, "global_batch": IMAGES, "steps": 100})
-
-    def unet() -> keras.Model:
-        return build_unet(SIZE, seed=1, precision="float32")
-
-    exact = losses(config.replace({"deterministic": True}), batch, unet())
+    exact = losses(config.replace({"deterministic": True}), batch, small_network())
     with without_graphs():
-        undivided = losses(config, batch, unet())
+        undivided = losses(config, batch, small_network())
     np.testing.assert_allclose(exact, undivided, rtol=1e-4)
-    one_by_one = losses(config.replace({"deterministic": True, "accumulate": IMAGES}), batch, unet())
+    one_by_one = losses(config.replace({"deterministic": True, "accumulate": IMAGES}), batch, small_network())
     assert exact == one_by_one
 
 
