@@ -58,7 +58,7 @@ kubeflow_options = --pipeline=PIPELINE --variant=VARIANT '--host=HOST?' '--names
 .PHONY: help
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^#: / {print "      " substr($$0, 4)} \
-	  /^[a-zA-Z0-9_.-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	  /^[a-zA-Z0-9_.-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
 run: setup ## Run the pipeline on this machine: ingest, convert, train, evaluate, register
@@ -158,7 +158,7 @@ cluster-down: ## Delete the cluster and everything in it
 	@$(PY) tests/cluster/command.py down
 test-cluster: setup ## Run the tests on a real cluster: MPIJobs, their failures, the deployment
 	@# The Kubernetes client leaves the closing of its connections to the garbage collector.
-	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster --ignore=tests/cluster/fleet --ignore=tests/cluster/soak \
+	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster --ignore=tests/cluster/fleet --ignore=tests/cluster/soak --ignore=tests/cluster/faults \
 	  -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning' --durations=0 --durations-min=5
 test-fleet: setup ## Run the tests of queues (Kueue), 64 simulated nodes (KWOK), SeaweedFS and several teams on a real cluster
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/cluster/fleet \
@@ -185,7 +185,7 @@ audit: setup ## Check workflows, rendered manifests, Dockerfile and alert rules 
 type: setup ## Check the types with mypy in strict mode
 	@.venv/bin/mypy
 
-.PHONY: test test-ranks test-services test-others test-stores test-faults test-unit coverage ci
+.PHONY: test test-ranks test-services test-others test-stores test-faults test-faults-local test-faults-cluster test-unit coverage ci
 test: ## Run lint, type checks and all tests except those on a cluster, four jobs at a time
 	@.ci/setup --browser
 	@$(MAKE) -j4 test-ranks test-services test-others lint type
@@ -202,8 +202,12 @@ coverage: setup ## Run the tests of make test while their coverage is measured, 
 	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
 test-stores: setup ## Run the tests of object stores on MinIO, SeaweedFS and moto (make test: MinIO only)
 	@STORES="minio seaweedfs moto" $(PY) -m pytest tests/stores --durations=5
-test-faults: setup ## Inject faults into local runs at random moments; FAULTS=20 examples, FAULT_SEED=… repeats them (needs Go)
+test-faults: test-faults-local test-faults-cluster ## Inject faults into runs at random moments, on this machine and on a real cluster
+#: FAULTS=20           number of examples (default: 20 on this machine, 10 on the cluster);  FAULT_SEED=… repeats an earlier run
+test-faults-local: setup ## The first half: local runs with two ranks (needs Go)
 	@$(PY) -m pytest tests/faults -s
+test-faults-cluster: setup ## The second half: pipeline runs on a real cluster (needs root)
+	@$(PY) -m pytest tests/cluster/faults -s -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning'
 test-unit: setup ## Run only the fast tests; pytest receives ARGS
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/unit tests/repository tests/components
 ci: ## Run the same commands as CI: make test, then make test-cluster

@@ -3,7 +3,6 @@
 import gc
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.prepared_python import serving
+from tests.prepared_python import EAGER, serving
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.files import cache_folder
 
@@ -96,12 +95,18 @@ def eager() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def eager_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow builds no graphs in the processes that the test starts with `python`."""
+    monkeypatch.setenv(EAGER, "1")
+
+
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_database(tmp_path_factory: pytest.TempPathFactory, python: str) -> Path:
     """A database of MLflow without runs. Tests copy it, because MLflow needs seconds for its tables."""
     database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     program = f"import mlflow; mlflow.MlflowClient('sqlite:///{database}').search_experiments()"
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    subprocess.run([python, "-c", program], check=True, capture_output=True)
     return database
 
 

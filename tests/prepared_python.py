@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +34,7 @@ MODULES = (
     "tinyunet.evaluation.evaluate",
     "tinyunet.registry.register",
 )
+EAGER = "PREPARED_PYTHON_EAGER"  # a process with this environment variable builds no graphs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 CLIENT = """\
 #!{python} -ISE
@@ -64,14 +65,15 @@ os._exit(code)
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Start the server; yield the path of the program."""
+def serving(folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Start the server, with more environment variables; yield the path of the program."""
     program, address = folder / "python", str(folder / "socket")
     signals = tuple(map(int, SIGNALS))
     program.write_text(CLIENT.format(python=sys.executable, address=address, signals=signals))
     program.chmod(0o755)
     command = [sys.executable, __file__, address, str(program)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    env = os.environ | (variables or {})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as server:
         try:
             assert server.stdout
             assert server.stdout.readline() == b"ready\n", "the server of prepared processes has not started"
@@ -146,6 +148,8 @@ def _take_place_of(folder: str, environment: dict[str, str], streams: list[int])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))
     sys.path[:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    if EAGER in environment:
+        sys.modules["tensorflow"].config.run_functions_eagerly(True)
 
 
 def _exit_code(arguments: list[str]) -> int:

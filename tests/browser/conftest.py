@@ -1,11 +1,13 @@
 """The fixtures `browser` (a real headless Chromium) and `visit` (one page)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Request, Response, sync_playwright
 from visits import Visit
 
+from tests.conftest import Registered
 from tinyunet.devtools import doctor
 
 ARGUMENTS = [
@@ -27,6 +29,12 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def evaluation(registered: Registered) -> Path:
+    """The evaluation of the registered model, so that no second model is trained."""
+    return registered.evaluation
 
 
 @pytest.fixture

@@ -148,6 +148,16 @@ class Cluster:
         self.retry("the API server answers", lambda: self.kubectl("get", "--raw", "/readyz"))
         self._operator()
 
+    def restart(self, name: str) -> None:
+        """Start a part again that was stopped: `apiserver`, `operator`, `kubelet` or `containerd`."""
+        parts: dict[str, Callable[[], None]] = {
+            "apiserver": self.restart_api_server,
+            "operator": self._operator,
+            "kubelet": self._kubelet,
+            "containerd": self._containerd,
+        }
+        parts[name]()
+
     def lives(self) -> bool:
         """Return whether a program that `start` started still runs."""
         files = (self.state / "pid").glob("*")

@@ -234,11 +234,21 @@ def _read_line(process: "subprocess.Popen[str]", lines: list[str]) -> None:
 @pytest.fixture(scope="module")
 def environment(services: Cluster) -> Iterator[dict[str, str]]:
     """The variables with which this machine reaches MLflow and MinIO in the cluster; they are set here."""
-    secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
+    with reached(services) as values:
+        yield values
+
+
+@contextmanager
+def reached(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """Set the variables with which this machine reaches MLflow and MinIO, and yield the environment.
+
+    The connections end when a pod of one of the two is replaced.
+    """
+    secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
     with (
-        forwarded(services, "mlflow", 5000) as mlflow_port,
-        forwarded(services, "minio", 9000) as minio_port,
+        forwarded(cluster, "mlflow", 5000) as mlflow_port,
+        forwarded(cluster, "minio", 9000) as minio_port,
         pytest.MonkeyPatch.context() as patch,
     ):
         values = keys | {
@@ -264,8 +274,13 @@ def location(environment: dict[str, str], python: str, tmp_path_factory: pytest.
 
 @pytest.fixture(scope="module")
 def workers(services: Cluster) -> SimpleNamespace:
-    """Settings of the worker pods: this Python environment, and the variables of the pipeline's tasks."""
-    mounted = mounted_environment(services, NAMESPACE)
+    """Settings of the worker pods, see `worker_settings`."""
+    return worker_settings(services)
+
+
+def worker_settings(cluster: Cluster, *writable: Path) -> SimpleNamespace:
+    """Return this Python environment, writable folders, and the variables of the pipeline's tasks."""
+    mounted = mounted_environment(cluster, NAMESPACE, *writable)
     references = [
         {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
         for kind, (name, keys) in VARIABLES.items()

@@ -42,14 +42,22 @@ def start_task(
         workers: Settings of the worker pods.
         variables: Environment variables; DELAY is that of ARGO.
     """
-    words = [location, name, json.dumps(settings), json.dumps(vars(workers))]
+    words = [TRAIN, location, name, json.dumps(settings), json.dumps(vars(workers))]
+    create_task(cluster, name, words, workers, **variables)
+    wait_until("the task runs", lambda: pods_of(cluster, name, "task") == {name: "Running"})
+
+
+def create_task(
+    cluster: Cluster, name: str, words: list[str], workers: SimpleNamespace, **variables: str
+) -> None:
+    """Create a pod that runs Python code with its arguments, as Argo starts the container of a task."""
     fields = {"KFP_POD_NAME": "metadata.name", "KFP_POD_UID": "metadata.uid"}
     values = {"DELAY": "0", "TINYUNET_IMAGE": RANKS} | variables
     env = [{"name": key, "value": value} for key, value in values.items()]
     env += [{"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in fields.items()]
     main = {
         "name": "main", "image": RANKS,
-        "command": ["/bin/sh", "-c", ARGO, "argo", f"{ENVIRONMENT}/bin/python", "-c", TRAIN, *words],
+        "command": ["/bin/sh", "-c", ARGO, "argo", f"{ENVIRONMENT}/bin/python", "-c", *words],
         "env": [*env, *workers.env],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": list(workers.volume_mounts),
@@ -61,7 +69,6 @@ def start_task(
     labels = {"app.kubernetes.io/component": "launcher"}
     meta = {"name": name, "namespace": NAMESPACE, "labels": labels}
     cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
-    wait_until("the task runs", lambda: pods_of(cluster, name, "task") == {name: "Running"})
 
 
 def pods_of(cluster: Cluster, name: str, role: str = "") -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Fixtures: the servers, the images in MinIO, and one undisturbed run."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checks import state
+from tests.faults.clock import Clock, compiled
 from tests.faults.runs import Example
 from tests.faults.servers import Servers, servers
+from tests.prepared_python import serving
 from tests.services.conftest import upload
 from tinyunet.devtools.services import _environment_set
 
@@ -39,9 +40,24 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(running: Servers, python: str, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    """The clock of the commands and of their ranks, but not of the servers."""
+    return compiled(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="session")
+def python(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The prepared Python of all suites, with this clock."""
+    with serving(tmp_path_factory.mktemp("python"), clock.environment) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    running: Servers, clock: Clock, python: str, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    example = Example(folder / "run", "undisturbed", running, python, SOURCE)
+    example = Example(folder / "run", "undisturbed", running, python, SOURCE, clock)
     example.folder.mkdir()
     code = example.measure()
     assert code == 0, example.folder.with_suffix(".output").read_text()[-3000:]
@@ -56,7 +72,3 @@ def root() -> Iterator[Path]:
     """The folder of the examples, which is short: Open MPI keeps sockets below TMPDIR."""
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def number_of_examples() -> int:
-    return int(os.environ.get("FAULTS") or 20)

@@ -1,6 +1,7 @@
 """The faults: each is injected into a running command and removed later.
 
-A fault is a context manager. It yields whether it found its victim, and removes the fault at its end.
+A fault is a context manager. It yields whether it found its victim, and removes the fault at its end. That of
+a server, of a connection, of the disk or of the clock always finds it, even if the command has ended before.
 """
 
 import os
@@ -23,6 +24,7 @@ TOXICS: Mapping[str, Mapping[str, int]] = {
     "slow_close": {"delay": 2000},
     "timeout": {"timeout": 0},
 }
+JUMPS_S = (3600, -3600, -300)  # MinIO refuses requests whose date is wrong by more than 900 seconds
 STOPPED_S = 3.0  # a rank is stopped for this time before it is killed
 MEMORY = 4 << 20  # bytes that a rank may add
 
@@ -66,6 +68,18 @@ def toxic(network: str, kind: str) -> Fault:
             yield True
         finally:
             example.servers.network.cure()
+
+    return inject
+
+
+def jump(seconds: int) -> Fault:
+    @contextmanager
+    def inject(example: Example) -> Iterator[bool]:
+        example.clock.set(seconds)
+        try:
+            yield True
+        finally:
+            example.clock.set(0)
 
     return inject
 
@@ -139,6 +153,7 @@ FAULTS: dict[str, Fault] = {
     "MLflow SIGKILL": server("mlflow"),
     "MinIO SIGKILL": server("minio"),
     **{f"{network} {kind}": toxic(network, kind) for network in NETWORKS for kind in TOXICS},
+    **{f"clock {seconds:+} s": jump(seconds) for seconds in JUMPS_S},
 }
 OF_ROOT: dict[str, Fault] = {
     "disk full": full_disk,

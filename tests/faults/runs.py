@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.clock import Clock
 from tests.faults.servers import Servers
 from tests.pipeline.local_run import command, environment
 
@@ -36,6 +37,7 @@ class Example:
         servers: MinIO and MLflow.
         python: Interpreter of all commands, see `tests.prepared_python`.
         source: Images of the pipeline.
+        clock: Clock of the interpreter's processes.
         seconds: Duration of every task in the last complete command; `ranks` is that of the ranks.
     """
 
@@ -44,6 +46,7 @@ class Example:
     servers: Servers
     python: str
     source: str
+    clock: Clock
     seconds: dict[str, float] = field(default_factory=dict)
     process: "subprocess.Popen[str] | None" = None
 
@@ -77,8 +80,9 @@ class Example:
         return None
 
     def logs(self) -> list[str]:
-        """Return run.log of every command, the oldest first."""
-        return [path.read_text(errors="replace") for path in sorted(self.folder.glob("runs/2*/run.log"))]
+        """Return run.log of every command, the oldest first; a jump of the clock changes their names."""
+        paths = sorted(self.folder.glob("runs/2*/run.log"), key=lambda path: path.stat().st_mtime)
+        return [path.read_text(errors="replace") for path in paths]
 
     def wait_for(self, moment: str, command_number: int) -> bool:
         """Wait for the start of a task, or of the ranks; return False if the command ended before."""
@@ -91,6 +95,14 @@ class Example:
                 return True
             time.sleep(0.1)
         return False
+
+    def wait_for_step(self, step: int) -> None:
+        """Wait until the first command has printed this step of its training, or has ended."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.running() and time.monotonic() < deadline:
+            if any(last >= step for _, last in self.first_steps()):
+                return
+            time.sleep(0.05)
 
     def measure(self) -> int | None:
         """Run the command; note how long its tasks and its ranks took; return its exit code."""

@@ -129,6 +129,7 @@ def test_the_registered_version_is_the_champion(finished: FinishedRun) -> None:
     assert {alias: int(version) for alias, version in registered.aliases.items()} == {"champion": 1}
 
 
+@pytest.mark.usefixtures("eager_processes")
 def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_class(
     folder: Path, python: str
 ) -> None:

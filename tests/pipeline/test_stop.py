@@ -77,9 +77,11 @@ def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
     assert int(checkpoint.stem.removeprefix("step-")) % 50, "not a periodic checkpoint"
 
 
+@pytest.mark.usefixtures("eager_processes")
 def test_a_run_that_was_stopped_after_its_training_does_not_train_again(folder: Path, python: str) -> None:
+    line = command(*QUICK, python=python)
     process = subprocess.Popen(
-        command(*QUICK), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        line, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     wait_for_text(folder, "Executing task 'evaluate'", process)
     process.send_signal(signal.SIGTERM)
@@ -101,6 +103,7 @@ def test_a_run_that_was_stopped_after_its_training_does_not_train_again(folder: 
     assert list(folder.glob("runs/checkpoints/*/*")) == [], "a finished run leaves no checkpoint"
 
 
+@pytest.mark.usefixtures("eager_processes")
 def test_only_the_checkpoints_of_registered_classes_are_deleted(
     folder: Path, class1: Path, python: str
 ) -> None:

@@ -39,8 +39,8 @@ PROGRAMS = {
 }
 PYTEST = {"test-cluster", "test-fleet", "test-others", "test-unit"}
 OF_THE_SHELL = {
-    "FAULTS",  # read by tests/faults/conftest.py
-    "FAULT_SEED",  # read by tests/faults/test_local_run.py
+    "FAULTS",  # read by tests/faults/driver.py
+    "FAULT_SEED",  # read by tests/faults/driver.py
     "TERMINATIONS",  # read by tests/cluster/test_terminations.py
     "LOAD_SECONDS",  # read by tests/cluster/test_serving.py
     "PATH",

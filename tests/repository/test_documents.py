@@ -103,6 +103,7 @@ def substituted(block: Block) -> str:
     return text
 
 
+@pytest.mark.usefixtures("eager_processes")
 def test_the_marked_blocks_of_the_pages_run(tmp_path: Path, python: str) -> None:
     """`<!-- test: run -->` above a block; `<!-- test: output -->` above the output of the block before it."""
     jobs, expected = [], {}

@@ -1,12 +1,52 @@
 """The tests of this folder use the session's real MinIO and MLflow servers."""
 
+import os
 import secrets
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Services
+from tinyunet.core.documents.model import ModelDocument
 from tinyunet.storage import s3
+
+# A deterministic training that ends with the same weights for any number of ranks and after any interruption.
+SETTINGS = (
+    "steps=12",
+    "image_size=32",
+    "precision=float32",
+    "global_batch=4",
+    "learning_rate=0.002",
+    "deterministic=true",
+    "seed=5",
+)
+
+
+def train_command(python: str, records: object, out: object, *more: str) -> list[str]:
+    """Return the command of a training with SETTINGS and more words."""
+    settings = [part for s in SETTINGS for part in ("--set", s)]
+    return [python, "-m", "tinyunet", "train", str(records), "--out", str(out), *settings, *more]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    services: Services, records: Path, python: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The model folder of one training with SETTINGS, local records and a run on the MLflow server."""
+    out = tmp_path_factory.mktemp("undisturbed") / "model"
+    line, env = train_command(python, records, out), os.environ | services.env
+    result = subprocess.run(
+        line, cwd=out.parent, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+@pytest.fixture
+def undisturbed_digest(undisturbed: Path) -> str:
+    """The digest of the weights of `undisturbed`."""
+    return ModelDocument.read(undisturbed).weights_digest
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from tests.services.conftest import train_command, upload
 from tests.services.proxy import Proxy
 from tests.services.test_training_s3 import wait_for
 from tinyunet.core.documents.records import RecordsManifest
@@ -20,21 +21,10 @@ from tinyunet.tracking.launched import end_run, nest_run, record_image
 from tinyunet.tracking.tracker import Tracker
 from tinyunet.training.run import TrainingRun
 
-SETTINGS = (
-    "steps=12",
-    "image_size=32",
-    "precision=float32",
-    "global_batch=4",
-    "checkpoint_every=100",
-    "validate_every=0",
-    "deterministic=true",
-)
 
-
-def command(python: str, records: Path, out: str, lease: int, *more: str) -> list[str]:
-    settings = [part for s in SETTINGS for part in ("--set", s)]
-    words = [python, "-m", "tinyunet", "train", str(records), "--out", out, "--run-key", key(out)]
-    return [*words, "--lease", str(lease), *settings, *more]
+def command(python: str, records: object, out: str, lease: int, *more: str) -> list[str]:
+    options = ("--run-key", key(out), "--lease", str(lease), "--set", "checkpoint_every=100", *more)
+    return train_command(python, records, out, *options)
 
 
 def key(out: str) -> str:
@@ -62,13 +52,9 @@ def digest(out: str) -> str:
 
 
 def test_ranks_without_a_launcher_save_a_checkpoint_and_end_and_resume_to_the_same_weights(
-    records: Path, prefix: str, tmp_path: Path, python: str
+    records: Path, prefix: str, tmp_path: Path, python: str, undisturbed_digest: str
 ) -> None:
-    kept, out = f"{prefix}/kept", f"{prefix}/model"
-    with renewed_lease(lease_of(kept), 10):
-        undisturbed = run(command(python, records, kept, 10, "--ranks", "2"), tmp_path)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-
+    out = f"{prefix}/model"
     s3.write_bytes(lease_of(out), b"the launcher died after this")
     abandoned = run(command(python, records, out, 1, "--ranks", "2"), tmp_path)
     assert abandoned.returncode == ABANDONED, abandoned.stdout + abandoned.stderr
@@ -84,18 +70,19 @@ def test_ranks_without_a_launcher_save_a_checkpoint_and_end_and_resume_to_the_sa
     assert resumed.returncode == 0, resumed.stderr
     step = int(Path(checkpoint).stem.removeprefix("step-"))
     assert f"steps {step} to 12" in resumed.stdout
-    assert digest(out) == digest(kept)
+    assert digest(out) == undisturbed_digest
     assert statuses(key(out)) == ["FINISHED"]
 
 
-def test_an_outage_of_the_store_does_not_end_the_training(
-    records: Path, prefix: str, tmp_path: Path, python: str
+def test_an_outage_of_the_store_loses_checkpoints_but_neither_the_training_nor_its_lease(
+    records: Path, prefix: str, tmp_path: Path, python: str, undisturbed_digest: str
 ) -> None:
     """Nobody renews the lease during the outage, which lasts longer than the lease."""
+    upload(records, f"{prefix}/records")
     proxy, out = Proxy(os.environ["S3_ENDPOINT_URL"]), f"{prefix}/model"
     with renewed_lease(lease_of(out), 10):
         process = subprocess.Popen(
-            command(python, records, out, 2, "--set", "checkpoint_every=1"),
+            command(python, f"{prefix}/records", out, 2, "--set", "checkpoint_every=1"),
             env={**os.environ, "S3_ENDPOINT_URL": proxy.url},
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
@@ -110,7 +97,8 @@ def test_an_outage_of_the_store_does_not_end_the_training(
     rest, _ = process.communicate(timeout=120)
     proxy.close()
     assert process.returncode == 0, rest
-    assert digest(out)
+    assert digest(out) == undisturbed_digest
+    assert s3.list_objects(f"{out}.checkpoints") == [lease_of(out)], "the model replaces its checkpoints"
 
 
 def test_the_launcher_ends_the_run_of_a_rank_that_was_killed(

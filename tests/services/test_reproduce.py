@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from tinyunet.core.config import DataConfig
+from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.errors import UserError
 from tinyunet.data.tfrecord import convert
 from tinyunet.studies.reproduce import compare, configuration, reproduce
 from tinyunet.tracking.client import read_run
-
-SETTINGS = ("image_size=32", "steps=6", "global_batch=4", "precision=float32", "learning_rate=0.002")
 
 
 def tinyunet(python: str, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
@@ -21,21 +20,12 @@ def tinyunet(python: str, folder: Path, *words: object) -> subprocess.CompletedP
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("trained")
-
-
 @pytest.fixture
-def run_id(trained: Path, records: Path, python: str) -> str:
-    """Id of a deterministic run on the server, which is trained once for this file."""
-    if not (trained / "model").exists():
-        settings = [part for s in SETTINGS for part in ("--set", s)]
-        result = tinyunet(
-            python, trained, "train", records, "--out", "model", "--deterministic", "--seed", 5, *settings
-        )
-        assert result.returncode == 0, result.stderr
-    return str(json.loads((trained / "model" / "model.json").read_text())["mlflow"]["run_id"])
+def run_id(undisturbed: Path) -> str:
+    """Id of a deterministic run on the server."""
+    reference = ModelDocument.read(undisturbed).mlflow
+    assert reference
+    return reference.run_id
 
 
 def test_a_deterministic_run_is_reproduced_bit_for_bit(
@@ -71,9 +61,9 @@ def test_other_records_are_refused(run_id: str, raw: Path, tmp_path: Path) -> No
     assert not (tmp_path / "second").exists()
 
 
-def test_the_folder_of_a_finished_model_is_refused(run_id: str, trained: Path, records: Path) -> None:
+def test_the_folder_of_a_finished_model_is_refused(run_id: str, undisturbed: Path, records: Path) -> None:
     with pytest.raises(UserError, match="already holds a model"):
-        reproduce(run_id, records, str(trained / "model"))
+        reproduce(run_id, records, str(undisturbed))
 
 
 def test_an_unknown_run_is_reported_in_one_line(records: Path, tmp_path: Path) -> None:

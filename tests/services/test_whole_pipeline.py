@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import Services
@@ -20,12 +21,13 @@ def run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
+@pytest.mark.usefixtures("eager_processes")
 def test_a_pipeline_run_from_s3_registers_a_champion_that_predicts(
     class1: Path, raw: Path, prefix: str, services: Services, tmp_path: Path, python: str
 ) -> None:
     for part in ("Train", "Test"):
         upload(class1 / part, f"{prefix}/dagm/Class1/{part}")
-    options = ["--steps", "10", "--image-size", "32", "--model-name", NAME, "--set", "global_batch=4"]
+    options = ["--steps", "4", "--image-size", "32", "--model-name", NAME, "--set", "global_batch=4"]
     line = [python, "-m", "pipeline.run_local", "--source", f"{prefix}/dagm", *options]
     result = run(line, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -36,7 +38,7 @@ def test_a_pipeline_run_from_s3_registers_a_champion_that_predicts(
     champion = client.get_model_version_by_alias(NAME, "champion")
     run_of_champion = client.get_run(champion.run_id)
     assert run_of_champion.info.status == "FINISHED"
-    assert run_of_champion.data.params["steps"] == "10"
+    assert run_of_champion.data.params["steps"] == "4"
     assert {"test_dice_defective", "loss", "validation_dice"} <= run_of_champion.data.metrics.keys()
     assert {"git_revision", "lock_digest", "data_digest"} <= run_of_champion.data.tags.keys()
     objects = s3.list_objects("s3://mlflow")

@@ -9,7 +9,7 @@ from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.data.raw import SOURCES
 from tinyunet.evaluation.evaluate import RECORDS
 from tinyunet.evaluation.summary import factory_scalars, headline
-from tinyunet.tracking.client import RUN_KEY, create_run, experiment_id, find_run, log_path, log_run_data
+from tinyunet.tracking.client import create_run, experiment_id, find_run, log_path, log_run_data
 from tinyunet.tracking.deletion import ACTIVE
 from tinyunet.tracking.download import WEIGHTS_DIGEST
 
@@ -27,13 +27,13 @@ def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
         _complete(client, model.mlflow.run_id, model.weights_digest)
         return model.mlflow.run_id
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
-    if run_id := find_run(client, experiment, run_key):
-        return run_id
     title = f"{model.full_name}-{model.preset}-{model.train.size_tag}-seed{model.seed}"
-    run_id = create_run(client, experiment, run_key, name=title, source="tinyunet register")
-    tags = {RUN_KEY: run_key, WEIGHTS_DIGEST: model.weights_digest}
-    log_run_data(client, run_id, params=model.train.to_dict(), tags=tags)
-    client.set_terminated(run_id, "FINISHED")
+    run_id = find_run(client, experiment, run_key) or create_run(
+        client, experiment, run_key, name=title, source="tinyunet register",
+        identity={WEIGHTS_DIGEST: model.weights_digest},
+    )  # fmt: skip
+    log_run_data(client, run_id, params=model.train.to_dict())  # a command that was killed has not done so
+    _complete(client, run_id, model.weights_digest)
     return run_id
 
 

@@ -170,9 +170,21 @@ def find_run(client: "MlflowClient", experiment: str, run_key: str) -> str | Non
     return next((str(run.info.run_id) for run in runs if run.data.tags.get(RUN_KEY) == run_key), None)
 
 
-def create_run(client: "MlflowClient", experiment: str, run_key: str, *, name: str, source: str) -> str:
-    """Create a run and return its id; `source` is the command that creates it."""
-    tags = {RUN_KEY: run_key, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+def create_run(
+    client: "MlflowClient", experiment: str, run_key: str, *, name: str, source: str, identity: dict[str, str]
+) -> str:
+    """Create a run and return its id.
+
+    Args:
+        client: The client.
+        experiment: Id of the experiment.
+        run_key: Identity of the training.
+        name: Name shown in the UI.
+        source: The command that creates the run.
+        identity: Tags by which the same command finds the run again. They are written in the same request, so
+            that a command that is killed after it leaves no run that nobody continues.
+    """
+    tags = identity | {RUN_KEY: run_key, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
     with suppress(OSError, KeyError):  # the user of a container may have no name
         tags["mlflow.user"] = getpass.getuser()
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)

@@ -118,14 +118,15 @@ class Tracker(NullTracker):
         """
         with mlflow_errors(short_timeout=True):
             self._client = client = open_client()
+            data = {"data_digest": dataset.digest}
             tags = {
-                "data_digest": dataset.digest,
                 "test_digest": dataset.splits["test"].digest,
                 "synthetic": str(dataset.synthetic),
+                **data,
                 **tags,
             }
             self._run_id = _find_resumable(client, run_key, params, tags) or create_run(
-                client, experiment_id(client), run_key, name=run_name, source="tinyunet train"
+                client, experiment_id(client), run_key, name=run_name, source="tinyunet train", identity=data
             )
             client.update_run(self._run_id, status="RUNNING")
             log_run_data(client, self._run_id, params=params, tags=tags)
@@ -207,7 +208,7 @@ def _find_resumable(
     if run_id is None:
         return None
     data = client.get_run(run_id).data
-    recorded = with_missing_options(data.params)
+    recorded = with_missing_options(data.params) if data.params else {}  # killed while it was created
     fixed = {key: value for key, value in flatten(params).items() if key not in CHANGEABLE_PARAMS}
     same = all(str(recorded.get(key, value)) == str(value) for key, value in fixed.items())
     return run_id if same and data.tags.get("data_digest") == tags["data_digest"] else None

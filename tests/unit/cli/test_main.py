@@ -200,10 +200,10 @@ def test_bad_input_is_one_line_and_exit_code_2_without_new_files(
 
 
 def test_a_training_without_its_mlflow_server_is_one_line_and_its_process_leaves_no_files(
-    inputs: Inputs, tmp_path: Path
+    inputs: Inputs, tmp_path: Path, python: str
 ) -> None:
     before = sorted(inputs.folder.rglob("*"))
-    command = [sys.executable, "-m", "tinyunet", *inputs.train("--image-size", "32", "--steps", "1")]
+    command = [python, "-m", "tinyunet", *inputs.train("--image-size", "32", "--steps", "1")]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from tinyunet.devtools import doctor
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_command_lists_all_checks_and_exits_with_1_if_one_fails() -> None:
+def test_the_command_lists_all_checks_and_exits_with_1_if_one_fails(python: str) -> None:
     env = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    command = [sys.executable, "-m", "tinyunet", "doctor"]
+    command = [python, "-m", "tinyunet", "doctor"]
     result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     lines = result.stdout.splitlines()

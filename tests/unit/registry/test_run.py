@@ -65,6 +65,20 @@ def test_registration_records_the_end_of_a_training_during_which_mlflow_did_not_
     assert (run.info.status, run.data.tags["weights_digest"]) == ("FINISHED", with_run("").weights_digest)
 
 
+def test_a_run_whose_registration_was_killed_while_it_was_created_is_completed(
+    client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tinyunet.registry.run.log_run_data", None)
+        with pytest.raises(TypeError):
+            find_or_create_run(client, with_run("0" * 32))
+    run = client.get_run(find_or_create_run(client, with_run("0" * 32)))
+    assert [one.info.run_id for one in client.search_runs([experiment_id(client)])] == [run.info.run_id]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["weights_digest"] == with_run("").weights_digest
+    assert "seed" in run.data.params
+
+
 def test_a_deleted_run_is_restored_and_reported(
     client: mlflow.MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:

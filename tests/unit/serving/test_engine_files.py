@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from tests.unit.serving.networks import small_network
 from tinyunet.core.errors import UserError
 from tinyunet.engine.engine import Engine
-from tinyunet.model.unet import build_unet
 from tinyunet.serving import engine_files
 from tinyunet.serving.engine_files import Network, write_engine
 from tinyunet.serving.operating_point import OperatingPoint
@@ -18,8 +18,7 @@ from tinyunet.serving.serving_model import serving_model
 
 def network(size: int | None, channels: int, bits: int) -> keras.Model:
     """Return an untrained network whose logits differ from pixel to pixel."""
-    scale = 0.02 / 2 ** (bits - 8)
-    return build_unet(size, channels=channels, seed=3, scale=scale, offset=-2.5, plain=True)
+    return small_network(size, channels=channels, scale=0.02 / 2 ** (bits - 8), offset=-2.5)
 
 
 CASES = [

@@ -8,7 +8,6 @@ import keras
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.model.unet import build_unet
 from tinyunet.serving.exported import OUTPUTS, read_exported
 from tinyunet.serving.operating_point import OperatingPoint
 from tinyunet.serving.serving_model import serving_model
@@ -19,7 +18,8 @@ from tinyunet.serving.serving_model import serving_model
 def test_a_saved_model_tells_its_thresholds_its_score_and_its_poses(
     tmp_path: Path, size: int, kind: str, poses: int
 ) -> None:
-    network = build_unet(size or None, plain=True)
+    grey = keras.Input((size or None, size or None, 1))
+    network = keras.Model(grey, keras.layers.Conv2D(1, 3, padding="same")(grey))
     model = serving_model(network, 0.375, -1.25, size, image_score=kind, test_time_poses=poses)
     model.save(tmp_path / "served.keras")
     with zipfile.ZipFile(tmp_path / "served.keras") as archive:

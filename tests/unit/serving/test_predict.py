@@ -226,6 +226,7 @@ def test_the_images_of_a_batch_are_limited_and_at_most_one_is_opened_ahead(tmp_p
     assert [len(group) for group in many] == [16, 4]
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_model_that_was_evaluated_over_eight_poses_predicts_over_eight_poses(
     model: Path, records: Path, raw: Path, tmp_path: Path
 ) -> None:

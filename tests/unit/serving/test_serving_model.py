@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.unit.serving.networks import small_network
 from tinyunet.core.config import EvalConfig
 from tinyunet.data.dataset import load_split
 from tinyunet.data.resize import area_average
@@ -81,13 +82,15 @@ def test_over_eight_poses_the_outputs_are_those_of_the_evaluation(
             np.testing.assert_array_equal(result["mask"], result["probability"] > 0.3)
 
 
-def test_top100_is_the_mean_of_the_hundred_largest_logits(network: keras.Model, images: Bytes) -> None:
+def test_top100_is_the_mean_of_the_hundred_largest_logits(images: Bytes) -> None:
+    network = small_network(64)
     logits = network(images[..., None].astype("float32")).numpy().reshape(4, -1)
     result = serving_model(network, 0.5, 0.0, 64, image_score="top100").predict_on_batch(images[..., None])
     np.testing.assert_allclose(result["score"], np.sort(logits)[:, -100:].mean(axis=1), rtol=1e-4)
 
 
-def test_the_smoothed_score_is_that_of_the_evaluation(network: keras.Model, images: Bytes) -> None:
+def test_the_smoothed_score_is_that_of_the_evaluation(images: Bytes) -> None:
+    network = small_network(64)
     logits = network(images[..., None].astype("float32")).numpy()
     result = serving_model(network, 0.5, 0.0, 64, image_score="smoothed").predict_on_batch(images[..., None])
     np.testing.assert_allclose(result["score"], image_score(logits, "smoothed"), rtol=1e-4)
@@ -119,6 +122,7 @@ def test_the_mask_of_a_wide_image_has_its_size_and_orientation() -> None:
     assert result["mask"][0, :, 66:].min() == 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_keras_loads_the_saved_model_without_this_package(
     network: keras.Model, images: Bytes, tmp_path: Path
 ) -> None:
@@ -134,10 +138,8 @@ def test_keras_loads_the_saved_model_without_this_package(
             np.testing.assert_allclose(outputs[name], expected[name], atol=1e-6)
 
 
-def test_the_saved_model_for_tensorflow_has_keras_outputs(
-    network: keras.Model, images: Bytes, tmp_path: Path
-) -> None:
-    serving = serving_model(network, 0.5, 0.0, 64)
+def test_the_saved_model_for_tensorflow_has_keras_outputs(images: Bytes, tmp_path: Path) -> None:
+    serving = serving_model(small_network(64), 0.5, 0.0, 64)
     serving.export(tmp_path / "saved", verbose=False)
     saved = tf.saved_model.load(tmp_path / "saved")
     outputs = saved.serve(images[..., None])
