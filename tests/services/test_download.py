@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,14 +75,15 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_the_records_arrive_while_tensorflow_is_imported(
-    remote_records: str, prefix: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    remote_records: str, prefix: str, scratch: Path, tinyunet: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def import_slowly() -> None:
         wait_until(lambda: list(scratch.glob("*-records/validation-00001-*.tfrecord")))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tinyunet.cli.training.import_tensorflow", import_slowly)
-    assert main(["train", remote_records, "--out", f"{prefix}/model"]) == 130
+    assert tinyunet("train", remote_records, "--out", f"{prefix}/model") == 130
     assert list(scratch.iterdir()) == [], "the local copy is removed"
 
 
@@ -107,6 +109,30 @@ def test_a_training_takes_its_steps_before_the_validation_images_arrive(
     assert [row["step"] for row in logged if "loss" in row] == [1, 2, 3]
     assert document.training.validation_dice >= 0
     assert list(scratch.glob("*-records*")) == []
+
+
+@pytest.mark.parametrize("holding", ["validation"], indirect=True)
+@pytest.mark.usefixtures("eager", "scratch")
+def test_a_checkpoint_is_saved_before_a_training_waits_for_the_validation_images(
+    holding: Proxy, remote_records: str, tmp_path: Path
+) -> None:
+    config = TrainConfig(**SMALL).replace({"validate_every": 2, "checkpoint_every": 100})
+    task = TrainingRun(records=remote_records, out=str(tmp_path / "model"), config=config)
+    found: list[str] = []
+
+    def release() -> None:
+        with suppress(AssertionError):
+            wait_until(lambda: list(Path(task.checkpoint_location).glob("step-*")))
+        found.extend(path.name for path in Path(task.checkpoint_location).glob("step-*"))
+        holding.release()
+
+    waiting = threading.Thread(target=release)
+    waiting.start()
+    with local_records(task, World()) as records:
+        train(task, World(), NullTracker(), records)
+    waiting.join()
+    assert all(name.startswith("step-00000002.npz") for name in found), found
+    assert found
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

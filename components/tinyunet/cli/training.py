@@ -1,5 +1,6 @@
 """The subcommands that train: train, reproduce."""
 
+import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from tinyunet.cli.options import add_command, add_settings, parse_settings
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.presets import PRESETS, modify_preset
+from tinyunet.core.stopping import STOP_SIGNAL
 from tinyunet.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def _train(arguments: Namespace) -> int:
         return 0
     from tinyunet.training.download import early_download
 
+    signal.signal(STOP_SIGNAL, signal.default_int_handler)  # the download deletes its folder
     with early_download(run) as download:
         import_tensorflow()
         from tinyunet.launch.rank import run_rank

@@ -20,6 +20,7 @@ from tinyunet.evaluation.inference import Predictor, SplitResult, evaluate_split
 from tinyunet.evaluation.reference import describe_images
 from tinyunet.evaluation.results import summarize
 from tinyunet.evaluation.thresholds import best_image_score, pixel_threshold
+from tinyunet.model.metrics import TOP_PIXELS
 from tinyunet.model.unet import rebuild
 from tinyunet.training.keras_file import for_this_machine, load_model
 from tinyunet.training.model_folder import read_model
@@ -73,7 +74,10 @@ def evaluate_splits(
         The results of validation and of Test, and the configuration with the chosen image score.
     """
     validation = evaluate_split(predictor, load_split(records, "validation", image_size), config)
-    kind = best_image_score(validation.rankings, validation.split.defective)
+    rankings = validation.rankings
+    if validation.counts.pixels.min() < TOP_PIXELS:  # exported models compute only the largest logit of these
+        rankings = dict(list(rankings.items())[:1])
+    kind = best_image_score(rankings, validation.split.defective)
     config = config.replace({"image_score": kind})
     validation = replace(validation, scores=validation.rankings[kind])
     threshold = pixel_threshold(validation.counts, validation.split.defective).value

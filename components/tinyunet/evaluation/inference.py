@@ -109,7 +109,7 @@ def evaluate_split(
     kinds = IMAGE_SCORES if config.image_score == "auto" else (config.image_score,)
     counts, scores, counter = [], [], RegionCounter(threshold)
     maps = track(predictor.each(split.images), f"evaluating {split.name}", total=len(split.images))
-    for i, bands in enumerate(maps):
+    for i, bands in zip(range(len(split.images)), maps, strict=True):
         of_image, of_kinds, top = [], [RunningScore(kind) for kind in kinds], 0
         for logits in _strips(bands):
             if not np.isfinite(logits).all():

@@ -218,6 +218,7 @@ def _download(client: Minio, bucket: str, key: str, path: Path, transfer: Transf
                 if not remaining:
                     raise
                 transfer.advance(-temporary.stat().st_size if temporary.exists() else 0)
+                temporary.unlink(missing_ok=True)
     finally:
         temporary.unlink(missing_ok=True)
 

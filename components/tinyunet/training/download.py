@@ -24,6 +24,7 @@ from tinyunet.training.distributed import launched_local_rank
 from tinyunet.training.run import TrainingRun
 
 SPLITS = ("train", "validation")  # in the order of their use; a training does not read the test split
+END_S = 10.0  # that a cancelled download may take to end
 DOWNLOADS = 3  # attempts to download a shard whose SHA-256 differs from the manifest
 
 
@@ -60,7 +61,8 @@ class RecordsDownload:
         self._found: Future[bool] = Future()
         self._splits: dict[str, Future[None]] = {name: Future() for name in SPLITS}
         self._cancelled, self._resources = threading.Event(), ExitStack()
-        self._thread = threading.Thread(target=self._run, name="records")
+        # A request to a store that does not answer must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="records", daemon=True)
 
     def found(self) -> bool:
         """Wait for the manifest; return whether the location holds records.
@@ -94,7 +96,7 @@ class RecordsDownload:
     ) -> None:
         """Cancel the download and delete the folder."""
         self._cancelled.set()
-        self._thread.join()
+        self._thread.join(END_S)
         self._resources.close()
 
     def _run(self) -> None:

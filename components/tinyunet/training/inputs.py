@@ -64,6 +64,10 @@ class LocalRecords:
                 self._splits[opened] = load_split(self.folder, opened, image_size, verify=verify)
         return self._splits[name]
 
+    def is_open(self, name: str) -> bool:
+        """Return whether a split is open, so that `split` does not wait; all ranks have the same answer."""
+        return name in self._splits
+
     def statistics(self, image_size: int) -> tuple[float, float]:
         """Return what `dataset.statistics` returns for train; wait for the images only if they are needed.
 

@@ -23,7 +23,6 @@ from tinyunet.training.checkpoint import Checkpoints, checkpoint_precision
 from tinyunet.training.distributed import World
 from tinyunet.training.inputs import LocalRecords, normalization
 from tinyunet.training.keras_file import weights_digest
-from tinyunet.training.model_folder import Row
 from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
 from tinyunet.training.progress import ProgressMeter, print_summary
 from tinyunet.training.provenance import provenance
@@ -54,8 +53,7 @@ def train(
         The content of model.json.
 
     Raises:
-        UserError: if the data, the configuration or a checkpoint is invalid or does not belong to this
-            training, or if the download of the records failed.
+        UserError: if data, configuration or checkpoint are invalid or of another run, or the download fails.
         Stopped: after SIGINT or SIGTERM, or when nobody renews the lease any more; a checkpoint is written.
     """
     # S3 needs no lock: MPIJobs with the same run key have the same name, so only one of them can exist.
@@ -103,7 +101,7 @@ class _Training:
         self.step.trace(self.manifest)
         self.forward = forward_function(self.model)
         self.checkpoints = Checkpoints(run.checkpoint_location, self.model, self.optimizer)
-        self.history, self.run_key = list[Row](), run.run_key
+        self.history, self.run_key = list[model_folder.Row](), run.run_key
 
     def _resolve_precision(self) -> str:
         """Return the precision; for `auto`, a resumed training keeps the precision of its checkpoint."""
@@ -174,6 +172,8 @@ class _Training:
                 if step % FLUSH_EVERY == 0 or save or score or step == start + 1:
                     self._flush(pending, meter)
                 if score:
+                    if not self.records.is_open("validation"):
+                        self._save(step, required=False)  # the wait for it may be longer than a grace period
                     self._validate(step)
                 if save:
                     self._save(step, required=stop)
@@ -191,7 +191,7 @@ class _Training:
         self.tracker.log_history(rows)
         pending.clear()
 
-    def _row(self, step: int, result: StepResult) -> Row:
+    def _row(self, step: int, result: StepResult) -> model_folder.Row:
         values = {name: float(value) for name, value in result._asdict().items() if name != "stopping"}
         if not np.isfinite(values["loss"]):
             raise UserError(

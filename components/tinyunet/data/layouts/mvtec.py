@@ -179,14 +179,14 @@ def _join_masks(
     tree: Tree, files: list[_File], samples: list[SourceSample]
 ) -> tuple[list[SourceSample], dict[int, str]]:
     """Return the samples with all masks of their images in one, if images have several, and the types."""
+    if not any(file.several for file in files):
+        return samples, {}
     masks = defaultdict[tuple[str, str], list[Picture]](list)
     for file in files:
-        if file.several:
-            masks[file.kind.lower(), file.stem.lower()].append(
-                Picture(file.name, file.stem, "", (file.kind,))
-            )
-    if not masks:
-        return samples, {}
+        if file.part == "ground_truth":
+            mask = Picture(file.name, file.stem, "", (file.kind,))
+            for stem in {file.stem, "" if file.several else mask_stem(file.stem)} - {""}:
+                masks[file.kind.lower(), stem.lower()].append(mask)
     images = {file.name: Picture(file.name, file.stem) for file in files if file.part != "ground_truth"}
     keys = {file.name: (file.kind.lower(), file.stem.lower()) for file in files if file.name in images}
     groups = {name: masks[key] for name, key in keys.items() if key in masks}

@@ -177,3 +177,13 @@ def test_the_colours_of_mvtec_3d_are_read_without_the_heights(tmp_path: Path) ->
     )
     assert (listing.problems, listing.category) == ((), "bagel")
     assert "not comparable" in listing.notes[0]
+
+
+def test_flat_masks_beside_a_folder_of_masks_are_kept(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, BOTTLE, "test/dent/001.png ground_truth/dent/001/000.png")
+    listing = mvtec.list_samples(tree, LayoutOptions())
+    assert [s.name for s in listing.samples if s.mask] == [
+        "broken_large-000", "contamination-000", "dent-001"
+    ]  # fmt: skip
+    assert set(listing.type_names.values()) == {"broken_large", "contamination", "dent"}
+    assert listing.problems == ()

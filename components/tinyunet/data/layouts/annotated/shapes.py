@@ -121,7 +121,7 @@ def _paint(mask: "Image", shape: Shape, value: int) -> None:
         mask.paste(value, (0, 0), Image.fromarray(_unpack_runs(shape.bitmap, *mask.size)))
         return
     if shape.kind == "bitmap":
-        with Image.open(io.BytesIO(shape.bitmap)) as bitmap:
+        with opened(shape.bitmap) as bitmap:
             corner = (round(shape.points[0][0]), round(shape.points[0][1]))
             box = (*corner, corner[0] + bitmap.width, corner[1] + bitmap.height)
             mask.paste(value, box, bitmap.convert("1"))
