@@ -151,7 +151,7 @@ def test_the_experiment_is_created_once_in_its_namespace(kfp: FakeKfp) -> None:
                 ("overrides=learning_rat: 1", "unknown TrainConfig key 'learning_rat'"),
                 ("workers=3", "ranks is 3; expected a divisor of the global batch 16"),
                 ("fold=9", "fold is 9; expected 0 to 5"),
-                ("image_score=mean", "image_score is 'mean'; expected one of max"),
+                ("image_score=mean", "image_score is 'mean'; expected one of auto, max"),
                 ("source=ftp://host/DAGM", "ftp://host/DAGM is a ftp URL; expected a folder"),
             )
         ),

@@ -150,13 +150,20 @@ def test_a_changed_shard_ends_a_training_with_one_line(
 @pytest.mark.parametrize("holding", ["train"], indirect=True)
 def test_ctrl_c_ends_a_training_that_waits_for_its_images(
     holding: Proxy, remote_records: str, prefix: str, scratch: Path, tinyunet: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    waiting, wait = threading.Event(), RecordsDownload.wait
+
+    def announced(download: RecordsDownload, split: str) -> None:
+        waiting.set()
+        wait(download, split)
+
     def interrupt() -> None:
-        wait_until(lambda: any("/train-" in line for line in holding.requests))
+        waiting.wait(60)
         os.kill(os.getpid(), signal.SIGINT)
         holding.release()
 
+    monkeypatch.setattr(RecordsDownload, "wait", announced)
     threading.Thread(target=interrupt).start()
     assert tinyunet("train", remote_records, "--out", f"{prefix}/model", *OPTIONS) == 130
     assert errors(capsys) == ["tinyunet: interrupted"]
