@@ -57,9 +57,13 @@ def holding(
 @pytest.fixture
 def tinyunet(eager: None) -> Iterator[Callable[..., int]]:
     """The command line in this process, whose signal handlers are restored."""
-    previous = signal.getsignal(STOP_SIGNAL)
+    previous = {number: signal.getsignal(number) for number in (STOP_SIGNAL, signal.SIGINT)}
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell may start the tests with SIGINT ignored
     yield lambda *arguments: main(arguments)
-    signal.signal(STOP_SIGNAL, previous)
+    for number, handler in previous.items():
+        signal.signal(number, handler)
 
 
 def wait_until(done: Callable[[], object]) -> None:
