@@ -12,7 +12,8 @@ from tinyunet.core.errors import UserError
 # Expected: Dice of defective images 0.825 ± 0.007 (three seeds), image AP 1.00, 164 to 174 s.
 #   tinyunet train records --preset fast
 FAST = TrainConfig()
-# Expected: Dice of defective images 0.843 (one seed), image AP 1.00, 490 s.
+# Expected: Dice of defective images 0.843 (one seed), image AP 1.00, 490 s; measured before patches contained
+# the borders of images.
 #   tinyunet train records --preset thorough
 THOROUGH = FAST.replace({"preset": "thorough", "steps": 1200, "validate_every": 300})
 # Expected: Dice 0.735, image AP 0.995 at 128×128, 890 s (one seed).
