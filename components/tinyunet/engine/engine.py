@@ -84,7 +84,7 @@ class Engine:
         """
         size = self.document.image_size
         inputs = (area_average(image, size) if size else image for image in map(self._checked, images))
-        maps = predict_images(self._logits, inputs, batch_size=BATCH_SIZE, on_tile=on_tile)
+        maps = predict_images(self._logits, inputs, batch_size=BATCH_SIZE, progress=lambda image: on_tile)
         return [
             self._answer(_finite(bands), image.shape[:2], probability=probability)
             for image, bands in zip(images, maps, strict=True)

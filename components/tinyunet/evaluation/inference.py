@@ -23,6 +23,7 @@ from tinyunet.engine.overlay import STRIP, reduce_bands, reduce_image, reduction
 from tinyunet.model import metrics
 from tinyunet.model.poses import average_logits
 from tinyunet.model.regions import RegionCounter, Regions
+from tinyunet.model.tile_progress import TileProgress
 from tinyunet.model.tiles import Logits, RunningScore, predict_images
 from tinyunet.model.unet import forward_function
 
@@ -86,7 +87,14 @@ class Predictor:
                 batch = self.logits(np.asarray(images[start : start + self._batch_size]))
                 yield from ([logits] for logits in batch)
             return
-        yield from predict_images(self.logits, images, batch_size=self._batch_size)
+        yield from predict_images(
+            self.logits,
+            images,
+            batch_size=self._batch_size,
+            progress=lambda image: TileProgress(
+                f"an image of {image.shape[1]}×{image.shape[0]}", image.shape
+            ),
+        )
 
 
 def evaluate_split(

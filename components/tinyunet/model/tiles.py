@@ -103,7 +103,7 @@ def predict_images(
     images: Iterable[Image],
     *,
     batch_size: int,
-    on_tile: Callable[[], None] = lambda: None,
+    progress: Callable[[Image], Callable[[], None]] = lambda image: lambda: None,
 ) -> Iterator[Iterator[Logits]]:
     """Yield the bands of every image; the bands of an image must be used before the next image.
 
@@ -113,11 +113,11 @@ def predict_images(
         network: Computes the logits of a batch.
         images: Images of any sizes.
         batch_size: Largest number of images of a forward pass.
-        on_tile: Called after every tile of a large image, to show the progress.
+        progress: Called with every image of several tiles; what it returns is called after every tile.
     """
     for batch in _batches(images, batch_size):
         if count_tiles(batch[0].shape) > 1:
-            yield bands(network, batch[0], on_tile=on_tile)
+            yield bands(network, batch[0], on_tile=progress(batch[0]))
             continue
         height, width = batch[0].shape[:2]
         logits = network(np.stack([pad_to_stride(image) for image in batch]))

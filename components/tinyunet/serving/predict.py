@@ -19,9 +19,9 @@ from tinyunet.data.pictures.opening import FORMATS
 from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.engine.engine import Engine, Inspection
 from tinyunet.engine.overlay import highlight
+from tinyunet.model.tile_progress import TileProgress
 from tinyunet.serving.find import find_engine
 from tinyunet.serving.pictures import chunks, decode
-from tinyunet.serving.tile_progress import TileProgress
 
 
 @dataclass(frozen=True)

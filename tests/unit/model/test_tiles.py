@@ -1,5 +1,7 @@
 """Tiles: the result is that of the untiled image, and memory does not grow with the image."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -73,6 +75,22 @@ def test_equal_images_are_predicted_in_batches_and_the_pixels_of_a_batch_are_lim
     images = [*[texture(40, 50)] * 5, texture(40, 51), *[np.zeros((700, 600), np.uint8)] * 2]
     list(map(list, predict_images(record, images, batch_size=4)))
     assert batches == [(4, 48, 64), (1, 48, 64), (1, 48, 64), (1, 704, 608), (1, 704, 608)]
+
+
+def test_the_progress_of_a_large_image_counts_its_tiles() -> None:
+    shapes: list[tuple[int, ...]] = []
+    done: list[None] = []
+
+    def progress(image: tiles.Image) -> Callable[[], None]:
+        shapes.append(image.shape)
+        return lambda: done.append(None)
+
+    def zeros(images: tiles.Image) -> tiles.Logits:
+        return np.zeros(images.shape[:3], np.float32)
+
+    images = [texture(40, 50), np.zeros((1000, 900), np.uint8)]
+    list(map(list, predict_images(zeros, images, batch_size=4, progress=progress)))
+    assert (shapes, len(done)) == ([(1000, 900)], count_tiles((1000, 900)))
 
 
 @pytest.mark.parametrize("kind", ["max", "top100", "smoothed"])

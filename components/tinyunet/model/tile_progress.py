@@ -1,4 +1,4 @@
-"""The progress of the prediction of one large image."""
+"""The progress of the tiles of one large image."""
 
 import time
 
@@ -7,7 +7,12 @@ from tinyunet.model.tiles import count_tiles
 
 
 class TileProgress:
-    """Prints a line every few seconds; it is called after every tile."""
+    """Prints a line every few seconds; it is called after every tile.
+
+    Args:
+        name: What is predicted: the name of the image, or a description.
+        shape: Shape of the image, [H, W, …].
+    """
 
     def __init__(self, name: str, shape: tuple[int, ...]) -> None:
         self._name, self._total, self._done = name, count_tiles(shape), 0
