@@ -181,6 +181,8 @@ def check_learnable(report: Report) -> tuple[list[str], list[str]]:
         notes.append(
             "every image has a defect, so there will be no image-level scores; add good parts to have them"
         )
+    if "test" in counts and not counts["test"].defective and not reasons:
+        notes.append("no image of the test has a defect, so there will be no scores of defects")
     types = collections.Counter(report.defect_type(item) for item in samples if item.defective)
     rare = [f"{name} ({count})" for name, count in sorted(types.items()) if name and count < 3]
     if rare:

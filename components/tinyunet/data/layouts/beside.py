@@ -4,7 +4,14 @@ from collections import defaultdict
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.base import LayoutOptions, Listing
-from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
+from tinyunet.data.layouts.matching import (
+    Picture,
+    count_text,
+    make_samples,
+    match_pictures,
+    sort_samples,
+    without_masks,
+)
 from tinyunet.data.layouts.names import (
     common_folder,
     folders_of,
@@ -14,6 +21,8 @@ from tinyunet.data.layouts.names import (
     stem_of,
     suffix_of,
 )
+from tinyunet.data.layouts.split_folders import with_splits
+from tinyunet.data.layouts.split_lists import with_lists
 from tinyunet.data.layouts.type_names import read_type_names
 from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.sources.trees import Tree
@@ -37,14 +46,16 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     Raises:
         UserError: if no image has a mask beside it.
     """
-    images, masks = _find(tree)
-    matches, problems = match_pictures(images, masks)
+    images, masks = with_splits(*_find(tree))
+    unlabelled, notes = without_masks(images, masks)
+    matches, problems = match_pictures([image for image in images if image.file not in unlabelled], masks)
     example = next(((match.image.file, match.mask.file) for match in matches if match.mask), None)
     if example is None:
         raise UserError(
             f"{tree.location} has no image with a mask beside it; expected files such as part.jpg and "
             "part_mask.png, or part.jpg and part.png"
         )
+    matches, list_notes = with_lists(tree, matches)
     image, mask = (name.rpartition("/")[2] for name in example)
     samples, missing = make_samples(tree, matches, f"a mask beside it, as {mask} is that of {example[0]}")
     return Listing(
@@ -53,6 +64,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         category=options.category,
         samples=sort_samples(samples),
         problems=(*missing, *problems),
+        notes=(*list_notes, *notes),
         ignored=tuple(name for name in tree.names if not is_picture(name)),
         type_names=read_type_names(tree),
     )

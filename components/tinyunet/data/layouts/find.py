@@ -69,13 +69,16 @@ def find_layout(tree: Tree, options: LayoutOptions) -> Layout:
     fitting: list[Layout] = [layout for layout in LAYOUTS if layout.recognise(cached)]
     if table in fitting:  # it names the images and masks, which may lie as in another layout
         return table
+    if rle in fitting and {pairs, beside} & set(fitting):  # competitions have masks as files and as runs
+        fitting.remove(rle)
     if len(fitting) > 1:
         texts = [layout.NAME for layout in fitting]
         raise UserError(
             f"{tree.location} fits the layouts {', '.join(texts[:-1])} and {texts[-1]}; choose one with "
             f"--layout {texts[0]} or --layout {texts[-1]}"
         )
-    if not fitting and pairs.has_folders(tree):  # whose message about the names of the files helps more
+    # Where only the folders fit, the message of `pairs` about the names of the files helps more.
+    if not fitting and (pairs.has_folders(tree) or any(pairs.find_loosely(tree))):
         return pairs
     if not fitting:
         seen = hints.find(tree)

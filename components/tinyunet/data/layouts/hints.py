@@ -6,11 +6,20 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.layouts import table
 from tinyunet.data.layouts.annotated import label_studio, yolo
 from tinyunet.data.layouts.names import folders_of, is_clean, is_picture, suffix_of, words_of
+from tinyunet.data.pictures.opening import FORMATS
 from tinyunet.data.sources.trees import Tree
 
 _FILES_TO_READ = 5
 _MASK_WORDS = {"mask", "masks", "label", "labels", "gt", "truth", "groundtruth", "seg", "segmentation"}
-_LABEL_FILES = {".mat": "MATLAB", ".npy": "NumPy", ".npz": "NumPy", ".nii": "NIfTI"}
+_OTHER_PICTURES = {".ppm", ".pgm", ".pbm", ".jp2", ".jxl", ".heic", ".avif", ".dcm", ".exr", ".tga", ".dng"}
+_LABEL_FILES = {".mat": "MATLAB", ".npy": "NumPy", ".npz": "NumPy", ".nii": "NIfTI", ".nii.gz": "NIfTI"}
+_LABEL_FILES |= {
+    ".parquet": "Parquet",
+    ".arrow": "Arrow",
+    ".h5": "HDF5",
+    ".hdf5": "HDF5",
+    ".tfrecord": "TFRecord",
+}
 
 
 def refused_tables(tree: Tree) -> dict[str, str]:
@@ -24,6 +33,7 @@ def find(tree: Tree) -> str:
     found = [
         *_boxes(tree),
         *_brushes(tree),
+        *_other_pictures(tree),
         *list(table.refusals(tree).values())[:2],
         *_other_labels(tree),
         *_unknown(tree),
@@ -49,11 +59,17 @@ def _brushes(tree: Tree) -> list[str]:
     ]
 
 
+def _other_pictures(tree: Tree) -> list[str]:
+    files = [name for name in tree.names if suffix_of(name) in _OTHER_PICTURES]
+    return [f"{len(files)} pictures, such as {name}, are not {FORMATS}; convert them" for name in files[:1]]
+
+
 def _other_labels(tree: Tree) -> list[str]:
-    files = [name for name in tree.names if suffix_of(name) in _LABEL_FILES]
-    kinds = {suffix_of(name): name for name in reversed(files)}
+    found = {end: next((n for n in tree.names if n.lower().endswith(end)), "") for end in _LABEL_FILES}
     return [
-        f"{name} is a file of {_LABEL_FILES[suffix]}; save masks as PNG" for suffix, name in kinds.items()
+        f"{name} is a file of {_LABEL_FILES[end]}; save images and masks as PNG"
+        for end, name in found.items()
+        if name
     ]
 
 
@@ -65,7 +81,7 @@ def _unknown(tree: Tree) -> list[str]:
 
 
 def _no_labels(tree: Tree) -> list[str]:
-    """Return that there are clean images only, or images without anything that could be a label."""
+    """Return that there are clean images only, or images without any name of a mask."""
     pictures = [name for name in tree.names if is_picture(name)]
     if not pictures:
         return []
@@ -74,7 +90,7 @@ def _no_labels(tree: Tree) -> list[str]:
             "all images are in a folder of clean images; images of defects and their masks are needed too"
         ]
     words = {word for name in pictures for part in PurePosixPath(name).parts for word in words_of(part)}
-    return [] if words & _MASK_WORDS else ["there are images, but no masks"]
+    return [] if words & _MASK_WORDS else ["there are images, but no file or folder is named after masks"]
 
 
 def _read(tree: Tree, name: str) -> bytes:

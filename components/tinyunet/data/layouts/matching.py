@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 from tinyunet.data.layouts.base import Problem, SourceFile, SourceSample
 from tinyunet.data.layouts.names import UniqueNames, are_numbers, is_clean, sample_name, varying
@@ -49,14 +50,17 @@ def match_pictures(images: Sequence[Picture], masks: Sequence[Picture]) -> tuple
     """Give every image its mask, and return the masks that are left over, and second files, as problems.
 
     The mask of an image has the same split, folders and stem; else it is the only one that has them in any
-    case; else the only one with that stem in any folder. Only one of two splits may be unknown.
+    case; else the only one with that stem in any folder. Only one of two splits may be unknown. A mask that
+    could be that of a clean image or of another one is that of the other one.
     """
     problems: list[Problem] = []
     unique_images, unique_masks = _unique(images, "image", problems), _unique(masks, "mask", problems)
     found: dict[str, Picture] = {}  # by the file of the image
     used: set[str] = set()
-    for key in (_key, _any_case, _same_place, _any_folder, _any_split):
-        by_key = (_group(unique_images, key, set(found)), _group(unique_masks, key, used))
+    others = [image for image in unique_images if not any(map(is_clean, image.folders))]
+    keys = (_key, _any_case, _same_place, _any_folder, _any_split)
+    for candidates, key in product((unique_images, others), keys):
+        by_key = (_group(candidates, key, set(found)), _group(unique_masks, key, used))
         for value, same in by_key[0].items():
             if len(same) == 1 == len(by_key[1][value]) and _may_share_split(same[0], by_key[1][value][0]):
                 found[same[0].file] = by_key[1][value][0]
@@ -110,13 +114,28 @@ def _may_share_split(image: Picture, mask: Picture) -> bool:
     return image.split == mask.split or not (image.split and mask.split)
 
 
+def without_masks(images: Sequence[Picture], masks: Sequence[Picture]) -> tuple[set[str], tuple[str, ...]]:
+    """Return the images of splits that have neither masks nor clean images, and the note that says so.
+
+    They are the images of the test of a competition.
+    """
+    splits = {mask.split for mask in masks}
+    labelled = splits | {image.split for image in images if any(map(is_clean, image.folders))}
+    if "" in splits or "train" not in splits:
+        return set(), ()
+    files = [image.file for image in images if image.split and image.split not in labelled]
+    note = f"images of a split without any mask are ignored: {len(files)}, such as "
+    return set(files), (note + files[0],) if files else ()
+
+
 def make_samples(
     tree: Tree, matches: Sequence[Match], expected: str
 ) -> tuple[list[SourceSample], list[Problem]]:
     """Return the samples of matched pictures, and a problem for every image whose mask is missing.
 
     The innermost folder that differs between images is the type of the defect. Folders that differ by a
-    number only, such as `kos01` and `kos02`, are no types; they are groups if there are at least ten.
+    number only, such as `kos01` and `kos02`, are no types; they are groups if there are at least ten. Ten or
+    more folders of one image each are no types either.
 
     Args:
         tree: The source.
@@ -128,10 +147,16 @@ def make_samples(
     innermost = [parts[-1] if parts else "" for parts in folders]
     numbered = are_numbers(innermost)
     grouped = numbered and len(set(innermost)) >= MIN_GROUPS
+    numbered = numbered or len(set(innermost)) == len(innermost) >= MIN_GROUPS
     for match, parts, kind in zip(matches, folders, innermost, strict=True):
         clean = any(is_clean(folder) for folder in match.image.folders)
         if match.mask is None and not clean:
-            problems.append(Problem(match.image.file, f"is an image without a mask; expected {expected}"))
+            problems.append(
+                Problem(
+                    match.image.file,
+                    f"is an image without a mask; expected {expected}, or a folder named good",
+                )
+            )
             continue
         split = match.image.split or (match.mask.split if match.mask else "")
         sample = SourceSample(

@@ -11,19 +11,25 @@ from tinyunet.data.pictures.suffixes import SUFFIXES
 SPLITS: dict[str, str] = {
     "train": "train",
     "training": "train",
+    "trainval": "train",
+    "train_val": "train",
+    "tr": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "ts": "test",
 }
-_CLEAN = {"good", "ok", "free", "normal", "clean", "perfect", "faultless", "flawless", "healthy"}
+_CLEAN = {"good", "ok", "free", "normal", "clean", "perfect", "faultless", "flawless", "healthy", "negative"}
+_CLEAN |= {"negatives", "intact", "undamaged"}
 _CLEAN_WITHOUT = {"defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "fault", "faults"}
 _NOT = {"no", "non", "not", "without"}
 _MASK_END = re.compile(
     r"(?i)^(?P<stem>.*[^ _.-])[ _.-]+"
-    r"(?:masks?|labels?|gt|seg|segm|segmentation|annotations?|ground[ _-]?truth|defects?mask)$"
+    r"(?:masks?|labels?|gt|seg|segm|segmentation|annotations?|ground[ _-]?truth|defects?mask)"
+    r"(?:[ _-]?\d{1,2})?$"  # of several masks of an image
 )
 
 
@@ -42,6 +48,11 @@ def folders_of(name: str) -> tuple[str, ...]:
     return tuple(name.split("/")[:-1])
 
 
+def without_repeats(folders: Sequence[str]) -> tuple[str, ...]:
+    """Return folders without those that are in one of their name, as archives are unpacked: `train/train`."""
+    return tuple(part for part, before in zip(folders, ("", *folders), strict=False) if part != before)
+
+
 _SPLIT_END = re.compile(r"[ _-]?(set|data|split|images|imgs)$")
 
 
@@ -57,7 +68,7 @@ def stem_of(name: str) -> str:
 
 
 def mask_stem(stem: str) -> str:
-    """Return the stem of the image of a mask: `x` of `x_mask` or `x-GT`; empty for another name."""
+    """Return the stem of the image of a mask: `x` of `x_mask` or `x-GT2`; empty for another name."""
     match = _MASK_END.match(stem)
     return match["stem"] if match else ""
 

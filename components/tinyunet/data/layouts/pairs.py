@@ -2,13 +2,20 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts import patterns, several
+from tinyunet.data.layouts import loose, patterns, several
 from tinyunet.data.layouts.base import LayoutOptions, Listing
-from tinyunet.data.layouts.matching import Picture, count_text, make_samples, match_pictures, sort_samples
+from tinyunet.data.layouts.matching import (
+    Picture,
+    count_text,
+    make_samples,
+    match_pictures,
+    sort_samples,
+    without_masks,
+)
 from tinyunet.data.layouts.names import (
     common_folder,
     folders_of,
@@ -17,26 +24,18 @@ from tinyunet.data.layouts.names import (
     mask_stem,
     split_of,
     stem_of,
+    without_repeats,
     words_of,
 )
+from tinyunet.data.layouts.roles import LABEL_WORDS, loose_role_of, other_words, role_of
+from tinyunet.data.layouts.split_folders import with_splits
+from tinyunet.data.layouts.split_lists import with_lists
 from tinyunet.data.layouts.type_names import read_type_names
 from tinyunet.data.sources.trees import Tree
 
 NAME = "pairs"
 PATTERNS = "--layout pairs --images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'"
-_IMAGE_WORDS = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"}
-_LABEL_WORDS = {"label", "labels", "lab"}
-_MASK_WORDS = {
-    "mask",
-    "masks",
-    "annotation",
-    "annotations",
-    "gt",
-    "gts",
-    "groundtruth",
-    "seg",
-    "segmentation",
-}
+_PARTS = "--layout pairs --images 'photos/{stem}_rgb.jpg' --masks 'labels/{stem}_gt.png'"
 _ROLE_START = re.compile(r"(?i)^(img|image|im|photo|mask|label|gt|seg|annotation)[ _-]+(?=.)")
 
 
@@ -44,8 +43,7 @@ def recognise(tree: Tree) -> bool:
     """Return whether a picture in a folder such as `images` has its mask in a folder such as `masks`."""
     if any("SegmentationClass" in folders_of(name) for name in tree.names):
         return False  # Pascal VOC, which may have lists of splits and names of labels
-    images, masks = _find(tree)
-    return bool({image.stem.lower() for image in images} & {mask.stem.lower() for mask in masks})
+    return _have_stems_in_common(*_find(tree))
 
 
 def has_folders(tree: Tree) -> bool:
@@ -70,70 +68,95 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     else:
         images, masks = _find(tree)
         found = f"{_folder(images)} beside {_folder(masks)}"
+        if not _have_stems_in_common(images, masks) and all(loosely := find_loosely(tree)):
+            images, masks = loosely
+            found = _example(images, masks)
     if not images or not masks:
         raise UserError(
             f"{tree.location} has no pictures in a folder images beside pictures in a folder masks; "
             f"say where they are with {PATTERNS}"
         )
-    unlabelled, groups = _unlabelled(images, masks), several.group_masks(images, masks)
+    images, masks = with_splits(images, masks)
+    (unlabelled, notes), groups = without_masks(images, masks), several.group_masks(images, masks)
     used = {picture.file for picture in (*images, *masks)}
     if groups:
         found += ", several masks for an image"
         joined = {mask.file for files in groups.values() for mask in files}
         masks = [mask for mask in masks if mask.file not in joined] + several.first_masks(groups, images)
-    without = {image.file for image in unlabelled}
-    matches, problems = match_pictures([image for image in images if image.file not in without], masks)
+    matches, problems = match_pictures([image for image in images if image.file not in unlabelled], masks)
     if not any(match.mask for match in matches):
         raise UserError(
             f"{tree.location} has no image with a mask of the same name: the first image is "
-            f"{images[0].file}, the first mask {masks[0].file}; say how they belong together with {PATTERNS}"
+            f"{images[0].file}, the first mask {masks[0].file}; say how they belong together with {_PARTS}"
         )
+    matches, list_notes = with_lists(tree, matches)
     expected = f"a file such as {masks[0].file} with the name of the image"
     samples, missing = make_samples(tree, matches, expected)
     type_names = read_type_names(tree)
     if groups:
         samples, type_names = several.join_masks(tree, samples, groups, images)
-    note = f"images of a split without any mask are ignored: {len(unlabelled)}, such as "
     return Listing(
         layout=NAME,
         found=f"{found}: {count_text(samples)}",
         category=options.category,
         samples=sort_samples(samples),
         problems=(*missing, *problems),
-        notes=(note + unlabelled[0].file,) if unlabelled else (),
+        notes=(*list_notes, *notes),
         ignored=tuple(name for name in tree.names if name not in used),
         type_names=type_names,
     )
 
 
-def _unlabelled(images: list[Picture], masks: list[Picture]) -> list[Picture]:
-    """Return the images of splits that have neither masks nor clean images, as the test of a competition."""
-    splits = {mask.split for mask in masks}
-    labelled = splits | {image.split for image in images if any(map(is_clean, image.folders))}
-    if "" in splits or "train" not in splits:
-        return []
-    return [image for image in images if image.split and image.split not in labelled]
-
-
 def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
     """Return the images and the masks by the names of their folders."""
-    pictures = [name for name in tree.names if is_picture(name)]
-    root = common_folder(pictures)
-    if root and _role(root.split("/")[-2]) == "image":  # both can be below a folder such as `images`
-        root = root[: root.rindex("/", 0, -1) + 1] if "/" in root[:-1] else ""
-    by_role: dict[str, list[str]] = {"image": [], "mask": [], "": []}
-    for name in pictures:
-        roles = [role for part in folders_of(name.removeprefix(root)) if (role := _role(part))]
-        by_role["mask" if "mask" in roles else roles[0] if roles else ""].append(name)
+    root, by_role = _by_role(tree, role_of)
     images = by_role["image"] or _beside_mask_folders(by_role[""], by_role["mask"])
-    if by_role["image"]:
-        images += [name for name in by_role[""] if any(map(is_clean, folders_of(name)))]
+    images += _clean(by_role[""], images)
     stems = {_stem(name).lower() for name in images}
     masks = [_picture(name, root, stems) for name in by_role["mask"]]
     found = [_picture(name, root) for name in images]
     if stems & {mask.stem.lower() for mask in masks}:
         return found, masks
     return _without_role_words(found), _without_role_words(masks)
+
+
+def find_loosely(tree: Tree) -> tuple[list[Picture], list[Picture]]:
+    """Return images and masks whose names differ by more than an end, as `loose` says; empty for none.
+
+    The masks have a folder, such as `masks` or `binary`, or a word in their file names. The images are those
+    of the folders that hold an image with a mask, and the clean ones.
+    """
+    root, by_role = _by_role(tree, loose_role_of)
+    images, masks = by_role["image"] or by_role[""], by_role["mask"]
+    images = [*images, *_clean(by_role[""], images)]
+    if not masks:
+        pictures = [*by_role["image"], *by_role[""]]
+        masks = [name for name in pictures if loose.is_named_as_mask(stem_of(name))]
+        images = sorted({*pictures} - {*masks})
+    return loose.match([_picture(name, root) for name in images], [_picture(name, root) for name in masks])
+
+
+def _clean(names: list[str], images: list[str]) -> list[str]:
+    """Return the pictures of clean folders that are not among the images; none if there are no images."""
+    clean = {name for name in names if any(map(is_clean, folders_of(name)))}
+    return sorted(clean - {*images}) if images else []
+
+
+def _have_stems_in_common(images: list[Picture], masks: list[Picture]) -> bool:
+    return bool({image.stem.lower() for image in images} & {mask.stem.lower() for mask in masks})
+
+
+def _by_role(tree: Tree, kind_of: Callable[[str], str]) -> tuple[str, dict[str, list[str]]]:
+    """Return the folder of all pictures, and the pictures by the role of their folders."""
+    pictures = [name for name in tree.names if is_picture(name)]
+    root = common_folder(pictures)
+    if root and role_of(root.split("/")[-2]) == "image":  # both can be below a folder such as `images`
+        root = root[: root.rindex("/", 0, -1) + 1] if "/" in root[:-1] else ""
+    by_role: dict[str, list[str]] = {"image": [], "mask": [], "": []}
+    for name in pictures:
+        roles = [role for part in folders_of(name.removeprefix(root)) if (role := kind_of(part))]
+        by_role["mask" if "mask" in roles else roles[0] if roles else ""].append(name)
+    return root, by_role
 
 
 def _stem(name: str) -> str:
@@ -146,33 +169,21 @@ def _without_role_words(pictures: list[Picture]) -> list[Picture]:
     return [replace(picture, stem=_ROLE_START.sub("", picture.stem)) for picture in pictures]
 
 
-@lru_cache(maxsize=10_000)
-def _role(folder: str) -> str:
-    words = set(words_of(folder))
-    if words & (_MASK_WORDS | _LABEL_WORDS) or words >= {"ground", "truth"}:
-        return "mask"
-    return "image" if words & _IMAGE_WORDS else ""
-
-
 def _beside_mask_folders(names: list[str], masks: list[str]) -> list[str]:
     """Return the pictures beside a folder of masks: `a.jpg` and `masks/a.png`, or in a folder named as it.
 
-    Such folders are `train` and `train_masks`. A folder Label below the images is that of DAGM2007, another
-    layout.
+    Such folders are `train` and `train_masks`. A folder may be in one of its name, as archives are unpacked:
+    `train/train`. A folder Label below the images is that of DAGM2007, another layout.
     """
-    folders = {folders_of(mask) for mask in masks}
-    parents = {folder[:-1] for folder in folders if not set(words_of(folder[-1])) & _LABEL_WORDS}
-    named = {(folder[:-1], _other_words(folder[-1])) for folder in folders if _other_words(folder[-1])}
-    return [name for name in names if folders_of(name) in parents or _is_named(folders_of(name), named)]
-
-
-def _is_named(parts: tuple[str, ...], named: set[tuple[tuple[str, ...], tuple[str, ...]]]) -> bool:
-    return bool(parts) and (parts[:-1], words_of(parts[-1])) in named
-
-
-def _other_words(folder: str) -> tuple[str, ...]:
-    """Return the words of a folder's name that do not say what it holds."""
-    return tuple(word for word in words_of(folder) if not _role(word) and word not in ("ground", "truth"))
+    folders = {without_repeats(folders_of(mask)) for mask in masks}
+    parents = {folder[:-1] for folder in folders if not set(words_of(folder[-1])) & LABEL_WORDS}
+    named = {(folder[:-1], other_words(folder[-1])) for folder in folders if other_words(folder[-1])}
+    places = {name: without_repeats(folders_of(name)) for name in names}
+    return [
+        name
+        for name, place in places.items()
+        if place in parents or (place and (place[:-1], words_of(place[-1])) in named)
+    ]
 
 
 def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Picture:
@@ -181,11 +192,11 @@ def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Pictu
     for part in folders_of(name.removeprefix(root)):
         words = words_of(part)
         own_split = split_of(part) or next(
-            (split_of(word) for word in words if _role(part) and split_of(word)), ""
+            (split_of(word) for word in words if role_of(part) and split_of(word)), ""
         )
         split = split or own_split
-        if _role(part):
-            rest = [word for word in _other_words(part) if not split_of(word)]
+        if role_of(part):
+            rest = [word for word in other_words(part) if not split_of(word)]
             folders += [" ".join(rest)] if rest else []
         elif not own_split:
             folders.append(part)
@@ -196,9 +207,17 @@ def _picture(name: str, root: str, image_stems: set[str] | None = None) -> Pictu
     return Picture(name, stem, split, tuple(folders), tuple(place))
 
 
+def _example(images: list[Picture], masks: list[Picture]) -> str:
+    """Return an image and its mask, such as `a_0000.png with a.png`."""
+    image = next(image for image in images if image.stem.lower() == masks[0].stem.lower())
+    return " with ".join(picture.file.rpartition("/")[2] for picture in (image, masks[0]))
+
+
 def _folder(pictures: list[Picture]) -> str:
     """Return the folder of the first picture from the folder that says its role on, such as `images/`."""
     if not pictures:
         return ""
     parts = folders_of(pictures[0].file)
-    return next((f"{part}/" for part in parts if _role(part)), f"{'/'.join(parts)}/" if parts else "pictures")
+    return next(
+        (f"{part}/" for part in parts if role_of(part)), f"{'/'.join(parts)}/" if parts else "pictures"
+    )

@@ -1,6 +1,7 @@
 """The user's patterns of the layout `pairs`: `--images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'`."""
 
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
@@ -16,10 +17,11 @@ def find(tree: Tree, images: str, masks: str) -> tuple[list[Picture], list[Pictu
 
     Args:
         tree: The source. If all of its files are in one folder, patterns may also be relative to that one.
-        images: Pattern of the image files: `*` and `?` do not match `/`, `**/` matches any folders.
-        masks: Path of the mask of an image: `{stem}` is the file name of the image without extension,
-            `{name}` that with extension, `{folder}` its folder, `{parent}` the folder of that. It may also
-            contain `*`.
+        images: Pattern of the image files: `*` and `?` do not match `/`, `**/` matches any folders. It may
+            have `{stem}` in the place of the part of the file name that the mask has, too: `{stem}_0000.png`.
+        masks: Path of the mask of an image: `{stem}` is that part, or the file name of the image without
+            extension, `{name}` that with extension, `{folder}` its folder, `{parent}` the folder of that. It
+            may also contain `*`.
 
     Raises:
         UserError: if a pattern is missing or wrong, no image has the first one, or none has a mask.
@@ -28,12 +30,11 @@ def find(tree: Tree, images: str, masks: str) -> tuple[list[Picture], list[Pictu
     root = common_folder(tree.names)
     for prefix in ("", root):
         names = [name for name in tree.names if name.startswith(prefix) and is_picture(name)]
-        matcher = re.compile(
-            (prefix and re.escape(prefix) + _expression(images)) or _expression(images), re.IGNORECASE
-        )
-        files = [name for name in names if matcher.fullmatch(name)]
-        if files:
-            return _match(files, names, prefix, masks)
+        matcher = re.compile(re.escape(prefix) + _expression(images), re.IGNORECASE)
+        found = {name: match for name in names if (match := matcher.fullmatch(name))}
+        if found:
+            stems = {name: match.groupdict().get("stem") or stem_of(name) for name, match in found.items()}
+            return _match(stems, names, prefix, masks)
     seen = ", ".join([name for name in tree.names if is_picture(name)][:3]) or "no pictures"
     raise UserError(
         f"--images is {images!r}, but no picture of {tree.location} has this path; it holds {seen}, …"
@@ -47,6 +48,8 @@ def _check(images: str, masks: str) -> None:
             raise UserError(f"{option} is missing; expected both patterns, such as {example}")
         if value.startswith("/") or ".." in PurePosixPath(value).parts:
             raise UserError(f"{option} is {value!r}; expected a path inside the source, such as {example}")
+    if images.count("{stem}") > 1 or set(re.findall(r"\{([^{}]*)\}", images)) - {"stem"}:
+        raise UserError(f"--images is {images!r}; expected only {{stem}}, and once, as in {example}")
     fields = re.findall(r"\{([^{}]*)\}", masks)
     if unknown := [field for field in fields if field not in _FIELDS]:
         raise UserError(
@@ -60,17 +63,23 @@ def _check(images: str, masks: str) -> None:
 
 
 def _match(
-    files: list[str], names: list[str], prefix: str, masks: str
+    stems: dict[str, str], names: list[str], prefix: str, masks: str
 ) -> tuple[list[Picture], list[Picture]]:
-    """Return pictures whose folders are those of the image, for the masks too, so that they match."""
-    taken = set(files)
-    others = [name for name in names if name not in taken]
+    """Return pictures whose folders are those of the image, for the masks too, so that they match.
+
+    Args:
+        stems: The stems of the images by their files.
+        names: All pictures.
+        prefix: Folder to which the pattern of the masks is relative, with `/` at its end.
+        masks: Pattern of the masks.
+    """
+    others = [name for name in names if name not in stems]
     by_path = {name.lower(): name for name in others}
     images, found, used = [], [], set[str]()
-    for file in files:
-        image = _image(file, prefix)
+    for file, stem in stems.items():
+        image = replace(_image(file, prefix), stem=stem)
         images.append(image)
-        mask = _mask_of(file, prefix, masks, others, by_path)
+        mask = _mask_of(image, prefix, masks, others, by_path)
         if mask in used:
             raise UserError(
                 f"--masks is {masks!r}, and {mask} is the mask of {file} and of another image; expected a "
@@ -82,7 +91,7 @@ def _match(
     if not found:
         seen = ", ".join(others[:3]) or "no other picture"
         raise UserError(
-            f"--masks is {masks!r}, but {files[0]} and all others have no such file; there is {seen}, …"
+            f"--masks is {masks!r}, but {images[0].file} and all others have no such file; there is {seen}, …"
         )
     any_mask = re.compile(re.escape(prefix) + _expression(re.sub(r"\{[^{}]*\}", "**", masks)), re.IGNORECASE)
     unused = [name for name in others if name not in used and any_mask.fullmatch(name)]
@@ -95,10 +104,10 @@ def _image(file: str, prefix: str) -> Picture:
     return Picture(file, stem_of(file), split, tuple(part for part in parts if not split_of(part)))
 
 
-def _mask_of(file: str, prefix: str, masks: str, others: list[str], by_path: dict[str, str]) -> str:
-    path = PurePosixPath(file.removeprefix(prefix))
+def _mask_of(image: Picture, prefix: str, masks: str, others: list[str], by_path: dict[str, str]) -> str:
+    path = PurePosixPath(image.file.removeprefix(prefix))
     values = {
-        "stem": path.stem,
+        "stem": image.stem,
         "name": path.name,
         "folder": str(path.parent),
         "parent": str(path.parent.parent),
@@ -116,7 +125,7 @@ def _mask_of(file: str, prefix: str, masks: str, others: list[str], by_path: dic
 
 
 def _expression(pattern: str) -> str:
-    """Return the regular expression of a pattern with `*`, `?` and `**`."""
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    translated = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    """Return the regular expression of a pattern with `*`, `?`, `**` and `{stem}`."""
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\{stem\})", pattern)
+    translated = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]", "{stem}": "(?P<stem>[^/]+)"}
     return "".join(translated.get(piece) or re.escape(piece) for piece in pieces)

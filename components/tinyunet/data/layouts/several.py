@@ -12,6 +12,8 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, pack, type_values
 from tinyunet.data.layouts.base import SourceFile, SourceSample
 from tinyunet.data.layouts.matching import Picture
+from tinyunet.data.layouts.names import mask_stem, stem_of
+from tinyunet.data.pictures.mask_values import LARGEST_INDEX
 from tinyunet.data.pictures.opening import opened
 from tinyunet.data.pictures.pixels import size_text
 from tinyunet.data.sources.trees import Tree
@@ -23,7 +25,8 @@ def group_masks(images: Sequence[Picture], masks: Sequence[Picture]) -> Groups:
     """Return the masks of every image if at least one image has several; otherwise nothing.
 
     The masks of an image have its name in folders of types, `masks/scratch/a.png` and `masks/dent/a.png`, or
-    they are in `masks` beside the only image of its folder: `a/images/a.png` and `a/masks/*.png`.
+    with numbers, `masks/a_mask1.png` and `masks/a_mask2.png`, or they are in `masks` beside the only image of
+    its folder: `a/images/a.png` and `a/masks/*.png`.
     """
     return _by_stem(images, masks) or _by_place(images, masks)
 
@@ -40,8 +43,16 @@ def _by_stem(images: Sequence[Picture], masks: Sequence[Picture]) -> Groups:
     own = {image.file: by_key[_stem(image)] for image in images if counts[_stem(image)] == 1}
     folders = {image.file: image.folders for image in images}
     exact = any(mask.folders == folders[file] for file, found in own.items() for mask in found)
-    several = any(len(found) > 1 for found in own.values())
-    return {file: found for file, found in own.items() if found} if several and not exact else {}
+    several = [found for found in own.values() if len(found) > 1]
+    numbered = bool(several) and all(_is_numbered(mask) for found in several for mask in found)
+    return (
+        {file: found for file, found in own.items() if found} if several and (numbered or not exact) else {}
+    )
+
+
+def _is_numbered(mask: Picture) -> bool:
+    name = stem_of(mask.file)
+    return name[-1:].isdigit() and mask_stem(name).lower() == mask.stem.lower()
 
 
 def _by_place(images: Sequence[Picture], masks: Sequence[Picture]) -> Groups:
@@ -82,7 +93,7 @@ def join_masks(
 
 def _join(tree: Tree, files: Sequence[str], types: dict[str, str], values: dict[str, int]) -> bytes:
     """Return the mask in which every file has drawn its type; later files cover earlier ones."""
-    marked = [_marked(tree.read(file)) for file in files]
+    marked = [_marked(tree.read(file), file) for file in files]
     for file, pixels in zip(files, marked, strict=True):
         if pixels.shape != marked[0].shape:
             sizes = f"{file} is {size_text(pixels.shape)}, {files[0]} {size_text(marked[0].shape)}"
@@ -95,9 +106,18 @@ def _join(tree: Tree, files: Sequence[str], types: dict[str, str], values: dict[
     return draw(shapes, values, lambda: (width, height))
 
 
-def _marked(data: bytes) -> NDArray[np.bool_]:
-    """Return the pixels of a mask that are at least half as bright as its brightest one, bool [H, W]."""
+def _marked(data: bytes, file: str) -> NDArray[np.bool_]:
+    """Return the pixels of a mask that are at least half as bright as its brightest one, bool [H, W].
+
+    Raises:
+        UserError: if the file has more than one region, or is no mask, such as a mask drawn on its image.
+    """
     with opened(data) as picture:
         levels = np.asarray(picture if picture.mode == "P" else picture.convert("L"))
-    marked: NDArray[np.bool_] = levels > levels.max() // 2
+    counts, top = np.bincount(levels.ravel()), int(levels.max())
+    if top <= LARGEST_INDEX and np.count_nonzero(counts) > 2:
+        raise UserError(f"include {file}, which holds several values; expected one mask for each type")
+    if np.sort(counts)[-2:].sum() < levels.size / 2:
+        raise UserError(f"include {file}, which is no mask: most of its pixels have other levels than two")
+    marked: NDArray[np.bool_] = levels > top // 2
     return marked

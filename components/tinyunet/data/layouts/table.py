@@ -145,8 +145,8 @@ def _tables(tree: Tree) -> list[str]:
         )
     if len(tables) > 1 and not all(map(_split_of_table, tables)):
         raise UserError(
-            f"{tree.location} has the tables {', '.join(tables)}; keep one of them, or name them train, "
-            "validation and test"
+            f"{tree.location} has the tables {', '.join(tables)}; keep one of them, name them train, "
+            "validation and test, or read the folder of one of them"
         )
     return tables
 

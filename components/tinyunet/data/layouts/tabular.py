@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
@@ -13,6 +14,7 @@ from tinyunet.data.sources.trees import Tree
 
 EXTENSIONS = {".csv", ".tsv", ".jsonl", ".ndjson"}
 _LARGEST_FIELD = 2**31 - 1  # runs of a large mask have more characters than the limit of the csv module
+_ABSOLUTE = re.compile(r"/|[a-z]:/")
 _EMPTY = {"", "nan", "none", "null", "n/a", "na", "<na>"}  # what pandas and people write for no value
 
 
@@ -96,7 +98,8 @@ class Files:
     def find(self, path: str, folder: str = "") -> str:
         """Return the file of a path relative to a folder, such as that of the table, or to the root.
 
-        A file name alone is found in any folder, if there is only one. Without a file the result is empty.
+        A file name alone is found in any folder, if there is only one. Of an absolute path, which is that of
+        another machine, the last folders are enough. Without a file the result is empty.
 
         Args:
             path: Path in any case; the separator may be a backslash.
@@ -105,6 +108,10 @@ class Files:
         if not path:
             return ""
         cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
-        places = (f"{folder.lower()}{cleaned}", cleaned, f"{self._root}{cleaned}")
+        paths = [cleaned]
+        if _ABSOLUTE.match(cleaned):
+            parts = cleaned.split("/")
+            paths = ["/".join(parts[start:]) for start in range(1, len(parts) - 1)]
+        places = (start + one for one in paths for start in (folder.lower(), "", self._root))
         found = next((self._by_name[place] for place in places if place in self._by_name), None)
         return found or self._by_file.get(cleaned) or ""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.pictures.mask_kinds import WORDS, MaskKind, value_text
-from tinyunet.data.pictures.mask_values import read_raw
+from tinyunet.data.pictures.mask_values import mask_values, read_raw
 from tinyunet.data.pictures.opening import turn
 from tinyunet.data.pictures.pixels import size_text
 
@@ -35,6 +35,8 @@ def read_mask(data: bytes, kind: MaskKind, shape: Sequence[int], orientation: in
             than the image. The message has no subject.
     """
     raw = read_raw(data)
+    if raw.reading == "colour" != kind.reading:
+        mask_values(data)  # says why the colours cannot be read
     types = _interpret(raw.read_as(kind.reading), kind)
     height, width = shape[:2]
     stored = (width, height) if orientation >= 5 else (height, width)

@@ -224,6 +224,15 @@ def test_a_data_set_of_defective_images_only_is_accepted_with_a_note(tmp_path: P
     assert all(counts.images == counts.defective for counts in manifest.splits.values())
 
 
+def test_a_test_without_defects_is_noted(tmp_path: Path) -> None:
+    source = own_data(tmp_path / "parts", 4, 3)
+    for split, numbers in (("train", range(5)), ("test", range(5, 7))):
+        (source / f"{split}.txt").write_text("".join(f"p{number:02d}\n" for number in numbers))
+    manifest = _ingest(source, tmp_path / "out")
+    assert (manifest.split_origin, manifest.splits["test"].defective) == ("given", 0)
+    assert "no image of the test has a defect, so there will be no scores of defects" in manifest.notes
+
+
 def test_a_type_with_two_images_is_noted(tmp_path: Path) -> None:
     source = own_data(tmp_path / "parts", 12, 12, lambda i: 1 if i < 10 else 2)
     notes = _ingest(source, tmp_path / "out").notes

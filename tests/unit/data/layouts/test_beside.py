@@ -94,3 +94,10 @@ def test_other_folders_are_not_recognised(tmp_path: Path, names: str) -> None:
     assert not beside.recognise(tree)
     with pytest.raises(UserError, match=r"no image with a mask beside it; expected files such as part.jpg"):
         beside.list_samples(tree, LayoutOptions())
+
+
+def test_the_images_of_a_split_without_any_mask_are_ignored_and_said(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "train/a.png train/a_mask.png test/b.png")
+    assert pairs_of(listing) == {"train/a.png": "train/a_mask.png"}
+    assert listing.notes == ("images of a split without any mask are ignored: 1, such as test/b.png",)
+    assert listing.problems == ()

@@ -61,8 +61,9 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
         "a/1.jpg a/2.jpg b/3.jpg c/4.jpg d/5.jpg",
         {},
         LayoutOptions(),
-        "no known layout (5 .jpg in a, b, c and 1 more folders; there are images, but no masks); expected "
-        "one of dagm, dagm-development, pairs, beside, mvtec, table, labelme, annotations, yolo, rle, "
+        "no known layout (5 .jpg in a, b, c and 1 more folders; there are images, but no file or folder is "
+        "named after masks); expected one of dagm, dagm-development, pairs, beside, mvtec, table, labelme, "
+        "annotations, yolo, rle, "
         "label-studio, supervisely, via, or say where the files are with --layout pairs "
         "--images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'",
     ),
@@ -146,3 +147,13 @@ def test_a_table_that_names_the_images_has_precedence_over_their_folders(tmp_pat
         tmp_path, "images/a.jpg masks/a.png images/b.jpg masks/b.png", t_csv="image,mask\nimages/a.jpg,\n"
     )
     assert find.find_layout(tree, LayoutOptions()).NAME == "table"
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"), [("train/a.jpg train_masks/a.png", "pairs"), ("train/a.jpg train/a.png", "beside")]
+)
+def test_masks_as_files_are_read_where_a_table_has_them_as_runs_too(
+    tmp_path: Path, files: str, layout: str
+) -> None:
+    tree = tree_of(tmp_path, files, train_csv="img,rle_mask\na.jpg,1 2\n")
+    assert layout == find.find_layout(tree, LayoutOptions()).NAME

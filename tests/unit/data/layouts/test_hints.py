@@ -31,15 +31,17 @@ XML = "<annotation><object><name>a</name><bndbox><xmin>1</xmin></bndbox></object
         ),
         ("a.jpg", {"t_csv": "image,label\na.jpg,1\n"}, "t.csv has no column mask, but image, label"),
         ("a.jpg", {"t_csv": "image,mask\nb.jpg,\n"}, "t.csv names the image 'b.jpg', which does not exist"),
-        ("a.jpg", {"truth__a_mat": "x"}, "truth/a.mat is a file of MATLAB; save masks as PNG"),
+        ("a.jpg", {"truth__a_mat": "x"}, "truth/a.mat is a file of MATLAB; save images and masks as PNG"),
+        ("a.jpg", {"b__c_nii.gz": "x"}, "b/c.nii.gz is a file of NIfTI; save images and masks as PNG"),
         (
             "good/a.jpg good/b.jpg",
             {},
             "all images are in a folder of clean images; images of defects and their",
         ),
+        ("a.ppm", {}, "1 pictures, such as a.ppm, are not PNG, JPEG, TIFF, BMP, WebP or GIF; convert them"),
         ("a.jpg", {"a_json": "{}"}, "a.json is of no known format of annotations"),
         ("ground_truth/x/a.png", {}, "no known layout (1 .png in ground_truth/x); expected one of"),
-        ("a.jpg", {}, "there are images, but no masks"),
+        ("a.jpg", {}, "there are images, but no file or folder is named after masks"),
     ],
 )
 def test_labels_that_are_not_enough_are_named(

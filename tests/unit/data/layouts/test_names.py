@@ -5,7 +5,18 @@ from tinyunet.data.layouts import names
 
 @pytest.mark.parametrize(
     "folder",
-    ["good", "OK", "MT_Free", "normal", "defect-free", "DefectFree", "no_defect", "NODefect", "01_good"],
+    [
+        "good",
+        "OK",
+        "MT_Free",
+        "normal",
+        "defect-free",
+        "DefectFree",
+        "no_defect",
+        "NODefect",
+        "01_good",
+        "Negative",
+    ],
 )
 def test_folders_named_after_clean_images_are_clean(folder: str) -> None:
     assert names.is_clean(folder)
@@ -28,6 +39,8 @@ def test_other_folders_are_not_clean(folder: str) -> None:
         ("a b-seg", "a b"),
         ("x.labels", "x"),
         ("x_ground_truth", "x"),
+        ("x_mask1", "x"),
+        ("x_gt_02", "x"),
         ("x_1", ""),
         ("mask", ""),
         ("xmask", ""),
@@ -53,8 +66,8 @@ def test_words_begin_at_capitals_and_after_abbreviations(folder: str, words: tup
 
 
 def test_splits_have_three_names() -> None:
-    given = ["Train", "training", "val", "VALID", "Validation", "test", "testing", "trial"]
-    expected = ["train", "train", "validation", "validation", "validation", "test", "test", ""]
+    given = ["Train", "training", "trainval", "val", "VALID", "Validation", "test", "testing", "trial"]
+    expected = ["train", "train", "train", "validation", "validation", "validation", "test", "test", ""]
     assert [names.split_of(name) for name in given] == expected
 
 

@@ -35,6 +35,7 @@ def listed(folder: Path, *names: str, images: str = "", masks: str = "") -> List
         ("JPEGImages/a.jpg", "PixelLabels/a.png"),
         ("images/a.jpe", "masks/a.gif"),
         ("train/a.jpg", "train_masks/a_mask.gif"),
+        ("train/train/a.jpg", "train_masks/train_masks/a_mask.gif"),
     ],
 )
 def test_an_image_has_the_mask_of_its_name(tmp_path: Path, image: str, mask: str) -> None:
@@ -147,6 +148,8 @@ def test_masks_alone_are_an_error(tmp_path: Path) -> None:
         ("raw/**/?.png", "raw/{stem}*/mask.png", "raw/z/a.png raw/a-7/mask.png"),
         ("PHOTOS/*.JPG", "LABELS/{stem}.png", "photos/a.jpg labels/A.png"),
         ("x/*.jpg", "y/{stem}.png", "top/x/a.jpg top/y/a.png"),
+        ("x/{stem}_000?.png", "y/{stem}.png", "x/a_b_0000.png y/a_b.png"),
+        ("**/images/{stem}_*.tif", "{parent}/gt/{stem}_gt1.gif", "q/images/21_training.tif q/gt/21_gt1.gif"),
     ],
 )
 def test_patterns_say_which_mask_an_image_has(tmp_path: Path, images: str, masks: str, files: str) -> None:
@@ -162,7 +165,7 @@ def test_patterns_keep_the_split_of_a_folder_and_name_what_is_left_over(tmp_path
     assert [(sample.split, sample.name) for sample in listing.samples] == [("train", "a"), ("test", "a")]
     assert [str(problem) for problem in listing.problems] == [
         "train/p/b.jpg: is an image without a mask; expected a file such as test/m/a_gt.png with the name of "
-        "the image",
+        "the image, or a folder named good",
         "test/m/c_gt.png: is a mask without an image",
     ]
 
@@ -176,6 +179,16 @@ def test_patterns_keep_the_split_of_a_folder_and_name_what_is_left_over(tmp_path
         ("photos/*.jpg", "m/{id}.png", "--masks is 'm/{id}.png' with {id}; expected only {stem}, {name},"),
         ("photos/*.jpg", "m/a.png", "--masks is 'm/a.png' without {stem}; expected the mask of each image"),
         ("photos/*.jpg", "{folder}/../m/{stem}.png", "; expected a path inside the source, such as --images"),
+        (
+            "{folder}/*.jpg",
+            "m/{stem}.png",
+            "--images is '{folder}/*.jpg'; expected only {stem}, and once, as",
+        ),
+        (
+            "{stem}/{stem}.jpg",
+            "m/{stem}.png",
+            "--images is '{stem}/{stem}.jpg'; expected only {stem}, and once",
+        ),
         ("/data/*.jpg", "m/{stem}.png", "--images is '/data/*.jpg'; expected a path inside the source"),
         ("foto/*.jpg", "m/{stem}.png", "--images is 'foto/*.jpg', but no picture of parts has this path; it"),
         (
@@ -260,3 +273,24 @@ def test_clean_images_of_a_split_without_masks_are_used(tmp_path: Path) -> None:
 
 def test_pascal_voc_is_another_layout(tmp_path: Path) -> None:
     assert not pairs.recognise(tree_of(tmp_path, "JPEGImages/a.jpg SegmentationClass/a.png"))
+
+
+def test_a_mask_that_could_be_that_of_a_clean_image_is_that_of_the_other_one(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "images/good/0.png images/bad/0.png images/good/1.png masks/0.png")
+    assert pairs_of(listing) == {
+        "images/good/0.png": None,
+        "images/good/1.png": None,
+        "images/bad/0.png": "masks/0.png",
+    }
+    assert listing.problems == ()
+
+
+def test_clean_images_beside_a_folder_and_that_of_its_masks_are_read(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "NG/0.png NG_mask/0.png OK/0.png")
+    assert pairs_of(listing) == {"NG/0.png": "NG_mask/0.png", "OK/0.png": None}
+    assert listing.ignored == ()
+
+
+def test_ten_folders_of_one_image_each_are_no_types(tmp_path: Path) -> None:
+    names = [f"{letter}/images/{letter}.png {letter}/masks/{letter}.png" for letter in "abcdefghij"]
+    assert {sample.defect_type for sample in listed(tmp_path, *names).samples} == {""}

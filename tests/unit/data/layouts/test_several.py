@@ -62,3 +62,35 @@ def test_masks_of_different_sizes_are_not_joined(tmp_path: Path) -> None:
 def test_a_second_folder_of_masks_beside_the_right_one_is_a_problem_as_before(tmp_path: Path) -> None:
     listing = listed(tmp_path, "images/a.jpg", masks__a_png=mask(0), masks__old__a_png=picture())
     assert [str(problem) for problem in listing.problems] == ["masks/old/a.png: is a mask without an image"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        (np.arange(100, 124, dtype=np.uint8).reshape(4, 6), "which is no mask: most of its pixels"),
+        (
+            np.eye(4, 6, dtype=np.uint8) + np.eye(4, 6, 1, np.uint8) * 2,
+            "which holds several values; expected",
+        ),
+    ],
+    ids=["a mask drawn on its image", "several types in one file"],
+)
+def test_a_file_that_is_no_mask_of_one_type_is_not_joined(
+    tmp_path: Path, levels: np.ndarray, message: str
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG")
+    files = {"masks__pit__a_png": mask(0), "masks__crack__a_png": buffer.getvalue()}
+    listing = listed(tmp_path, "images/a.jpg", **files)
+    with pytest.raises(UserError, match=f"include masks/crack/a.png, {message}"):
+        mask_of(listing, "a")
+
+
+def test_numbered_masks_of_an_image_are_joined(tmp_path: Path) -> None:
+    listing = listed(
+        tmp_path,
+        "defect_images/a.png mask_images/a_mask1.png mask_images/a_mask2.png",
+        "images/b.png masks/b.png",
+    )
+    assert listing.problems == ()
+    assert "several masks for an image: 2 images, 2 masks" in listing.found

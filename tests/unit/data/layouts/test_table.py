@@ -82,6 +82,18 @@ def test_a_file_name_alone_is_found_in_any_folder(tmp_path: Path) -> None:
     assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"p/a.jpg": "m/a.png", "p/b.jpg": None}
 
 
+@pytest.mark.parametrize("start", ["/home/x/parts", "C:\\\\data"])
+def test_absolute_paths_of_another_machine_are_found_by_their_last_folders(
+    tmp_path: Path, start: str
+) -> None:
+    tree = tree_of(
+        tmp_path, PICTURES, t_csv=f"image,mask\n{start}/p/a.jpg,{start}/m/a.png\n{start}/p/c.jpg,\n"
+    )
+    listing = table.list_samples(tree, LayoutOptions())
+    assert pairs_of(listing) == {"p/a.jpg": "m/a.png"}
+    assert [problem.file for problem in listing.problems] == ["t.csv: line 3"]
+
+
 def test_images_whose_training_split_is_clean_are_split_again(tmp_path: Path) -> None:
     """Three tables of the same images, as VisA has them: the one for a single class is read."""
     text = "object,split,image,mask\nnut,train,p/b.jpg,\nnut,test,p/a.jpg,m/a.png\n"
@@ -135,7 +147,7 @@ def test_a_wrong_row_is_a_problem_with_its_line(tmp_path: Path, row: str, expect
         ({"t_csv": "image,mask\np/ä.jpg,\n".encode("latin-1")}, r"\(t.csv is not text in UTF-8 or UTF-16"),
         (
             {"a_csv": "image,mask\np/a.jpg,\n", "b_csv": "image,mask\np/a.jpg,\n"},
-            "has the tables a.csv, b.csv; keep one of them, or name them train, validation and test",
+            "has the tables a.csv, b.csv; keep one of them, name them train, validation and test, or read",
         ),
     ],
 )

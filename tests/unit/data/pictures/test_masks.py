@@ -361,3 +361,9 @@ def test_a_mask_with_an_orientation_of_its_own_is_turned_by_that(own: int, file_
 def test_a_mask_can_be_a_gif() -> None:
     data = save(ONE * np.uint8(255), "GIF")
     assert np.array_equal(read_mask(data, kind_of(data), SHAPE), ONE)
+
+
+def test_a_jpeg_with_colours_among_grey_masks_is_named() -> None:
+    kind = kind_of(save(CLEAN))
+    with pytest.raises(UserError, match="is a JPEG with colours"):
+        read_mask(save(COLOURS[LABEL], "JPEG"), kind, SHAPE)

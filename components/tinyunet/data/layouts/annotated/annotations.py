@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datumaro import Annotation, DatasetItem
 
 NAME = "annotations"
+_WITHOUT_AREA = {"bbox": "boxes", "polyline": "lines", "points": "points"}  # types of Datumaro
 
 
 def recognise(tree: Tree) -> bool:
@@ -77,7 +78,7 @@ def _read(tree: Tree, kind: str, files: list[str]) -> list[AnnotatedImage]:
                 splits = stage(tree, kind, own, Path(folder), root)
                 dataset = datumaro.Dataset.import_from(folder, kind)
                 labels = [str(label.name) for label in dataset.categories()[datumaro.AnnotationType.label]]
-                found = [_item(item, labels, splits) for item in dataset]
+                found = [_item(item, labels, splits, kind) for item in dataset]
             except Exception as error:  # the readers of Datumaro raise errors of any type for a damaged file
                 text = " ".join(str(error.__cause__ or error).replace(folder, tree.location).split())
                 raise UserError(
@@ -99,24 +100,26 @@ def _without_warnings() -> Iterator[None]:
         logging.disable(before)
 
 
-def _item(item: "DatasetItem", labels: list[str], splits: dict[str, str]) -> AnnotatedImage:
+def _item(item: "DatasetItem", labels: list[str], splits: dict[str, str], kind: str) -> AnnotatedImage:
     """Return what Datumaro read of one image."""
     media = item.media
-    shapes, boxes = [], False
+    shapes, others, drawn = [], set[str](), set[int]()
     for annotation in sorted(item.annotations, key=lambda annotation: getattr(annotation, "z_order", 0)):
         label = "defect" if annotation.label is None else labels[annotation.label]
         if is_background(label):
             continue
         if shape := _shape(annotation, label):
             shapes.append(shape)
-        boxes = boxes or annotation.type.name == "bbox"
+            drawn.add(annotation.id)
+        elif kind != "coco_instances" or annotation.id not in drawn:  # COCO has a box for each polygon
+            others |= {_WITHOUT_AREA.get(annotation.type.name, "")} - {""}
     known = media is not None and media.has_size
     return AnnotatedImage(
         path=str(getattr(media, "path", None) or item.id).replace("\\", "/"),
         split=splits.get(item.subset, "") or split_of(item.subset),
         size=(media.size[1], media.size[0]) if known else None,
         shapes=tuple(shapes),
-        only_boxes=boxes and not shapes,
+        others=" and ".join(sorted(others)),
     )
 
 

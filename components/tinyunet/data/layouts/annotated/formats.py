@@ -20,6 +20,7 @@ TITLES = {
 }
 _FILES_TO_RECOGNISE = 20
 _LABEL_0 = re.compile(rb'"id"\s*:\s*0\b')
+_OUTSIDE = re.compile(rb'"file_name"\s*:\s*"(?:[/\\]|[A-Za-z]:|[^"]*\.\.[/\\])')
 LABEL_MAP = "labelmap.txt"  # the names and colours of the labels of Pascal VOC
 _ROOTS = ("SegmentationClass", "ImageSets", LABEL_MAP, "Annotations", "Masks")
 _OTHER_COCO = ("captions", "image_info", "labels", "panoptic", "person_keypoints", "stuff")
@@ -110,7 +111,7 @@ def stage(tree: Tree, kind: str, files: Sequence[str], folder: Path, root: str =
             "cvat": f"{subset}.xml",
         }
         if kind == "coco_instances":
-            data = _with_labels_from_1(data)
+            data = _with_plain_paths(_with_labels_from_1(data))
         _write(folder, targets.get(kind) or _path_from(name, _ROOTS), data)
         if kind == "cvat":
             for image in re.findall(rb"<image\b[^>]*?\bname=\"([^\"]*)\"", data):
@@ -138,6 +139,17 @@ def _with_labels_from_1(data: bytes) -> bytes:
         category["id"] += 1
     for annotation in content.get("annotations") or []:
         annotation["category_id"] = int(annotation.get("category_id") or 0) + 1
+    return json.dumps(content).encode()
+
+
+def _with_plain_paths(data: bytes) -> bytes:
+    """Make the paths of a COCO file relative where one is absolute or has `..`, which Datumaro refuses."""
+    if not _OUTSIDE.search(data):
+        return data
+    content = json.loads(data)
+    for image in content.get("images") or []:
+        path = re.sub(r"^[A-Za-z]:", "", str(image["file_name"])).replace("\\", "/")
+        image["file_name"] = "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
     return json.dumps(content).encode()
 
 

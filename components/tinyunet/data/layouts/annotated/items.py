@@ -23,14 +23,14 @@ class AnnotatedImage:
         split: `train`, `validation` or `test`; empty if unknown.
         size: (width, height) of the image; None to read it from the image.
         shapes: Regions of defects; later ones cover earlier ones.
-        only_boxes: Whether the image has boxes, but no region.
+        others: What else marks defects, and is not drawn: `boxes`, or `boxes and lines`; empty for nothing.
     """
 
     path: str
     split: str = ""
     size: tuple[int, int] | None = None
     shapes: tuple[Shape, ...] = ()
-    only_boxes: bool = False
+    others: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,17 @@ def make_listing(
         category=options.category,
         samples=sort_samples(samples),
         problems=tuple(problems),
-        notes=form.notes,
+        notes=(*form.notes, *_note_others(items)),
         ignored=tuple(name for name in tree.names if name not in used),
         type_names={value: name for name, value in values.items()},
     )
+
+
+def _note_others(items: Sequence[AnnotatedImage]) -> list[str]:
+    """Return a note if images have boxes or lines beside their regions."""
+    mixed = [item for item in items if item.others and item.shapes]
+    count = f"{len(mixed)} image{'s' * (len(mixed) != 1)}"
+    return [f"{one.others} of {count} are not used, such as those of {one.path}" for one in mixed[:1]]
 
 
 def is_annotation(name: str) -> bool:
@@ -120,8 +127,8 @@ def _samples(
         elif not image:
             message = "is in the annotations, but not in the source"
             problems.append(Problem(item.path.rpartition("/")[2], message))
-        elif item.only_boxes:
-            problems.append(Problem(image, "has boxes only; expected polygons or masks"))
+        elif item.others and not item.shapes:
+            problems.append(Problem(image, f"has {item.others} only; expected polygons or masks"))
         else:
             seen.add(image)
             samples.append(_sample(tree, item, image, names, values))

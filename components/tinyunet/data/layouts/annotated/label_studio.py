@@ -88,7 +88,7 @@ def _image(task: dict[str, Any], stems: set[str]) -> AnnotatedImage:
         elif "width" in region:
             boxes += 1
     path = _path(task, stems)
-    return AnnotatedImage(path, shapes=tuple(shapes), only_boxes=bool(boxes and not shapes))
+    return AnnotatedImage(path, shapes=tuple(shapes), others="boxes" if boxes else "")
 
 
 def _path(task: dict[str, Any], stems: set[str]) -> str:

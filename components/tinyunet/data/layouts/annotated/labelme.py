@@ -70,7 +70,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     for name in pictures:
         annotation = annotations.get(name)
         matches.append(Match(_picture(name, root), Picture(annotation.file, "") if annotation else None))
-    samples, missing = make_samples(tree, matches, "a JSON file of the same name, or a folder named good")
+    samples, missing = make_samples(tree, matches, "a JSON file of the same name")
     values = type_values(
         shape.type_name for annotation in annotations.values() for shape in annotation.shapes
     )

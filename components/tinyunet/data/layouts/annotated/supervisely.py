@@ -88,7 +88,7 @@ def _read(file: str, content: dict[str, Any]) -> AnnotatedImage:
         elif not is_background(label):
             shapes.append(_shape(label, kind, found))
     size = (int(content["size"]["width"]), int(content["size"]["height"]))
-    return AnnotatedImage(path, split_of_folders(path), size, tuple(shapes), bool(boxes and not shapes))
+    return AnnotatedImage(path, split_of_folders(path), size, tuple(shapes), "boxes" if boxes else "")
 
 
 def _shape(label: str, kind: str, found: dict[str, Any]) -> Shape:

@@ -89,7 +89,7 @@ def _image(file: str, entry: dict[str, Any]) -> AnnotatedImage:
     name = str(entry["filename"]).replace("\\", "/").rpartition("/")[2]
     path = f"{file.rpartition('/')[0]}/{name}".lstrip("/")
     split = split_of_folders(path)
-    return AnnotatedImage(path, split, shapes=tuple(shapes), only_boxes=bool(boxes and not shapes))
+    return AnnotatedImage(path, split, shapes=tuple(shapes), others="boxes" if boxes else "")
 
 
 def _label(attributes: Any) -> str:  # noqa: ANN401  any JSON value

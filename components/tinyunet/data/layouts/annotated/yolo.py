@@ -129,7 +129,7 @@ def _read(tree: Tree, file: str, labels: dict[int, str]) -> AnnotatedImage:
     if boxes and shapes:
         raise UserError(f"has {boxes} boxes beside its polygons; expected polygons only")
     path = _image_path(file)
-    return AnnotatedImage(path, split_of_folders(path), shapes=tuple(shapes), only_boxes=boxes > 0)
+    return AnnotatedImage(path, split_of_folders(path), shapes=tuple(shapes), others="boxes" if boxes else "")
 
 
 def _image_path(file: str) -> str:

@@ -313,3 +313,26 @@ def test_pascal_voc_without_an_image_is_an_error(tmp_path: Path) -> None:
         UserError, match="no image in JPEGImages with a mask of its name in SegmentationClass"
     ):
         annotations.list_samples(tree, LayoutOptions())
+
+
+@pytest.mark.parametrize("start", ["/home/x/", "../../", "C:\\\\data\\\\", "./../"])
+def test_paths_of_coco_outside_of_its_folder_are_found_by_their_end(tmp_path: Path, start: str) -> None:
+    text = coco({f"{start}images/a.jpg": [(9, [SQUARE])]})
+    listing = listed(tmp_path, "images/a.jpg", a_json=text)
+    assert pairs_of(listing) == {"images/a.jpg": "the mask of images/a.jpg"}
+    assert (listing.problems, listing.notes) == ((), ())
+
+
+def test_lines_alone_are_a_problem_and_lines_or_boxes_beside_regions_are_said(tmp_path: Path) -> None:
+    line = '<polyline label="pit" points="1,1;3,1;3,2" z_order="0" occluded="0"/>'
+    box = '<box label="pit" xtl="1" ytl="1" xbr="3" ybr="2" z_order="0" occluded="0"/>'
+    polygon = line.replace("polyline", "polygon")
+    bodies = [line, polygon + box + line, polygon]
+    images = [
+        f'<image id="{n}" name="{n}.jpg" width="6" height="4">{body}</image>' for n, body in enumerate(bodies)
+    ]
+    listing = listed(tmp_path, "0.jpg 1.jpg 2.jpg", a_xml=cvat("".join(images)))
+    assert [str(problem) for problem in listing.problems] == [
+        "0.jpg: has lines only; expected polygons or masks"
+    ]
+    assert listing.notes == ("boxes and lines of 1 image are not used, such as those of images/1.jpg",)
