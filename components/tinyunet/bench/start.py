@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.documents import StartTimes
 from tinyunet.core.tensorflow_import import import_tensorflow
-from tinyunet.training.download import RecordsDownload, early_download
+from tinyunet.training.download import Preparation, early_preparation
 from tinyunet.training.run import TrainingRun
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def measure(config: BenchConfig, records: str, out: str) -> StartTimes | None:
     recipe = config.recipe().replace({"steps": 2, "validate_every": 0})
     run = TrainingRun(records=records, out=out, config=recipe)
     marks = {"python": process_age()}
-    with early_download(run) as download:
+    with early_preparation(run) as preparation:
         import_tensorflow()
         marks["tensorflow"] = process_age()
-        return _measure_rank(run, download, marks)
+        return _measure_rank(run, preparation, marks)
 
 
 def _measure_rank(
-    run: TrainingRun, download: RecordsDownload | None, marks: dict[str, float]
+    run: TrainingRun, preparation: Preparation | None, marks: dict[str, float]
 ) -> StartTimes | None:
     """Do what `launch.rank.run_rank` does; `marks` holds the ends of the parts so far."""
     from tinyunet.tracking.client import silence_mlflow
@@ -76,7 +76,7 @@ def _measure_rank(
     if world.is_chief:
         silence_mlflow()
     marks["mlflow"] = process_age()
-    with local_records(run, world, download) as records:
+    with local_records(run, world, preparation) as records:
         open_split = records.split
 
         def split(name: str, image_size: int) -> "Split":

@@ -85,7 +85,9 @@ def _add_register(commands: "Commands") -> None:
     )
     parser.add_argument("model", help="model folder written by train, or models:/NAME@champion")
     parser.add_argument("evaluation", type=Path, help="folder written by evaluate")
-    parser.add_argument("--name", default="", help="registered model (default: tinyunet-dagm-classN)")
+    parser.add_argument(
+        "--name", default="", help="registered model (default: tinyunet-<data set>[-<category>])"
+    )
     parser.add_argument(
         "--records",
         type=Path,

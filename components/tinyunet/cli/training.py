@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinyunet.training.run import TrainingRun
 
 # Settings that also have an option of their own.
-SHORT_OPTIONS = ("steps", "image_size", "precision", "seed", "accumulate", "compression")
+SHORT_OPTIONS = ("steps", "image_size", "patch", "precision", "seed", "accumulate", "compression")
 
 
 def add_commands(commands: "Commands") -> None:
@@ -71,14 +71,14 @@ def _train(arguments: Namespace) -> int:
         except TrainingFailed as failure:
             return print_failure(failure)
         return 0
-    from tinyunet.training.download import early_download
+    from tinyunet.training.download import early_preparation
 
-    signal.signal(STOP_SIGNAL, signal.default_int_handler)  # the download deletes its folder
-    with early_download(run) as download:
+    signal.signal(STOP_SIGNAL, signal.default_int_handler)  # a download deletes its folder
+    with early_preparation(run) as preparation:
         import_tensorflow()
         from tinyunet.launch.rank import run_rank
 
-        return run_rank(run, download)
+        return run_rank(run, preparation)
 
 
 def training_run(arguments: Namespace) -> "TrainingRun":

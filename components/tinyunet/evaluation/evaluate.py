@@ -10,6 +10,7 @@ from tinyunet.core.categories import DAGM
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_folder
@@ -52,7 +53,9 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
         validation, test, config = evaluate_splits(
             predictor, records, document.image_size, fix_image_score(config, manifest.dataset)
         )
-        result = summarize(document, manifest, config, validation=validation, test=test)
+        result = summarize(
+            document, manifest, config, validation=validation, test=test, source=_read_origin(records)
+        )
         _write(part, result, predictor, test, curves.read_history(model / "history.csv"), config)
         describe_images(document, validation, result.validation.image_threshold).write(part)
         _copy_origin(records, part)
@@ -83,6 +86,12 @@ def evaluate_splits(
     threshold = pixel_threshold(validation.counts, validation.split.defective).value
     test = evaluate_split(predictor, load_split(records, "test", image_size), config, threshold)
     return validation, test, config
+
+
+def _read_origin(records: Path) -> RawManifest | None:
+    """Return the description of the images of the records; None if the records are older than it."""
+    path = records / SOURCES
+    return RawManifest.parse(path.read_bytes(), str(path)) if path.is_file() else None
 
 
 def _copy_origin(records: Path, folder: Path) -> None:

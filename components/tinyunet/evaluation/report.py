@@ -200,6 +200,8 @@ def _provenance(evaluation: Evaluation) -> dict[str, dict[str, object]]:
         "Data": {
             "source": data.source,
             "Data set": data.title,
+            "image files": ", ".join(data.pixels) or None,
+            "masks": data.masks or None,
             **{
                 f"{name} images": f"{split.images}, {split.defective} defective"
                 for name, split in data.splits.items()

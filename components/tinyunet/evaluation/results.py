@@ -18,7 +18,7 @@ from tinyunet.core.documents.evaluation import (
     Scores,
 )
 from tinyunet.core.documents.model import ModelDocument
-from tinyunet.core.documents.raw import SplitCounts
+from tinyunet.core.documents.raw import RawManifest, SplitCounts
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.evaluation import curves, factory
 from tinyunet.evaluation.inference import SplitResult
@@ -34,8 +34,12 @@ def summarize(
     *,
     validation: SplitResult,
     test: SplitResult,
+    source: RawManifest | None = None,
 ) -> Evaluation:
-    """Choose both thresholds on validation, compute the scores of both splits, describe model and data."""
+    """Choose both thresholds on validation, compute the scores of both splits, describe model and data.
+
+    `source` describes the images of the records, if that is known.
+    """
     pixel = pixel_threshold(validation.counts, validation.split.defective)
     image = image_threshold(validation.scores, validation.split.defective, pixel.value, config)
     comparable, sentence = comparability(
@@ -46,7 +50,7 @@ def summarize(
     )
     return Evaluation(
         model=model,
-        data=_describe_data(manifest),
+        data=_describe_data(manifest, source),
         image_size=model.image_size,
         test_time_poses=config.test_time_poses,
         image_score=config.image_score,
@@ -81,7 +85,7 @@ def _scores(result: SplitResult, pixel_threshold: float, image_threshold: float)
     return scores.model_copy(update=rankings)
 
 
-def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
+def _describe_data(manifest: RecordsManifest, source: RawManifest | None) -> EvaluatedData:
     splits = manifest.splits
     return EvaluatedData(
         digest=manifest.digest,
@@ -90,6 +94,8 @@ def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
         source_digest=manifest.source_digest,
         complete=manifest.complete,
         synthetic=manifest.synthetic,
+        pixels=_describe_pixels(source) if source else (),
+        masks=source.masks if source else "",
         dataset=manifest.dataset,
         category=manifest.category,
         validation_fraction=manifest.validation_fraction,
@@ -104,6 +110,16 @@ def _describe_data(manifest: RecordsManifest) -> EvaluatedData:
             for name, split in splits.items()
         },
     )
+
+
+def _describe_pixels(source: RawManifest) -> tuple[str, ...]:
+    """Return the kinds of the image files, and what was done to their pixels, in words."""
+    words = list(source.pixels)
+    if source.bits == 16:
+        words.append("levels {} to {}, stored in 16 bits".format(*source.levels))
+    changed = {"1": "colour became luminance", "3": "grey was repeated in three channels"}
+    given = str(source.options.get("channels", ""))
+    return (*words, *([changed[given]] if given in changed else []))
 
 
 def _notes(model: ModelDocument, manifest: RecordsManifest, test: SplitResult) -> tuple[str, ...]:

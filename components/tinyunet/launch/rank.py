@@ -5,18 +5,18 @@ import sys
 
 from tinyunet.core.stopping import STOP_SIGNAL
 from tinyunet.training.distributed import init
-from tinyunet.training.download import RecordsDownload
+from tinyunet.training.download import Preparation
 from tinyunet.training.inputs import local_records
 from tinyunet.training.run import TrainingRun, check_shares
 from tinyunet.training.stopping import Stopped
 
 
-def run_rank(run: TrainingRun, download: RecordsDownload | None = None) -> int:
+def run_rank(run: TrainingRun, preparation: Preparation | None = None) -> int:
     """Execute this process's part of a training; return the exit code, which is equal on all ranks.
 
     Args:
         run: The training.
-        download: The download of its records, if this process has begun it (`early_download`).
+        preparation: What prepares its records, if this process has begun it (`early_preparation`).
     """
     from tinyunet.tracking.client import silence_mlflow
     from tinyunet.tracking.tracker import NullTracker, Tracker
@@ -29,7 +29,7 @@ def run_rank(run: TrainingRun, download: RecordsDownload | None = None) -> int:
     check_shares(run.config, world.size)
     if world.is_chief:
         silence_mlflow()  # imports the client now, while the records are on their way
-    with local_records(run, world, download) as records:
+    with local_records(run, world, preparation) as records:
         exit_code = 0
         try:
             train(run, world, Tracker() if world.is_chief else NullTracker(), records)

@@ -22,20 +22,22 @@ from tinyunet.storage import s3
 from tinyunet.storage.transfer import Transfer, run_concurrently
 from tinyunet.training.distributed import launched_local_rank
 from tinyunet.training.run import TrainingRun
+from tinyunet.training.verification import SPLITS, RecordsVerification, holds_records
 
-SPLITS = ("train", "validation")  # in the order of their use; a training does not read the test split
 END_S = 10.0  # that a cancelled download may take to end
 DOWNLOADS = 3  # attempts to download a shard whose SHA-256 differs from the manifest
 
 
-def early_download(run: TrainingRun) -> "AbstractContextManager[RecordsDownload | None]":
-    """Return the download of the records if this process can begin it before it has joined the other ranks.
+def early_preparation(run: TrainingRun) -> "AbstractContextManager[Preparation | None]":
+    """Return what prepares the records, if this process can begin it before it has joined the other ranks.
 
-    This is so in the first rank of a host if the records are on S3. As a context manager, the download runs
-    until the end of the block.
+    The first rank of a host downloads records on S3, and verifies those in a local folder. As a context
+    manager, the preparation runs until the end of the block.
     """
-    if s3.is_remote(run.records) and launched_local_rank() == 0:
+    if launched_local_rank() == 0 and s3.is_remote(run.records):
         return RecordsDownload(run.records, scratch_folder(run))
+    if launched_local_rank() == 0 and holds_records(Path(run.records)):
+        return RecordsVerification(Path(run.records))
     return nullcontext()
 
 
@@ -143,3 +145,6 @@ class RecordsDownload:
             f"{uri} has SHA-256 {digest[:12]}…, expected {shard.sha256[:12]}… of the manifest; "
             "convert and upload the records again"
         )
+
+
+Preparation = RecordsDownload | RecordsVerification

@@ -15,8 +15,9 @@ from tinyunet.data.sources.source import KINDS
 from tinyunet.data.tfrecord import convert
 from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.training.distributed import World
-from tinyunet.training.download import SPLITS, RecordsDownload, scratch_folder
+from tinyunet.training.download import Preparation, RecordsDownload, scratch_folder
 from tinyunet.training.run import TrainingRun
+from tinyunet.training.verification import SPLITS, RecordsVerification, holds_records
 
 
 class LocalRecords:
@@ -29,15 +30,15 @@ class LocalRecords:
     Args:
         folder: The folder.
         world: The ranks.
-        prepared: Whether the first rank of this host prepares the folder. If not, the folder is complete.
-        download: On the first rank of a host, what prepares the folder.
+        prepared: Whether the first rank of this host fills the folder. If not, the folder is complete.
+        preparation: On the first rank of a host, what fills or verifies the folder.
     """
 
     def __init__(
-        self, folder: Path, world: World, *, prepared: bool = False, download: RecordsDownload | None = None
+        self, folder: Path, world: World, *, prepared: bool = False, preparation: Preparation | None = None
     ) -> None:
         self.folder, self.manifest = folder, RecordsManifest.read(folder)
-        self._world, self._prepared, self._download = world, prepared, download
+        self._world, self._prepared, self._preparation = world, prepared, preparation
         self._splits: dict[str, Split] = {}
 
     def split(self, name: str, image_size: int) -> Split:
@@ -51,17 +52,17 @@ class LocalRecords:
             image_size: See `load_split`.
 
         Raises:
-            UserError: if the download failed, or the split cannot be opened.
+            UserError: if the preparation failed, or the split cannot be opened.
         """
         if name not in self._splits:
-            if self._download:
-                self._download.wait(name)
+            names = (name,) if self._prepared else SPLITS
+            if self._preparation:
+                for each in names:
+                    self._preparation.wait(each)
             if self._prepared:
                 self._world.barrier()
-            # The first rank of a host verifies a complete folder; a download has been verified.
-            verify = self._world.local_rank == 0 and not self._prepared
-            for opened in (name,) if self._prepared else SPLITS:
-                self._splits[opened] = load_split(self.folder, opened, image_size, verify=verify)
+            for each in names:
+                self._splits[each] = load_split(self.folder, each, image_size, verify=False)
         return self._splits[name]
 
     def is_open(self, name: str) -> bool:
@@ -81,14 +82,14 @@ class LocalRecords:
         return statistics(self.split("train", image_size))
 
     def check(self) -> None:
-        """Raise the error of a download that failed while the training did not wait for it."""
-        if self._download:
-            self._download.check()
+        """Raise the error of a preparation that failed while the training did not wait for it."""
+        if self._preparation:
+            self._preparation.check()
 
 
 @contextmanager
 def local_records(
-    run: TrainingRun, world: World, download: RecordsDownload | None = None
+    run: TrainingRun, world: World, preparation: Preparation | None = None
 ) -> Iterator[LocalRecords]:
     """Yield the records of a training in a local folder.
 
@@ -100,24 +101,25 @@ def local_records(
     Args:
         run: The training; `records` may be a source of images (synthetic://, .zip, https://, s3:// …).
         world: The ranks.
-        download: The download that this process began before it joined the other ranks; None if it began
-            none. The caller ends it.
+        preparation: The download or verification that this process began before it joined the other ranks;
+            None if it began none. The caller ends it.
 
     Raises:
         UserError: if there are neither records nor images, or if another training uses the folder.
     """
     folder = Path(run.records)
-    if (folder / "manifest.json").is_file() and not (folder / "Train").is_dir():
-        yield LocalRecords(folder, world)
+    begun = preparation is None and world.local_rank == 0
+    if holds_records(folder):
+        with RecordsVerification(folder) if begun else nullcontext(preparation) as preparation:
+            yield LocalRecords(folder, world, preparation=preparation)
         return
     if "://" not in run.records and not folder.exists():
         raise UserError(
             f"{run.records} does not exist; expected TFRecords (tinyunet convert), or {KINDS} of images"
         )
     scratch = scratch_folder(run)
-    begun = download is None and world.local_rank == 0
-    with RecordsDownload(run.records, scratch) if begun else nullcontext(download) as download:
-        if download and not download.found():
+    with RecordsDownload(run.records, scratch) if begun else nullcontext(preparation) as preparation:
+        if isinstance(preparation, RecordsDownload) and not preparation.found():
             with tempfile.TemporaryDirectory() as temporary:
                 raw = Path(temporary) / "raw"
                 ingest(run.records, raw, category=run.category)
@@ -125,7 +127,7 @@ def local_records(
         world.barrier()
         if not (scratch / "manifest.json").is_file():
             raise UserError(f"{scratch} holds no records; the first rank of this host failed to prepare them")
-        yield LocalRecords(scratch, world, prepared=True, download=download)
+        yield LocalRecords(scratch, world, prepared=True, preparation=preparation)
 
 
 def normalization(

@@ -21,7 +21,7 @@ from tinyunet.tracking.tracker import NullTracker
 from tinyunet.training import model_folder
 from tinyunet.training.checkpoint import Checkpoints, checkpoint_precision
 from tinyunet.training.distributed import World
-from tinyunet.training.inputs import LocalRecords, normalization
+from tinyunet.training.inputs import LocalRecords, local_records, normalization
 from tinyunet.training.keras_file import weights_digest
 from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
 from tinyunet.training.progress import ProgressMeter, print_summary
@@ -47,7 +47,7 @@ def train(
         run: The training.
         world: The ranks.
         tracker: `Tracker` on rank 0, `NullTracker` on the other ranks.
-        records: The records of the training; by default, `run.records`, a local folder of TFRecords.
+        records: The records of the training; by default, those that `local_records` prepares.
 
     Returns:
         The content of model.json.
@@ -58,14 +58,14 @@ def train(
     """
     # S3 needs no lock: MPIJobs with the same run key have the same name, so only one of them can exist.
     needs_lock = world.is_chief and not s3.is_remote(run.checkpoint_location)
-    with exclusive_lock(Path(run.checkpoint_location)) if needs_lock else nullcontext():
+    lock = exclusive_lock(Path(run.checkpoint_location)) if needs_lock else nullcontext()
+    with lock, nullcontext(records) if records else local_records(run, world) as opened:
         finished: ModelDocument | None = world.broadcast_object(
             model_folder.finished_model(run.out) if world.is_chief else None
         )
-        records = records or LocalRecords(Path(run.records), world)
         if finished is None:
-            return _Training(run, world, tracker, records).execute()
-        run.require_same(finished.identity, records.manifest.digest, run.out)
+            return _Training(run, world, tracker, opened).execute()
+        run.require_same(finished.identity, opened.manifest.digest, run.out)
         if world.is_chief:
             print(f"{run.out} already holds this model ({finished.steps} steps); nothing to do", flush=True)
         return finished

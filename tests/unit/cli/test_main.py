@@ -42,6 +42,9 @@ class Inputs:
     def predict(self, photo: Path) -> list[str]:
         return ["predict", str(photo), "--model", str(self.model), "--out", str(self.out)]
 
+    def evaluate(self) -> list[str]:
+        return ["evaluate", str(self.model), str(self.records), "--out", str(self.out)]
+
     def train(self, *more: str, records: object = "") -> list[str]:
         return ["train", str(records or self.records), "--out", str(self.out), *more]
 
@@ -130,6 +133,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "setting without value": (lambda b: b.train("--set", "seed"), "KEY=VALUE"),
     "text for a number": (lambda b: b.train("--steps", "many"), "many"),
     "odd image size": (lambda b: b.train("--image-size", "100"), "multiple of 16"),
+    "odd patch": (lambda b: b.train("--patch", "100"), "patch is 100; expected"),
     "unknown precision": (lambda b: b.train("--precision", "fp8"), "fp8"),
     "unknown preset": (lambda b: b.train("--preset", "slow"), "slow"),
     "preset as an option": (lambda b: b.train("--set", "preset=nvidia"), "give it as --preset"),
@@ -147,8 +151,13 @@ CASES: dict[str, tuple[Prepare, str]] = {
         "model.keras",
     ),
     "unknown evaluation key": (
-        lambda b: ["evaluate", str(b.model), str(b.records), "--out", str(b.out), "--set", "poses=8"],
+        lambda b: [*b.evaluate(), "--set", "poses=8"],
         "poses",
+    ),
+    "target that is no rate": (lambda b: [*b.evaluate(), "--target", "tnr=2"], "target is 'tnr=2'"),
+    "cost of one error": (
+        lambda b: [*b.evaluate(), "--cost", "miss=10"],
+        "cost is 'miss=10'; expected miss=",
     ),
     "register without an evaluation": (
         lambda b: ["register", str(b.model), str(b.folder / "absent")],

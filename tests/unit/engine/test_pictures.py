@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ def document(engine_folder: Path) -> ServedModel:
     return ServedModel.read(engine_folder)
 
 
-def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+def encoded(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(pixels).save(data, kind)
+    Image.fromarray(pixels).save(data, kind, **options)
     return data.getvalue()
 
 
@@ -31,6 +32,16 @@ def test_grey_and_colour_become_what_the_model_takes(document: ServedModel) -> N
     of_colour = document.model_copy(update={"channels": 3})
     assert decode(encoded(colour, "BMP"), of_colour)[0, 0].tolist() == [0, 200, 0]
     assert decode(encoded(colour[..., 1]), of_colour)[0, 0].tolist() == [200, 200, 200]
+
+
+def test_the_exif_rotation_is_applied_and_alpha_dropped_as_by_ingest(document: ServedModel) -> None:
+    pixels = np.arange(20, dtype=np.uint8).reshape(4, 5) * 12
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    turned = decode(encoded(pixels, exif=exif), document)
+    np.testing.assert_array_equal(turned[..., 0], np.rot90(pixels, -1))
+    with_alpha = np.dstack([pixels, np.full_like(pixels, 9)])
+    np.testing.assert_array_equal(decode(encoded(with_alpha), document)[..., 0], pixels)
 
 
 def test_other_bits_than_those_of_the_training_are_refused(document: ServedModel) -> None:

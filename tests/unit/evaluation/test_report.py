@@ -168,6 +168,22 @@ def test_the_card_states_licence_citation_thresholds_and_limits(evaluation: Path
     assert f"above {result.threshold}" in card
 
 
+def test_page_and_card_say_what_was_done_to_the_pixels() -> None:
+    data = example().data.model_copy(update={"pixels": ("8-bit RGB", "alpha is dropped"), "masks": "soft"})
+    card = report.render_card(example(data=data))
+    assert "\n- Image files: 8-bit RGB, alpha is dropped; masks: soft\n" in card
+    page = report.render_report(example(data=data), {}, {})
+    assert "<td>8-bit RGB, alpha is dropped</td>" in page
+    assert "Image files" not in report.render_card(example())
+
+
+@pytest.mark.parametrize(("dataset", "cited"), [("dagm", True), ("part-7", False)])
+def test_the_licence_of_dagm2007_is_that_of_its_images_only(dataset: str, cited: bool) -> None:
+    result = example(data=example().data.model_copy(update={"dataset": dataset, "category": ""}))
+    for text in (report.render_report(result, {}, {}), report.render_card(result)):
+        assert [words in text for words in ("DAGM", "CC BY 4.0", "ellipses")] == [cited] * 3
+
+
 def test_the_tables_of_the_card_have_no_empty_lines(card: str) -> None:
     lines = card.splitlines()
     rows = [line for line in lines if line.startswith("|")]

@@ -8,6 +8,7 @@ from tests.unit.evaluation.splits import four_images, two_images
 from tests.unit.examples import evaluated_model, records_manifest
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.documents.evaluation import Evaluation
+from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.evaluation.inference import SplitResult
 from tinyunet.evaluation.results import summarize
@@ -53,6 +54,20 @@ def test_without_clean_images_there_are_no_scores_of_images_and_a_note_says_so()
     test = result.test
     assert (test.image_ap, test.image_auroc, test.tpr, test.tnr) == (None, None, None, None)
     assert "Test has no clean image" in result.notes[0]
+
+
+def test_what_was_done_to_the_pixels_comes_from_the_description_of_the_images() -> None:
+    kinds = ("16-bit grey", "alpha is dropped")
+    source = RawManifest(
+        source="parts", options={"channels": "1"}, digest="", complete=False, synthetic=False, bits=16,
+        levels=(90, 4000), image_shape=(8, 8), pixels=kinds, masks="two values", splits={}, files=(),
+    )  # fmt: skip
+    data = summarize(
+        evaluated_model(), records_manifest(), EvalConfig(), validation=RESULT, test=RESULT, source=source
+    ).data
+    stored = "levels 90 to 4000, stored in 16 bits"
+    assert (data.pixels, data.masks) == ((*kinds, stored, "colour became luminance"), "two values")
+    assert summary().data.pixels == ()
 
 
 def test_a_model_of_other_records_is_noted() -> None:

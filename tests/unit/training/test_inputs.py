@@ -1,5 +1,7 @@
 """Records that are prepared for one training, and the normalization of its images."""
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST, NVIDIA
 from tinyunet.data.dataset import Split, statistics
 from tinyunet.training.distributed import World
+from tinyunet.training.download import early_preparation
 from tinyunet.training.inputs import LocalRecords, local_records, normalization
 from tinyunet.training.run import TrainingRun
+from tinyunet.training.verification import RecordsVerification
 
 SOURCE = "synthetic://?train=24&test=4&size=64"
 
@@ -24,6 +28,36 @@ def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_local_folder_of_records_is_used_itself(records: Path) -> None:
     with local_records(TrainingRun(records=str(records), out="model"), World()) as local:
         assert local.folder == records
+
+
+@pytest.fixture
+def damaged(records: Path, tmp_path: Path) -> Path:
+    """Records of which the last byte of a training shard has changed."""
+    folder = Path(shutil.copytree(records, tmp_path / "records"))
+    (shard, *_) = sorted(folder.glob("train*.tfrecord"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    return folder
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_damaged_records_end_a_training_before_its_first_step(damaged: Path, early: bool) -> None:
+    run = TrainingRun(records=str(damaged), out="model")
+    with early_preparation(run) if early else nullcontext() as preparation:
+        assert isinstance(preparation, RecordsVerification) is early
+        with (
+            local_records(run, World(), preparation) as opened,
+            pytest.raises(UserError, match=r"train-00000-of-00002\.tfrecord has changed"),
+        ):
+            opened.split("train", 64)
+        with pytest.raises(UserError, match="has changed"):
+            opened.check()
+
+
+def test_a_verification_that_is_cancelled_reads_no_further_shard(damaged: Path) -> None:
+    verification = RecordsVerification(damaged)
+    verification._cancelled.set()
+    with verification:
+        verification.wait("train")
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

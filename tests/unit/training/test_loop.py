@@ -177,7 +177,7 @@ def test_a_loss_that_is_not_finite_is_an_error(records: Path, tmp_path: Path) ->
     ("checkpoints", "files"), [("", ["model.checkpoints.lock"]), ("s3://bucket/checkpoints", [])]
 )
 def test_a_folder_of_checkpoints_is_locked_and_a_location_on_s3_is_not(
-    checkpoints: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: str, files: list[str], records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -186,7 +186,7 @@ def test_a_folder_of_checkpoints_is_locked_and_a_location_on_s3_is_not(
         raise UserError("end of the test")
 
     monkeypatch.setattr(model_folder, "finished_model", finished_model)
-    run = TrainingRun(records="records", out=str(tmp_path / "model"), checkpoints=checkpoints)
+    run = TrainingRun(records=str(records), out=str(tmp_path / "model"), checkpoints=checkpoints)
     with pytest.raises(UserError, match="end of the test"):
         train(run, World(), NullTracker())
     assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,12 @@
 
 import time
 
+import numpy as np
 import pytest
 
-from tinyunet.training.progress import ProgressMeter
+from tests.unit.examples import records_manifest
+from tinyunet.core.config import TrainConfig
+from tinyunet.training.progress import ProgressMeter, print_summary
 
 
 @pytest.fixture
@@ -40,3 +43,22 @@ def test_other_ranks_print_nothing(clock: list[float], capsys: pytest.CaptureFix
     clock[0] += 1
     meter.update(1, 0.5)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            TrainConfig(),
+            "128×128 patches, steps 0 to 400, global batch 16 = 2 rank(s) × 8, float32,",
+        ),
+        (TrainConfig(image_size=64, patch=0), "64×64, steps 0 to 400,"),
+    ],
+)
+def test_the_first_line_says_whether_patches_or_resized_images_are_trained(
+    config: TrainConfig, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = records_manifest(dataset="part-7", category="")
+    defective = np.array([True, False, False])
+    print_summary(manifest, config, start=0, ranks=2, precision="float32", defective=defective)
+    assert capsys.readouterr().out.startswith(f"training part-7: fast, {words}")

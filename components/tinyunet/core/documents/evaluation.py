@@ -27,6 +27,9 @@ class EvaluatedData(DataIdentity):
         source_digest: Digest of the ingested images.
         complete: Whether the images are the complete official class.
         synthetic: Whether any image was generated.
+        pixels: The kinds of the image files and what was done to their pixels, in words; empty if the records
+            do not say it.
+        masks: The kind of the mask files, in words; empty as above.
         validation_fraction: Fraction of Train that was held out for validation.
         fold: Number of the part of Train that was held out.
         shards: Largest number of files of a split; 0 in files of early versions.
@@ -43,6 +46,8 @@ class EvaluatedData(DataIdentity):
     source_digest: str
     complete: bool
     synthetic: bool
+    pixels: JsonList[str] = ()
+    masks: str = ""
     validation_fraction: float
     fold: int
     shards: int = 0
