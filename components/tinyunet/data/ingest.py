@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinyunet.core.categories import DAGM
 from tinyunet.core.console import say
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
@@ -14,7 +13,7 @@ from tinyunet.core.files import scratch_folder
 from tinyunet.data.existing import already_holds
 from tinyunet.data.ingestion.examine import examine
 from tinyunet.data.ingestion.joined import open_listing, read_part
-from tinyunet.data.ingestion.options import IngestOptions, dataset_name
+from tinyunet.data.ingestion.options import IngestOptions, name_of
 from tinyunet.data.ingestion.report import render
 from tinyunet.data.ingestion.validate import Report
 from tinyunet.data.layouts.base import summarize
@@ -136,12 +135,12 @@ def build_manifest(report: Report, source: str, options: IngestOptions) -> RawMa
         for item in samples
     ]
     colour = any(item.colour for item in samples)
-    is_dagm = (report.listing.parts or (report.listing,))[-1].layout == DAGM
+    layout = (report.listing.parts or (report.listing,))[-1].layout
     return RawManifest(
         source=remove_credentials(source),
         layout=report.listing.layout,
         options=options.changed(),
-        dataset=options.name or (DAGM if is_dagm else dataset_name(source)),
+        dataset=name_of(source, layout, options.name),
         category=report.listing.category,
         digest=content_digest(files),
         complete=report.complete,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tinyunet.core.categories import slug
+from tinyunet.core.categories import DAGM, slug
 from tinyunet.core.documents.base import Options
 from tinyunet.core.errors import require
 from tinyunet.data.layouts.base import LayoutOptions
@@ -62,6 +62,26 @@ class IngestOptions(LayoutOptions):
         require(self.channels in CHANNELS, "channels", self.channels, "one of " + ", ".join(CHANNELS))
         valid = not self.name or slug(self.name) == self.name
         require(valid, "name", self.name, "lower-case letters, digits and -, such as part-7")
+
+
+def name_of(source: str, layout: str, name: str) -> str:
+    """Return the name of a data set: the given one, or a default.
+
+    `dagm` is DAGM2007 alone, whose scores have published counterparts.
+
+    Args:
+        source: The source, or several.
+        layout: Layout of the last source.
+        name: The option; empty for the default.
+
+    Raises:
+        UserError: if another data set is given the name `dagm`.
+    """
+    if layout == DAGM:
+        return name or DAGM
+    require(name != DAGM, "name", name, "another name, because this one is that of DAGM2007")
+    default = dataset_name(source)
+    return name or (default if default != DAGM else f"{DAGM}-images")
 
 
 def dataset_name(source: str) -> str:

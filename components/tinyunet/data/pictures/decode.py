@@ -66,7 +66,8 @@ def read_picture(data: bytes) -> Picture:
     # Pillow applies the orientation of a TIFF when it loads the pixels.
     if picture.format != "TIFF" and orientation > 1:
         pixels = turn(pixels, orientation)
-    return Picture(pixels, kind, orientation or 1, notes)
+    turned = ("the EXIF rotation is applied",) if (orientation or 1) > 1 else ()
+    return Picture(pixels, kind, orientation or 1, (*notes, *turned))
 
 
 def decode(picture: ImageFile, data: bytes) -> tuple[Pixels, str, tuple[str, ...]]:

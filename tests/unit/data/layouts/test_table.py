@@ -82,7 +82,7 @@ def test_a_file_name_alone_is_found_in_any_folder(tmp_path: Path) -> None:
     assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"p/a.jpg": "m/a.png", "p/b.jpg": None}
 
 
-@pytest.mark.parametrize("start", ["/home/x/parts", "C:\\\\data"])
+@pytest.mark.parametrize("start", ["/srv/x/parts", "C:\\\\data"])
 def test_absolute_paths_of_another_machine_are_found_by_their_last_folders(
     tmp_path: Path, start: str
 ) -> None:

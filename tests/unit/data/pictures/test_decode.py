@@ -197,6 +197,7 @@ def test_the_exif_rotation_is_applied_and_told(kind: str, options: dict[str, Any
     picture = read_picture(rotated(GREY, kind, orientation, **options))
     pixels = to_channels(picture.pixels, 1)
     assert picture.orientation == orientation
+    assert ("the EXIF rotation is applied" in picture.notes) is (orientation > 1)
     assert np.abs(pixels.astype(int) - expected).max() <= (4 if kind == "JPEG" else 0)
     np.testing.assert_array_equal(turn(GREY, orientation), expected)
 

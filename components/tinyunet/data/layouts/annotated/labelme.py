@@ -16,7 +16,7 @@ from typing import Any
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, is_background, picture_size, type_values
-from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile
+from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile, summarize
 from tinyunet.data.layouts.matching import Match, Picture, count_text, make_samples, sort_samples
 from tinyunet.data.layouts.names import common_folder, folders_of, is_picture, split_of, stem_of
 from tinyunet.data.sources.trees import Tree
@@ -60,6 +60,8 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         UserError: if no JSON file is one of LabelMe, or there are too many labels.
     """
     annotations, problems = _read_all(tree)
+    if problems and not annotations:
+        raise UserError(summarize(tree.location, problems))
     if not annotations:
         raise UserError(
             f"{tree.location} has no JSON file of LabelMe with its image; expected part.json beside part.jpg"

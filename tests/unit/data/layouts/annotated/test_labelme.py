@@ -113,6 +113,12 @@ def test_a_wrong_file_is_a_problem(tmp_path: Path, text: str, expected: str) -> 
     assert len(listing.samples) == 1
 
 
+def test_if_all_files_are_wrong_the_faults_are_told(tmp_path: Path) -> None:
+    line = annotation(shape("line", [[0, 0], [3, 3]]))
+    with pytest.raises(UserError, match=r"has 1 problem: .*a\.json"):
+        listed(tmp_path, "a.jpg", a_json=line)
+
+
 def test_an_image_that_was_not_annotated_is_a_problem(tmp_path: Path) -> None:
     problems = listed(tmp_path, "a.jpg b.jpg", a_json=annotation(SQUARE)).problems
     assert [str(problem) for problem in problems] == [
