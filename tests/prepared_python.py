@@ -4,8 +4,8 @@ The import of these packages costs more than a tiny training. A server imports t
 that `serving` writes accepts `-m MODULE …` and `-c CODE …`, also under mpirun and as the interpreter of KFP's
 steps. It sends its arguments, environment, working folder and standard streams to the server, which forks a
 process for it. The program passes signals on to that process and ends as that process ends. If the program is
-killed, the server kills the process. Tests of killed ranks and of the start of an interpreter use
-`sys.executable`, and so does one complete run of the pipeline.
+killed, the server kills the process. Tests of signals to a process group and of the start of an interpreter
+use `sys.executable`, and so does one complete run of the pipeline.
 """
 
 import atexit
@@ -33,6 +33,8 @@ MODULES = (
     "tinyunet.training.loop",
     "tinyunet.evaluation.evaluate",
     "tinyunet.registry.register",
+    "mlflow.store.tracking.sqlalchemy_store",  # of a database that no server stands before
+    "mlflow.store.model_registry.sqlalchemy_store",
 )
 EAGER = "PREPARED_PYTHON_EAGER"  # a process with this environment variable builds no graphs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -91,6 +93,7 @@ def serve(address: str, program: str) -> None:
         warnings.simplefilter("ignore")
         for name in (*PACKAGES, *MODULES):
             __import__(name)
+        sys.modules["sqlalchemy.orm"].configure_mappers()
     gc.freeze()  # a garbage collection in a forked process leaves the imported modules out
     sys.executable = program
     with socket.socket(socket.AF_UNIX) as listener:

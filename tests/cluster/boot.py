@@ -46,6 +46,7 @@ class Cluster:
         self.socket = state / "run" / "containerd.sock"
         self._bin = Path()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._loaded: set[Path] = set()  # archives; the images stay when containerd is restarted
 
     def up(self) -> None:
         """Start the cluster with a Ready node and the MPI Operator.
@@ -82,6 +83,7 @@ class Cluster:
 
     def down(self) -> None:
         """Stop all parts that run, and remove the network, the mounts and the state."""
+        self._loaded.clear()
         controllers = ("kwok", "kueue", "operator", "scheduler", "manager")
         for name in ("kubelet", *controllers, "proxy", "coredns", "apiserver", "etcd"):
             self.stop(name)
@@ -355,8 +357,10 @@ class Cluster:
     # --- images
 
     def load(self, archive: Path) -> None:
-        """Import an image archive, which pods use with `imagePullPolicy: IfNotPresent`."""
-        self.ctr("image", "import", archive)
+        """Import an image archive, once; pods use it with `imagePullPolicy: IfNotPresent`."""
+        if archive not in self._loaded:
+            self.ctr("image", "import", archive)
+            self._loaded.add(archive)
 
     # --- helper functions
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 from boot import Cluster
 from controllers import start_kueue
-from images import RANKS, deployment_images, ranks_image
+from images import RANKS, deployment_images, loading, ranks_image
 from machine import REPOSITORY, CannotHost, programs, run
 
 from tinyunet.mpijob.run import run_mpijob
@@ -34,7 +34,18 @@ VARIABLES = {
     "configMapKeyRef": ("tinyunet", ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
     "secretKeyRef": ("tinyunet-s3", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
 }
+IMAGES = {"trainer_image": "trainer-cpu", "serving_image": "serving"}  # of the fixtures
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of images come last, because their images are built while the other tests run."""
+    items.sort(key=lambda item: bool(_images(item)))
+
+
+def _images(item: pytest.Item) -> list[str]:
+    """Return the targets of the images that a test uses."""
+    return [target for name, target in IMAGES.items() if name in getattr(item, "fixturenames", ())]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,7 +54,7 @@ def _own_models() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The running cluster; it is stopped at the end of the session."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated test run stops its cluster too
     instance = Cluster()
@@ -54,8 +65,22 @@ def cluster() -> Iterator[Cluster]:
         instance.down()
         pytest.fail(f"this machine cannot host the cluster: {error}", pytrace=False)
     os.environ["KUBECONFIG"] = str(instance.kubeconfig)
+    for target in dict.fromkeys(name for item in request.session.items for name in _images(item)):
+        loading(instance, target)
     yield instance
     instance.down()
+
+
+@pytest.fixture(scope="session")
+def trainer_image(cluster: Cluster) -> Path:
+    """The archive of the image of the tasks, which the node has loaded."""
+    return loading(cluster, IMAGES["trainer_image"]).result()
+
+
+@pytest.fixture(scope="session")
+def serving_image(cluster: Cluster) -> Path:
+    """The archive of the servers' image, which the node has loaded."""
+    return loading(cluster, IMAGES["serving_image"]).result()
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +93,13 @@ def kueue(cluster: Cluster) -> Cluster:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace for one test; it is deleted after the test."""
+    with new_namespace(cluster) as name:
+        yield name
+
+
+@contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[str]:
+    """Create a namespace, yield its name, and delete it."""
     name = f"test-{next(_numbers)}"
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -156,7 +188,7 @@ class LauncherThread:
     """A launcher that follows its job in a thread of the test."""
 
     def __init__(self, spec: MPIJobSpec) -> None:
-        self.lines: list[str] = []
+        self.namespace, self.lines = spec.namespace, list[str]()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(spec,), daemon=True)
         self._thread.start()
@@ -167,10 +199,14 @@ class LauncherThread:
             f"a line {text!r} in {self.lines}", lambda: any(text in line for line in self.lines), seconds
         )
 
-    def result(self, seconds: float = 120) -> None:
-        """Wait for the end of the launcher, and raise the error that ended it."""
+    def wait(self, seconds: float = 120) -> None:
+        """Wait for the end of the launcher."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), f"still running after {seconds:.0f} s: {self.lines}"
+
+    def result(self, seconds: float = 120) -> None:
+        """Wait for the end of the launcher, and raise the error that ended it."""
+        self.wait(seconds)
         if self._error:
             raise self._error
 

@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from boot import Cluster
-from conftest import LauncherThread, Shell, list_objects, nothing_runs, wait_until
+from conftest import LauncherThread, Shell, list_objects, new_namespace, nothing_runs, wait_until
 
 from tinyunet.core.errors import UserError
 from tinyunet.mpijob.client import Cluster as Client
 from tinyunet.mpijob.run import run_manifest, run_mpijob
-from tinyunet.mpijob.spec import WorkerPods, build
+from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods, build
 from tinyunet.mpijob.status import JobFailed
 
 WORKER = ("delete", "pod", "ranks-worker-1", "--grace-period=0", "--force")
@@ -28,9 +29,42 @@ def discard(line: str) -> None:
     pass
 
 
-def test_a_failing_rank_is_reported_with_exit_code_and_last_lines(shell: Shell) -> None:
+def failing_jobs(cluster: Cluster, stack: ExitStack) -> Iterator[tuple[str, MPIJobSpec]]:
+    """Yield jobs that fail without any action of a test; each has a namespace of its own."""
+
+    def shell() -> Shell:
+        return Shell(stack.enter_context(new_namespace(cluster)))
+
+    yield "exit", shell().job("echo the last line; exit 7")
+    small = {"limits": {"memory": "128Mi", "ephemeral-storage": "5Mi"}, "requests": {"cpu": "10m"}}
+    script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || head -c 50000000 /dev/zero >/tmp/full; sleep 600'
+    yield "disk", shell().job(script, pods=WorkerPods(resources=small))
+    yield "memory", shell().job("/usr/bin/python3 -c 'x = b\"x\" * 1_000_000_000'")
+    yield "deadline", shell().job("sleep 600", deadline_seconds=5)
+    yield "image", shell().job("true", image="localhost/no-such-image:1", pending_seconds=10)
+    pods = WorkerPods(resources={"limits": {"nvidia.com/gpu": "64"}})
+    yield "gpus", shell().job("true", pods=pods, pending_seconds=10)
+    limited = shell()
+    meta, spec = {"name": "small", "namespace": limited.namespace}, {"hard": {"requests.memory": "40Mi"}}
+    cluster.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": spec})
+    yield "quota", limited.job("true", pending_seconds=10)
+
+
+@pytest.fixture(scope="module")
+def failed(cluster: Cluster) -> Iterator[dict[str, LauncherThread]]:
+    """The launchers of all `failing_jobs`, which run at the same time and have ended."""
+    with ExitStack() as stack:
+        jobs = dict(failing_jobs(cluster, stack))
+        launchers = {name: LauncherThread(job) for name, job in jobs.items()}
+        for name, launcher in launchers.items():
+            launcher.wait(180)
+            wait_until(f"no pod of {name} runs", lambda n=jobs[name].namespace: nothing_runs(cluster, n))
+        yield launchers
+
+
+def test_a_failing_rank_is_reported_with_exit_code_and_last_lines(failed: dict[str, LauncherThread]) -> None:
     with pytest.raises(JobFailed, match="launcher exited 7") as caught:
-        run_mpijob(shell.job("echo the last line; exit 7"), log=discard)
+        failed["exit"].result()
     assert caught.value.exit_code == 7
     assert "the last line" in str(caught.value)
 
@@ -68,42 +102,40 @@ def test_the_ranks_of_a_drained_worker_are_asked_to_stop_and_the_job_is_restarte
         running.result()
 
 
-def test_an_evicted_worker_is_named(shell: Shell) -> None:
-    small = {"limits": {"memory": "128Mi", "ephemeral-storage": "5Mi"}, "requests": {"cpu": "10m"}}
-    script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || head -c 50000000 /dev/zero >/tmp/full; sleep 600'
+def test_an_evicted_worker_is_named(failed: dict[str, LauncherThread]) -> None:
     with pytest.raises(JobFailed, match=r"a pod was evicted or deleted \(.*ranks-worker-1"):
-        run_mpijob(shell.job(script, pods=WorkerPods(resources=small)), log=discard)
+        failed["disk"].result()
 
 
-def test_a_rank_out_of_memory_is_reported_with_the_limit(shell: Shell) -> None:
+def test_a_rank_out_of_memory_is_reported_with_the_limit(failed: dict[str, LauncherThread]) -> None:
     with pytest.raises(JobFailed, match=r"OOMKilled.*128Mi"):
-        run_mpijob(shell.job("/usr/bin/python3 -c 'x = b\"x\" * 1_000_000_000'"), log=discard)
+        failed["memory"].result()
 
 
-def test_the_cluster_ends_a_job_after_its_deadline(shell: Shell) -> None:
+def test_the_cluster_ends_a_job_after_its_deadline(failed: dict[str, LauncherThread]) -> None:
     with pytest.raises(JobFailed, match="ran longer than its limit of 5 s"):
-        run_mpijob(shell.job("sleep 600", deadline_seconds=5), log=discard)
+        failed["deadline"].result()
 
 
-def test_a_missing_image_is_reported_after_the_timeout(cluster: Cluster, shell: Shell) -> None:
-    job = shell.job("true", image="localhost/no-such-image:1", pending_seconds=3)
+def test_a_missing_image_is_reported_after_the_timeout(
+    cluster: Cluster, failed: dict[str, LauncherThread]
+) -> None:
     with pytest.raises(UserError, match=r"cannot start .*no-such-image"):
-        run_mpijob(job, log=discard)
-    wait_until("the job is deleted", lambda: not list_objects(cluster, "mpijobs", shell.namespace))
+        failed["image"].result()
+    namespace = failed["image"].namespace
+    wait_until("the job is deleted", lambda: not list_objects(cluster, "mpijobs", namespace))
 
 
-def test_too_many_gpus_are_reported_with_the_message_of_the_scheduler(shell: Shell) -> None:
-    pods = WorkerPods(resources={"limits": {"nvidia.com/gpu": "64"}})
-    with pytest.raises(UserError, match=r"did not start within 3 s.*Insufficient nvidia.com/gpu"):
-        run_mpijob(shell.job("true", pods=pods, pending_seconds=3), log=discard)
+def test_too_many_gpus_are_reported_with_the_message_of_the_scheduler(
+    failed: dict[str, LauncherThread],
+) -> None:
+    with pytest.raises(UserError, match=r"did not start within 10 s.*Insufficient nvidia.com/gpu"):
+        failed["gpus"].result()
 
 
-def test_an_exceeded_quota_is_reported(cluster: Cluster, shell: Shell) -> None:
-    meta = {"name": "small", "namespace": shell.namespace}
-    spec = {"hard": {"requests.memory": "40Mi"}}
-    cluster.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": spec})
+def test_an_exceeded_quota_is_reported(failed: dict[str, LauncherThread]) -> None:
     with pytest.raises(UserError, match="exceeded quota: small"):
-        run_mpijob(shell.job("true", pending_seconds=5), log=discard)
+        failed["quota"].result()
 
 
 def test_a_refusal_by_the_operator_is_reported_at_once(shell: Shell) -> None:

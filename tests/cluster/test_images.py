@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from boot import Cluster
 from conftest import list_objects, nothing_runs, wait_until
-from images import target_image
 from machine import REPOSITORY, run
 
 MANIFEST = REPOSITORY / "k8s" / "mpijob.yaml"
@@ -21,20 +20,13 @@ UNWANTED = re.compile(
 FOREIGN = re.compile(r"/(matplotlib|mlflow|sklearn|keras|tensorflow|werkzeug|rich|PIL|tensorboard)[^/]*/")
 
 
-@pytest.fixture(scope="module")
-def archive(cluster: Cluster) -> Path:
-    """The archive of the image, which the node has loaded."""
-    image = target_image("trainer-cpu")
-    cluster.load(image)
-    return image
-
-
 def identity(cluster: Cluster, namespace: str) -> list[tuple[str, int]]:
     metas = [job["metadata"] for job in list_objects(cluster, "mpijobs", namespace)]
     return [(meta["uid"], meta["generation"]) for meta in metas]
 
 
-def test_the_unchanged_manifest_trains_to_success(cluster: Cluster, archive: Path, namespace: str) -> None:
+@pytest.mark.usefixtures("trainer_image")
+def test_the_unchanged_manifest_trains_to_success(cluster: Cluster, namespace: str) -> None:
     start = time.monotonic()
     apply = ("-n", namespace, "apply", "-f", MANIFEST)
     assert "created" in cluster.kubectl(*apply)
@@ -55,14 +47,16 @@ def test_the_unchanged_manifest_trains_to_success(cluster: Cluster, archive: Pat
     print(cluster.kubectl("-n", namespace, "get", "mpijob,pods"), log(), sep="\n")
     assert "2 rank(s)" in log()
     assert "mixed_bfloat16" in log()
+    assert "step 20/20" in log()
+    assert list_objects(cluster, "mpijobs", namespace)[0]["status"]["completionTime"]
     cluster.kubectl(*apply)
     assert identity(cluster, namespace) == first
     wait_until("workers are released", lambda: nothing_runs(cluster, namespace))
 
 
-def test_no_layer_contains_secrets_caches_or_data(archive: Path) -> None:
+def test_no_layer_contains_secrets_caches_or_data(trainer_image: Path) -> None:
     unwanted: list[str] = []
-    with tarfile.open(archive) as image:
+    with tarfile.open(trainer_image) as image:
         for member in image:
             if member.isfile() and member.name.endswith(".tar"):
                 with tarfile.open(fileobj=image.extractfile(member)) as layer:
@@ -70,8 +64,8 @@ def test_no_layer_contains_secrets_caches_or_data(archive: Path) -> None:
     assert [name for name in unwanted if not FOREIGN.search(name)] == []
 
 
-def test_the_image_has_a_user_other_than_root_and_labels(archive: Path) -> None:
-    config = json.loads(run("skopeo", "inspect", "--config", f"docker-archive:{archive}"))["config"]
+def test_the_image_has_a_user_other_than_root_and_labels(trainer_image: Path) -> None:
+    config = json.loads(run("skopeo", "inspect", "--config", f"docker-archive:{trainer_image}"))["config"]
     assert config["User"] == "1000"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"

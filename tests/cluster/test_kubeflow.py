@@ -18,8 +18,8 @@ print(*(check() for check in (tracking, credentials, store)), sep="\\n")
 """
 
 
-@pytest.fixture
-def kubeflow(services: Cluster) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def installed(services: Cluster) -> Iterator[str]:
     """The namespace `kubeflow` as in Kubeflow Pipelines, with a store of its own, which has another key."""
     key = {"accesskey": "kubeflow", "secretkey": "key-of-kubeflows-own-store"}
     metadata, labels = {"namespace": "kubeflow"}, {"app": "minio"}
@@ -53,6 +53,15 @@ def kubeflow(services: Cluster) -> Iterator[str]:
     services.kubectl("delete", "namespace", "kubeflow")
 
 
+@pytest.fixture
+def kubeflow(services: Cluster, installed: str) -> Iterator[str]:
+    """The same namespace; what a test and the script wrote there is deleted after the test."""
+    before = written(services, installed)
+    yield installed
+    for name in written(services, installed).keys() - before.keys():
+        services.kubectl("-n", installed, "delete", name)
+
+
 def written(cluster: Cluster, namespace: str) -> dict[str, tuple[str, dict]]:
     """Return resourceVersion and data of the objects in a namespace, by kind and name."""
     return {
@@ -62,6 +71,33 @@ def written(cluster: Cluster, namespace: str) -> dict[str, tuple[str, dict]]:
         )
         for item in list_objects(cluster, KINDS, namespace)
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([""], "no namespace; expected the namespace of the runs"),
+        (["tinyunet"], "Kubeflow's pods cannot run in tinyunet"),
+        (["nowhere"], "namespace nowhere does not exist"),
+        (["default"], "no service seaweedfs or minio-service in namespace kubeflow"),
+        (
+            ["default", "http://s3.example.org"],
+            "secret default/mlpipeline-minio-artifact is missing; create tinyunet-s3",
+        ),
+        (["default", "elsewhere"], "STORE is 'elsewhere'; expected"),
+    ],
+)
+def test_a_missing_requirement_is_reported_in_one_line_and_nothing_is_written(
+    services: Cluster, words: list[str], message: str
+) -> None:
+    """The fixture `kubeflow` makes a store in that namespace, so that no earlier test may use it."""
+    before = written(services, "default")
+    result = run_script(services, "connect.sh", *words)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("connect: "), line
+    assert message in line
+    assert written(services, "default") == before
 
 
 def test_pods_of_a_run_reach_mlflow_and_kubeflows_own_store(services: Cluster, kubeflow: str) -> None:
@@ -133,29 +169,3 @@ def test_a_secret_of_the_user_is_not_changed_and_a_wrong_key_is_found(
     assert result.returncode != 0
     assert "conflict" in result.stderr
     assert written(services, kubeflow)["Secret/tinyunet-s3"] == before, "the user's secret is not changed"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([""], "no namespace; expected the namespace of the runs"),
-        (["tinyunet"], "Kubeflow's pods cannot run in tinyunet"),
-        (["nowhere"], "namespace nowhere does not exist"),
-        (["default"], "no service seaweedfs or minio-service in namespace kubeflow"),
-        (
-            ["default", "http://s3.example.org"],
-            "secret default/mlpipeline-minio-artifact is missing; create tinyunet-s3",
-        ),
-        (["default", "elsewhere"], "STORE is 'elsewhere'; expected"),
-    ],
-)
-def test_a_missing_requirement_is_reported_in_one_line_and_nothing_is_written(
-    services: Cluster, words: list[str], message: str
-) -> None:
-    before = written(services, "default")
-    result = run_script(services, "connect.sh", *words)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("connect: "), line
-    assert message in line
-    assert written(services, "default") == before

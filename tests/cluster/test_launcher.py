@@ -38,22 +38,21 @@ def uid(cluster: Cluster, namespace: str) -> str:
     return cluster.kubectl("-n", namespace, "get", "mpijob", "ranks", "-o", "jsonpath={.metadata.uid}")
 
 
-def test_two_ranks_run_to_success_and_the_workers_are_released(cluster: Cluster, shell: Shell) -> None:
+def test_two_ranks_run_to_success_and_the_workers_are_released_and_the_job_is_not_run_a_second_time(
+    cluster: Cluster, shell: Shell
+) -> None:
+    job = shell.job('echo "rank $OMPI_COMM_WORLD_RANK of $OMPI_COMM_WORLD_SIZE"')
     lines: list[str] = []
-    run_mpijob(shell.job('echo "rank $OMPI_COMM_WORLD_RANK of $OMPI_COMM_WORLD_SIZE"'), log=lines.append)
+    run_mpijob(job, log=lines.append)
     assert "rank 0 of 2" in lines
     assert "rank 1 of 2" in lines
     assert lines[-1].endswith("succeeded")
     wait_until("workers are released", lambda: nothing_runs(cluster, shell.namespace))
-
-
-def test_a_succeeded_job_is_not_run_a_second_time(shell: Shell) -> None:
-    job = shell.job("echo once")
-    run_mpijob(job, log=lambda line: None)
-    lines: list[str] = []
+    first, lines = uid(cluster, shell.namespace), []
     run_mpijob(job, log=lines.append)
     assert "already exists" in lines[0]
     assert lines[-1].endswith("succeeded")
+    assert uid(cluster, shell.namespace) == first
 
 
 def test_sigterm_deletes_the_job_within_a_second(cluster: Cluster, shell: Shell) -> None:
@@ -67,7 +66,7 @@ def test_sigterm_deletes_the_job_within_a_second(cluster: Cluster, shell: Shell)
 
 
 def test_a_retry_of_a_killed_launcher_follows_the_same_job(cluster: Cluster, shell: Shell) -> None:
-    job = shell.job("echo started; sleep 12; echo finished")
+    job = shell.job("echo started; sleep 6; echo finished")
     process = start(job)
     read_to(process, "started")
     process.kill()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from boot import Cluster
 from conftest import ENVIRONMENT, NAMESPACE, deploy, forwarded, list_objects, wait_until
-from images import named, target_image
+from images import named
 from machine import REPOSITORY, run
 from PIL import Image
 from served import create_version, registry, servers, stop_serving
@@ -54,7 +54,6 @@ MODEL = "rolled-part"
 @pytest.fixture
 def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment variables with which a user of this machine reaches the cluster's services."""
-    services.load(target_image("trainer-cpu"))
     secret = json.loads(services.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
     config = yaml.safe_load(services.kubeconfig.read_text())
@@ -71,6 +70,7 @@ def environment(services: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
         yield os.environ | keys | addresses | {"PYTHONPATH": str(REPOSITORY)}
 
 
+@pytest.mark.usefixtures("trainer_image", "serving_image")
 def test_a_run_that_loses_a_worker_resumes_and_ends_with_new_servers(
     services: Cluster, environment: dict[str, str], tmp_path: Path, python: str
 ) -> None:
@@ -136,7 +136,6 @@ def serve_a_worse_champion(cluster: Cluster, folder: Path) -> dict[str, str]:
         client.create_registered_model(MODEL)
         version = create_version(client, MODEL, folder / "worse", **scores)
         client.set_registered_model_alias(MODEL, "champion", version)
-    cluster.load(target_image("serving"))
     result = deploy(cluster, "local", SERVE=MODEL)
     assert result.returncode == 0, result.stdout + result.stderr
     wait_until("two servers are ready", lambda: len(servers(cluster, MODEL)) == 2, 120)

@@ -16,7 +16,6 @@ import psutil
 import pytest
 from boot import Cluster
 from conftest import NAMESPACE, deploy, forwarded, list_objects, wait_until
-from images import target_image
 from machine import run
 from minio import Minio, S3Error
 from PIL import Image
@@ -44,15 +43,7 @@ PICTURES = [picture(spot) for spot in (0, 20, 60, 100)]
 
 
 @pytest.fixture(scope="module")
-def archive(services: Cluster) -> Path:
-    """The archive of the image, which the node has loaded."""
-    image = target_image("serving")
-    services.load(image)
-    return image
-
-
-@pytest.fixture(scope="module")
-def load(services: Cluster, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+def load(services: Cluster, serving_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     """Clients of the servers of version 1, which keep images; five more versions are registered."""
     with registry(services) as client:
         client.create_registered_model(MODEL)
@@ -84,11 +75,11 @@ def ask(load: Load, token: str) -> dict:
         return json.load(response)
 
 
-def test_the_image_is_small_and_has_no_shell_compiler_or_other_framework(archive: Path) -> None:
-    print(f"{archive.stat().st_size / MEGABYTE:.0f} MB")
-    assert archive.stat().st_size <= 500 * MEGABYTE
+def test_the_image_is_small_and_has_no_shell_compiler_or_other_framework(serving_image: Path) -> None:
+    print(f"{serving_image.stat().st_size / MEGABYTE:.0f} MB")
+    assert serving_image.stat().st_size <= 500 * MEGABYTE
     names: set[str] = set()
-    with tarfile.open(archive) as image:
+    with tarfile.open(serving_image) as image:
         for member in image:
             if member.name.endswith(".tar") and member.isfile():
                 with tarfile.open(fileobj=image.extractfile(member)) as layer:
@@ -99,7 +90,7 @@ def test_the_image_is_small_and_has_no_shell_compiler_or_other_framework(archive
                 for i in [parts.index("site-packages")] if len(parts) > i + 1}  # fmt: skip
     assert {"tinyunet", "kserve", "openvino"} <= packages
     assert packages & {"tensorflow", "keras", "mlflow", "grpc_tools", "onnx", "pip", "matplotlib"} == set()
-    config = json.loads(run("skopeo", "inspect", "--config", f"docker-archive:{archive}"))["config"]
+    config = json.loads(run("skopeo", "inspect", "--config", f"docker-archive:{serving_image}"))["config"]
     assert config["User"] == "1000"
 
 

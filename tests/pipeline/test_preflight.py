@@ -121,6 +121,18 @@ def test_a_local_source_becomes_absolute_and_settings_become_yaml() -> None:
     assert pipeline_arguments(LocalOptions(source="s3://b/k"))["source"] == "s3://b/k"
 
 
+def test_all_categories_are_those_of_the_source(tmp_path: Path) -> None:
+    for category in ("nut", "bolt"):
+        for name in ("train/good/0", "test/good/0", "test/dent/0", "ground_truth/dent/0_mask"):
+            (tmp_path / category / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / category / f"{name}.png").touch()
+    source = ["--source", str(tmp_path), "--category"]
+    assert pipeline_arguments(parse([*source, "all"]))["categories"] == ["bolt", "nut"]
+    assert pipeline_arguments(parse([*source, "nut"]))["category"] == "nut"
+    with pytest.raises(UserError, match=f"{tmp_path}/nut has no categories; leave CATEGORY=all out"):
+        pipeline_arguments(parse(["--source", str(tmp_path / "nut"), "--category", "all"]))
+
+
 def test_every_local_part_of_a_joined_source_becomes_absolute_and_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import run_local as run_local_module
 from pipeline.run_local import new_folder
-from tests.pipeline.local_run import QUICK, run_local
+from tests.pipeline.local_run import QUICK, TINY, run_local
 
 
 @dataclass(frozen=True)
@@ -130,36 +132,55 @@ def test_the_registered_version_is_the_champion(finished: FinishedRun) -> None:
 
 
 @pytest.mark.usefixtures("eager_processes")
-def test_a_run_of_several_classes_writes_one_table_and_registers_one_model_per_class(
+def test_a_run_of_all_categories_writes_one_table_and_registers_one_model_per_category(
     folder: Path, python: str
 ) -> None:
     from mlflow import MlflowClient
 
-    result = run_local(folder, *QUICK, "--class-id", "8,3", python=python)
+    write_categories(folder / "parts")
+    own = ("--source", "parts", "--category", "all", "--patch", "32", "--steps", "6")
+    result = run_local(folder, *own, *QUICK[len(TINY) :], python=python)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr
     headlines = [line for line in result.stdout.splitlines() if line.startswith("[")]
-    assert headlines[0] == "[1/11] ingest of class8"
+    assert headlines[0] == "[1/11] ingest of bolt"
     assert headlines[7:] == [
-        "[8/11] train of class3",
-        "[9/11] evaluate of class3",
-        "[10/11] register of class3",
+        "[8/11] train of nut",
+        "[9/11] evaluate of nut",
+        "[10/11] register of nut",
         "[11/11] compare",
     ]
-    assert "class 3, 8 (synthetic, 32 px)" in result.stdout
-    assert "\nClass 8  version 1 is champion" in result.stdout
+    assert re.search(r"\n *bolt +own +any .*\n *nut +own +any .*\n *mean \(2\) ", result.stdout)
+    assert re.search(r"\nnut +version 1 is champion", result.stdout)
     latest = folder / "runs" / "latest"
     assert sorted(path.name for path in latest.glob("*.html")) == [
-        "report-class3.html", "report-class8.html", "report.html",
+        "report-bolt.html", "report-nut.html", "report.html",
     ]  # fmt: skip
     page = (latest / "report.html").read_text()
-    assert "TinyUNet by class" in page
-    assert set(re.findall(r'href="([^"]+\.html)"', page)) == {"report-class3.html", "report-class8.html"}
+    assert "TinyUNet by category" in page
+    assert set(re.findall(r'href="([^"]+\.html)"', page)) == {"report-bolt.html", "report-nut.html"}
     uri = f"sqlite:///{folder / 'runs' / 'mlflow.db'}"
     client = MlflowClient(uri, registry_uri=uri)
     assert sorted(model.name for model in client.search_registered_models()) == [
-        "tinyunet-dagm-class3",
-        "tinyunet-dagm-class8",
+        "tinyunet-parts-bolt",
+        "tinyunet-parts-nut",
     ]
+
+
+def write_categories(folder: Path) -> None:
+    """Write the categories bolt and nut as in MVTec AD: 12 good parts of 40×48 pixels and 8 dents each."""
+    rng = np.random.default_rng(0)
+    for category in ("bolt", "nut"):
+        for number in range(20):
+            image, mask = rng.integers(90, 130, (40, 48), np.uint8), np.zeros((40, 48), np.uint8)
+            name = f"train/good/{number}" if number < 12 else f"test/dent/{number}"
+            pictures = {f"{name}.png": image}
+            if number >= 12:
+                image[number : number + 9, number : number + 9] += 80
+                mask[number : number + 9, number : number + 9] = 255
+                pictures[f"ground_truth/dent/{number}_mask.png"] = mask
+            for path, pixels in pictures.items():
+                (folder / category / path).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / category / path)
 
 
 def test_ctrl_c_before_the_first_step_prints_one_line(
