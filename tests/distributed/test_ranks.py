@@ -20,7 +20,8 @@ import pytest
 
 STEPS = {"nvidia": 20, "fast": 12}
 BATCH = {"nvidia": 16, "fast": 4}  # a deterministic step takes several times longer
-SETTINGS = ["image_size=32", "precision=float32", "checkpoint_every=1000", "validate_every=0"]
+SIZE = {"nvidia": "image_size=32", "fast": "patch=32"}
+SETTINGS = ["precision=float32", "checkpoint_every=1000", "validate_every=0"]
 Command = Callable[..., list[str]]
 
 
@@ -41,7 +42,7 @@ def command(records: Path, python: str) -> Command:
     """
 
     def build(out: str, ranks: int, preset: str) -> list[str]:
-        chosen = [*SETTINGS, f"steps={STEPS[preset]}", f"global_batch={BATCH[preset]}"]
+        chosen = [*SETTINGS, SIZE[preset], f"steps={STEPS[preset]}", f"global_batch={BATCH[preset]}"]
         chosen += [f"deterministic={preset == 'fast'}"]
         settings = [part for s in chosen for part in ("--set", s)]
         program = [python, "-m", "tinyunet", "train", str(records)]
@@ -213,7 +214,7 @@ def test_a_training_locks_its_checkpoints_and_its_ranks_end_with_the_launcher(
 
 
 def test_an_error_of_all_ranks_is_printed_once(folder: Path, command: Command) -> None:
-    refused = run([*command("large", 2, "fast"), "--set", "image_size=8000"], folder)
+    refused = run([*command("large", 2, "nvidia"), "--set", "image_size=8000"], folder)
     assert refused.returncode == 2
     (line,) = refused.stderr.strip().splitlines()
     assert line.startswith("tinyunet: error: image_size is 8000, but the records hold ")

@@ -9,11 +9,10 @@ from tinyunet.core.errors import UserError
 # The expected results were measured on a re-split of class 1 of DAGM2007, on 2 idle CPU cores with bfloat16.
 # The scores of `fast` and `thorough` are those of whole images of 512×512 pixels; the time is the training.
 #
-# Expected: Dice of defective images 0.825 ± 0.007 (three seeds), image AP 1.00, 164 to 174 s.
+# Expected: Dice of defective images 0.825 ± 0.007 (three seeds), image AP 1.00, 163 to 167 s.
 #   tinyunet train records --preset fast
 FAST = TrainConfig()
-# Expected: Dice of defective images 0.843 (one seed), image AP 1.00, 490 s; measured before patches contained
-# the borders of images.
+# Expected: Dice of defective images 0.856 and 0.857 (two seeds), image AP 1.00, 470 to 488 s.
 #   tinyunet train records --preset thorough
 THOROUGH = FAST.replace({"preset": "thorough", "steps": 1200, "validate_every": 300})
 # Expected: Dice 0.735, image AP 0.995 at 128×128, 890 s (one seed).
