@@ -62,7 +62,7 @@ def test_after_a_signal_to_the_process_group_the_last_step_is_in_a_checkpoint(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    wait_for_text(folder, "step 1/250", process)
+    wait_for_text(folder, "step 10/250", process)
     children = psutil.Process(process.pid).children(recursive=True)
     for _ in range(2):
         os.killpg(process.pid, number)
