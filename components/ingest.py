@@ -24,6 +24,7 @@ def ingest(
     launcher: str = "auto",
     validation_fraction: float = 0.15,
     fold: int = 0,
+    scale: float = 1.0,
     test_time_poses: int = 1,
     image_score: str = "auto",
     target: str = "",
@@ -53,6 +54,7 @@ def ingest(
         launcher: Checked here, used by `train`.
         validation_fraction: Checked here, used by `convert`.
         fold: Checked here, used by `convert`.
+        scale: Checked here, used by `convert`.
         test_time_poses: Checked here, used by `evaluate`.
         image_score: Checked here, used by `evaluate`.
         target: Checked here, used by `evaluate`.

@@ -93,6 +93,7 @@ def _add_category_tasks(
     launcher: str = "auto",
     validation_fraction: float = 0.15,
     fold: int = 0,
+    scale: float = 1.0,
     test_time_poses: int = 1,
     image_score: str = "auto",
     target: str = "",
@@ -115,6 +116,7 @@ def _add_category_tasks(
         ingest_options=ingest_options,
         validation_fraction=validation_fraction,
         fold=fold,
+        scale=scale,
         test_time_poses=test_time_poses,
         image_score=image_score,
         target=target,
@@ -124,7 +126,7 @@ def _add_category_tasks(
         **training,
     ).set_display_name("1 Ingest")
     records = convert(
-        raw=raw.outputs["raw"], validation_fraction=validation_fraction, fold=fold
+        raw=raw.outputs["raw"], validation_fraction=validation_fraction, fold=fold, scale=scale
     ).set_display_name("2 Convert")
     model = train(
         records=records.outputs["records"],

@@ -136,9 +136,11 @@ def test_ingest_and_convert_write_what_the_next_step_reads(tmp_path: Path) -> No
     assert "<html" in Path(report.path).read_text()
 
     records, sizes = artifact(dsl.Dataset, tmp_path / "records"), artifact(dsl.Metrics, tmp_path / "sizes")
-    convert.python_func(raw=raw, records=records, sizes=sizes, validation_fraction=0.3, fold=1, shards=2)
+    convert.python_func(
+        raw=raw, records=records, sizes=sizes, validation_fraction=0.3, fold=1, shards=2, scale=0.5
+    )
     manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
-    assert (manifest["validation_fraction"], manifest["fold"]) == (0.3, 1)
+    assert (manifest["validation_fraction"], manifest["fold"], manifest["scale"]) == (0.3, 1, 0.5)
     assert sizes.metadata["train_defective"] == manifest["splits"]["train"]["defective"]
     assert len(list((tmp_path / "records").glob("*-of-00002.tfrecord"))) == 6
     assert sizes.metadata["train_images"] + sizes.metadata["validation_images"] == 16

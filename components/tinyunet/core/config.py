@@ -29,11 +29,15 @@ class DataConfig(Config):
             and the defect-free images.
         fold: Number of the part of Train that is held out, 0 ≤ fold < ⌊1 / validation_fraction⌋.
         shards: Number of TFRecord files per split.
+        scale: Factor of the sides of every stored image, above 0 and at most 1, by area average; a side keeps
+            at least 16 pixels. A model of such records reduces its images in the same way, and answers at
+            their own size. It is trained on patches.
     """
 
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     fold: NotNegative = 0
     shards: Positive = 4
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _check_fold(self) -> Self:

@@ -135,6 +135,11 @@ def load_split(records: Path, split: str, image_size: int, *, verify: bool = Tru
 
 def check_image_size(manifest: RecordsManifest, image_size: int) -> None:
     """Raise a UserError if images of this size cannot be made from these records; see `load_split`."""
+    if image_size and manifest.scale != 1:
+        raise UserError(
+            f"image_size is {image_size}, but the records hold images at scale {manifest.scale:g}; train on "
+            "patches, or convert with scale=1"
+        )
     height, width = manifest.image_shape
     if not 0 <= image_size <= max(height, width):
         raise UserError(

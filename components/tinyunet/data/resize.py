@@ -6,22 +6,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8 | np.uint16]
+LEAST_SIDE = 16  # pixels; a scale reduces no side further
 _STRIP = 1 << 20  # pixels that are summed at a time, so that the memory does not depend on the image's size
 
 
-def area_average(image: Pixels, size: int) -> Pixels:
-    """Return a square image: each pixel is the mean over its area in the source, rounded half up.
+def input_shape(shape: tuple[int, ...], scale: float, image_size: int = 0) -> tuple[int, int]:
+    """Return the height and the width that a network takes an image at.
+
+    Args:
+        shape: Shape of the image, [H, W, …].
+        scale: Factor of both sides, which are rounded; a side keeps LEAST_SIDE pixels, if it has so many.
+        image_size: Side in pixels to which all images are resized; 0 if they are not.
+
+    >>> input_shape((301, 20, 3), 0.5)
+    (151, 16)
+    """
+    if image_size:
+        return image_size, image_size
+    height, width = (min(side, max(LEAST_SIDE, int(side * scale + 0.5))) for side in shape[:2])
+    return height, width
+
+
+def area_average(image: Pixels, size: int | tuple[int, int]) -> Pixels:
+    """Return a resized image: each pixel is the mean over its area in the source, rounded half up.
 
     The weight of a source pixel is the fraction of the area that it covers. Height and width are resized
-    separately, so the result of a rectangle is a square. A larger image than the source has pixels whose area
+    separately, so that a rectangle may become a square. A larger image than the source has pixels whose area
     is a part of a pixel.
 
     Args:
         image: uint8 or uint16, [H, W] or [H, W, 3].
-        size: Side length of the result in pixels, at least 1.
+        size: Side length of the result in pixels, at least 1; or its height and width.
 
     Returns:
-        [size, size] or [size, size, 3], with the type of `image`.
+        [h, w] or [h, w, 3], with the type of `image`.
 
     The four pixels of every 2×2 block are averaged: (0 + 2 + 4 + 6) / 4 = 3, and (0 + 1 + 0 + 1) / 4 = 0.5 is
     rounded up to 1.
@@ -30,12 +48,13 @@ def area_average(image: Pixels, size: int) -> Pixels:
     [[3, 8], [1, 1]]
     """
     height, width = image.shape[:2]
-    if (height, width) == (size, size):
+    rows, columns = (size, size) if isinstance(size, int) else size
+    if (height, width) == (rows, columns):
         return image
-    columns = max(1, _STRIP // height)
-    strips = [_sum_rows(image[:, left : left + columns], size) for left in range(0, width, columns)]
-    sums = _sum_rows(np.concatenate(strips, axis=1).swapaxes(0, 1), size).swapaxes(0, 1)
-    area = (height // math.gcd(height, size)) * (width // math.gcd(width, size))
+    step = max(1, _STRIP // height)
+    strips = [_sum_rows(image[:, left : left + step], rows) for left in range(0, width, step)]
+    sums = _sum_rows(np.concatenate(strips, axis=1).swapaxes(0, 1), columns).swapaxes(0, 1)
+    area = (height // math.gcd(height, rows)) * (width // math.gcd(width, columns))
     means: Pixels = ((2 * sums + area) // (2 * area)).astype(image.dtype)
     return means
 

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tinyunet.data.records.index import (
 from tinyunet.data.records.levels import count_levels, mean_and_deviation
 from tinyunet.data.records.reader import Mask
 from tinyunet.data.resize import Pixels
+from tinyunet.data.scale import at_scale
 from tinyunet.data.splits import SPLITS, choose_validation
 
 
@@ -60,7 +62,7 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
         raw: Folder that `ingest` wrote.
         out: Folder to write: `{split}-NNNNN-of-NNNNN.tfrecord`, an index of every shard, manifest.json, and
             sources.json, a copy of dataset.json. If it already contains these records, they are not changed.
-        config: Validation split and number of shards.
+        config: Validation split, scale and number of shards.
 
     Returns:
         The manifest.
@@ -74,14 +76,10 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
     import tensorflow  # noqa: F401  imported before the progress starts, because it takes seconds
 
     with scratch_folder(out) as scratch:
-        seen = _Seen(dataset.bits)
+        seen, read = _Seen(dataset.bits), partial(_read_record, raw, dataset, config.scale)
         splits = {
             split: _write_split(
-                scratch,
-                split,
-                _read_records(raw, dataset, split, files[split], seen),
-                len(files[split]),
-                config.shards,
+                scratch, split, _read_split(read, split, files[split], seen), len(files[split]), config.shards
             )
             for split in SPLITS
         }
@@ -149,18 +147,18 @@ class _Seen:
         return GreyStatistics(mean=mean, deviation=deviation)
 
 
-def _read_records(
-    raw: Path, dataset: RawManifest, split: str, files: list[RawFile], seen: _Seen
+def _read_split(
+    read: Callable[[RawFile], Record], split: str, files: list[RawFile], seen: _Seen
 ) -> Iterator[Record]:
     """Decode the images of a split in threads, a few in advance; show the progress."""
-    records = prefetch(lambda file: _read_record(raw, dataset, file), files, threads=cores())
+    records = prefetch(read, files, threads=cores())
     for record in track(records, f"converting {split}", total=len(files)):
         seen.add(split, record.image)
         yield record
 
 
-def _read_record(raw: Path, dataset: RawManifest, file: RawFile) -> Record:
-    """Read a sample and check its files against the hashes of the manifest."""
+def _read_record(raw: Path, dataset: RawManifest, scale: float, file: RawFile) -> Record:
+    """Read a sample at a scale, and check its files against the hashes of the manifest."""
     image = to_channels(_decode(raw / file.image, file.image_sha256), dataset.channels)
     if 8 * image.itemsize != dataset.bits:
         raise UserError(
@@ -170,7 +168,7 @@ def _read_record(raw: Path, dataset: RawManifest, file: RawFile) -> Record:
     mask = np.zeros(image.shape[:2], np.uint8)
     if file.mask is not None:
         mask = _decode(raw / file.mask, file.mask_sha256).astype(np.uint8, copy=False)
-    return Record(file.name, image, mask, file.defective, file.defect_type)
+    return Record(file.name, *at_scale(image, mask, scale), file.defective, file.defect_type)
 
 
 def _decode(path: Path, sha256: str | None) -> Pixels:
@@ -245,5 +243,6 @@ def _build_manifest(
         digest=RecordsManifest.digest_of(splits),
         validation_fraction=0.0 if given else config.validation_fraction,
         fold=config.fold,
+        scale=config.scale,
         splits=splits,
     )

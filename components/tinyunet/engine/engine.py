@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
-from tinyunet.data.resize import area_average
+from tinyunet.data.resize import area_average, input_shape
 from tinyunet.engine import network
 from tinyunet.engine.example import texture
 from tinyunet.engine.resize import interpolate
@@ -72,7 +72,7 @@ class Engine:
         """Inspect images of any sizes.
 
         Consecutive images of one size go through the network as one batch; large ones by tiles, so that the
-        memory is that of one tile and of the answers.
+        memory is that of one tile, of the answers and, at a scale, of the reduced images and their logits.
 
         Args:
             images: uint8 or uint16 [H, W, C], as the document says.
@@ -82,13 +82,16 @@ class Engine:
         Raises:
             UserError: if an image has other channels or bits than the model takes, or a logit is not finite.
         """
-        size = self.document.image_size
-        inputs = (area_average(image, size) if size else image for image in map(self._checked, images))
+        inputs = (area_average(image, self.input_shape(image.shape)) for image in map(self._checked, images))
         maps = predict_images(self._logits, inputs, batch_size=BATCH_SIZE, progress=lambda image: on_tile)
         return [
             self._answer(_finite(bands), image.shape[:2], probability=probability)
             for image, bands in zip(images, maps, strict=True)
         ]
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the height and the width that the network takes an image of [H, W, …] pixels at."""
+        return input_shape(shape, self.document.scale, self.document.image_size)
 
     def check(self) -> None:
         """Compare the network with its digest, and the answer to the example with the registered one.
@@ -158,8 +161,8 @@ class Engine:
         self, bands: Iterator[Logits], shape: tuple[int, ...], score: RunningScore, *, probability: bool
     ) -> Iterator[tuple[NDArray[Any] | None, NDArray[np.bool_]]]:
         """Yield probability, if it is asked for, and mask from top to bottom; add the logits to the score."""
-        size, threshold = self.document.image_size, self.document.threshold
-        if not size or shape == (size, size):
+        threshold = self.document.threshold
+        if self.input_shape(shape) == shape:
             for band in bands:
                 score.add(band)
                 yield sigmoid(band) if probability else None, exceeds(band, threshold)

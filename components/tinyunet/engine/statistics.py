@@ -37,12 +37,12 @@ def names(channels: int) -> tuple[str, ...]:
     return ("brightness", "contrast", "sharpness", *texture, "texture.direction", "texture.skewness", *colour)
 
 
-def measure(image: NDArray[Any], image_size: int = 0) -> NDArray[np.float64]:
+def measure(image: NDArray[Any], size: int | tuple[int, int] = 0) -> NDArray[np.float64]:
     """Return the statistics of an image, as the network sees it.
 
     Args:
         image: uint8 or uint16 [H, W], [H, W, 1] or [H, W, 3].
-        image_size: Side in pixels to which the network's images are resized; 0 if they are not.
+        size: Side, or height and width, in pixels at which the network takes the image; 0 for its own size.
 
     Returns:
         float64 [len(names(channels))].
@@ -53,7 +53,7 @@ def measure(image: NDArray[Any], image_size: int = 0) -> NDArray[np.float64]:
     >>> measure(np.indices((64, 64)).sum(axis=0).astype(np.uint8) % 2 * 255)[:3].round(2).tolist()
     [0.5, 0.5, 0.69]
     """
-    pixels = area_average(image, image_size) if image_size else image
+    pixels = area_average(image, size) if size else image
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     scale = np.float32(1 / np.iinfo(image.dtype).max)
     crops = [crop.astype(np.float32) * scale for crop in _crops(pixels)]

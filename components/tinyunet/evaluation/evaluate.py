@@ -44,7 +44,7 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
 
     Raises:
         UserError: if the model or the records are missing, damaged or of another schema version, or if they
-            are of different classes.
+            are of different classes or at different scales.
     """
     document, manifest = read_evaluated_model(model), RecordsManifest.read(records)
     check_class(model, document, records, manifest)
@@ -113,15 +113,20 @@ def read_evaluated_model(folder: Path) -> EvaluatedModel:
 
 
 def check_class(model: Path, document: ModelDocument, records: Path, manifest: RecordsManifest) -> None:
-    """Check that a model and records are of the same class.
+    """Check that a model and records are of the same class and at the same scale.
 
     Raises:
-        UserError: if they are of different classes; the message names both.
+        UserError: if they differ in one of these; the message names both.
     """
     if (document.dataset, document.category) != (manifest.dataset, manifest.category):
         raise UserError(
             f"{model} was trained on {document.title}, but {records} hold {manifest.title}; expected the "
             "same: choose other records"
+        )
+    if document.scale != manifest.scale:
+        raise UserError(
+            f"{model} was trained at scale {document.scale:g}, but {records} hold images at scale "
+            f"{manifest.scale:g}; expected the same: convert with scale={document.scale:g}"
         )
 
 

@@ -192,6 +192,7 @@ def _provenance(evaluation: Evaluation) -> dict[str, dict[str, object]]:
             "world size": model.world_size,
             "parameters": model.parameters,
             "image size": model.image_size or "native",
+            "scale of the images": model.scale,
             "git revision": model.git_revision,
             "lock digest": model.lock_digest,
             "model.keras SHA-256": model.sha256,

@@ -12,6 +12,7 @@ from tinyunet.data.sources.source import check_scheme
 from tinyunet.tracking.names import check_model_name
 from tinyunet.training.run import check_shares
 
+CONVERSION = ("validation_fraction", "fold", "scale")
 EVALUATION = ("test_time_poses", "image_score", "target", "cost")
 TRAINING = ("preset", "image_size", "patch", "steps", "precision", "seed", "overrides")
 
@@ -30,9 +31,10 @@ def check_parameters(arguments: Mapping[str, Any]) -> TrainConfig:
     """
     from tinyunet.launch.launch import LAUNCHERS
 
-    DataConfig(**{key: arguments[key] for key in ("validation_fraction", "fold") if key in arguments})
+    data = DataConfig(**{key: arguments[key] for key in CONVERSION if key in arguments})
     EvalConfig(**{key: arguments[key] for key in EVALUATION})
     config = training_config(**{key: arguments[key] for key in TRAINING})
+    require(data.scale == 1 or config.patch > 0, "scale", data.scale, "1, or a training on patches")
     generated = check_scheme(arguments["source"]) == "synthetic"
     for category in categories(arguments):
         ingest_options(category, arguments["ingest_options"])

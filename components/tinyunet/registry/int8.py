@@ -108,7 +108,7 @@ def measure_loss(folder: Path, validation: Split) -> Loss:
         folder: Engine folder with an int8 network.
         validation: Validation split of the records, at the size of the model.
     """
-    fast, exact = (Engine(folder, precision=precision) for precision in (INT8, "float32"))
+    fast, exact = (_engine_of_records(folder, precision) for precision in (INT8, "float32"))
     poses = exact.document.test_time_poses
     known = evenly_distributed(len(validation), MOST_IMAGES)
     pixels = poses * sum(int(np.asarray(validation.masks[i]).size) for i in known)
@@ -127,6 +127,13 @@ def measure_loss(folder: Path, validation: Split) -> Loss:
                 label = np.asarray(validation.masks[i]) >= MASK_LEVEL
                 losses.append(_dice(expected, label) - _dice(answer, label))
     return Loss(tuple(map(int, positions)), tuple(scores), len(both), changed, tuple(losses))
+
+
+def _engine_of_records(folder: Path, precision: str) -> Engine:
+    """Return an engine that does not reduce images, because those of the records are at the model's scale."""
+    engine = Engine(folder, precision=precision)
+    engine.document = engine.document.model_copy(update={"scale": 1.0})
+    return engine
 
 
 def describe(folder: Path, loss: Loss) -> None:

@@ -98,7 +98,7 @@ def log_model(
         signature=_signature(serving),
         input_example=example,
         pip_requirements=_requirements(),
-        metadata={"image_size": size, **operating_point},
+        metadata={"image_size": size, "scale": model.scale, **operating_point},
         tags={WEIGHTS_DIGEST: model.weights_digest, MODEL_KEY: key},
         model_id=model_id,
     )
@@ -139,6 +139,7 @@ def log_engine(
         dataset=document.dataset,
         category=document.category,
         weights_digest=document.weights_digest,
+        scale=document.scale,
     )
     with tempfile.TemporaryDirectory() as part:
         write_engine(Path(part), network, OperatingPoint.of(result))

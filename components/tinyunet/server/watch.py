@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tinyunet.core.documents.reference import ImageReference
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
+from tinyunet.data.resize import input_shape
 from tinyunet.engine import statistics
 from tinyunet.engine.network import INT8
 from tinyunet.server.metrics import Metrics
@@ -133,7 +134,9 @@ class Watch:
         """Add an image to the window; return the causes of drift that it shows."""
         assert model.drift is not None
         inspection = answered.inspection
-        values = statistics.measure(answered.image, model.document.image_size)
+        document, image = model.document, answered.image
+        size = input_shape(image.shape, document.scale, document.image_size)
+        values = statistics.measure(image, size)
         outside = model.drift.add(values, inspection.score, defective=inspection.defective)
         scores = model.drift.scores()
         found = drifting(scores)

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from tinyunet.core.documents.served import ServedExample, ServedModel
 from tinyunet.core.errors import UserError
+from tinyunet.data.resize import area_average, input_shape
 from tinyunet.engine import network as engine_network
 from tinyunet.engine.engine import Engine
 from tinyunet.engine.example import texture
+from tinyunet.engine.resize import interpolate
 from tinyunet.model.unet import convert_to_float32
 from tinyunet.serving.loading import is_serving_model
 from tinyunet.serving.onnx_network import to_onnx
@@ -39,6 +41,7 @@ class Network:
         dataset: Name of the data set; empty if it is unknown.
         category: Category of the data set; empty if it has none.
         weights_digest: SHA-256 over all weights; empty if it is unknown.
+        scale: Factor by which images are reduced before the network.
     """
 
     model: keras.Model
@@ -47,6 +50,7 @@ class Network:
     dataset: str = ""
     category: str = ""
     weights_digest: str = ""
+    scale: float = 1.0
 
 
 def convert(source: Source, folder: Path) -> None:
@@ -66,7 +70,8 @@ def convert(source: Source, folder: Path) -> None:
         loaded = next(layer for layer in loaded.layers if isinstance(layer, keras.Model))
     size = loaded.input_shape[1] or 0 if source.image_size is None else source.image_size
     digest = source.weights_digest or weights_digest(loaded)
-    write_engine(folder, Network(loaded, size, bits, source.dataset, source.category, digest), source.point)
+    network = Network(loaded, size, bits, source.dataset, source.category, digest, source.scale)
+    write_engine(folder, network, source.point)
     if source.reference is not None:
         shutil.copy(source.reference, folder)
 
@@ -93,13 +98,14 @@ def write_engine(folder: Path, network: Network, point: OperatingPoint) -> Serve
     )
     channels = int(network.model.input_shape[-1])
     images = [texture(*EXAMPLE, channels, network.bits, seed) for seed in SEEDS]
-    answers = [_answer(serving, image) for image in images]
+    answers = [_answer(serving, image, network.scale, point.threshold) for image in images]
     document = ServedModel(
         dataset=network.dataset,
         category=network.category,
         channels=channels,
         bits=network.bits,
         image_size=network.image_size,
+        scale=network.scale,
         weights_digest=network.weights_digest,
         network_sha256=hashlib.sha256(data).hexdigest(),
         example=_example(answers[0]),
@@ -110,8 +116,17 @@ def write_engine(folder: Path, network: Network, point: OperatingPoint) -> Serve
     return document
 
 
-def _answer(serving: keras.Model, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    return {name: np.asarray(value)[0] for name, value in serving(image[None]).items()}
+def _answer(
+    serving: keras.Model, image: NDArray[Any], scale: float, threshold: float
+) -> dict[str, NDArray[Any]]:
+    """Return the answer of the served model to the image at a scale, enlarged to the size of the image."""
+    shape = image.shape[:2]
+    small = area_average(image, input_shape(shape, scale))
+    answer = {name: np.asarray(value)[0] for name, value in serving(small[None]).items()}
+    if small.shape != image.shape:
+        probability = np.concatenate(list(interpolate(answer["probability"][..., 0], *shape)))[..., None]
+        answer |= {"probability": probability, "mask": probability > threshold}
+    return answer
 
 
 def _example(answer: dict[str, NDArray[Any]]) -> ServedExample:

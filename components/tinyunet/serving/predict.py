@@ -196,7 +196,7 @@ def _inspect(engine: Engine, images: Sequence[InputImage]) -> list[Inspection]:
     """Inspect images; the tiles of a large one, which is alone, show their progress."""
     on_tile: Callable[[], None] = lambda: None  # noqa: E731
     if len(images) == 1 and not engine.document.image_size:
-        on_tile = TileProgress(images[0].name, images[0].pixels.shape)
+        on_tile = TileProgress(images[0].name, engine.input_shape(images[0].pixels.shape))
     try:
         return engine.inspect([image.pixels for image in images], on_tile=on_tile)
     except UserError as error:

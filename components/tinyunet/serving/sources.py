@@ -35,6 +35,7 @@ class Source:
         category: Category of the data set.
         weights_digest: SHA-256 over all weights; empty if it is unknown.
         reference: File of the drift reference; None if there is none.
+        scale: Factor by which images are reduced before the network; a model for serving takes images at it.
     """
 
     file: Path
@@ -46,6 +47,7 @@ class Source:
     category: str = ""
     weights_digest: str = ""
     reference: Path | None = None
+    scale: float = 1.0
 
     @property
     def key(self) -> str:
@@ -121,6 +123,7 @@ def _network_source(file: Path) -> Source:
         category=document.category,
         weights_digest=document.weights_digest,
         reference=reference if reference and reference.is_file() else None,
+        scale=document.scale,
     )
 
 

@@ -157,6 +157,7 @@ def describe_model(
         image_size=config.input_size,
         channels=manifest.channels,
         bits=manifest.bits,
+        scale=manifest.scale,
         dataset=manifest.dataset,
         category=manifest.category,
         parameters=COLOUR_PARAMETERS if manifest.channels == 3 else PARAMETERS,

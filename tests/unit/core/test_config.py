@@ -63,6 +63,8 @@ def test_the_digest_is_stable_and_depends_on_every_value() -> None:
         (lambda: DataConfig(validation_fraction=0.7), "validation_fraction is 0.7"),
         (lambda: DataConfig(fold=6), "fold is 6; expected 0 to 5"),
         (lambda: DataConfig(shards=0), "shards is 0"),
+        (lambda: DataConfig(scale=0), "scale is 0"),
+        (lambda: DataConfig().replace({"scale": "2"}), "scale is 2"),
         (lambda: EvalConfig().replace({"test_time_poses": 3}), "test_time_poses is 3; expected one of 1, 8"),
         (lambda: EvalConfig(batch_size=0), "batch_size is 0"),
     ],

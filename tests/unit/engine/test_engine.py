@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from tests.engines import bright_spot_network, write_engine
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
+from tinyunet.data.resize import area_average
 from tinyunet.engine import engine as engine_module
 from tinyunet.engine.engine import Engine
+from tinyunet.engine.resize import interpolate
 from tinyunet.model import tiles
 
 
@@ -135,6 +137,24 @@ def test_a_model_of_a_fixed_size_sees_the_area_average_and_its_probability_is_in
     assert answer.probability is not None
     np.testing.assert_allclose(answer.probability[0, 0], same.probability[0, 0], atol=1e-6)
     np.testing.assert_array_equal(answer.mask, answer.probability > 0.5)
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (65, 97), (20, 500)])
+def test_a_model_of_a_scale_sees_the_reduced_image_and_answers_at_the_size_of_the_image(
+    engine: Engine, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    scaled = Engine(write_engine(tmp_path / "engine", scale=0.5), precision="float32")
+    image = np.random.default_rng(5).integers(100, 220, (*shape, 1)).astype(np.uint8)
+    answer = scaled.inspect([image], probability=True)[0]
+    sides = [max(16, (side + 1) // 2) for side in shape]
+    small = engine.inspect([area_average(image, (sides[0], sides[1]))], probability=True)[0]
+    assert small.probability is not None
+    expected = np.concatenate(list(interpolate(small.probability, *shape)))
+    assert answer.score == pytest.approx(small.score, abs=1e-5)
+    assert answer.probability is not None
+    np.testing.assert_allclose(answer.probability, expected, atol=1e-5)
+    np.testing.assert_array_equal(answer.mask, answer.probability > 0.5)
+    assert scaled.inspect([image])[0].mask.shape == shape
 
 
 @pytest.mark.parametrize("kind", ["max", "top100", "smoothed"])

@@ -164,6 +164,8 @@ def _break(folder: Path, what: str) -> None:
             (folder / "model.json").write_text(json.dumps({k: v for k, v in content.items() if k != "train"}))
         case "other class":
             _edit(folder, category="class2")
+        case "other scale":
+            _edit(folder, scale=0.5)
         case "larger than the records":
             _edit(folder, image_size=512)
         case "weights that are not finite":
@@ -181,6 +183,7 @@ BAD = {
     "other schema": "schema 2, expected 1",
     "missing key": "train is missing; expected a file that `tinyunet train` wrote; train the model again",
     "other class": "class 2",
+    "other scale": r"trained at scale 0\.5, but .* hold images at scale 1; expected the same: convert with",
     "larger than the records": "512",
     "weights that are not finite": "not finite",
 }

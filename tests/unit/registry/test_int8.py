@@ -79,6 +79,14 @@ def test_the_answers_in_int8_are_near_those_in_float32(quantized: Path, split: S
     assert answers[0].score != answers[1].score, "int8 rounds"
 
 
+def test_the_loss_of_a_model_of_a_scale_is_measured_at_the_size_of_its_records(
+    quantized: Path, split: Split, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(quantized, tmp_path / "engine"))
+    ServedModel.read(folder).model_copy(update={"scale": 0.5}).write(folder)
+    assert measure_loss(folder, split) == measure_loss(quantized, split)
+
+
 def test_auto_selects_int8_where_the_cpu_has_its_instructions(quantized: Path) -> None:
     assert (Engine(quantized).precision == INT8) == cpu_has_int8()
 

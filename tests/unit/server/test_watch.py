@@ -32,11 +32,11 @@ def answer(seed: int) -> Inspection:
     return Inspection(np.zeros((SIDE, SIDE), bool), float(np.random.default_rng(seed).normal(-5, 1)), False)
 
 
-def engine_with_reference(folder: Path, **changes: object) -> tuple[Path, ServedModel]:
-    """Write an engine folder whose reference are 40 images."""
-    write_engine(folder)
+def engine_with_reference(folder: Path, *, scale: float = 1.0, **changes: object) -> tuple[Path, ServedModel]:
+    """Write an engine folder whose reference are 40 images, at the scale of the model."""
+    write_engine(folder, scale=scale)
     seeds = range(1000, 1040)
-    columns = np.array([measure(image(seed)) for seed in seeds]).T
+    columns = np.array([measure(image(seed), int(SIDE * scale)) for seed in seeds]).T
     reference = ImageReference(
         image_size=0,
         channels=1,
@@ -81,6 +81,15 @@ def test_other_light_reaches_the_metrics_and_the_log_once(
     begun = [one.message for one in caplog.records if one.message.startswith("drift:")]
     assert sum("brightness" in message for message in begun) == 1
     assert any("no more drift" in one.message for one in caplog.records)
+
+
+def test_images_are_compared_at_the_scale_of_the_model(tmp_path: Path, metrics: Metrics) -> None:
+    watch = Watch(metrics)
+    watch.follow(*engine_with_reference(tmp_path / "engine", scale=0.5), "part-7", "4")
+    show(watch, range(60))
+    watch.close()
+    for cause in ("brightness", "contrast", "sharpness", "texture"):
+        assert 0 < (drift_score(metrics, cause) or 0) < 1
 
 
 def test_images_that_drifted_are_kept_with_their_cause(tmp_path: Path, metrics: Metrics) -> None:

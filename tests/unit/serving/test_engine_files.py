@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.serving.networks import small_network
 from tinyunet.core.errors import UserError
+from tinyunet.data.resize import area_average
 from tinyunet.engine.engine import Engine
 from tinyunet.serving import engine_files
 from tinyunet.serving.engine_files import Network, write_engine
@@ -54,6 +55,20 @@ def test_masks_scores_and_verdicts_are_those_of_the_served_model_in_keras(
         assert found.defective == bool(expected["defective"])
         near = np.abs(expected["probability"][..., 0] - point.threshold) < 1e-4
         assert (found.mask == expected["mask"][..., 0].astype(bool))[~near].all()
+
+
+def test_the_engine_of_a_scale_passes_its_check_and_reduces_images_before_the_served_model(
+    tmp_path: Path,
+) -> None:
+    model, point = network(None, 1, 8), OperatingPoint(0.5, 0.0)
+    assert write_engine(tmp_path, Network(model, 0, scale=0.5), point).scale == 0.5
+    engine = Engine(tmp_path, precision="float32")
+    engine.check()
+    image = np.random.default_rng(6).integers(0, 255, (48, 80, 1)).astype(np.uint8)
+    answer = serving_model(model, image_size=0, **asdict(point))(area_average(image, (24, 40))[None])
+    found = engine.inspect([image])[0]
+    assert found.score == pytest.approx(float(answer["score"][0]), abs=1e-3)
+    assert found.mask.shape == (48, 80)
 
 
 def test_an_engine_that_differs_from_keras_is_refused(

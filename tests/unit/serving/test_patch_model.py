@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import without_graphs
-from tinyunet.core.config import EvalConfig, TrainConfig
+from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.errors import UserError
+from tinyunet.data.tfrecord import convert
 from tinyunet.engine.engine import Engine
 from tinyunet.evaluation.evaluate import evaluate
 from tinyunet.model import tiles
@@ -67,6 +68,29 @@ def test_predict_agrees_with_the_evaluation(patch_model: Path, raw: Path, tmp_pa
         row = rows[image.name.lower()]
         assert float(row["score"]) == pytest.approx(image.score, abs=1e-3)
         assert abs(int(row["area"]) - image.tp - image.fp) <= 2
+
+
+def test_a_model_of_records_at_a_scale_predicts_images_as_they_were_evaluated(
+    raw: Path, tmp_path: Path
+) -> None:
+    records, model, evaluation = (tmp_path / name for name in ("records", "model", "evaluation"))
+    convert(raw, records, DataConfig(scale=0.75))
+    config = TrainConfig(patch=32, steps=1, global_batch=4, precision="float32", validate_every=0)
+    with without_graphs():
+        train(TrainingRun(records=str(records), out=str(model), config=config), World(), NullTracker())
+        result = evaluate(model, records, evaluation, EvalConfig(overlays=0))
+    assert ModelDocument.read(model).scale == 0.75
+    assert sum(result.test.pixel.model_dump().values()) == 16 * 48 * 48
+    card = (evaluation / "model_card.md").read_text()
+    assert "The exported network, and the Keras model in MLflow, take images at this scale." in card
+    assert "--set scale=0.75\n" in card
+    predict(model, sorted((raw / "images" / "test").glob("*.png")), tmp_path / "out", precision="float32")
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        scores = {row["name"].lower(): float(row["score"]) for row in csv.DictReader(file)}
+    for image in result.images:
+        assert scores[image.name.lower()] == pytest.approx(image.score, abs=1e-3)
+    with Image.open(next((tmp_path / "out").glob("*_mask.png"))) as mask:
+        assert mask.size == (64, 64)
 
 
 def test_images_of_any_kind_and_size_are_predicted(patch_model: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ class ModelDocument(DataIdentity, Document):
         image_size: Side of the model's input in pixels; 0 if the model takes whole images of any size.
         channels: 1 for grey images, 3 for colour images.
         bits: Bits per channel of the images that it was trained on, 8 or 16.
+        scale: Factor by which the sides of images are reduced before the network; that of the records.
         parameters: Number of trainable parameters.
         weights_digest: SHA-256 over all weights.
         precision: Keras dtype policy of the training; `auto` is resolved.
@@ -89,6 +90,7 @@ class ModelDocument(DataIdentity, Document):
     image_size: int
     channels: int = 1
     bits: int = 8
+    scale: float = 1.0
     parameters: int
     weights_digest: str = ""
     precision: str

@@ -64,6 +64,7 @@ class RecordsManifest(DataIdentity, Document):
         validation_fraction: Fraction of Train that is held out for validation; 0 if the data set has its own
             validation images.
         fold: Which held-out part.
+        scale: Factor by which the sides of the ingested images were reduced.
         splits: `train`, `validation` and `test`.
     """
 
@@ -87,6 +88,7 @@ class RecordsManifest(DataIdentity, Document):
     digest: str
     validation_fraction: float
     fold: int
+    scale: float = 1.0
     splits: dict[str, RecordsSplit]
 
     @staticmethod

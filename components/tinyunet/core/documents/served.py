@@ -53,7 +53,9 @@ class ServedModel(DataIdentity, Document):
     Attributes:
         channels: 1 for grey images, 3 for colour images.
         bits: Bits per channel of the images, 8 or 16.
-        image_size: Side in pixels to which images are resized; 0 if they are taken as they are, by tiles.
+        image_size: Side in pixels to which images are resized; 0 if they keep their own size or their scale,
+            and are taken by tiles.
+        scale: Factor by which the sides of images are reduced before the network.
         threshold: Pixels with a higher probability are defective.
         image_threshold: Images with a higher score, a logit, are defective.
         image_score: `max`, `top100` or `smoothed`.
@@ -71,6 +73,7 @@ class ServedModel(DataIdentity, Document):
     channels: int
     bits: int = 8
     image_size: int = 0
+    scale: float = 1.0
     threshold: float
     image_threshold: float
     image_score: Literal["max", "top100", "smoothed"] = "max"
