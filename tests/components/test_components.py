@@ -105,6 +105,8 @@ def test_every_component_documents_its_parameters(name: str) -> None:
         ({"preset": "slow"}, "unknown preset 'slow'"),
         ({"workers": 3}, "ranks is 3; expected a divisor of the global batch 16"),
         ({"image_score": "mean"}, "image_score is 'mean'"),
+        ({"scale": 2.0}, "scale is 2.0"),
+        ({"scale": 0.5, "image_size": 64}, "scale is 0.5; expected 1, or a training on patches"),
     ],
 )
 def test_the_first_task_refuses_a_parameter_of_a_later_task_and_fetches_nothing(
