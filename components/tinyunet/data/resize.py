@@ -53,9 +53,12 @@ def area_average(image: Pixels, size: int | tuple[int, int]) -> Pixels:
         return image
     step = max(1, _STRIP // height)
     strips = [_sum_rows(image[:, left : left + step], rows) for left in range(0, width, step)]
-    sums = _sum_rows(np.concatenate(strips, axis=1).swapaxes(0, 1), columns).swapaxes(0, 1)
+    of_rows, step = np.concatenate(strips, axis=1), max(1, _STRIP // width)
     area = (height // math.gcd(height, rows)) * (width // math.gcd(width, columns))
-    means: Pixels = ((2 * sums + area) // (2 * area)).astype(image.dtype)
+    means = np.empty((rows, columns, *image.shape[2:]), image.dtype)
+    for top in range(0, rows, step):
+        sums = _sum_rows(of_rows[top : top + step].swapaxes(0, 1), columns).swapaxes(0, 1)
+        means[top : top + step] = (2 * sums + area) // (2 * area)
     return means
 
 
