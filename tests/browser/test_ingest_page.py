@@ -39,7 +39,7 @@ def test_problems_are_listed_first_and_the_page_does_not_scroll_sideways(
         Problem(f"Train/{i:04d}" + "-of-a-long-name" * 6 + ".PNG", "is damaged") for i in range(200)
     )
     report = replace(report_of(class1, tmp_path / "raw"), problems=problems)
-    manifest = build_manifest(report, str(class1), IngestOptions())
+    manifest = build_manifest(report, str(class1), IngestOptions(), "dagm")
     (tmp_path / "page.html").write_text(render(report, manifest, tmp_path / "raw"), encoding="utf-8")
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.page.goto((tmp_path / "page.html").as_uri())

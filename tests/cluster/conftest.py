@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 from boot import Cluster
 from controllers import start_kueue
-from images import RANKS, deployment_images, loading, ranks_image
+from images import RANKS, deployment_images, loading, ranks_image, stop_loading
 from machine import REPOSITORY, CannotHost, programs, run
 
 from tinyunet.mpijob.run import run_mpijob
@@ -68,6 +68,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     for target in dict.fromkeys(name for item in request.session.items for name in _images(item)):
         loading(instance, target)
     yield instance
+    stop_loading()
     instance.down()
 
 

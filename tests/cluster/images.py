@@ -191,6 +191,11 @@ def loading(cluster: Cluster, target: str) -> "Future[Path]":
     return _ahead.submit(load)
 
 
+def stop_loading() -> None:
+    """Wait for the image that is being built, and build no further one."""
+    _ahead.shutdown(cancel_futures=True)
+
+
 def _files(path: Path) -> list[Path]:
     files = [path] if path.is_file() else sorted(path.rglob("*"))
     return [file for file in files if file.is_file() and "__pycache__" not in file.parts]

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tinyunet.core.errors import UserError
 
+PART_BYTES = 1 << 20  # of a file that are read at a time
 KEPT = 20  # models of the cache that are kept whenever they were used
 KEPT_S = 7 * 24 * 3600.0  # seconds since the last use in which every model is kept
 
@@ -107,10 +109,19 @@ def require_space(target: Path, size: int) -> None:
         )
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits; the file is read in parts."""
+def file_sha256(path: Path, cancelled: threading.Event | None = None) -> str:
+    """Return the SHA-256 of a file as hex digits; the file is read in parts.
+
+    Raises:
+        InterruptedError: if `cancelled` is set before the end of the file.
+    """
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(PART_BYTES):
+            if cancelled and cancelled.is_set():
+                raise InterruptedError(f"the SHA-256 of {path} is not needed any more")
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def why_unreadable(path: Path) -> str | None:

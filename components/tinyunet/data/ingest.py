@@ -49,11 +49,12 @@ def ingest(
     with scratch_folder(out) as scratch:
         folder = scratch / "dataset"
         with open_listing(source, scratch / "source", options) as listing:
+            name = name_of(source, (listing.parts or (listing,))[-1].layout, options.name)
             threads = REMOTE_THREADS if "s3://" in source else 0
             report = examine(listing, folder, options, threads)
         if report.problems:
             raise UserError(summarize(location, report.problems))
-        manifest = build_manifest(report, source, options)
+        manifest = build_manifest(report, source, options, name)
         if already_holds(out, RawManifest, manifest.digest):
             _require_same_options(out, manifest)
             verify(out)
@@ -116,8 +117,8 @@ def find_all_categories(source: str, options: IngestOptions) -> tuple[str, ...]:
     return found
 
 
-def build_manifest(report: Report, source: str, options: IngestOptions) -> RawManifest:
-    """Return the description of a data set without problems."""
+def build_manifest(report: Report, source: str, options: IngestOptions, name: str) -> RawManifest:
+    """Return the description of a data set of this name, without problems."""
     samples = report.samples
     files = [
         RawFile(
@@ -135,12 +136,11 @@ def build_manifest(report: Report, source: str, options: IngestOptions) -> RawMa
         for item in samples
     ]
     colour = any(item.colour for item in samples)
-    layout = (report.listing.parts or (report.listing,))[-1].layout
     return RawManifest(
         source=remove_credentials(source),
         layout=report.listing.layout,
         options=options.changed(),
-        dataset=name_of(source, layout, options.name),
+        dataset=name,
         category=report.listing.category,
         digest=content_digest(files),
         complete=report.complete,

@@ -48,14 +48,13 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
     """
     document, manifest = read_evaluated_model(model), RecordsManifest.read(records)
     check_class(model, document, records, manifest)
+    origin = _read_origin(records)
     with atomic_folder(out, marker=Evaluation.FILE) as part:
         predictor = Predictor(rebuild(for_this_machine(load_model(model / "model.keras"))), config)
         validation, test, config = evaluate_splits(
             predictor, records, document.image_size, fix_image_score(config, manifest.dataset)
         )
-        result = summarize(
-            document, manifest, config, validation=validation, test=test, source=_read_origin(records)
-        )
+        result = summarize(document, manifest, config, validation=validation, test=test, source=origin)
         _write(part, result, predictor, test, curves.read_history(model / "history.csv"), config)
         describe_images(document, validation, result.validation.image_threshold).write(part)
         _copy_origin(records, part)

@@ -117,9 +117,12 @@ def _describe_pixels(source: RawManifest) -> tuple[str, ...]:
     words = list(source.pixels)
     if source.bits == 16:
         words.append("levels {} to {}, stored in 16 bits".format(*source.levels))
-    changed = {"1": "colour became luminance", "3": "grey was repeated in three channels"}
-    given = str(source.options.get("channels", ""))
-    return (*words, *([changed[given]] if given in changed else []))
+    grey = {"grey" in word for word in words if "-bit " in word}
+    if source.channels == 1 and False in grey:
+        words.append("stored in one channel, the luminance")
+    if source.channels == 3 and True in grey:
+        words.append("grey is repeated in three channels")
+    return tuple(words)
 
 
 def _notes(model: ModelDocument, manifest: RecordsManifest, test: SplitResult) -> tuple[str, ...]:

@@ -57,16 +57,19 @@ def test_without_clean_images_there_are_no_scores_of_images_and_a_note_says_so()
 
 
 def test_what_was_done_to_the_pixels_comes_from_the_description_of_the_images() -> None:
-    kinds = ("16-bit grey", "alpha is dropped")
+    kinds = ("16-bit grey", "16-bit RGB", "alpha is dropped")
     source = RawManifest(
-        source="parts", options={"channels": "1"}, digest="", complete=False, synthetic=False, bits=16,
+        source="parts", digest="", complete=False, synthetic=False, bits=16,
         levels=(90, 4000), image_shape=(8, 8), pixels=kinds, masks="two values", splits={}, files=(),
     )  # fmt: skip
     data = summarize(
         evaluated_model(), records_manifest(), EvalConfig(), validation=RESULT, test=RESULT, source=source
     ).data
     stored = "levels 90 to 4000, stored in 16 bits"
-    assert (data.pixels, data.masks) == ((*kinds, stored, "colour became luminance"), "two values")
+    assert (data.pixels, data.masks) == (
+        (*kinds, stored, "stored in one channel, the luminance"),
+        "two values",
+    )
     assert summary().data.pixels == ()
 
 

@@ -53,10 +53,10 @@ def test_damaged_records_end_a_training_before_its_first_step(damaged: Path, ear
             opened.check()
 
 
-def test_a_verification_that_is_cancelled_reads_no_further_shard(damaged: Path) -> None:
+def test_a_verification_that_is_cancelled_reads_no_further(damaged: Path) -> None:
     verification = RecordsVerification(damaged)
     verification._cancelled.set()
-    with verification:
+    with verification, pytest.raises(InterruptedError, match="not needed any more"):
         verification.wait("train")
 
 

@@ -2,6 +2,7 @@
 
 import mmap
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,16 +183,20 @@ def _scan(data: memoryview) -> Iterator[Entry]:
         position = start + length + FOOTER
 
 
-def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
+def check_shard(
+    records: Path, shard: Shard, *, verify: bool, cancelled: threading.Event | None = None
+) -> None:
     """Check that a shard exists and has the size that the manifest records.
 
     Args:
         records: Folder that `convert` wrote.
         shard: The shard in the manifest.
         verify: Whether the SHA-256 is also checked.
+        cancelled: Ends the check when it is set.
 
     Raises:
         UserError: if the file is missing or differs from the manifest.
+        InterruptedError: if the check is cancelled.
     """
     path = records / shard.file
     if not path.is_file():
@@ -201,5 +206,5 @@ def check_shard(records: Path, shard: Shard, *, verify: bool) -> None:
     size = path.stat().st_size
     if size != shard.bytes:
         raise UserError(f"{path} has {size} bytes, not {shard.bytes}; remove the folder and convert again")
-    if verify and file_sha256(path) != shard.sha256:
+    if verify and file_sha256(path, cancelled) != shard.sha256:
         raise UserError(f"{path} has changed (its SHA-256 differs); remove the folder and convert again")
