@@ -81,7 +81,7 @@ def _find(tree: Tree) -> tuple[list[Picture], list[Picture]]:
         stems = {mask: stem_of(image) for image, mask in mask_of.items()}
         if by_suffix:  # masks whose image is missing
             lonely = [name for name in files if name not in stems and name not in mask_of]
-            stems |= {name: mask_stem(stem_of(name)) for name in lonely if mask_stem(stem_of(name))}
+            stems |= {name: _image_stem(name) for name in lonely if _image_stem(name)}
         masks += [_picture(mask, stem, root) for mask, stem in stems.items()]
         images += [_picture(name, stem_of(name), root) for name in files if name not in stems]
     return images, masks
@@ -99,8 +99,14 @@ def _folders(tree: Tree) -> dict[str, list[str]]:
 def _by_suffix(files: list[str]) -> dict[str, str]:
     """Return the masks such as `x_mask.png` by their images `x.jpg`."""
     by_stem = {stem_of(name).lower(): name for name in files}
-    masks = {name: mask_stem(stem_of(name)).lower() for name in files}
+    masks = {name: _image_stem(name).lower() for name in files}
     return {by_stem[stem]: name for name, stem in masks.items() if stem in by_stem}
+
+
+def _image_stem(mask: str) -> str:
+    """Return the stem of the image of a mask; empty for other names, also for the image `seam_seg_01`."""
+    stem = stem_of(mask)
+    return "" if stem[-1:].isdigit() else mask_stem(stem)
 
 
 def _by_extension(files: list[str]) -> dict[str, str]:

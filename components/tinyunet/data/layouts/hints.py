@@ -61,7 +61,12 @@ def _brushes(tree: Tree) -> list[str]:
 
 def _other_pictures(tree: Tree) -> list[str]:
     files = [name for name in tree.names if suffix_of(name) in _OTHER_PICTURES]
-    return [f"{len(files)} pictures, such as {name}, are not {FORMATS}; convert them" for name in files[:1]]
+    if not files:
+        return []
+    count, verb, them = (
+        ("1 picture", "is", "it") if len(files) == 1 else (f"{len(files)} pictures", "are", "them")
+    )
+    return [f"{count}, such as {files[0]}, {verb} not {FORMATS}; convert {them}"]
 
 
 def _other_labels(tree: Tree) -> list[str]:

@@ -20,8 +20,6 @@ _MASK_WORD = re.compile(
 _EXTENSION = re.compile(r"(?i)\.(?:jpe?g|png|bmp|tiff?)(?![a-z0-9])")
 _SEPARATORS = " _.-"
 
-Stems = dict[str, str]  # by the file
-
 
 def is_named_as_mask(stem: str) -> bool:
     """Return whether a word of a file name says that it is a mask."""

@@ -135,7 +135,7 @@ def make_samples(
 
     The innermost folder that differs between images is the type of the defect. Folders that differ by a
     number only, such as `kos01` and `kos02`, are no types; they are groups if there are at least ten. Ten or
-    more folders of one image each are no types either.
+    more folders of one image each, beside those of clean images, are no types either.
 
     Args:
         tree: The source.
@@ -147,9 +147,10 @@ def make_samples(
     innermost = [parts[-1] if parts else "" for parts in folders]
     numbered = are_numbers(innermost)
     grouped = numbered and len(set(innermost)) >= MIN_GROUPS
-    numbered = numbered or len(set(innermost)) == len(innermost) >= MIN_GROUPS
-    for match, parts, kind in zip(matches, folders, innermost, strict=True):
-        clean = any(is_clean(folder) for folder in match.image.folders)
+    are_clean = [any(map(is_clean, match.image.folders)) for match in matches]
+    kinds = [kind for kind, clean in zip(innermost, are_clean, strict=True) if not clean]
+    numbered = numbered or len(set(kinds)) == len(kinds) >= MIN_GROUPS
+    for match, parts, kind, clean in zip(matches, folders, innermost, are_clean, strict=True):
         if match.mask is None and not clean:
             problems.append(
                 Problem(

@@ -25,7 +25,7 @@ SPLITS: dict[str, str] = {
 _CLEAN = {"good", "ok", "free", "normal", "clean", "perfect", "faultless", "flawless", "healthy", "negative"}
 _CLEAN |= {"negatives", "intact", "undamaged"}
 _CLEAN_WITHOUT = {"defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "fault", "faults"}
-_NOT = {"no", "non", "not", "without"}
+_NOT = {"no", "non", "not", "without", "false"}
 _MASK_END = re.compile(
     r"(?i)^(?P<stem>.*[^ _.-])[ _.-]+"
     r"(?:masks?|labels?|gt|seg|segm|segmentation|annotations?|ground[ _-]?truth|defects?mask)"

@@ -6,7 +6,7 @@ from posixpath import splitext
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.matching import Match, Picture
-from tinyunet.data.layouts.names import is_picture, split_of, stem_of, suffix_of
+from tinyunet.data.layouts.names import is_picture, split_of, stem_of, suffix_of, words_of
 from tinyunet.data.sources.trees import Tree
 
 _ENDS = (".txt", ".lst")
@@ -17,11 +17,11 @@ def with_lists(tree: Tree, matches: Sequence[Match]) -> tuple[list[Match], tuple
 
     The lists are not read if a folder says the split of an image.
     """
-    files = [name for name in tree.names if suffix_of(name) in _ENDS and split_of(stem_of(name))]
+    files = _files(tree)
     if not files or any(match.image.split or (match.mask and match.mask.split) for match in matches):
         return list(matches), ()
     splits = _splits(tree, files, [match.image for match in matches])
-    left_out = len(matches) - len(splits)
+    left_out = len(matches) - sum(map(bool, splits.values()))
     if splits and (left_out or len(set(splits.values())) == 1):
         count = f"{left_out} image{'s' * (left_out != 1)}"
         reason = f"{count} would have no split, or two" if left_out else "there is only one"
@@ -31,8 +31,16 @@ def with_lists(tree: Tree, matches: Sequence[Match]) -> tuple[list[Match], tuple
     return [replace(one, image=replace(one.image, split=splits[one.image.file])) for one in matches], ()
 
 
+def _files(tree: Tree) -> list[str]:
+    """Return the lists; without `trainval`, that of two splits together, if there is one for validation."""
+    files = [name for name in tree.names if suffix_of(name) in _ENDS and split_of(stem_of(name))]
+    if not any(split_of(stem_of(name)) == "validation" for name in files):
+        return files
+    return [name for name in files if not "".join(words_of(stem_of(name))).startswith("trainval")]
+
+
 def _splits(tree: Tree, files: Sequence[str], images: Sequence[Picture]) -> dict[str, str]:
-    """Return the splits of the listed images; an image that is in lists of two splits has none."""
+    """Return the splits of the listed images; empty for those in lists of two splits."""
     by_name: dict[str, str] = {}  # empty for the names of several images
     for image in images:
         for name in _names(image.file):
@@ -42,7 +50,7 @@ def _splits(tree: Tree, files: Sequence[str], images: Sequence[Picture]) -> dict
         split = split_of(stem_of(file))
         for listed in _listed(tree, file, by_name):
             splits[listed] = split if splits.get(listed, split) == split else ""
-    return {listed: split for listed, split in splits.items() if split}
+    return splits
 
 
 def _listed(tree: Tree, file: str, by_name: dict[str, str]) -> Iterable[str]:

@@ -5,11 +5,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts.names import common_folder, suffix_of, words_of
+from tinyunet.data.layouts.names import common_folder, folders_of, split_of, suffix_of, words_of
 from tinyunet.data.sources.trees import Tree
 
 EXTENSIONS = {".csv", ".tsv", ".jsonl", ".ndjson"}
@@ -90,6 +90,7 @@ class Files:
     def __init__(self, names: tuple[str, ...]) -> None:
         self._by_name = {name.lower(): name for name in names}
         self._root = common_folder(names).lower()
+        self._folders = {part for folders in set(map(folders_of, self._by_name)) for part in folders}
         self._by_file: dict[str, str | None] = {}  # None for a file name that is in several folders
         for name in names:
             file = name.lower().rpartition("/")[2]
@@ -99,7 +100,8 @@ class Files:
         """Return the file of a path relative to a folder, such as that of the table, or to the root.
 
         A file name alone is found in any folder, if there is only one. Of an absolute path, which is that of
-        another machine, the last folders are enough. Without a file the result is empty.
+        another machine, the last folders or the file name are enough, unless the folder before them is
+        another folder of this source or another split. Without a file the result is empty.
 
         Args:
             path: Path in any case; the separator may be a backslash.
@@ -108,10 +110,20 @@ class Files:
         if not path:
             return ""
         cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
-        paths = [cleaned]
-        if _ABSOLUTE.match(cleaned):
-            parts = cleaned.split("/")
-            paths = ["/".join(parts[start:]) for start in range(1, len(parts) - 1)]
-        places = (start + one for one in paths for start in (folder.lower(), "", self._root))
-        found = next((self._by_name[place] for place in places if place in self._by_name), None)
-        return found or self._by_file.get(cleaned) or ""
+        parts = cleaned.split("/")
+        absolute = bool(_ABSOLUTE.match(cleaned))
+        for start in range(1, len(parts)) if absolute else [0]:
+            for place in (folder.lower(), "", self._root):
+                found = self._by_name.get(place + "/".join(parts[start:]))
+                if found and self._may_be(found, parts[:start]):
+                    return found
+        found = self._by_file.get(parts[-1]) if absolute or len(parts) == 1 else None
+        return found if found and self._may_be(found, parts[:-1]) else ""
+
+    def _may_be(self, file: str, before: Sequence[str]) -> bool:
+        """Return whether no folder of a path before the part that it shares with a file is another one."""
+        folders = folders_of(file.lower())
+        if before and before[-1] in self._folders - {*folders}:
+            return False
+        splits = [next(filter(None, map(split_of, parts[::-1])), "") for parts in (folders, before)]
+        return not all(splits) or splits[0] == splits[1]

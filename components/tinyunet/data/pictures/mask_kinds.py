@@ -143,6 +143,12 @@ def _soft(counts: Mapping[int, Count], background: int) -> MaskKind:
             f"the masks hold {len(counts)} grey levels from {min(counts)} to {largest}; expected 0 to 255 "
             "for soft borders, or one level per defect type without soft borders"
         )
+    between = sum(count.pixels for level, count in counts.items() if threshold <= 4 * level <= 7 * threshold)
+    if 2 * between > sum(count.pixels for count in counts.values()):
+        raise UserError(
+            "the masks hold mostly grey levels between black and white; expected black and white with soft "
+            "borders, or one level per defect type; are they photographs?"
+        )
     inverted = background >= threshold
     side = f"below {threshold}" if inverted else f"from {threshold} on"
     words = f"grey with soft borders: {len(counts)} levels, those {side} are defective"

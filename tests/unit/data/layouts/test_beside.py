@@ -56,6 +56,21 @@ def test_a_folder_named_good_needs_no_masks(tmp_path: Path) -> None:
     assert [sample.defective for sample in listing.samples] == [None, False]
 
 
+@pytest.mark.parametrize(
+    ("pairs", "clean"),
+    [
+        ({"ng/weld_seg_01.jpg": "ng/weld_seg_01_mask.png"}, [f"good/weld_seg_0{n}.jpg" for n in (4, 5, 6)]),
+        ({"bottle_label_3.jpg": "bottle_label_3_mask.png", "bottle.jpg": "bottle_GT.png"}, []),
+    ],
+)
+def test_a_name_with_a_number_at_its_end_is_that_of_an_image(
+    tmp_path: Path, pairs: dict[str, str], clean: list[str]
+) -> None:
+    listing = listed(tmp_path, *pairs, *pairs.values(), *clean)
+    assert pairs_of(listing) == pairs | dict.fromkeys(clean)
+    assert listing.problems == ()
+
+
 def test_splits_are_no_types(tmp_path: Path) -> None:
     listing = listed(tmp_path, "train/1.png train/1_GT.png test/1.png test/1_GT.png")
     assert [(s.split, s.name, s.defect_type) for s in listing.samples] == [
@@ -69,6 +84,14 @@ def test_many_numbered_folders_are_groups(tmp_path: Path, parts: int, group: str
     listing = listed(tmp_path, *(f"kos{n:02d}/P.jpg kos{n:02d}/P_label.bmp" for n in range(parts)))
     assert (listing.samples[0].group, listing.samples[0].defect_type) == (group, "")
     assert len({sample.name for sample in listing.samples}) == parts
+
+
+def test_ten_folders_of_one_image_beside_clean_images_are_no_types(tmp_path: Path) -> None:
+    parts = [f"{letter}/1.jpg {letter}/1_mask.png" for letter in "abcdefghij"]
+    listing = listed(tmp_path, *parts, "good/1.jpg good/2.jpg")
+    assert {sample.defect_type for sample in listing.samples} == {""}
+    listing = listed(tmp_path, "a/2.jpg a/2_mask.png")
+    assert {sample.defect_type for sample in listing.samples} == {"", *"abcdefghij"}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +111,10 @@ def test_a_file_without_its_counterpart_is_a_problem(tmp_path: Path, extra: str,
     assert [str(problem)[: len(expected)] for problem in listing.problems] == [expected]
 
 
-@pytest.mark.parametrize("names", ["x.jpg y.png", "a/x.jpg b/x.png", "x.jpg", "x.jpg x.jpeg x.png"])
+@pytest.mark.parametrize(
+    "names",
+    ["x.jpg y.png", "a/x.jpg b/x.png", "x.jpg", "x.jpg x.jpeg x.png", "a.jpg a_mask1.png a_mask2.png"],
+)
 def test_other_folders_are_not_recognised(tmp_path: Path, names: str) -> None:
     tree = tree_of(tmp_path, names)
     assert not beside.recognise(tree)

@@ -24,7 +24,19 @@ def test_folders_named_after_clean_images_are_clean(folder: str) -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    ["crack", "MT_Blowhole", "not ok", "not_good", "broken", "defect", "free_form", "", "goods", "nok"],
+    [
+        "crack",
+        "MT_Blowhole",
+        "not ok",
+        "not_good",
+        "broken",
+        "defect",
+        "free_form",
+        "",
+        "goods",
+        "nok",
+        "false_negatives",
+    ],
 )
 def test_other_folders_are_not_clean(folder: str) -> None:
     assert not names.is_clean(folder)

@@ -41,6 +41,7 @@ def test_lists_name_images_of_several_folders_by_their_folder(tmp_path: Path) ->
     [
         ("a", "", "1 image would have no split, or two"),
         ("a\nb", "b", "1 image would have no split, or two"),
+        ("a\nb", "a\nb", "2 images would have no split, or two"),
         ("a\nb", "", "there is only one"),
     ],
 )
@@ -50,6 +51,17 @@ def test_lists_that_do_not_say_one_split_for_every_image_are_noted(
     listing = listed(tmp_path, NAMES, train_txt=train, test_txt=test)
     assert {sample.split for sample in listing.samples} == {""}
     assert listing.notes == (f"the splits of test.txt, train.txt are not used: {reason}",)
+
+
+@pytest.mark.parametrize("name", ["trainval", "train_val"])
+def test_a_list_of_the_images_for_training_and_validation_together_is_left_out(
+    tmp_path: Path, name: str
+) -> None:
+    texts = {"train_txt": "a", "val_txt": "b", f"{name}_txt": "a\nb"}
+    listing = listed(tmp_path, NAMES, **texts)
+    assert [sample.split for sample in listing.samples] == ["train", "validation"]
+    listing = listed(tmp_path / "2", NAMES, **{f"{name}_txt": "a", "test_txt": "b"})
+    assert [sample.split for sample in listing.samples] == ["train", "test"]
 
 
 def test_folders_of_splits_count_more_than_lists(tmp_path: Path) -> None:

@@ -94,6 +94,24 @@ def test_absolute_paths_of_another_machine_are_found_by_their_last_folders(
     assert [problem.file for problem in listing.problems] == ["t.csv: line 3"]
 
 
+@pytest.mark.parametrize("image", ["1.jpg", "p/1.jpg", "m/1.jpg 1.jpg"])
+def test_the_file_name_of_an_absolute_path_is_enough(tmp_path: Path, image: str) -> None:
+    tree = tree_of(tmp_path, image, t_csv="image,mask\n/data/parts/1.jpg,\n")
+    assert [*pairs_of(table.list_samples(tree, LayoutOptions()))] == [image.split()[-1]]
+
+
+@pytest.mark.parametrize("path", ["/d/test/images/a.jpg", "/d/images/masks/a.jpg", "/d/test/a.jpg"])
+def test_an_absolute_path_of_another_split_or_folder_is_not_found(tmp_path: Path, path: str) -> None:
+    tree = tree_of(
+        tmp_path,
+        "train/images/a.jpg train/images/b.jpg train/masks/b.jpg",
+        train__t_csv=f"image,mask\n/d/train/images/b.jpg,/d/train/masks/b.jpg\n{path},\n",
+    )
+    listing = table.list_samples(tree, LayoutOptions())
+    assert pairs_of(listing) == {"train/images/b.jpg": "train/masks/b.jpg"}
+    assert [problem.file for problem in listing.problems] == ["train/t.csv: line 3"]
+
+
 def test_images_whose_training_split_is_clean_are_split_again(tmp_path: Path) -> None:
     """Three tables of the same images, as VisA has them: the one for a single class is read."""
     text = "object,split,image,mask\nnut,train,p/b.jpg,\nnut,test,p/a.jpg,m/a.png\n"
@@ -116,6 +134,7 @@ def test_a_column_can_say_the_category(tmp_path: Path) -> None:
     ("row", "expected"),
     [
         ("p/c.jpg,,,", "t.csv: line 3: the image 'p/c.jpg' does not exist"),
+        ("q/b.jpg,,,", "t.csv: line 3: the image 'q/b.jpg' does not exist"),
         (",m/a.png,,", "t.csv: line 3: the column image is empty"),
         ("p/a.jpg,,,", "t.csv: line 3: the image p/a.jpg is listed a second time"),
         ("p/b.jpg,m/b.png,,", "t.csv: line 3: the mask 'm/b.png' does not exist"),

@@ -301,6 +301,17 @@ def test_masks_that_cannot_be_interpreted_are_an_error(
     assert "\n" not in str(error.value)
 
 
+PHOTOGRAPH = np.random.default_rng(2).normal(120, 30, SHAPE).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data", [save(PHOTOGRAPH), save(PHOTOGRAPH, "JPEG"), save(PHOTOGRAPH.astype(np.uint16) * 257)]
+)
+def test_photographs_are_no_masks(data: bytes) -> None:
+    with pytest.raises(UserError, match="mostly grey levels between black and white; expected"):
+        kind_of(data, data)
+
+
 def test_areas_of_several_levels_beside_thin_lines_are_an_error() -> None:
     mask = VALUES[LABEL]
     mask[30, 3:20] = 150

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from html import unescape
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.names import folders_of, split_of, words_of
@@ -149,7 +150,7 @@ def _with_plain_paths(data: bytes) -> bytes:
     content = json.loads(data)
     for image in content.get("images") or []:
         path = re.sub(r"^[A-Za-z]:", "", str(image["file_name"])).replace("\\", "/")
-        image["file_name"] = "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
+        image["file_name"] = re.sub(r"^(?:/|\.\.(?:/|$))+", "", normpath(path))
     return json.dumps(content).encode()
 
 

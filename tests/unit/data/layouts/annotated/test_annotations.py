@@ -323,6 +323,12 @@ def test_paths_of_coco_outside_of_its_folder_are_found_by_their_end(tmp_path: Pa
     assert (listing.problems, listing.notes) == ((), ())
 
 
+def test_a_folder_that_a_path_of_coco_leaves_again_is_none_of_its_folders(tmp_path: Path) -> None:
+    text = coco({"p/x/../a.jpg": [(9, [SQUARE])]})
+    listing = listed(tmp_path, "p/a.jpg q/a.jpg", a_json=text)
+    assert pairs_of(listing)["p/a.jpg"] == "the mask of p/a.jpg"
+
+
 def test_lines_alone_are_a_problem_and_lines_or_boxes_beside_regions_are_said(tmp_path: Path) -> None:
     line = '<polyline label="pit" points="1,1;3,1;3,2" z_order="0" occluded="0"/>'
     box = '<box label="pit" xtl="1" ytl="1" xbr="3" ybr="2" z_order="0" occluded="0"/>'
