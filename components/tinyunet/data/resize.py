@@ -51,9 +51,12 @@ def area_average(image: Pixels, size: int | tuple[int, int]) -> Pixels:
     rows, columns = (size, size) if isinstance(size, int) else size
     if (height, width) == (rows, columns):
         return image
+    largest = np.iinfo(image.dtype).max * (height // math.gcd(height, rows))
+    of_rows = np.empty((rows, *image.shape[1:]), np.min_scalar_type(largest))
     step = max(1, _STRIP // height)
-    strips = [_sum_rows(image[:, left : left + step], rows) for left in range(0, width, step)]
-    of_rows, step = np.concatenate(strips, axis=1), max(1, _STRIP // width)
+    for left in range(0, width, step):
+        of_rows[:, left : left + step] = _sum_rows(image[:, left : left + step], rows)
+    step = max(1, _STRIP // width)
     area = (height // math.gcd(height, rows)) * (width // math.gcd(width, columns))
     means = np.empty((rows, columns, *image.shape[2:]), image.dtype)
     for top in range(0, rows, step):

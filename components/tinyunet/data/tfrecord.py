@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tinyunet.core.config import DataConfig
-from tinyunet.core.console import cores, track
+from tinyunet.core.console import cores, say, track
 from tinyunet.core.documents.raw import RawFile, RawManifest
-from tinyunet.core.documents.records import GreyStatistics, RecordsManifest, RecordsSplit, Shard
+from tinyunet.core.documents.records import RecordsManifest, RecordsSplit, Shard
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import file_sha256, scratch_folder
 from tinyunet.data.existing import already_holds, renew
@@ -29,10 +29,10 @@ from tinyunet.data.records.index import (
     index_path,
     read_entry,
 )
-from tinyunet.data.records.levels import count_levels, mean_and_deviation
 from tinyunet.data.records.reader import Mask
 from tinyunet.data.resize import Pixels
 from tinyunet.data.scale import at_scale
+from tinyunet.data.seen import Seen
 from tinyunet.data.splits import SPLITS, choose_validation
 
 
@@ -46,6 +46,7 @@ class Record:
         mask: uint8 [height, width], 0 and 255.
         defective: Whether the image shows a defect.
         defect_type: Type of the defect; empty if it has none.
+        faint: Whether the mask holds only the pixels that the defect covers most, see `at_scale`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Record:
     mask: Mask
     defective: bool
     defect_type: str = ""
+    faint: bool = False
 
 
 def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
@@ -76,7 +78,7 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
     import tensorflow  # noqa: F401  imported before the progress starts, because it takes seconds
 
     with scratch_folder(out) as scratch:
-        seen, read = _Seen(dataset.bits), partial(_read_record, raw, dataset, config.scale)
+        seen, read = Seen(dataset.bits), partial(_read_record, raw, dataset, config.scale)
         splits = {
             split: _write_split(
                 scratch, split, _read_split(read, split, files[split], seen), len(files[split]), config.shards
@@ -84,6 +86,8 @@ def convert(raw: Path, out: Path, config: DataConfig) -> RecordsManifest:
             for split in SPLITS
         }
         manifest = _build_manifest(dataset, config, splits, seen)
+        for note in seen.notes(config.scale):
+            say(note)
         if already_holds(out, RecordsManifest, manifest.digest):
             for records_split in manifest.splits.values():
                 for shard in records_split.shards:
@@ -130,30 +134,15 @@ def serialize(record: Record) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-class _Seen:
-    """What has been seen of the images: their sizes, and how often every level occurs in train."""
-
-    def __init__(self, bits: int) -> None:
-        self.shapes: set[tuple[int, int]] = set()
-        self._counts = np.zeros(1 << bits, np.int64)
-
-    def add(self, split: str, image: Pixels) -> None:
-        self.shapes.add((image.shape[0], image.shape[1]))
-        if split == "train":
-            self._counts += count_levels(image)
-
-    def statistics(self) -> GreyStatistics:
-        mean, deviation = mean_and_deviation(self._counts)
-        return GreyStatistics(mean=mean, deviation=deviation)
-
-
 def _read_split(
-    read: Callable[[RawFile], Record], split: str, files: list[RawFile], seen: _Seen
+    read: Callable[[RawFile], Record], split: str, files: list[RawFile], seen: Seen
 ) -> Iterator[Record]:
     """Decode the images of a split in threads, a few in advance; show the progress."""
     records = prefetch(read, files, threads=cores())
     for record in track(records, f"converting {split}", total=len(files)):
         seen.add(split, record.image)
+        if record.mask.any():
+            seen.add_defect(f"{split} {record.name}", faint=record.faint)
         yield record
 
 
@@ -168,7 +157,8 @@ def _read_record(raw: Path, dataset: RawManifest, scale: float, file: RawFile) -
     mask = np.zeros(image.shape[:2], np.uint8)
     if file.mask is not None:
         mask = _decode(raw / file.mask, file.mask_sha256).astype(np.uint8, copy=False)
-    return Record(file.name, *at_scale(image, mask, scale), file.defective, file.defect_type)
+    image, mask, faint = at_scale(image, mask, scale)
+    return Record(file.name, image, mask, file.defective, file.defect_type, faint)
 
 
 def _decode(path: Path, sha256: str | None) -> Pixels:
@@ -221,7 +211,7 @@ def _write_shard(path: Path, records: Iterator[Record], update: Callable[[bytes]
 
 
 def _build_manifest(
-    dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit], seen: _Seen
+    dataset: RawManifest, config: DataConfig, splits: dict[str, RecordsSplit], seen: Seen
 ) -> RecordsManifest:
     given = any(file.split == "validation" for file in dataset.files)
     return RecordsManifest(
@@ -236,7 +226,7 @@ def _build_manifest(
         channels=dataset.channels,
         bits=dataset.bits,
         levels=dataset.levels,
-        notes=dataset.notes,
+        notes=(*dataset.notes, *seen.notes(config.scale)),
         types=tuple(sorted({file.defect_type for file in dataset.files} - {""})),
         statistics=seen.statistics(),
         source_digest=dataset.digest,

@@ -72,7 +72,8 @@ class Engine:
         """Inspect images of any sizes.
 
         Consecutive images of one size go through the network as one batch; large ones by tiles, so that the
-        memory is that of one tile, of the answers and, at a scale, of the reduced images and their logits.
+        memory is that of one tile, of the answers and, at a scale, of the reduced images and their logits,
+        and of one image whose rows are already reduced, with two or four bytes a value.
 
         Args:
             images: uint8 or uint16 [H, W, C], as the document says.

@@ -22,7 +22,7 @@ from tinyunet.evaluation.evaluate import check_class
 from tinyunet.model.metrics import dice
 from tinyunet.model.unet import convert_to_float32
 from tinyunet.serving.formats import Runner, as_batch, quantize, write_onnx, write_saved_model
-from tinyunet.serving.loading import load_serving
+from tinyunet.serving.loading import load_source, serving_source
 from tinyunet.training.model_folder import read_model
 
 Figures = dict[str, dict[str, float]]
@@ -47,10 +47,11 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> Figures
         The content of export.json: figures by format (`keras`, `saved_model`, `onnx`, `int8`). `difference`
         is the largest difference of a probability from Keras, on random textures; that of int8 is measured
         on 16 test images. With records there are also `dice_defective` on Test and `images_per_s` in batches
-        of 16.
+        of 16. If the files take images at a scale below 1, export.json also has it as `scale`.
 
     Raises:
-        UserError: if the model or a package is missing, or the outputs of a file differ too much.
+        UserError: if the model or a package is missing, the records are of another class or scale, or the
+            outputs of a file differ too much.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -59,11 +60,23 @@ def export(model: str | Path, out: Path, records: Path | None = None) -> Figures
         )
     if records is not None and (Path(model) / "model.json").is_file():
         check_class(Path(model), read_model(Path(model)), records, RecordsManifest.read(records))
+    source = serving_source(model)
+    if records is not None:
+        _check_scale(model, source.scale, records)
     with tf.device("CPU"):  # ONNX runs on the CPU, too, so that outputs and speeds can be compared
-        return _export(convert_to_float32(load_serving(model, plain=True)), out, records)
+        return _export(convert_to_float32(load_source(source, plain=True)), source.scale, out, records)
 
 
-def _export(serving: keras.Model, out: Path, records: Path | None) -> Figures:
+def _check_scale(model: str | Path, scale: float, records: Path) -> None:
+    """Raise an error if records are at another scale than the model; a model of MLflow has no model.json."""
+    if (stored := RecordsManifest.read(records).scale) != scale:
+        raise UserError(
+            f"{model} takes images at scale {scale:g}, but {records} hold images at scale {stored:g}; "
+            f"expected the same: convert with scale={scale:g}"
+        )
+
+
+def _export(serving: keras.Model, scale: float, out: Path, records: Path | None) -> Figures:
     size = next(layer.input_shape[1] for layer in serving.layers if isinstance(layer, keras.Model)) or 0
     with atomic_folder(out, marker="export.json") as part:
         runners: dict[str, Runner] = {"keras": serving.predict_on_batch}
@@ -76,7 +89,10 @@ def _export(serving: keras.Model, out: Path, records: Path | None) -> Figures:
                 part / "model.onnx", part / "model-int8.onnx", load_split(records, "train", size)
             )
             measure(runners, load_split(records, "test", size), figures)
-        (part / "export.json").write_text(json.dumps(figures, indent=2) + "\n")
+        content = figures if scale == 1 else {"scale": scale, **figures}
+        (part / "export.json").write_text(json.dumps(content, indent=2) + "\n")
+    if scale != 1:
+        say(f"the files take images at scale {scale:g}: reduce both sides by area average first")
     return figures
 
 

@@ -10,7 +10,7 @@ from tinyunet.model.unet import rebuild
 from tinyunet.serving.exported import OUTPUTS
 from tinyunet.serving.registered import MLFLOW_SCHEMES
 from tinyunet.serving.serving_model import serving_model
-from tinyunet.serving.sources import find_source
+from tinyunet.serving.sources import Source, find_source
 from tinyunet.training.keras_file import for_this_machine, load_model
 
 
@@ -26,14 +26,29 @@ def load_serving(model: str | Path, *, plain: bool = False) -> keras.Model:
     Raises:
         UserError: if there is no such model.
     """
-    path = Path(model)
+    return load_source(serving_source(model), plain=plain)
+
+
+def serving_source(model: str | Path) -> Source:
+    """Find a model for serving, which is downloaded if it is in MLflow.
+
+    Args:
+        model: As for `load_serving`.
+
+    Raises:
+        UserError: if there is no such model.
+    """
     if str(model).startswith(MLFLOW_SCHEMES):
         from tinyunet.tracking.download import download_model
 
-        path = download_model(str(model))
-    source = find_source(path)
+        return find_source(download_model(str(model)))
+    return find_source(Path(model))
+
+
+def load_source(source: Source, *, plain: bool = False) -> keras.Model:
+    """Load a model for serving from its source; see `load_serving`."""
     loaded = for_this_machine(load_model(source.file))
-    if is_serving_model(loaded, path):
+    if is_serving_model(loaded, source.file):
         return loaded
     size = loaded.input_shape[1] or 0 if source.image_size is None else source.image_size
     of_training = source.image_size is not None

@@ -35,7 +35,8 @@ class Source:
         category: Category of the data set.
         weights_digest: SHA-256 over all weights; empty if it is unknown.
         reference: File of the drift reference; None if there is none.
-        scale: Factor by which images are reduced before the network; a model for serving takes images at it.
+        scale: Factor by which images are reduced before the network; a model for serving takes images at it,
+            and only the file MLmodel beside it tells it.
     """
 
     file: Path
@@ -84,7 +85,7 @@ def find_source(path: Path) -> Source:
     if isinstance(config.get("output_layers"), Mapping):
         point = read_exported(config, str(path))
         say(f"thresholds and poses of {path} are those that it was exported with")
-        return Source(file, file_sha256(file), point)
+        return Source(file, file_sha256(file), point, scale=_scale_of_logged_model(file))
     return _network_source(file)
 
 
@@ -102,6 +103,23 @@ def keras_file(path: Path) -> Path:
             f"{path} holds {len(files)} .keras files; expected one, or a folder that training wrote"
         )
     return files[0]
+
+
+def _scale_of_logged_model(file: Path) -> float:
+    """Return the scale in the metadata of MLflow's MLmodel, for the data/model.keras of a logged model.
+
+    It is 1 if there is no such file, and in models that were logged before there was a scale.
+    """
+    description = file.parent.parent / "MLmodel"
+    if not description.is_file():
+        return 1.0
+    import yaml
+
+    try:
+        metadata = yaml.safe_load(description.read_text(encoding="utf-8")).get("metadata") or {}
+        return float(metadata.get("scale", 1))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{description} is not a description of a model; download the model again") from error
 
 
 def _network_source(file: Path) -> Source:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,22 @@ def test_rectangles_colours_and_enlarged_images_are_means_too(shape: tuple[int, 
 def test_an_image_of_several_strips_is_resized_as_its_transpose() -> None:
     image = np.random.default_rng(1).integers(0, 256, (1100, 2100), dtype=np.uint8)
     np.testing.assert_array_equal(area_average(image, 7), area_average(image.T, 7).T)
+
+
+def test_the_sums_of_a_large_colour_image_at_a_half_take_two_bytes_a_value() -> None:
+    image = np.zeros((4096, 1024, 3), np.uint8)
+    tracemalloc.start()
+    area_average(image, (2048, 512))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2048 * 1024 * 3 * 8, "sums of 8 bytes alone would take this"
+
+
+@pytest.mark.parametrize("size", [(3, 255), (257, 256), (2, 1)])
+def test_the_sums_of_the_largest_levels_fit_in_their_type(size: tuple[int, int]) -> None:
+    for dtype in (np.uint8, np.uint16):
+        level = np.iinfo(dtype).max
+        assert (area_average(np.full((514, 511), level, dtype), size) == level).all()
 
 
 def test_a_constant_image_of_the_official_size_stays_constant() -> None:

@@ -13,6 +13,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.data.dataset import load_split
 from tinyunet.data.records.levels import count_levels, mean_and_deviation
 from tinyunet.data.resize import input_shape
+from tinyunet.data.scale import at_scale
 
 HALF = DataConfig(shards=1, scale=0.5)
 
@@ -38,6 +39,35 @@ def test_a_half_is_the_mean_of_blocks_and_a_mask_of_half_a_block_is_defective(
         label = np.zeros((40, 64), np.uint8) if part.mask is None else part.mask
         above = (label > 0).reshape(20, 2, 32, 2).sum(axis=(1, 3)) >= 2
         np.testing.assert_array_equal(mask, np.where(above, 255, 0))
+
+
+def test_a_line_of_one_pixel_stays_in_the_label_and_is_said_to_be_faint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = parts()
+    line, image = np.zeros((40, 64), np.uint8), given[0].image
+    line[21] = 255
+    given += [Part("line", "test", image, line)]
+    records, manifest = make_records(tmp_path, given, DataConfig(shards=1, scale=0.4))
+    masks = load_split(records, "test", 0).masks
+    assert (np.flatnonzero(masks[-1].any(axis=1)).tolist(), masks[-1][8].min()) == ([8], 255)
+    assert len(manifest.notes) == 1
+    assert manifest.notes[0].startswith("scale is 0.4: in 1 of 6 images with a defect (first: test line) it")
+    assert manifest.notes[0] in capsys.readouterr().err
+
+
+def test_a_spot_in_a_large_image_stays_in_the_label_at_the_smallest_side() -> None:
+    spot = np.zeros((800, 800), np.uint8)
+    spot[433, 120] = 255
+    _, mask, faint = at_scale(spot, spot, 0.001)
+    assert (np.argwhere(mask).tolist(), faint) == ([[8, 2]], True)
+
+
+def test_a_mask_without_a_defect_stays_empty() -> None:
+    empty = np.zeros((40, 40), np.uint8)
+    _, mask, faint = at_scale(empty, empty, 0.4)
+    assert not mask.any()
+    assert not faint
 
 
 def test_the_statistics_are_those_of_the_reduced_images(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """A small network with the kinds of layers of model files, which is traced and converted much faster."""
 
+from pathlib import Path
+
 import keras
+
+from tinyunet.serving.serving_model import serving_model
 
 
 def small_network(
@@ -27,3 +31,13 @@ def small_network(
     up = convolution(keras.layers.UpSampling2D()(low), 4, 2)
     joined = convolution(keras.layers.Concatenate()([up, top]), 4, 3, activation="relu")
     return keras.Model(images, convolution(joined, 1, 1, name="logits"))
+
+
+def logged_model(folder: Path, metadata: dict[str, float] | None) -> Path:
+    """Write a small model for serving as MLflow keeps one, with metadata; return its folder."""
+    from mlflow.models import Model
+
+    (folder / "logged" / "data").mkdir(parents=True)
+    serving_model(small_network(), 0.5, 0.0, 0).save(folder / "logged" / "data" / "model.keras")
+    Model(metadata=metadata).save(folder / "logged" / "MLmodel")
+    return folder / "logged"

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.unit.serving.networks import logged_model
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.errors import UserError
 from tinyunet.model.unet import build_unet, convert_to_float32
@@ -40,6 +41,17 @@ def test_without_records_there_is_no_int8(tmp_path: Path) -> None:
         "model.onnx",
         "saved_model",
     ]
+
+
+def test_the_scale_of_the_images_is_said_and_records_of_another_scale_are_refused(
+    tmp_path: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = logged_model(tmp_path, {"scale": 0.5})
+    with pytest.raises(UserError, match=r"at scale 0\.5, but .* hold images at scale 1; .* with scale=0\.5"):
+        export(folder, tmp_path / "out", records)
+    assert list(export(folder, tmp_path / "out")) == ["keras", "saved_model", "onnx"]
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["scale"] == 0.5
+    assert "the files take images at scale 0.5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

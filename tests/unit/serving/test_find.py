@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.unit.serving.networks import logged_model
 from tinyunet.core.documents.evaluation import Evaluation
 from tinyunet.core.documents.model import ModelDocument
 from tinyunet.core.documents.served import ServedModel
@@ -16,7 +17,7 @@ from tinyunet.core.files import file_sha256
 from tinyunet.engine.engine import Engine
 from tinyunet.serving import find
 from tinyunet.serving.find import find_engine
-from tinyunet.serving.loading import load_serving
+from tinyunet.serving.loading import load_serving, serving_source
 from tinyunet.serving.serving_model import serving_model
 
 
@@ -134,6 +135,24 @@ def test_a_model_for_serving_keeps_its_thresholds_bits_score_and_poses(
     image = np.random.default_rng(0).integers(0, 2**bits, (70, 64, 1)).astype(f"uint{bits}")
     answer = Engine(found.folder, precision="float32").inspect([image])[0]
     assert answer.score == pytest.approx(float(served(image[None])["score"][0]), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "scale"), [({"scale": 0.5}, 0.5), ({"image_size": 0}, 1.0), (None, 1.0)]
+)
+def test_a_logged_model_has_the_scale_of_its_metadata(
+    tmp_path: Path, cache: Path, metadata: dict[str, float] | None, scale: float
+) -> None:
+    folder = logged_model(tmp_path, metadata)
+    assert ServedModel.read(find_engine(str(folder), cache=cache).folder).scale == scale
+    assert serving_source(folder / "data" / "model.keras").scale == scale
+
+
+def test_a_damaged_description_of_a_logged_model_is_refused(tmp_path: Path, cache: Path) -> None:
+    folder = logged_model(tmp_path, None)
+    (folder / "MLmodel").write_text("metadata: [")
+    with pytest.raises(UserError, match="MLmodel is not a description of a model; download the model again"):
+        find_engine(str(folder), cache=cache)
 
 
 @pytest.mark.parametrize(

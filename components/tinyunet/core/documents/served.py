@@ -53,8 +53,8 @@ class ServedModel(DataIdentity, Document):
     Attributes:
         channels: 1 for grey images, 3 for colour images.
         bits: Bits per channel of the images, 8 or 16.
-        image_size: Side in pixels to which images are resized; 0 if they keep their own size or their scale,
-            and are taken by tiles.
+        image_size: Side in pixels to which images are resized; 0 if images are not resized to one size, but
+            taken by tiles at `scale`.
         scale: Factor by which the sides of images are reduced before the network.
         threshold: Pixels with a higher probability are defective.
         image_threshold: Images with a higher score, a logit, are defective.
