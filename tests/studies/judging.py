@@ -12,7 +12,12 @@ from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.data.records.stored import ImageSequence
 from tinyunet.data.resize import area_average
-from tinyunet.evaluation.evaluate import evaluate_splits, fix_image_score, read_evaluated_model
+from tinyunet.evaluation.evaluate import (
+    evaluate_splits,
+    fix_image_score,
+    read_evaluated_model,
+    read_origin,
+)
 from tinyunet.evaluation.inference import Predictor
 from tinyunet.evaluation.results import summarize
 from tinyunet.model.tiles import Logits
@@ -39,7 +44,8 @@ def evaluate_whole(predictor: Predictor, document: EvaluatedModel, records: Path
     manifest = RecordsManifest.read(records)
     config = fix_image_score(EvalConfig(), manifest.dataset)
     validation, test, config = evaluate_splits(predictor, records, 0, config)
-    return summarize(document, manifest, config, validation=validation, test=test)
+    origin = read_origin(records)
+    return summarize(document, manifest, config, validation=validation, test=test, source=origin)
 
 
 def judge(model: Path, records: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def evaluate(model: Path, records: Path, out: Path, config: EvalConfig) -> Evalu
     """
     document, manifest = read_evaluated_model(model), RecordsManifest.read(records)
     check_class(model, document, records, manifest)
-    origin = _read_origin(records)
+    origin = read_origin(records)
     with atomic_folder(out, marker=Evaluation.FILE) as part:
         predictor = Predictor(rebuild(for_this_machine(load_model(model / "model.keras"))), config)
         validation, test, config = evaluate_splits(
@@ -87,7 +87,7 @@ def evaluate_splits(
     return validation, test, config
 
 
-def _read_origin(records: Path) -> RawManifest | None:
+def read_origin(records: Path) -> RawManifest | None:
     """Return the description of the images of the records; None if the records are older than it."""
     path = records / SOURCES
     return RawManifest.parse(path.read_bytes(), str(path)) if path.is_file() else None
