@@ -12,7 +12,7 @@ from tinyunet.core.errors import UserError
 # Expected: Dice of defective images 0.825 ± 0.007 (three seeds), image AP 1.00, 163 to 167 s.
 #   tinyunet train records --preset fast
 FAST = TrainConfig()
-# Expected: Dice of defective images 0.856 and 0.857 (two seeds), image AP 1.00, 470 to 488 s.
+# Expected: Dice of defective images 0.860 ± 0.006 (three seeds), image AP 1.00, 470 to 488 s.
 #   tinyunet train records --preset thorough
 THOROUGH = FAST.replace({"preset": "thorough", "steps": 1200, "validate_every": 300})
 # Expected: Dice 0.735, image AP 0.995 at 128×128, 890 s (one seed).
