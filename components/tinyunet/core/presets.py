@@ -6,7 +6,7 @@ from typing import Any
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.errors import UserError
 
-# The expected results were measured on a re-split of class 1 of DAGM2007, on 2 idle CPU cores with bfloat16.
+# The expected results were measured on a re-split of class 1 of DAGM2007, on 2 CPU cores with bfloat16.
 # The scores of `fast` and `thorough` are those of whole images of 512×512 pixels; the time is the training.
 #
 # Expected: Dice of defective images 0.825 ± 0.007 (three seeds), image AP 1.00, 163 to 167 s.

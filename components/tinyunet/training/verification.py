@@ -6,7 +6,7 @@ It starts before TensorFlow is imported; therefore, this module imports neither 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from tinyunet.core.console import cores
 from tinyunet.core.documents.records import RecordsManifest, Shard
@@ -53,7 +53,7 @@ class RecordsVerification:
         self._splits = {name: self._pool.submit(self._verify, name) for name in SPLITS}
         return self
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401  the three values of a context manager
+    def __exit__(self, *error: object) -> None:
         """Cancel the verification."""
         self._cancelled.set()
         self._pool.shutdown()
