@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
@@ -29,6 +29,14 @@ class Result:
 
 def number_of_examples(default: int) -> int:
     return int(os.environ.get("FAULTS") or default)
+
+
+def chosen(faults: Iterable[str]) -> list[str]:
+    """Return the faults of FAULT_NAMES, by default all, in the order of their names."""
+    names = [name.strip() for name in os.environ.get("FAULT_NAMES", "").split(",") if name.strip()]
+    unknown = set(names) - set(faults)
+    assert not unknown, f"FAULT_NAMES has {sorted(unknown)}; the faults are {sorted(faults)}"
+    return sorted(names or faults)
 
 
 def try_all(

@@ -48,13 +48,16 @@ def evaluate_whole(predictor: Predictor, document: EvaluatedModel, records: Path
     return summarize(document, manifest, config, validation=validation, test=test, source=origin)
 
 
+def predictor_of(model: Path) -> Predictor:
+    """Return the predictor of whole images at their own size of a model folder."""
+    network = rebuild(for_this_machine(load_model(model / "model.keras")))
+    size = read_evaluated_model(model).image_size
+    return EnlargingPredictor(network, EvalConfig(), size) if size else Predictor(network, EvalConfig())
+
+
 def judge(model: Path, records: Path) -> dict[str, Any]:
     """Return how many defects of Test a model finds, judged at the size of the images."""
-    document, config = read_evaluated_model(model), EvalConfig()
-    network = rebuild(for_this_machine(load_model(model / "model.keras")))
-    size = document.image_size
-    predictor = EnlargingPredictor(network, config, size) if size else Predictor(network, config)
-    evaluation = evaluate_whole(predictor, document, records)
+    evaluation = evaluate_whole(predictor_of(model), read_evaluated_model(model), records)
     assert evaluation.factory is not None
     factory = evaluation.factory
     return {

@@ -1,0 +1,110 @@
+"""The curve of quality against seconds of training: patches of several sizes, and whole images.
+
+    python -m tests.studies.curve records --out runs/curve
+
+Each point is a training of its own with the preset `fast` and a part of its steps, because the model of an
+early step, when the learning rate is still high, is worse. The models are judged on the whole images of
+validation at their own size. The seconds are the steps times the time of a step while other programs
+disturbed it least, without the start. Trainings that `--out` has already are not repeated.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from tests.studies.judging import predictor_of
+from tinyunet.core.config import EvalConfig
+from tinyunet.core.documents.model import ModelDocument
+from tinyunet.core.documents.records import RecordsManifest
+from tinyunet.core.files import atomic_path
+from tinyunet.data.dataset import load_split
+from tinyunet.evaluation.evaluate import fix_image_score
+from tinyunet.evaluation.inference import evaluate_split
+from tinyunet.model.metrics import image_scores, pixel_scores
+
+PARTS = (0.25, 0.5, 1.0)
+SERIES = {  # options of `tinyunet train`, and the steps that take as long as those of `fast`
+    "patches of 96": ("--patch=96", 660),
+    "patches of 128": ("--patch=128", 400),
+    "patches of 192": ("--patch=192", 180),
+    "patches of 256": ("--patch=256", 100),
+    "whole images at 128": ("--image-size=128", 400),
+}
+
+
+def train(records: Path, model: Path, option: str, steps: int) -> None:
+    """Train a model, if the folder does not exist."""
+    words = ("--preset=fast", "--seed=0", option, f"--steps={steps}")
+    if not (model / "model.json").is_file():
+        subprocess.run(
+            [sys.executable, "-m", "tinyunet", "train", records, "--out", model, *words], check=True
+        )
+
+
+def seconds_of(model: Path) -> float:
+    """Return the seconds of all steps, from the tenth of the steps that were the fastest."""
+    with (model / "history.csv").open(newline="") as file:
+        rates = [float(row["images_per_s"]) for row in csv.DictReader(file)]
+    config = ModelDocument.read(model).train
+    return float(config.steps * config.global_batch / np.quantile(rates, 0.9))
+
+
+def judge(records: Path, model: Path) -> dict[str, float]:
+    """Return the seconds of a training, and Dice (at a probability of 0.5) and image AP on validation."""
+    config = fix_image_score(EvalConfig(), RecordsManifest.read(records).dataset)
+    split = load_split(records, "validation", 0)
+    result = evaluate_split(predictor_of(model), split, config)
+    return {
+        "seconds": seconds_of(model),
+        "dice": pixel_scores(result.counts, split.defective, 0.5).dice_defective or 0.0,
+        "image_ap": image_scores(result.scores, split.defective, 0.0).image_ap or 0.0,
+    }
+
+
+def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Draw Dice and image AP against seconds, one line for each series."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, name, label in zip(
+        figure.subplots(1, 2), ("dice", "image_ap"), ("Dice, defective images", "image AP"), strict=True
+    ):
+        for series, points in curves.items():
+            line = "s--" if "whole" in series else "o-"
+            axes.plot(
+                [p["seconds"] for p in points], [p[name] for p in points], line, markersize=4, label=series
+            )
+        axes.set(xscale="log", xlabel="seconds of training", ylabel=label)
+        axes.set_xticks(ticks := (25, 50, 100, 200), labels=map(str, ticks))
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False, loc="lower right")
+    reproducible = mpl.rc_context({"svg.hashsalt": "curve", "svg.fonttype": "none"})
+    with atomic_path(path) as temporary, reproducible:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("records", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    curves: dict[str, list[dict[str, float]]] = {series: [] for series in SERIES}
+    for part in PARTS:
+        for series, (option, steps) in SERIES.items():
+            model = arguments.out / f"{option.strip('-')}-{round(part * steps)}"
+            train(arguments.records, model, option, round(part * steps))
+            curves[series].append(judge(arguments.records, model))
+            print(f"{series}, {round(part * steps)} steps: {curves[series][-1]}", flush=True)
+        (arguments.out / "curve.json").write_text(json.dumps(curves, indent=1) + "\n")
+        draw(curves, arguments.out / "curve.svg")
+
+
+if __name__ == "__main__":
+    main()
