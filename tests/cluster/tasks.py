@@ -14,9 +14,9 @@ from tinyunet.core.presets import FAST
 from tinyunet.launch import following
 from tinyunet.launch.launch import launch, pipeline_run
 following.SHORTEST_LEASE_S = 1  # a user's lease is longer than this test
-location, run_id, settings, workers = sys.argv[1:]
+location, run_id, settings, workers, ranks = sys.argv[1:]
 config = FAST.replace(json.loads(settings))
-run = pipeline_run(location + "/records", location + "/" + run_id, config, run_id, "", 2)
+run = pipeline_run(location + "/records", location + "/" + run_id, config, run_id, "", int(ranks))
 print("the task begins", flush=True)
 launch(run, slots_per_worker=1, launcher="mpijob", task_config=types.SimpleNamespace(**json.loads(workers)))
 """
@@ -42,9 +42,15 @@ def start_task(
         workers: Settings of the worker pods.
         variables: Environment variables; DELAY is that of ARGO.
     """
-    words = [TRAIN, location, name, json.dumps(settings), json.dumps(vars(workers))]
-    create_task(cluster, name, words, workers, **variables)
+    create_task(cluster, name, train_words(name, location, settings, workers), workers, **variables)
     wait_until("the task runs", lambda: pods_of(cluster, name, "task") == {name: "Running"})
+
+
+def train_words(
+    name: str, location: str, settings: dict, workers: SimpleNamespace, *, ranks: int = 2
+) -> list[str]:
+    """Return the code of the train task with its arguments; each rank has a worker pod of its own."""
+    return [TRAIN, location, name, json.dumps(settings), json.dumps(vars(workers)), str(ranks)]
 
 
 def create_task(

@@ -1,6 +1,5 @@
 """One trial of the driver: a small pipeline run of two tasks on the cluster, and what it leaves."""
 
-import json
 import re
 import threading
 import time
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 
 from boot import Cluster
 from conftest import NAMESPACE, list_objects, wait_until
-from tasks import TRAIN, create_task
+from tasks import create_task, train_words
 
 from tests.faults.clock import Clock
 
@@ -116,11 +115,12 @@ class Trial:
 
     def start(self, task: str) -> None:
         """Create a new pod of a task, as Kubeflow does for the first try and for a retry."""
-        values = (json.dumps(SETTINGS), json.dumps(vars(self.workers))) if task == "train" else ()
-        code = TRAIN if task == "train" else REGISTER
+        words = [REGISTER, self.location, self.name]
+        if task == "train":
+            words = train_words(self.name, self.location, SETTINGS, self.workers)
         self.pod = f"{self.name}-{task}-{len(self.pods)}"
         self.pods.append(self.pod)
-        create_task(self.cluster, self.pod, [code, self.location, self.name, *values], self.workers)
+        create_task(self.cluster, self.pod, words, self.workers)
 
     def phase(self) -> str:
         """Return the phase of the newest task's pod; `Gone` if the pod does not exist."""

@@ -1,6 +1,6 @@
 """A soak: hundreds of small pipeline runs on one cluster, three at a time, after which nothing has grown.
 
-Each run trains as the pipeline does: a pod like that of the train task launches an MPIJob of two workers with
+Each run trains as the pipeline does: a pod like that of the train task launches an MPIJob of one worker with
 the records on MinIO. This machine then evaluates its model and registers it, and deletes the pod, as Kubeflow
 deletes those of old runs. SOAK sets the number of runs.
 """
@@ -19,7 +19,7 @@ import yaml
 from boot import Cluster
 from conftest import NAMESPACE, list_objects, wait_until
 from machine import run
-from tasks import pods_of, start_task
+from tasks import create_task, train_words
 
 from tinyunet.storage import s3
 
@@ -42,7 +42,7 @@ KINDS = ("pods", "mpijobs", "jobs", "secrets", "configmaps", "services")
 SERVERS = ("mlflow", "minio", "postgres", "kube-apiserver", "mpi-operator", "kubelet", "containerd")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # it breaks the connections of `environment`, which comes later
 def audit(services: Cluster) -> Iterator[Path]:
     """The audit log of the requests of the launchers."""
     policy, log = services.state / "audit.yaml", services.state / "log" / "audit.log"
@@ -100,19 +100,18 @@ def test_hundreds_of_runs_leave_no_object_and_no_connection_behind(
 
 def train(cluster: Cluster, name: str, location: str, workers: SimpleNamespace) -> float:
     """Train a model by a pod of the train task, and return the largest memory of the pod's launcher."""
-    start_task(cluster, name, location, SETTINGS, workers)
-    largest = 0.0
-
-    def ended() -> bool:
-        nonlocal largest
-        largest = max(largest, *(memory_of(name) or [0.0]))
-        return not pods_of(cluster, name, "task")
-
-    wait_until(f"{name} has ended", ended, 900)
+    create_task(cluster, name, train_words(name, location, SETTINGS, workers, ranks=1), workers)
+    with ThreadPoolExecutor() as pool:
+        success = ("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=300s")
+        waiting, memory = pool.submit(cluster.kubectl, "-n", NAMESPACE, *success), [0.0]
+        while not waiting.done():
+            memory += memory_of(name)
+            time.sleep(1)
     log = cluster.kubectl("-n", NAMESPACE, "logs", name)
+    assert waiting.exception() is None, log
     assert "succeeded" in log.splitlines()[-1], log
     cluster.kubectl("-n", NAMESPACE, "delete", "pod", name, "--wait=false")
-    return largest
+    return max(memory)
 
 
 def memory_of(name: str) -> list[float]:
