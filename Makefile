@@ -69,6 +69,7 @@ run: setup ## Run the pipeline on this machine: ingest, convert, train, evaluate
 #: PRESET=fast         or thorough, nvidia (the published recipe);  STEPS=0 is the preset's number of steps
 #: PATCH=256           train on patches of this side at native resolution;  RANKS=1 is the number of Horovod ranks (mpirun)
 #: IMAGE_SIZE=128      resize whole images instead, as the published recipe does;  512 is the size of DAGM2007's images
+#: ARGS="--scale 0.5"  store the images at half their sides, for large images;  --help lists all options
 #: PRECISION=auto      or float32, mixed_float16, mixed_bfloat16;  SEED=0;  SET="learning_rate=0.0005 ema=0.2"
 #: TARGET=tnr=0.999    or COST=miss=10,stop=1: how the threshold of images is chosen on validation
 #: SERVICES=1          start MLflow and MinIO as local servers and use them
@@ -204,6 +205,7 @@ test-stores: setup ## Run the tests of object stores on MinIO, SeaweedFS and mot
 	@STORES="minio seaweedfs moto" $(PY) -m pytest tests/stores --durations=5
 test-faults: test-faults-local test-faults-cluster ## Inject faults into runs at random moments, on this machine and on a real cluster
 #: FAULTS=20           number of examples (default: 20 on this machine, 10 on the cluster);  FAULT_SEED=… repeats an earlier run
+#: FAULT_NAMES="rank SIGKILL,kubelet SIGKILL"    only these faults
 test-faults-local: setup ## The first half: local runs with two ranks (needs Go)
 	@$(PY) -m pytest tests/faults -s
 test-faults-cluster: setup ## The second half: pipeline runs on a real cluster (needs root)

@@ -3,19 +3,20 @@
 import sys
 import time
 
-from boot import Cluster
+from boot import down, up
+from cluster import Cluster
 from images import deployment_images, target_image
 from machine import CannotHost
 
 
-def up(cluster: Cluster) -> None:
+def start(cluster: Cluster) -> None:
     """Start the cluster, unless it already runs; it runs until `make cluster-down`."""
-    start = time.monotonic()
+    begin = time.monotonic()
     if cluster.answers():
         print("the cluster already runs (make cluster-down stops it)")
     else:
-        cluster.up()
-        print(f"ready in {time.monotonic() - start:.1f} s; the MPI Operator is a process of this machine")
+        up(cluster)
+        print(f"ready in {time.monotonic() - begin:.1f} s; the MPI Operator is a process of this machine")
     print(f"export KUBECONFIG={cluster.kubeconfig}")
 
 
@@ -28,7 +29,7 @@ def load_images(cluster: Cluster) -> None:
         print(f"loaded {archive.stem}", flush=True)
 
 
-VERBS = {"up": up, "images": load_images, "down": Cluster.down}
+VERBS = {"up": start, "images": load_images, "down": down}
 
 if __name__ == "__main__":
     try:

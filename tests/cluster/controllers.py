@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import yaml
-from boot import ADDRESS, NODE, Cluster
+from cluster import ADDRESS, NODE, Cluster
 from machine import REPOSITORY, programs, run
 
 MODULES = REPOSITORY / "tests/cluster/fleet/programs"

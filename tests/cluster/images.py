@@ -10,8 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from boot import Cluster
-from machine import REPOSITORY, cache, run
+from cluster import Cluster
+from machine import ENVIRONMENT, PYTHON, REPOSITORY, cache, run
 
 from tinyunet.mpijob.example import EXAMPLE
 
@@ -23,22 +23,18 @@ _building = threading.Lock()
 _ahead = ThreadPoolExecutor(1)
 
 
-def ranks_image(python: Path, environment: Path) -> Path:
+def ranks_image() -> Path:
     """Build the image of the tests' MPI pods, and return its archive.
 
     The image contains sshd and Open MPI. The Python environment of the host is mounted into the pods.
-
-    Args:
-        python: Root of the host's Python.
-        environment: Root of the host's virtual environment.
     """
     recipe = f"""\
 FROM {BASE}-{digest(PACKAGES)}
 RUN useradd --uid 1000 --create-home mpiuser && chmod 755 /root
-RUN mkdir -p {python} {environment} {REPOSITORY}
+RUN mkdir -p {PYTHON} {ENVIRONMENT} {REPOSITORY}
 COPY docker/sshd_mpi_config /etc/ssh/sshd_mpi_config
 COPY docker/ssh_mpi_config /etc/ssh/ssh_config.d/mpi.conf
-ENV PATH={environment}/bin:/usr/local/bin:/usr/bin:/bin
+ENV PATH={ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin
 USER 1000
 WORKDIR /home/mpiuser
 """

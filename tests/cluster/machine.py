@@ -1,8 +1,11 @@
 """Requirements of a machine that hosts the cluster, and functions that run programs on it."""
 
+import functools
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from tinyunet.core.files import cache_folder
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
+PYTHON = Path(sys.base_prefix)
+ENVIRONMENT = Path(sys.prefix)  # the virtual environment of PYTHON
 PROGRAMS = HERE / "programs" / "build.sh"
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=600")  # seconds that it waits for another apt-get
 DEBIAN = {
@@ -68,12 +73,28 @@ def require() -> None:
         raise CannotHost("go is not installed (1.26 or newer); Kubernetes is built from its pinned modules")
 
 
+@functools.cache
 def programs(*modules: Path) -> Path:
     """Build the cluster's programs, or those of other modules, unless cached, and return their folder."""
     result = subprocess.run([PROGRAMS, cache(), *modules], stdout=subprocess.PIPE, text=True)
     if result.returncode:
         raise CannotHost("the cluster's programs could not be built; see the messages above")
     return Path(result.stdout.strip())
+
+
+def command_line(pid: int) -> bytes:
+    """Return the command of a process; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_for_end(pid: int, seconds: float = 10) -> None:
+    """Wait until a process has ended, but not longer."""
+    deadline = time.monotonic() + seconds
+    while command_line(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _install(packages: list[str]) -> None:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
-from boot import Cluster
-from conftest import NAMESPACE, forwarded, list_objects
+from cluster import Cluster
+from deployment import NAMESPACE, forwarded
+from objects import list_objects
 
 from tests.engines import bright_spot_network, write_engine
 from tinyunet.tracking.names import ENGINE_FOLDER

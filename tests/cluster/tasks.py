@@ -2,12 +2,21 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
-from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, list_objects, mounted_environment, wait_until
+from cluster import Cluster
+from deployment import NAMESPACE
 from images import RANKS
+from machine import ENVIRONMENT, PYTHON, REPOSITORY
+from objects import list_objects, wait_until
 
+from tinyunet.mpijob.spec import WorkerPods
+
+VARIABLES = {  # of the pipeline's tasks, with the objects that have their values
+    "configMapKeyRef": ("tinyunet", ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
+    "secretKeyRef": ("tinyunet-s3", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+}
 TRAIN = """
 import json, sys, types
 from tinyunet.core.presets import FAST
@@ -27,6 +36,50 @@ trap 'kill -TERM $child; sleep $DELAY; exit 143' TERM
 "$@" & child=$!
 wait $child
 """
+
+
+def mounted_environment(cluster: Cluster, namespace: str, *writable: Path) -> WorkerPods:
+    """Return worker pods with this Python environment, mounted read-only at its paths, and writable folders.
+
+    Pod Security `restricted` forbids hostPath volumes in pods. Each folder is therefore a cluster volume with
+    a claim.
+    """
+    volumes: list[dict] = []
+    mounts: list[dict] = []
+    for number, path in enumerate((PYTHON, ENVIRONMENT, REPOSITORY / "components", *writable)):
+        name = f"{namespace}-{number}"
+        cluster.apply(*_volume_and_claim(name, namespace, path))
+        claim = {"claimName": name, "readOnly": path not in writable}
+        volumes.append({"name": f"host-{number}", "persistentVolumeClaim": claim})
+        mounts.append({"name": f"host-{number}", "mountPath": str(path), "readOnly": path not in writable})
+    bound = ("wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all", "--timeout=60s")
+    cluster.kubectl("-n", namespace, *bound)
+    return WorkerPods(volumes=volumes, volume_mounts=mounts)
+
+
+def _volume_and_claim(name: str, namespace: str, path: Path) -> tuple[dict, dict]:
+    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    size, claim = {"storage": "1Gi"}, {"name": name, "namespace": namespace}
+    volume = common | {"capacity": size, "hostPath": {"path": str(path)}, "claimRef": claim}
+    request = common | {"volumeName": name, "resources": {"requests": size}}
+    return (
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": claim, "spec": request},
+    )
+
+
+def worker_settings(cluster: Cluster, *writable: Path) -> SimpleNamespace:
+    """Return this Python environment, writable folders, and the variables of the pipeline's tasks."""
+    mounted = mounted_environment(cluster, NAMESPACE, *writable)
+    references = [
+        {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
+        for kind, (name, keys) in VARIABLES.items()
+        for key in keys
+    ]
+    resources = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}
+    return SimpleNamespace(
+        env=references, resources=resources, volumes=mounted.volumes, volume_mounts=mounted.volume_mounts
+    )
 
 
 def start_task(

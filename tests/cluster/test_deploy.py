@@ -6,18 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from boot import Cluster
-from conftest import (
-    ENVIRONMENT,
-    K8S,
-    NAMESPACE,
-    deploy,
-    forwarded,
-    list_objects,
-    run_script,
-)
+from cluster import Cluster
+from deployment import K8S, NAMESPACE, deploy, forwarded, run_script
 from images import RANKS, named
-from machine import run
+from machine import ENVIRONMENT, run
+from objects import list_objects
 from tasks import python_pod
 
 LAUNCHER = f"system:serviceaccount:{NAMESPACE}:tinyunet-launcher"

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from boot import Cluster
-from conftest import LauncherThread, Shell, list_objects, new_namespace, nothing_runs, wait_until
+from cluster import Cluster
+from control_plane import install_operator
+from jobs import LauncherThread, Shell
+from objects import list_objects, new_namespace, nothing_runs, wait_until
 
 from tinyunet.core.errors import UserError
 from tinyunet.mpijob.client import Cluster as Client
@@ -184,4 +186,4 @@ def test_a_missing_mpijob_type_is_reported_with_the_remedy(cluster: Cluster, she
         with pytest.raises(UserError, match=r"has no API for MPIJob.*install the MPI Operator"):
             run_mpijob(shell.job("true"), log=discard)
     finally:
-        cluster.install_operator()
+        install_operator(cluster)

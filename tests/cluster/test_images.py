@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from boot import Cluster
-from conftest import list_objects, nothing_runs, wait_until
+from cluster import Cluster
 from machine import REPOSITORY, run
+from objects import list_objects, nothing_runs, wait_until
 
 MANIFEST = REPOSITORY / "k8s" / "mpijob.yaml"
 UNWANTED = re.compile(

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from boot import Cluster
-from conftest import K8S, wait_until
+from cluster import Cluster
+from deployment import K8S
 from machine import HERE, run
+from objects import wait_until
 
 MANIFESTS = K8S / "components/kserve"
 GROUP = "serving.kserve.io"

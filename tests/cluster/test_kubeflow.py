@@ -4,9 +4,10 @@ import base64
 from collections.abc import Iterator
 
 import pytest
-from boot import Cluster
-from conftest import NAMESPACE, list_objects, run_script
+from cluster import Cluster
+from deployment import NAMESPACE, run_script
 from images import named
+from objects import list_objects
 from tasks import python_pod
 
 KINDS = "configmaps,secrets,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io"

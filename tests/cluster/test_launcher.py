@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from boot import Cluster
-from conftest import LauncherThread, Shell, list_objects, nothing_runs, wait_until
+from cluster import Cluster
+from control_plane import restart_api_server
+from jobs import LauncherThread, Shell
+from objects import list_objects, nothing_runs, wait_until
 
 from tinyunet.mpijob.client import Cluster as Client
 from tinyunet.mpijob.run import run_mpijob
@@ -128,7 +130,7 @@ def test_a_restart_of_the_api_server_loses_neither_log_lines_nor_the_job(
         shell.job('for i in $(seq 30); do echo "line-$OMPI_COMM_WORLD_RANK-$i"; sleep .5; done')
     )
     running.wait_for("line-0-3")
-    cluster.restart_api_server()
+    restart_api_server(cluster)
     running.result()
     lines = [line for line in running.lines if line.startswith("line-0-")]
     assert lines == [f"line-0-{number}" for number in range(1, 31)]

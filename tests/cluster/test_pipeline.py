@@ -12,10 +12,11 @@ from subprocess import PIPE, STDOUT, Popen
 import numpy as np
 import pytest
 import yaml
-from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, deploy, forwarded, list_objects, wait_until
+from cluster import Cluster
+from deployment import NAMESPACE, deploy, forwarded
 from images import named
-from machine import REPOSITORY, run
+from machine import ENVIRONMENT, REPOSITORY, run
+from objects import list_objects, wait_until
 from PIL import Image
 from served import create_version, registry, servers, stop_serving
 

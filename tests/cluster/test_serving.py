@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from boot import Cluster
-from conftest import NAMESPACE, deploy, forwarded, list_objects, wait_until
+from cluster import Cluster
+from deployment import NAMESPACE, deploy, forwarded
 from machine import run
 from minio import Minio, S3Error
+from objects import list_objects, wait_until
 from PIL import Image
 from served import create_version, registry, restarts, servers, stop_serving
 

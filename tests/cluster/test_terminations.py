@@ -16,8 +16,9 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
-from boot import Cluster
-from conftest import NAMESPACE, list_objects, wait_until
+from cluster import Cluster
+from deployment import NAMESPACE
+from objects import list_objects, wait_until
 from tasks import pods_of, start_task
 
 from tinyunet.storage import s3

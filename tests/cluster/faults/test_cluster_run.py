@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
-from boot import Cluster
-from conftest import reached, worker_settings
+from cluster import Cluster
+from deployment import reached
 from hypothesis import strategies as st
+from tasks import worker_settings
 from trial import CHECKPOINT_EVERY, ENDED, STEPS, TASKS, Trial, nothing_left, wait_for_services
 from victims import FAULTS
 

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-from boot import Cluster
-from conftest import NAMESPACE, list_objects, wait_until
+from cluster import Cluster
+from deployment import NAMESPACE
+from objects import list_objects, wait_until
 from tasks import create_task, train_words
 
 from tests.faults.clock import Clock

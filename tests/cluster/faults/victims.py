@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from boot import BRIDGE
-from conftest import NAMESPACE
+from boot import restart
+from deployment import NAMESPACE
 from machine import run
+from network import BRIDGE
 from trial import PHASES, Trial
 
 Fault = Callable[[Trial, float], bool]
@@ -82,7 +83,7 @@ def stopped(part: str) -> Fault:
         try:
             time.sleep(seconds)
         finally:
-            trial.cluster.restart(part)
+            restart(trial.cluster, part)
         return True
 
     return inject

@@ -18,9 +18,13 @@ from subprocess import PIPE, STDOUT
 import psutil
 import pytest
 import yaml
-from boot import NODE, Cluster
-from conftest import K8S, LauncherThread, Shell, list_objects, wait_until
+from cluster import NODE, Cluster
+from control_plane import restart_api_server
 from controllers import start_kwok
+from deployment import K8S
+from jobs import LauncherThread, Shell
+from objects import list_objects, wait_until
+from pki import add_client
 
 from tinyunet.mpijob.spec import MPIJobSpec, WorkerPods
 
@@ -45,7 +49,7 @@ def audit(cluster: Cluster, kueue: Cluster) -> Path:
     """The audit log of all requests of the account `launcher`."""
     policy, log = cluster.state / "audit.yaml", cluster.state / "log" / "audit.log"
     policy.write_text(yaml.safe_dump(POLICY))
-    cluster.restart_api_server(f"--audit-policy-file={policy}", f"--audit-log-path={log}")
+    restart_api_server(cluster, f"--audit-policy-file={policy}", f"--audit-log-path={log}")
     return log
 
 
@@ -67,7 +71,7 @@ def fleet(cluster: Cluster, audit: Path, namespace: str, monkeypatch: pytest.Mon
     for namespaced in (local, role, binding):
         namespaced["metadata"]["namespace"] = namespace
     cluster.apply(*shared, local, role, binding)
-    config = str(cluster.add_client("launcher", "/CN=launcher"))
+    config = str(add_client(cluster.state, "launcher", "/CN=launcher"))
     # The client reads KUBECONFIG when it is imported.
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
     monkeypatch.setenv("KUBECONFIG", config)

@@ -12,8 +12,11 @@ from subprocess import DEVNULL
 
 import pytest
 import yaml
-from boot import NODE, Cluster
-from conftest import K8S, LauncherThread, Shell, list_objects, mounted_environment, wait_until
+from cluster import NODE, Cluster
+from deployment import K8S
+from jobs import LauncherThread, Shell
+from objects import list_objects, wait_until
+from tasks import mounted_environment
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.presets import FAST

@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from boot import Cluster
-from conftest import ENVIRONMENT, NAMESPACE, deploy, forwarded, list_objects
+from cluster import Cluster
+from deployment import NAMESPACE, deploy, forwarded
 from images import deployment_images
-from machine import run
+from machine import ENVIRONMENT, run
+from objects import list_objects
 
 LIST = """
 import boto3, os

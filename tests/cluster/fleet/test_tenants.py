@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from boot import Cluster
-from conftest import NAMESPACE, deploy, list_objects, run_script
+from cluster import Cluster
+from deployment import NAMESPACE, deploy, run_script
 from images import target_image
 from machine import REPOSITORY
+from objects import list_objects
 from tasks import python_pod
 
 STORE = f"http://minio.{NAMESPACE}.svc.cluster.local:9000"
