@@ -41,7 +41,7 @@ def ingest(
         category: Category of the data set, such as `bottle`; a class of DAGM2007 may be a number, 1 to 10.
             Empty for a data set without categories.
         ingest_options: YAML mapping of other options: `layout`, `images`, `masks`, `name`, `channels`,
-            `split`, `allow_partial`.
+            `split`, `unmasked`, `allow_partial`.
         preset: Checked here, used by `train`.
         image_size: Checked here, used by `train`.
         patch: Checked here, used by `train`.

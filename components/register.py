@@ -30,7 +30,7 @@ def register(
             SERVE=…) by servers of this version, and wait until they are ready.
 
     Returns:
-        The version, whether it is the champion now, and the reason in one sentence.
+        The version, whether it is the champion now, and one sentence: the registered model and the reason.
     """
     from pathlib import Path
 
@@ -41,9 +41,10 @@ def register(
     result = run(Path(model.path), Path(evaluation.path), name=name, records=Path(records.path))
     decision.log_metric("version", int(result.version))
     decision.log_metric("champion", int(result.champion))
-    print(result.reason)
+    reason = f"{result.name} {result.reason}"
+    print(reason)
     if page := table_so_far(evaluation.uri):
         Path(table.path).write_text(page, encoding="utf-8")
     if deploy:
         print(roll_out(result.name, result.version, champion=result.champion))
-    return (result.version, result.champion, result.reason)
+    return (result.version, result.champion, reason)

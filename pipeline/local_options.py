@@ -9,7 +9,7 @@ import yaml
 
 from tinyunet.cli.options import Parser, parse_settings
 from tinyunet.core.categories import class_category
-from tinyunet.core.config import EvalConfig
+from tinyunet.core.config import DataConfig, EvalConfig
 from tinyunet.core.errors import UserError, require
 from tinyunet.core.presets import FAST
 from tinyunet.data.ingest import find_all_categories
@@ -30,6 +30,7 @@ class LocalOptions:
         steps: Optimizer steps; 0 is the preset's number.
         precision: Keras dtype policy or `auto`.
         seed: Of weights, order and augmentation.
+        scale: Factor of the sides of every stored image.
         workers: Number of Horovod ranks.
         test_time_poses: 1, or 8: average over all dihedral poses.
         image_score: Name of the score of an image.
@@ -48,6 +49,7 @@ class LocalOptions:
     steps: int = 0
     precision: str = FAST.precision
     seed: int = FAST.seed
+    scale: float = DataConfig().scale
     workers: int = 1
     test_time_poses: int = EvalConfig().test_time_poses
     image_score: str = EvalConfig().image_score
@@ -72,6 +74,7 @@ def parse(argv: Sequence[str] | None, description: str | None = None) -> LocalOp
     add("--steps", type=int, help="optimizer steps; 0 is the preset's number")
     add("--precision", help="auto, float32, mixed_float16 or mixed_bfloat16")
     add("--seed", type=int, help="of weights, order and augmentation")
+    add("--scale", type=float, help="factor of the sides of every stored image, above 0 and at most 1")
     add("--ranks", dest="workers", type=int, help="number of Horovod ranks (mpirun)")
     add("--test-time-poses", type=int, help="1, or 8: average over all poses")
     add("--image-score", help="max, top100 or smoothed")
@@ -81,7 +84,7 @@ def parse(argv: Sequence[str] | None, description: str | None = None) -> LocalOp
     add("--set", dest="settings", action="append", metavar="KEY=VALUE", help="another training option")
     add(
         "--ingest", dest="ingest_settings", action="append", metavar="KEY=VALUE",
-        help="another option of ingest: layout, images, masks, name, channels, split, allow_partial",
+        help="option of ingest: layout, images, masks, name, channels, split, unmasked, allow_partial",
     )  # fmt: skip
     values = vars(parser.parse_args(argv))
     class_id = values.pop("class_id", "")

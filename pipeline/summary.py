@@ -106,7 +106,7 @@ def _publish_report(evaluation: Path, folder: Path) -> str:
 
 
 def _decision(steps: Path) -> str:
-    """Return the registry's reason for the alias `champion`, from KFP's output of the register step."""
+    """Return the registered model and the registry's reason, from KFP's output of the register step."""
     output = json.loads((steps / "register" / "executor_output.json").read_text())
     return str(output["parameterValues"]["reason"])
 

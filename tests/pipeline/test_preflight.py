@@ -121,6 +121,12 @@ def test_a_local_source_becomes_absolute_and_settings_become_yaml() -> None:
     assert pipeline_arguments(LocalOptions(source="s3://b/k"))["source"] == "s3://b/k"
 
 
+def test_the_scale_of_a_run_is_that_of_the_pipeline() -> None:
+    assert pipeline_arguments(parse(["--scale", "0.5"]))["scale"] == 0.5
+    with pytest.raises(UserError, match=r"scale is 0\.5; expected 1, or a training on patches"):
+        check_local_run(pipeline_arguments(parse(["--scale", "0.5", "--image-size", "64"])))
+
+
 def test_all_categories_are_those_of_the_source(tmp_path: Path) -> None:
     for category in ("nut", "bolt"):
         for name in ("train/good/0", "test/good/0", "test/dent/0", "ground_truth/dent/0_mask"):

@@ -55,7 +55,7 @@ def test_the_closing_lines_contain_scores_decision_and_paths(finished: FinishedR
     scores = json.loads((finished.task("evaluate") / "evaluation" / "metrics.json").read_text())
     assert scores["comparability"] in tail
     assert f"Dice {scores['test']['dice_defective']:.3f}" in tail
-    assert "version 1 is champion" in tail
+    assert "\nModel    tinyunet-dagm-class1 version 1 is champion" in tail
     for page in ("report.html", "data.html"):
         assert str(finished.folder.parent / "latest" / page) in tail
         assert (finished.folder / page).is_file()
@@ -150,7 +150,7 @@ def test_a_run_of_all_categories_writes_one_table_and_registers_one_model_per_ca
         "[11/11] compare",
     ]
     assert re.search(r"\n *bolt +own +any .*\n *nut +own +any .*\n *mean \(2\) ", result.stdout)
-    assert re.search(r"\nnut +version 1 is champion", result.stdout)
+    assert re.search(r"\nnut +tinyunet-parts-nut version 1 is champion", result.stdout)
     latest = folder / "runs" / "latest"
     assert sorted(path.name for path in latest.glob("*.html")) == [
         "report-bolt.html", "report-nut.html", "report.html",

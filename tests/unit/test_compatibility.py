@@ -156,8 +156,9 @@ def test_a_training_interrupted_before_is_resumed_in_its_run_and_ends_with_the_s
     run("train", before / "records", "--out", out, "--checkpoints", before / "checkpoints",
         "--run-key", "version-0.1.0", *RECIPE)  # fmt: skip
     found, expected = (read(folder / "model.json") for folder in (out, before / "model"))
-    for key in ("schema_version", "data", "normalization", "parameters", "precision"):
+    for key in ("schema_version", "data", "parameters", "precision"):
         assert found[key] == expected[key], key
+    assert found["normalization"] == pytest.approx(expected["normalization"], rel=1e-12)  # sums of the CPU
     assert found["identity"] == expected["identity"] | {"patch": 0, "defect_patches": 0.5}
     assert found["mlflow"]["run_id"] == expected["mlflow"]["run_id"]
     mine, theirs = rows(out / "history.csv"), rows(before / "model" / "history.csv")

@@ -135,6 +135,8 @@ def table(
 ) -> Iterator[str]:
     """Yield the lines of a Markdown table, and of a second one of the kernels."""
     trial = " Trial without a GPU: the figures mean nothing." if found["gpus"] == "none" else ""
+    if trial and not tf.test.is_built_with_cuda():
+        trial += " This TensorFlow is for CPUs; that of the image trainer is for GPUs."
     device = f"{found['gpus']}, {found['cpu']}, TensorFlow {found['tensorflow']}"
     yield f"{device}, {what.size}×{what.size}.{trial}"
     yield from ("", "| | value | limit |", "|---|---|---|")

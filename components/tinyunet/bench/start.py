@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 from tinyunet.bench.config import BenchConfig
 from tinyunet.bench.documents import StartTimes
 from tinyunet.core.tensorflow_import import import_tensorflow
-from tinyunet.training.download import Preparation, early_preparation
+from tinyunet.training.download import early_preparation
 from tinyunet.training.run import TrainingRun
+from tinyunet.training.verification import Preparation
 
 if TYPE_CHECKING:
     from tinyunet.data.dataset import Split

@@ -1,10 +1,9 @@
 """The subcommands that prepare data: ingest, convert."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import add_command, add_out, add_settings, parse_settings
+from tinyunet.cli.options import add_command, add_out, add_settings, filled, parse_settings, path
 from tinyunet.core.config import DataConfig
 from tinyunet.core.tensorflow_import import import_tensorflow
 
@@ -23,6 +22,7 @@ def _add_ingest(commands: "Commands") -> None:
     add = parser.add_argument
     add(
         "source",
+        type=filled,
         help="folder, archive, s3://bucket/prefix, https://… or synthetic://[?train=&test=&size=&seed=]",
     )
     add_out(parser, "folder of verified images")
@@ -33,6 +33,7 @@ def _add_ingest(commands: "Commands") -> None:
     add("--masks", default="", help="path of the mask of an image, e.g. 'labels/{stem}_gt.png'")
     add("--channels", default="auto", help="1 (luminance), 3 (colour) or auto: 3 if any image has colour")
     add("--split", default="70/15/15", help="percentages for train, validation and test, if none are given")
+    add("--unmasked", default="refused", help="an image without a mask is refused (default), or clean")
     add("--allow-partial", action="store_true", help="leave files with faults out instead of refusing all")
 
 
@@ -49,7 +50,7 @@ def _ingest(arguments: Namespace) -> None:
 
 def _add_convert(commands: "Commands") -> None:
     parser = add_command(commands, "convert", "write verified images as sharded TFRecords", _convert)
-    parser.add_argument("raw", type=Path, help="folder written by ingest")
+    parser.add_argument("raw", type=path, help="folder written by ingest")
     add_out(parser, "folder of TFRecords")
     add_settings(parser, DataConfig)
 

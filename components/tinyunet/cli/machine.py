@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.bench.config import GROUPS, BenchConfig
-from tinyunet.cli.options import add_command
+from tinyunet.cli.options import add_command, filled, path
 from tinyunet.cli.training import print_failure
 from tinyunet.core.categories import class_category
 from tinyunet.core.errors import UserError, require
@@ -32,7 +32,7 @@ def _add_bench(commands: "Commands") -> None:
     add("--seconds", type=float, default=BenchConfig().seconds, help="shortest time of one measurement")
     add("--ranks", type=int, default=BenchConfig().ranks, help="compared with one rank; 1: no comparison")
     add("--only", default="", metavar="GROUP,…", help=f"some of: {', '.join(GROUPS)}")
-    add("--out", type=Path, default=Path("runs/bench.json"), help="JSON file of the figures")
+    add("--out", type=path, default=Path("runs/bench.json"), help="JSON file of the figures")
 
 
 def _bench(arguments: Namespace) -> None:
@@ -128,7 +128,7 @@ def _scaling(arguments: Namespace) -> None:
 
 def _add_gpu(commands: "Commands") -> None:
     parser = add_command(commands, "gpu", "check and measure the GPUs of this machine", _gpu)
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu.json"), help="JSON file of the figures")
+    parser.add_argument("--out", type=path, default=Path("runs/gpu.json"), help="JSON file of the figures")
 
 
 def _gpu(arguments: Namespace) -> None:
@@ -145,9 +145,9 @@ def _add_ablation(commands: "Commands") -> None:
         commands, "ablation", "measure the effect of each choice of the fast preset", _ablation
     )
     add = parser.add_argument
-    add("source", help="a source of images, as for ingest")
+    add("source", type=filled, help="a source of images, as for ingest")
     add("--category", "--class-id", default="", help="category of the data set")
-    add("--out", type=Path, help="default: runs/ablation-<CATEGORY>-<SIZE>px-<STEPS>steps")
+    add("--out", type=path, help="default: runs/ablation-<CATEGORY>-<SIZE>px-<STEPS>steps")
     add("--image-size", type=int, default=128)
     add("--seeds", type=int, default=3, choices=range(1, 7), metavar="1-6")
     add(

@@ -4,7 +4,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import PRECISIONS, add_command, add_out, add_settings, parse_settings
+from tinyunet.cli.options import (
+    PRECISIONS,
+    add_command,
+    add_out,
+    add_settings,
+    filled,
+    parse_settings,
+    path,
+)
 from tinyunet.core.config import EvalConfig
 from tinyunet.core.tensorflow_import import import_tensorflow
 from tinyunet.tracking.names import check_model_name
@@ -28,8 +36,8 @@ def _add_evaluate(commands: "Commands") -> None:
     parser = add_command(
         commands, "evaluate", "evaluate a model: scores, curves, pictures, report.html", _evaluate
     )
-    parser.add_argument("model", help="model folder written by train, or models:/NAME@champion")
-    parser.add_argument("records", type=Path, help="folder of TFRecords")
+    parser.add_argument("model", type=filled, help="model folder written by train, or models:/NAME@champion")
+    parser.add_argument("records", type=path, help="folder of TFRecords")
     add_out(parser, "folder of the evaluation")
     for name, example in (("target", "tnr=0.999"), ("cost", "miss=10,stop=1")):
         parser.add_argument(f"--{name}", metavar=example, help=f"short for --set {name}={example}")
@@ -65,7 +73,7 @@ def _add_compare(commands: "Commands") -> None:
         commands, "compare", "write several classes and NVIDIA's results as one table", _compare
     )
     parser.add_argument(
-        "evaluations", type=Path, nargs="+", help="folders written by evaluate, one per class"
+        "evaluations", type=path, nargs="+", help="folders written by evaluate, one per class"
     )
     add_out(parser, "folder of comparison.html, comparison.json and the classes' reports")
 
@@ -83,14 +91,14 @@ def _add_register(commands: "Commands") -> None:
     parser = add_command(
         commands, "register", "make an MLflow model version; the better one is champion", _register
     )
-    parser.add_argument("model", help="model folder written by train, or models:/NAME@champion")
-    parser.add_argument("evaluation", type=Path, help="folder written by evaluate")
+    parser.add_argument("model", type=filled, help="model folder written by train, or models:/NAME@champion")
+    parser.add_argument("evaluation", type=path, help="folder written by evaluate")
     parser.add_argument(
         "--name", default="", help="registered model (default: tinyunet-<data set>[-<category>])"
     )
     parser.add_argument(
         "--records",
-        type=Path,
+        type=path,
         help="TFRecords: keep an int8 network too, if it loses little on validation",
     )
 
@@ -109,8 +117,8 @@ def _add_trace(commands: "Commands") -> None:
     parser = add_command(
         commands, "trace", "show the origin of a model version, and verify its hashes", _trace
     )
-    parser.add_argument("model", help="models:/NAME@champion or models:/NAME/2")
-    parser.add_argument("--out", type=Path, default=Path("trace"), help="folder (default: trace)")
+    parser.add_argument("model", type=filled, help="models:/NAME@champion or models:/NAME/2")
+    parser.add_argument("--out", type=path, default=Path("trace"), help="folder (default: trace)")
 
 
 def _trace(arguments: Namespace) -> int:
@@ -132,9 +140,12 @@ def _trace(arguments: Namespace) -> int:
 
 def _add_predict(commands: "Commands") -> None:
     parser = add_command(commands, "predict", "write masks and overlays of images", _predict)
-    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE|DIR", help=IMAGES)
+    parser.add_argument("inputs", type=path, nargs="+", metavar="FILE|DIR", help=IMAGES)
     parser.add_argument(
-        "--model", required=True, help="model folder, .keras file, engine folder or models:/NAME@champion"
+        "--model",
+        type=filled,
+        required=True,
+        help="model folder, .keras file, engine folder or models:/NAME@champion",
     )
     parser.add_argument(
         "--precision",
@@ -159,9 +170,9 @@ def _add_export(commands: "Commands") -> None:
     parser = add_command(
         commands, "export", "write SavedModel, ONNX and int8 ONNX, and compare them", _export
     )
-    parser.add_argument("model", help="model folder, .keras file or models:/NAME@champion")
+    parser.add_argument("model", type=filled, help="model folder, .keras file or models:/NAME@champion")
     parser.add_argument(
-        "--records", type=Path, help="folder of TFRecords: also write int8 ONNX, and measure its loss"
+        "--records", type=path, help="folder of TFRecords: also write int8 ONNX, and measure its loss"
     )
     add_out(parser, "folder of saved_model/, model.onnx, model-int8.onnx and export.json")
 

@@ -1,14 +1,21 @@
 """Define the argument parser and the options of several commands, and print the errors of commands."""
 
+import io
+import os
+import select
+import signal
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.errors import CommandError, UserError
+from tinyunet.core.files import cache_folder
+from tinyunet.core.text import one_line
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -19,6 +26,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "int8")  # of the engine, see `engi
 
 # All ranks fail with the same error. Rank 0 prints it, and mpirun ends the other ranks within this time.
 ERROR_DELAY_S = 20.0
+STDOUT = 1  # its file descriptor
 
 
 class Parser(ArgumentParser):
@@ -42,9 +50,25 @@ def add_command(commands: "Commands", name: str, text: str, run: Callable[[Names
     return parser
 
 
+def filled(text: str) -> str:
+    """Return the text of an argument.
+
+    Raises:
+        ArgumentTypeError: if it is empty, as where a variable of a shell is not set.
+    """
+    if not text.strip():
+        raise ArgumentTypeError(f"is {text!r}, expected a value")
+    return text
+
+
+def path(text: str) -> Path:
+    """Return the path in an argument, which is not empty; see `filled`."""
+    return Path(filled(text))
+
+
 def add_out(parser: ArgumentParser, text: str) -> None:
     """Add the required option `--out`, a path; `text` is its help text."""
-    parser.add_argument("--out", type=Path, required=True, help=text)
+    parser.add_argument("--out", type=path, required=True, help=text)
 
 
 def add_settings(parser: ArgumentParser, config: type[DataConfig | TrainConfig | EvalConfig]) -> None:
@@ -77,6 +101,7 @@ def run_command(function: Callable[[], int | None]) -> int:
     Returns:
         The exit code: that of the command, that of a CommandError (2 for a UserError), or 130 after Ctrl-C.
     """
+    _prepare_streams()
     try:
         return _run(function)
     except KeyboardInterrupt:
@@ -85,14 +110,70 @@ def run_command(function: Callable[[], int | None]) -> int:
         return 130
 
 
+def _prepare_streams() -> None:
+    """Open the standard streams that are closed, and let stdout take paths that its encoding cannot write.
+
+    Without this, the first file that is opened would take the place of the closed stream, and get the text of
+    libraries in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(number)
+                continue  # another file has this number already
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _run(function: Callable[[], int | None]) -> int:
     try:
-        return function() or 0
+        return _call(function)
     except CommandError as error:
         if _rank() > 0:
             time.sleep(ERROR_DELAY_S)
-        print(f"tinyunet: error: {error}", file=sys.stderr, flush=True)
+        print(f"tinyunet: error: {one_line(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
+
+
+def _call(function: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code.
+
+    Raises:
+        UserError: also instead of the error of a file system that no part of the command has described.
+    """
+    try:
+        code = function() or 0
+        sys.stdout.flush()
+    except OSError as error:
+        if _drop_output():
+            return 128 + signal.SIGPIPE
+        if error.errno is None:
+            raise
+        path = "" if error.filename is None else f"{error.filename}: "
+        remedy = _remedy(str(error.filename))
+        raise UserError(f"{path}{error.strerror}; {remedy}, and run the command again") from error
+    return code
+
+
+def _remedy(path: str) -> str:
+    cache = str(cache_folder())
+    if path.startswith(cache) or cache.startswith(f"{path}/"):
+        return "set TINYUNET_CACHE to a folder that can be written"
+    return "correct this"
+
+
+def _drop_output() -> bool:
+    """Drop output that cannot be written; return whether its reader has gone, such as `head`."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk, or no reader; Python would try again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    return gone
 
 
 def _rank() -> int:

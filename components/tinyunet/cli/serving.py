@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import PRECISIONS, add_command
+from tinyunet.cli.options import PRECISIONS, add_command, path
 from tinyunet.core.errors import UserError
 from tinyunet.server.options import ServeOptions
 
@@ -48,11 +48,11 @@ def _add_listening(parser: ArgumentParser) -> None:
     add("--host", help="address to listen on; beyond loopback, requests need a token")
     add("--port", type=int, help="of HTTP; 0 is any free one")
     add("--grpc-port", type=int, help="0 is no gRPC")
-    add("--token-file", type=Path, help="file with the bearer token that requests must have")
+    add("--token-file", type=path, help="file with the bearer token that requests must have")
     add("--open-metrics", action="store_true", help="answer /metrics without a token")
     add("--no-auth", action="store_true", help="let everybody in, also beyond loopback")
-    add("--tls-certificate", type=Path, metavar="PEM", help="certificate and its chain")
-    add("--tls-key", type=Path, metavar="PEM", help="key of the certificate")
+    add("--tls-certificate", type=path, metavar="PEM", help="certificate and its chain")
+    add("--tls-key", type=path, metavar="PEM", help="key of the certificate")
     _set_defaults(parser)
 
 

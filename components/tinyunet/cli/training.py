@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinyunet.cli.options import add_command, add_settings, parse_settings
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.presets import PRESETS, modify_preset
-from tinyunet.core.stopping import STOP_SIGNAL
+from tinyunet.core.stopping import STOP_SIGNAL, raise_on_sigterm
 from tinyunet.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _train(arguments: Namespace) -> int:
         return 0
     from tinyunet.training.download import early_preparation
 
-    signal.signal(STOP_SIGNAL, signal.default_int_handler)  # a download deletes its folder
-    with early_preparation(run) as preparation:
+    signal.signal(STOP_SIGNAL, signal.default_int_handler)  # as after SIGTERM, temporary folders are deleted
+    with raise_on_sigterm(), early_preparation(run) as preparation:
         import_tensorflow()
         from tinyunet.launch.rank import run_rank
 

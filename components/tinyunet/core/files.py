@@ -1,12 +1,14 @@
 """Write files and folders completely or not at all, and report file system errors in one line."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -151,14 +153,23 @@ def _delete(path: Path) -> None:
 
 def cache_folder() -> Path:
     """Return TINYUNET_CACHE or, if it is not set, the folder `tinyunet` in XDG_CACHE_HOME or ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TINYUNET_CACHE") or Path(root) / "tinyunet")
+    if folder := os.environ.get("TINYUNET_CACHE"):
+        return Path(folder)
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise UserError(
+            "HOME is not set, and this user has no home folder; set TINYUNET_CACHE to a folder that can be "
+            "written"
+        ) from error
+    return root / "tinyunet"
 
 
 def mark_used(entry: Path) -> Path:
     """Record that a folder of the cache is used now, and delete those beside it that are no longer used.
 
-    The KEPT folders that were used last are kept, and every folder that was used in the last KEPT_S seconds.
+    The KEPT folders that were used last are kept, every folder that was used in the last KEPT_S seconds, and
+    those in use (`keep_in_use`).
 
     Args:
         entry: A folder of the cache; the folders beside it have the same purpose.
@@ -171,6 +182,30 @@ def mark_used(entry: Path) -> Path:
         used = {folder: folder.stat().st_mtime for folder in entry.parent.iterdir() if folder.is_dir()}
         oldest_first = sorted(used, key=lambda folder: used[folder])
         for folder in oldest_first[:-KEPT]:
-            if time.time() - used[folder] > KEPT_S:
+            if time.time() - used[folder] > KEPT_S and not _is_in_use(folder):
                 shutil.rmtree(folder, ignore_errors=True)
     return entry
+
+
+def keep_in_use(folder: Path, user: object) -> None:
+    """Prevent `mark_used` from deleting a folder as long as an object of this process uses it.
+
+    Args:
+        folder: A folder, of the cache or not.
+        user: The object; it must allow weak references.
+    """
+    with suppress(OSError):  # a file system without locks
+        descriptor = os.open(folder, os.O_RDONLY)
+        weakref.finalize(user, os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _is_in_use(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

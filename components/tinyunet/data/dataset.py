@@ -158,8 +158,9 @@ def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_s
 
     The defective and the defect-free images are two endless sequences with a new permutation in every epoch.
     The fraction `clean_fraction` of a global batch comes from the sequence of defect-free images, at evenly
-    distributed positions. A global batch is divided into `world_size` contiguous slices, and rank r receives
-    slice r. A background thread prepares the batches; it ends when the iterator is exhausted or closed.
+    distributed positions; without defect-free images it is 0. A global batch is divided into `world_size`
+    contiguous slices, and rank r receives slice r. A background thread prepares the batches; it ends when the
+    iterator is exhausted or closed.
 
     Args:
         split: The images.
@@ -169,8 +170,7 @@ def batches(split: Split, config: TrainConfig, *, start: int, rank: int, world_s
         world_size: Number of ranks; a divisor of `config.global_batch`.
 
     Raises:
-        UserError: if `world_size` does not divide the global batch, or the split has no defective or no
-            defect-free images although the batches need them.
+        UserError: if `world_size` does not divide the global batch, or the split has no defective image.
     """
     _check_batches(split, config, world_size)
     make_batch = _BatchMaker(split, config, rank, world_size)
@@ -185,8 +185,9 @@ class _BatchMaker:
         self._statistics = statistics(split)
         images_per_rank = config.global_batch // world_size
         self._slice = slice(rank * images_per_rank, (rank + 1) * images_per_rank)
-        self._clean_slots = clean_slots(config.global_batch, config.clean_fraction)
         self._pools = np.flatnonzero(split.defective), np.flatnonzero(~split.defective)
+        fraction = config.clean_fraction if len(self._pools[CLEAN]) else 0.0
+        self._clean_slots = clean_slots(config.global_batch, fraction)
 
     def __call__(self, step: int) -> Batch:
         split, rank_slice = self._split, self._slice
@@ -230,8 +231,3 @@ def _check_batches(split: Split, config: TrainConfig, world_size: int) -> None:
         )
     if not split.defective.any():
         raise UserError(f"split {split.name} holds no defective image; training needs at least one")
-    if clean_slots(config.global_batch, config.clean_fraction).any() and split.defective.all():
-        raise UserError(
-            f"split {split.name} holds no defect-free image, but clean_fraction is {config.clean_fraction}; "
-            "set clean_fraction=0, or add defect-free images"
-        )

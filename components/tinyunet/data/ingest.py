@@ -62,7 +62,8 @@ def ingest(
             return read_dataset(out)
         manifest.write(folder)
         (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
-        (folder / "report.html").write_text(render(report, manifest, folder), encoding="utf-8")
+        page = render(report, manifest, folder)
+        (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
         folder.rename(out)
     _summarize(out, report, manifest)
     return manifest
@@ -151,7 +152,7 @@ def build_manifest(report: Report, source: str, options: IngestOptions, name: st
         image_shape=report.shape,
         split_origin=report.split_origin,
         pixels=tuple(sorted({item.kind for item in samples} | {n for i in samples for n in i.pixel_notes})),
-        masks=str(report.kind) if report.kind else "0 and 255",
+        masks=report.masks(),
         notes=report.notes,
         splits=report.counts(),
         files=tuple(files),
@@ -170,7 +171,7 @@ def _summarize(out: Path, report: Report, manifest: RawManifest) -> None:
     )
     say(f"{out}: {counts}, digest {manifest.digest[:12]}")
     if report.kind:
-        say(f"masks: {report.kind}")
+        say(f"masks: {report.masks()}")
     if report.warnings:
         say(f"images that repeat another image of their split: {len(report.warnings)}; see {out}/report.html")
     for note in report.notes:

@@ -1,11 +1,11 @@
 """Reading of the folder that `ingest` writes, also in the form of version 0.1.0."""
 
-import json
 from pathlib import Path
 
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, file_sha256
+from tinyunet.core.text import parse_json
 
 OLD_FILE = "manifest.json"  # of version 0.1.0, beside the folders Train and Test
 SOURCES = "sources.json"  # the copy of the description, beside records and in evaluations
@@ -22,7 +22,7 @@ def read_dataset(folder: Path) -> RawManifest:
     text = (folder / OLD_FILE).read_bytes()
     manifest = RawManifest.parse(text, str(folder / OLD_FILE))
     try:
-        category = f"class{int(json.loads(text)['class_id'])}"
+        category = f"class{int(parse_json(text)['class_id'])}"
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{folder / OLD_FILE} describes no ingested images; ingest again") from None
     files = tuple(_with_paths(folder, file) for file in manifest.files)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
+from tinyunet.core.files import keep_in_use
 from tinyunet.data.resize import area_average, input_shape
 from tinyunet.engine import network
 from tinyunet.engine.example import texture
@@ -57,6 +58,7 @@ class Engine:
                 network cannot be compiled.
         """
         self.folder = folder
+        keep_in_use(folder, self)
         self.document = ServedModel.read(folder)
         self.precision = network.resolve(precision, folder)
         self._files = network.network_files(folder, self.precision)

@@ -96,7 +96,7 @@ def run_ranks(command: Sequence[str]) -> None:
     try:
         # The process has its own session, so that Ctrl-C reaches it only once: through `forward`.
         process = subprocess.Popen(
-            command, env=rank_environment(), start_new_session=True, preexec_fn=_stop_with_parent
+            command, env=rank_environment(), start_new_session=True, preexec_fn=stop_with_parent
         )
     except FileNotFoundError as error:
         raise UserError(
@@ -138,6 +138,6 @@ def _failure(code: int) -> TrainingFailed:
     return TrainingFailed(message, code, reported=code == BAD_INPUT)
 
 
-def _stop_with_parent() -> None:
+def stop_with_parent() -> None:
     """Make Linux send the stop signal to this process when its parent ends (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, STOP_SIGNAL)

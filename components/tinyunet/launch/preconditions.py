@@ -7,6 +7,7 @@ from multiprocessing import get_context
 
 from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.retry import retry_while_unreachable
+from tinyunet.launch.local_ranks import stop_with_parent
 
 PROBE = "tinyunet-probe"  # name of an object that is written and deleted
 RETRY_S = 60.0  # a server that restarts answers within this time
@@ -59,7 +60,7 @@ def check_services(artifact: str) -> None:
     uri = tracking_uri()
     check = partial(require_server, uri)
     # The launcher lives as long as its job; the 120 MB of MLflow's client are freed with this process.
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=stop_with_parent) as pool:
         pool.submit(retry_while_unreachable, check, server="MLflow", timeout_s=RETRY_S).result()
     _check_store(s3_uri(artifact))
 

@@ -5,10 +5,10 @@ import sys
 
 from tinyunet.core.stopping import STOP_SIGNAL
 from tinyunet.training.distributed import init
-from tinyunet.training.download import Preparation
 from tinyunet.training.inputs import local_records
 from tinyunet.training.run import TrainingRun, check_shares
 from tinyunet.training.stopping import Stopped
+from tinyunet.training.verification import Preparation
 
 
 def run_rank(run: TrainingRun, preparation: Preparation | None = None) -> int:

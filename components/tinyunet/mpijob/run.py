@@ -1,15 +1,13 @@
 """Run an MPIJob: create it or adopt an existing one, print its log until it ends, and report a failure."""
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.retry import retry_while_unreachable
+from tinyunet.core.stopping import raise_on_sigterm
 from tinyunet.mpijob.client import Cluster
 from tinyunet.mpijob.pods import condition
 from tinyunet.mpijob.spec import DIGEST_ANNOTATION, Json, MPIJobSpec, build
@@ -17,7 +15,6 @@ from tinyunet.mpijob.status import JobFailed, Outcome
 from tinyunet.mpijob.watch import Watcher, delete_and_wait
 
 Log = Callable[[str], None]
-_TERMINATED = 128 + signal.SIGTERM
 
 
 def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
@@ -35,7 +32,7 @@ def run_mpijob(spec: MPIJobSpec, *, log: Log = print) -> None:
         UserError: if the cluster, the CRD or a permission is missing, or the job cannot start.
         JobFailed: if the job fails. It has the exit code of the launcher and the last lines of its log.
     """
-    with _raise_on_sigterm():
+    with raise_on_sigterm():
         run_manifest(
             Cluster(spec.namespace),
             build(spec),
@@ -169,20 +166,3 @@ def _describe_failure(title: str, outcome: Outcome, watcher: Watcher) -> str:
     lines = [line for line in watcher.log.tail if line.strip()]
     announcement = ", last lines of its log:" if lines else ""
     return "\n  | ".join([f"{title} {outcome.reason}{announcement}", *lines])
-
-
-@contextmanager
-def _raise_on_sigterm() -> Iterator[None]:
-    """Raise SystemExit in the block on SIGTERM; do nothing outside the main thread."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -97,7 +97,8 @@ class MPIJobSpec:
         deadline_seconds: Longest duration of the launcher, after which the cluster ends the job. The wait in
             a queue does not count, and the time starts again after a preemption.
         pending_seconds: Longest wait while a pod cannot be created or scheduled, or its image not be pulled.
-        restarts: Number of restarts after the cluster removed a pod. No other failure causes a restart.
+        restarts: Number of restarts after the cluster removed a pod or killed the launcher. No other failure
+            causes a restart.
         shm: Size of the memory-backed /dev/shm of a worker; empty is 1Gi, on GPUs for each of them.
     """
 

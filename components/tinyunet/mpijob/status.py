@@ -25,7 +25,8 @@ from tinyunet.mpijob.queueing import is_suspended, reason_to_wait
 from tinyunet.mpijob.spec import Json
 
 _LOST_HOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
-_KILLED = 128 + 9  # exit code of a rank that signal 9 ended
+_KILLED = 128 + 9  # exit code of a rank or a container that signal 9 ended
+_FAILED_RANK_LINES = ("mpirun noticed that", "mpirun detected that")  # mpirun's report of a rank's end
 _STOPPED = {  # exit codes of ranks that saved a checkpoint before they ended
     ABANDONED: "its lease was not renewed",
     STOPPED_BY_SIGNAL: "the cluster ended one of its pods",
@@ -77,7 +78,8 @@ class Outcome:
     Attributes:
         reason: One clause without a subject, such as "launcher exited 3"; empty after success.
         exit_code: Exit code of the launcher; 1 if it failed and has none.
-        lost: Whether the cluster removed a pod; the same job may succeed when it is started again.
+        lost: Whether the cluster removed a pod or killed the launcher; the same job may succeed when it is
+            started again.
     """
 
     reason: str = ""
@@ -171,6 +173,8 @@ def _failure(snapshot: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -
         return Outcome(reason=text, exit_code=code, lost=True)
     if code in _STOPPED:
         return Outcome(reason=f"stopped with a checkpoint: {_STOPPED[code]}", exit_code=code, lost=True)
+    if code == _KILLED and tail and not any(line in tail for line in _FAILED_RANK_LINES):
+        return Outcome(reason="failed: its launcher was killed (signal 9)", exit_code=code, lost=True)
     if code == _KILLED:
         cause = "a rank was killed (signal 9), most likely OOMKilled"
         return Outcome(reason=f"launcher exited {code}: {cause}: {_memory_advice(snapshot)}", exit_code=code)

@@ -21,7 +21,7 @@ from tinyunet.server.http.app import create_app
 from tinyunet.server.http.connections import LimitedProtocol
 from tinyunet.server.inspector import Inspector, Station
 from tinyunet.server.logs import log
-from tinyunet.server.options import ServeOptions
+from tinyunet.server.options import ServeOptions, resolve
 
 if TYPE_CHECKING:
     from tinyunet.server.metrics import Metrics
@@ -110,8 +110,8 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
     Raises:
         UserError: if the port is in use or not permitted, or the host is not of this machine.
     """
+    family, kind, protocol, _, address = resolve(host, port)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise UserError(f"--host {host!r} is no address of this machine ({error.strerror})") from error

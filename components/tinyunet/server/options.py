@@ -1,5 +1,6 @@
 """The options of the server."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class ServeOptions:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise UserError("one of --tls-certificate and --tls-key is given; expected both or none")
         if not (self.token_file or self.no_auth or is_loopback(self.host)):
+            resolve(self.host, self.port)
             raise UserError(
                 f"--host is {self.host!r}, which other machines reach, without authentication; give a token "
                 "(--token-file FILE), or --no-auth to let everybody in"
@@ -75,3 +77,18 @@ class ServeOptions:
     def tls(self) -> bool:
         """Whether the server encrypts."""
         return self.tls_certificate is not None
+
+
+def resolve(host: str, port: int) -> tuple[int, int, int, str, tuple[str, int]]:
+    """Return the first address of a host, as `socket.getaddrinfo` does.
+
+    Raises:
+        UserError: if the host has no address.
+    """
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]  # type: ignore[return-value]
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no host name"
+        raise UserError(
+            f"--host {host!r} cannot be resolved ({reason}); expected an address or a name of this machine"
+        ) from error

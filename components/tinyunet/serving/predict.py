@@ -23,6 +23,8 @@ from tinyunet.model.tile_progress import TileProgress
 from tinyunet.serving.find import find_engine
 from tinyunet.serving.pictures import chunks, decode
 
+MAX_NAME = 200  # bytes; file systems allow 255 with the suffixes
+
 
 @dataclass(frozen=True)
 class InputImage:
@@ -96,7 +98,9 @@ def predict(
 
     with (
         atomic_folder(out, marker="predictions.csv") as part,
-        (part / "predictions.csv").open("w", newline="") as csv_file,
+        (part / "predictions.csv").open(
+            "w", newline="", encoding="utf-8", errors="backslashreplace"
+        ) as csv_file,
         ThreadPoolExecutor(cores()) as pool,
     ):
         table = csv.writer(csv_file)
@@ -158,15 +162,17 @@ def _looks_like_image(path: Path, folder: Path) -> bool:
 def _unique_names(files: Iterable[Path]) -> dict[str, Path]:
     """Return the files by their names without extension; a repeated name gets the suffix -2, -3, ….
 
-    Names that differ only in upper and lower case count as repeated.
+    Names that differ only in upper and lower case count as repeated. A long name is cut, so that the names of
+    the files to write are not too long for the file system.
     """
     files_by_name: dict[str, Path] = {}
     used: set[str] = set()
     for file in files:
-        name, number = file.stem, 1
+        stem = os.fsdecode(os.fsencode(file.stem)[:MAX_NAME])
+        name, number = stem, 1
         while name.casefold() in used:
             number += 1
-            name = f"{file.stem}-{number}"
+            name = f"{stem}-{number}"
         used.add(name.casefold())
         files_by_name[name] = file
     return files_by_name

@@ -43,10 +43,12 @@ def database_state() -> str:
     package takes longer than a prediction.
     """
     uri = tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        return ""
     # `database_path` parses all addresses, but it imports SQLAlchemy.
     path = urlsplit(uri).path.removeprefix("/")
     file = next((file for file in (Path(path), Path(unquote(path))) if file.is_file()), None)
-    if not uri.startswith("sqlite:///") or file is None:
+    if file is None:
         return ""
     parts = [file, Path(f"{file}-wal"), Path(f"{file}-journal")]
     stats = [part.stat() for part in parts if part.is_file()]

@@ -130,6 +130,7 @@ def _network_source(file: Path) -> Source:
     point = choose_operating_point(found, file.parent)
     reference = found.folder / ImageReference.FILE if found else None
     if document is None:
+        say(f"no {ModelDocument.FILE} beside {file}: images are taken at scale 1")
         return Source(file, sha256, point)
     return Source(
         file,

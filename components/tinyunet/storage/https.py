@@ -12,6 +12,7 @@ from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.network import ca_file, connection_problem, is_loopback, proxy_for
 from tinyunet.core.redaction import redact
+from tinyunet.core.urls import split_url
 from tinyunet.storage.transfer import Transfer
 
 TIMEOUT_S = (5.0, 30.0)  # for the connection, and between two packets
@@ -107,7 +108,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _require_secure(url: str) -> None:
-    parts = urlsplit(url)
+    parts = split_url("the source", url, "https://host/file")
     if parts.scheme == "https" or os.environ.get("TINYUNET_ALLOW_HTTP") == "1":
         return
     if not is_loopback(parts.hostname or ""):

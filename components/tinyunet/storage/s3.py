@@ -12,16 +12,16 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
 from tinyunet.core import network
-from tinyunet.core.errors import Unreachable, UserError
+from tinyunet.core.errors import Unreachable, UserError, require
 from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.redaction import redact
+from tinyunet.core.urls import split_url
 from tinyunet.storage.https import download
 from tinyunet.storage.s3_codes import MISSING_CODES, REASONS
 from tinyunet.storage.transfer import THREADS, Transfer, run_concurrently, safe_target, split_uri
@@ -130,11 +130,10 @@ def list_buckets() -> list[str]:
 
 def _client(read_s: float = READ_S) -> Minio:
     url = _endpoint()
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
-        raise UserError(
-            f"S3_ENDPOINT_URL is {redact(url)!r}; expected http(s)://host[:port], the address of an S3 server"
-        )
+    expected = "http(s)://host[:port], the address of an S3 server"
+    parts = split_url("S3_ENDPOINT_URL", url, expected)
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    require(parts.scheme in ("http", "https") and not more, "S3_ENDPOINT_URL", redact(url), expected)
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     keys = [network.read_credential(name) for name in names]
     if unset := [name for name, key in zip(names, keys, strict=True) if not key]:

@@ -4,12 +4,14 @@ A Kubernetes pod has no default, because its files are deleted with it.
 """
 
 import os
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.redaction import redact
+from tinyunet.core.urls import split_url
 
 STORES = (
     "http",
@@ -20,6 +22,7 @@ STORES = (
     "mssql",
     "databricks",
 )  # the schemes that MLflow supports
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def tracking_uri() -> str:
@@ -35,14 +38,17 @@ def tracking_uri() -> str:
             f"MLFLOW_TRACKING_URI is not set in this pod, and {uri} would be lost with it; the ConfigMap "
             "tinyunet of the namespace sets it: make connect NAMESPACE=this-namespace"
         )
-    scheme = urlsplit(uri).scheme.partition("+")[0] or uri
+    match = re.match(r"([A-Za-z][A-Za-z0-9.-]*)(\+[^:]*)?:", uri)
+    scheme = match[1].lower() if match else ""
+    if scheme in ("http", "https"):
+        split_url("MLFLOW_TRACKING_URI", uri, "an MLflow server, http(s)://host")
     if scheme == "sqlite" and not uri.partition(":")[2].startswith("//"):
         raise UserError(
             f"MLFLOW_TRACKING_URI is {redact(uri)!r}; expected sqlite:////absolute/path.db or sqlite:///path.db"
         )
-    if scheme in {*STORES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store"))}:
+    if (scheme or uri) in {*STORES, *(plugin.name for plugin in entry_points(group="mlflow.tracking_store"))}:
         return uri
-    if urlsplit(uri).scheme in ("", "file"):
+    if scheme in ("", "file"):
         raise UserError(
             f"MLFLOW_TRACKING_URI is {redact(uri)!r}, a folder; MLflow stores runs on a server or in a "
             "database: expected http(s)://server or sqlite:////absolute/path.db, or unset it to use "
@@ -62,8 +68,28 @@ def default_uri() -> str:
 
 
 def database_path(uri: str) -> Path | None:
-    """Return the file of a SQLite database, or None for a server or a database in memory."""
-    from sqlalchemy.engine import make_url
+    """Return the file of a SQLite database, or None for a server or another database.
 
-    file = make_url(uri).database if uri.startswith("sqlite") else None
+    Raises:
+        UserError: if the address of another database is not valid, or its driver is not installed.
+    """
+    if not uri.startswith(_DATABASES):
+        return None
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    start = f"MLFLOW_TRACKING_URI is {redact(uri)!r}"
+    try:
+        urlsplit(uri)  # as MLflow does
+        address = make_url(uri)
+        if not uri.startswith("sqlite"):
+            address.get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{start}, and the package {error.name}, which connects to this database, is not installed; "
+            "install it, or use an MLflow server"
+        ) from error
+    except (ValueError, SQLAlchemyError) as error:
+        raise UserError(f"{start}; expected DIALECT://user:password@host:port/name") from error
+    file = address.database if uri.startswith("sqlite") else None
     return Path(file).absolute() if file else None

@@ -22,13 +22,13 @@ from tinyunet.storage import s3
 from tinyunet.storage.transfer import Transfer, run_concurrently
 from tinyunet.training.distributed import launched_local_rank
 from tinyunet.training.run import TrainingRun
-from tinyunet.training.verification import SPLITS, RecordsVerification, holds_records
+from tinyunet.training.verification import SPLITS, Preparation, RecordsVerification, holds_records
 
 END_S = 10.0  # that a cancelled download may take to end
 DOWNLOADS = 3  # attempts to download a shard whose SHA-256 differs from the manifest
 
 
-def early_preparation(run: TrainingRun) -> "AbstractContextManager[Preparation | None]":
+def early_preparation(run: TrainingRun) -> AbstractContextManager[Preparation | None]:
     """Return what prepares the records, if this process can begin it before it has joined the other ranks.
 
     The first rank of a host downloads records on S3, and verifies those in a local folder. As a context
@@ -46,7 +46,7 @@ def scratch_folder(run: TrainingRun) -> Path:
     return Path(tempfile.gettempdir()) / f"tinyunet-{run.run_key}-records"
 
 
-class RecordsDownload:
+class RecordsDownload(Preparation):
     """Downloads records to a folder in a thread: the manifest, then train, then validation.
 
     The images of a batch come from all shards of train. Therefore, the first step needs all of them. A lock
@@ -59,9 +59,9 @@ class RecordsDownload:
     """
 
     def __init__(self, records: str, folder: Path) -> None:
+        super().__init__()
         self._records, self._folder = records.rstrip("/"), folder
         self._found: Future[bool] = Future()
-        self._splits: dict[str, Future[None]] = {name: Future() for name in SPLITS}
         self._cancelled, self._resources = threading.Event(), ExitStack()
         # A request to a store that does not answer must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
@@ -73,20 +73,6 @@ class RecordsDownload:
             UserError: if another training uses the folder, or the download failed.
         """
         return self._found.result()
-
-    def wait(self, split: str) -> None:
-        """Wait until a split is in the folder and its SHA-256 is verified.
-
-        Raises:
-            UserError: if the download failed.
-        """
-        self._splits[split].result()
-
-    def check(self) -> None:
-        """Raise the error of the download, if it has failed; wait for nothing."""
-        for ready in self._splits.values():
-            if ready.done():
-                ready.result()
 
     def __enter__(self) -> Self:
         """Start the download."""
@@ -145,6 +131,3 @@ class RecordsDownload:
             f"{uri} has SHA-256 {digest[:12]}…, expected {shard.sha256[:12]}… of the manifest; "
             "convert and upload the records again"
         )
-
-
-Preparation = RecordsDownload | RecordsVerification

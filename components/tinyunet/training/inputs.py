@@ -15,9 +15,9 @@ from tinyunet.data.sources.source import KINDS
 from tinyunet.data.tfrecord import convert
 from tinyunet.model.unet import ZERO_CENTERED
 from tinyunet.training.distributed import World
-from tinyunet.training.download import Preparation, RecordsDownload, scratch_folder
+from tinyunet.training.download import RecordsDownload, scratch_folder
 from tinyunet.training.run import TrainingRun
-from tinyunet.training.verification import SPLITS, RecordsVerification, holds_records
+from tinyunet.training.verification import SPLITS, Preparation, RecordsVerification, holds_records
 
 
 class LocalRecords:

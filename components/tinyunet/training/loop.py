@@ -28,7 +28,7 @@ from tinyunet.training.progress import ProgressMeter, print_summary
 from tinyunet.training.provenance import provenance
 from tinyunet.training.run import TrainingRun
 from tinyunet.training.step import StepResult, TrainStep
-from tinyunet.training.stopping import Stopped, StopRequest, lease_watch, stopped
+from tinyunet.training.stopping import INTERRUPTIONS, StopRequest, lease_watch, stopped
 from tinyunet.training.validation import validate
 
 FLUSH_EVERY = 10  # steps between two transfers of the results from the device, and two calls of the tracker
@@ -130,7 +130,7 @@ class _Training:
                 self._take_steps(start, request)
             document = self._finish()
         except BaseException as error:
-            self.tracker.finish("KILLED" if isinstance(error, Stopped | KeyboardInterrupt) else "FAILED")
+            self.tracker.finish("KILLED" if isinstance(error, INTERRUPTIONS) else "FAILED")
             raise
         self.tracker.tag({"weights_digest": document.weights_digest, "world_size": str(self.world.size)})
         self.tracker.finish("FINISHED")

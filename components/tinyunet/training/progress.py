@@ -90,12 +90,14 @@ def print_summary(
         precision: Dtype policy.
         defective: (N,), whether each training image is defective.
     """
+    clean = int((~defective).sum())
+    without = "" if clean else " (clean_fraction is 0 without them)"
     emulated = " (this CPU emulates it: slower than float32)" if is_emulated(precision) else ""
     print(
         f"training {manifest.title}: {config.preset}, {config.size_text}, steps {start} to {config.steps}, "
         f"global batch {config.global_batch} = {ranks} rank(s) × {config.global_batch // ranks}, "
         f"{precision}{emulated}, "
-        f"{int(defective.sum())} defective + {int((~defective).sum())} clean images",
+        f"{int(defective.sum())} defective + {clean} clean images{without}",
         flush=True,
     )
 

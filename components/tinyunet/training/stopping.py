@@ -34,6 +34,9 @@ class Stopped(Exception):  # noqa: N818  not an error: the user asked for it
         self.exit_code = exit_code
 
 
+INTERRUPTIONS = Stopped | KeyboardInterrupt | SystemExit  # what ends a training that someone stops
+
+
 def is_duplicate(first: float) -> bool:
     """Return whether a signal that arrives now belongs to the request of an earlier signal.
 

@@ -20,7 +20,28 @@ def holds_records(folder: Path) -> bool:
     return (folder / RecordsManifest.FILE).is_file() and not (folder / "Train").is_dir()
 
 
-class RecordsVerification:
+class Preparation:
+    """Prepares the splits of a training in threads."""
+
+    def __init__(self) -> None:
+        self._splits: dict[str, Future[None]] = {name: Future() for name in SPLITS}
+
+    def wait(self, split: str) -> None:
+        """Wait until a split is in the local folder and its SHA-256 is verified.
+
+        Raises:
+            UserError: if the preparation failed: the manifest or a shard is missing or damaged.
+        """
+        self._splits[split].result()
+
+    def check(self) -> None:
+        """Raise the error of the preparation, if it has failed; wait for nothing."""
+        for ready in self._splits.values():
+            if ready.done():
+                ready.result()
+
+
+class RecordsVerification(Preparation):
     """Compares the SHA-256 of every shard with the manifest in threads: train, then validation.
 
     At the end of the block, a comparison that still runs is cancelled.
@@ -30,23 +51,9 @@ class RecordsVerification:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder, self._cancelled = folder, threading.Event()
         self._pool = ThreadPoolExecutor(1, "verification")
-        self._splits: dict[str, Future[None]] = {}
-
-    def wait(self, split: str) -> None:
-        """Wait until a split is verified.
-
-        Raises:
-            UserError: if the manifest or a shard is missing or damaged.
-        """
-        self._splits[split].result()
-
-    def check(self) -> None:
-        """Raise the error of the verification, if it has failed; wait for nothing."""
-        for ready in self._splits.values():
-            if ready.done():
-                ready.result()
 
     def __enter__(self) -> Self:
         """Start the verification."""

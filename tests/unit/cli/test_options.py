@@ -1,10 +1,16 @@
 """Settings on the command line, and the handling of errors."""
 
+import errno
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tinyunet.cli.main import parse
 from tinyunet.cli.options import ERROR_DELAY_S, parse_settings, run_command
 from tinyunet.core.errors import CommandError, UserError
 
@@ -50,9 +56,18 @@ def test_the_exit_code_is_the_result_of_the_command(result: int | None, code: in
     [
         (UserError("steps is 0"), 2, "tinyunet: error: steps is 0\n"),
         (CommandError("step train failed"), 1, "tinyunet: error: step train failed\n"),
+        (UserError("a\nb is missing"), 2, "tinyunet: error: a\\nb is missing\n"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "aaa"), 2,
+            "tinyunet: error: aaa: File name too long; correct this, and run the command again\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"), 2,
+            "tinyunet: error: No space left on device; correct this, and run the command again\n",
+        ),
         (KeyboardInterrupt(), 130, "tinyunet: interrupted\n"),
     ],
-)
+)  # fmt: skip
 def test_an_error_is_one_line_and_an_exit_code(
     error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,8 +76,72 @@ def test_an_error_is_one_line_and_an_exit_code(
 
 
 def test_other_exceptions_are_not_handled() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_command(fail(ZeroDivisionError()))
+    for error in (ZeroDivisionError(), OSError("of a library")):
+        with pytest.raises(type(error)):
+            run_command(fail(error))
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TINYUNET_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / ".cache"))
+    for path in (tmp_path / "home" / ".cache", tmp_path / "home" / ".cache" / "tinyunet" / "engines"):
+        assert run_command(fail(OSError(errno.EROFS, "Read-only file system", str(path)))) == 2
+        assert f"{path}: Read-only file system; set TINYUNET_CACHE to a folder" in capsys.readouterr().err
+
+
+def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, name in (
+        (["ingest", "", "--out", "raw"], "source"),
+        (["ingest", "synthetic://", "--out", ""], "--out"),
+        (["predict", "a.png", "", "--model", "model", "--out", "out"], "FILE|DIR"),
+        (["predict", "a.png", "--model", " ", "--out", "out"], "--model"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parse(command)
+        assert f"argument {name}: is '" in capsys.readouterr().err
+
+
+WRITE = """
+import sys
+from tinyunet.cli.options import run_command
+
+def write():
+    print("\\udcff", "\\u00fc" * 70_000)
+    with open(sys.argv[1], "w") as file:
+        file.write(f"{file.fileno() > 2}")
+
+sys.exit(run_command(write))
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "line"),
+    [
+        ("", 0, ""),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (
+            ">/dev/full",
+            2,
+            "tinyunet: error: No space left on device; correct this, and run the command again",
+        ),
+        ("| true", 141, ""),
+    ],
+)
+def test_streams_may_be_closed_full_or_unread(streams: str, code: int, line: str, tmp_path: Path) -> None:
+    (tmp_path / "write.py").write_text(WRITE)
+    command = f'"{sys.executable}" write.py out {streams}; exit ${{PIPESTATUS[0]}}'
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "".join(done.stderr.splitlines()[-1:])) == (code, line)
+    assert "Traceback" not in done.stderr
+    if code == 0:
+        assert (tmp_path / "out").read_text() == "True"
 
 
 @pytest.mark.usefixtures("rank_1")

@@ -13,6 +13,7 @@ from tinyunet.core.files import (
     atomic_path,
     cache_folder,
     file_errors,
+    keep_in_use,
     mark_used,
     require_space,
     scratch_folder,
@@ -156,6 +157,22 @@ def test_the_last_used_folders_of_the_cache_and_those_of_the_last_week_are_kept(
     (tmp_path / "new").mkdir()
     mark_used(tmp_path / "new")
     assert len(list(tmp_path.iterdir())) == 21
+
+
+def test_a_folder_of_the_cache_that_an_object_uses_is_kept(tmp_path: Path) -> None:
+    class User: ...
+
+    user = User()
+    for number in range(22):
+        (tmp_path / f"{number:02d}").mkdir()
+        os.utime(tmp_path / f"{number:02d}", (number, number))
+    keep_in_use(tmp_path / "00", user)
+    keep_in_use(tmp_path / "absent", user)
+    mark_used(tmp_path / "21")
+    assert sorted(path.name for path in tmp_path.iterdir())[:2] == ["00", "02"]
+    del user
+    mark_used(tmp_path / "21")
+    assert not (tmp_path / "00").exists()
 
 
 def test_a_cache_that_cannot_be_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

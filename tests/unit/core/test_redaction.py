@@ -10,6 +10,7 @@ from tinyunet.core.redaction import redact
     [
         ("https://user:pass@host/x", "https://***@host/x"),
         ("postgresql://u:p@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),
+        ("mysql+pymysql://u:p#?/q@db/mlflow", "mysql+pymysql://***@db/mlflow"),
         (
             "https://b.s3.amazonaws.com/k?X-Amz-Signature=abc&part=1",
             "https://b.s3.amazonaws.com/k?X-Amz-Signature=***&part=1",

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,3 +103,15 @@ def test_ctrl_c_leaves_no_files(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_no_text_is_shown_as_escapes_in_the_report(tmp_path: Path, class1: Path) -> None:
+    source = tmp_path / "parts\udcff"
+    for folder in ("images", "masks"):
+        (source / folder).mkdir(parents=True)
+    for number, label in enumerate(sorted((class1 / "Train" / "Label").glob("*.PNG"))):
+        name = f"\udcff{number}.png"
+        shutil.copy(class1 / "Train" / f"{label.name[:4]}.PNG", source / "images" / name)
+        shutil.copy(label, source / "masks" / name)
+    ingest(str(source), tmp_path / "out")
+    assert "\\udcff" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

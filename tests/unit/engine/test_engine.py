@@ -1,5 +1,6 @@
 """Answers of the engine, and its self-check."""
 
+import os
 import shutil
 import threading
 from collections.abc import Sequence
@@ -13,11 +14,22 @@ from numpy.typing import NDArray
 from tests.engines import bright_spot_network, write_engine
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import UserError
+from tinyunet.core.files import KEPT, mark_used
 from tinyunet.data.resize import area_average
 from tinyunet.engine import engine as engine_module
 from tinyunet.engine.engine import Engine
 from tinyunet.engine.resize import interpolate
 from tinyunet.model import tiles
+
+
+def test_the_folder_of_an_engine_stays_in_the_cache(engine_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(engine_folder, tmp_path / "cache" / "old")
+    used = Engine(folder)
+    os.utime(folder, (0, 0))
+    for number in range(KEPT):
+        (folder.parent / str(number)).mkdir()
+    mark_used(folder.parent / "0")
+    assert folder.exists(), used
 
 
 @pytest.fixture(scope="module")

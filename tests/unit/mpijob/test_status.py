@@ -128,6 +128,19 @@ class TestOutcome:
         assert end is not None
         assert end.exit_code == 137
         assert "most likely OOMKilled" in end.reason
+        for line in (
+            "mpirun noticed that process rank 1 with PID 9 on node job-worker-1 exited on signal 9 (Killed).",
+            "mpirun detected that one or more processes exited with non-zero status, thus causing",
+        ):
+            assert outcome(snapshot, tail=["step 20/100", "-" * 74, line, "-" * 74]) == end
+
+    def test_a_killed_launcher_is_a_lost_pod_as_mpirun_reports_no_rank(self) -> None:
+        snapshot = Snapshot(
+            job(("Failed", "BackoffLimitExceeded"), finished=True),
+            [pod("launcher", "Failed", containerStatuses=terminated(137))],
+        )
+        end = outcome(snapshot, tail=["step 20/100"])
+        assert end == Outcome(reason="failed: its launcher was killed (signal 9)", exit_code=137, lost=True)
 
 
 class TestObstacle:

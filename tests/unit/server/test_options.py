@@ -6,6 +6,7 @@ import pytest
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.network import is_loopback
+from tinyunet.server.lifecycle import check
 from tinyunet.server.options import ServeOptions
 
 
@@ -13,7 +14,7 @@ from tinyunet.server.options import ServeOptions
     ("host", "loopback"),
     [
         ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True),
-        ("0.0.0.0", False), ("::", False), ("192.168.0.7", False), ("factory.example", False), ("", False),
+        ("0.0.0.0", False), ("::", False), ("192.168.0.7", False),
     ],
 )  # fmt: skip
 def test_only_loopback_needs_no_token(host: str, loopback: bool) -> None:
@@ -23,6 +24,15 @@ def test_only_loopback_needs_no_token(host: str, loopback: bool) -> None:
     if not loopback:
         with pytest.raises(UserError, match="without authentication; give a token"):
             ServeOptions(host=host)
+
+
+@pytest.mark.parametrize("host", ["", "no..name", "no-such-host.invalid"])
+def test_a_host_without_an_address_is_refused_by_name(host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(UserError, match=f"--host {host!r} cannot be resolved .*; expected an address"):
+        ServeOptions(host=host)
+    with pytest.raises(UserError, match="cannot be resolved"):
+        check(ServeOptions(host=host, no_auth=True))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,20 @@ def test_files_of_the_same_name_do_not_overwrite_each_other(
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 3
 
 
+def test_names_that_are_long_or_no_text_do_not_stop_the_others(
+    model: Path, inputs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for name in ("a" * 250 + "1.png", "a" * 250 + "2.png", "\udcff.png"):
+        shutil.copy(inputs / "0001.PNG", folder / name)
+    predict(model, [folder], tmp_path / "out")
+    rows = _rows(tmp_path / "out")
+    assert [row["name"] for row in rows] == ["a" * 200, "a" * 200 + "-2", "\\udcff"]
+    assert rows[1]["file"] == str(folder / ("a" * 250 + "2.png"))
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 3
+
+
 def test_a_bad_file_is_named_and_the_others_are_predicted(
     model: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """The address of MLflow, and the file of its database."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,25 @@ def test_the_default_database_is_in_the_working_folder_for_any_folder_name(
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
     assert database_path(default_uri()) == tmp_path / name / "runs" / "mlflow.db"
+
+
+@pytest.mark.parametrize("uri", ["http://[::1", "http://host:port", "https://", f"http://{'a' * 64}.de"])
+def test_an_address_that_no_client_can_read_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI is '.*'; expected an MLflow server"):
+        tracking_uri()
+
+
+@pytest.mark.parametrize(
+    "uri", ["mysql+none://u:pw/5@h/d", "mssql+pyodbc://u:pw5@h:x/d", "mysql://u:pw5@[::1/d"]
+)
+def test_the_address_of_a_database_is_refused_without_its_password(uri: str) -> None:
+    with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI is 'my?s.*://\*\*\*@.*'; expected") as caught:
+        database_path(uri)
+    assert "5" not in str(caught.value)
+
+
+def test_the_missing_driver_of_a_database_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(UserError, match="the package psycopg2, which connects to this database, is not"):
+        database_path("postgresql+psycopg2://u:p@h/d")

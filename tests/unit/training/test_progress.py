@@ -62,3 +62,14 @@ def test_the_first_line_says_whether_patches_or_resized_images_are_trained(
     defective = np.array([True, False, False])
     print_summary(manifest, config, start=0, ranks=2, precision="float32", defective=defective)
     assert capsys.readouterr().out.startswith(f"training part-7: fast, {words}")
+
+
+def test_the_first_line_says_what_a_data_set_without_clean_images_means(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for clean, end in (1, "1 clean images\n"), (0, "0 clean images (clean_fraction is 0 without them)\n"):
+        defective = np.array([True, not clean])
+        print_summary(
+            records_manifest(), TrainConfig(), start=0, ranks=1, precision="float32", defective=defective
+        )
+        assert end in capsys.readouterr().out

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError, ValidationI
 from tinyunet.core.categories import DAGM, class_number, full_name
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
+from tinyunet.core.text import parse_json
 from tinyunet.core.validation import explain
 
 SCHEMA_VERSION = 1
@@ -122,7 +123,7 @@ class Document(JsonObject):
             UserError: if the document is invalid; see `read`.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:  # the text is not JSON or not UTF-8
             raise UserError(f"{place} is not JSON ({error}); {cls.REMEDY}") from error
         if not isinstance(values, dict):

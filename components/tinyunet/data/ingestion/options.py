@@ -13,6 +13,7 @@ from tinyunet.data.sources.joined import split_sources
 from tinyunet.data.sources.source import remove_credentials
 
 CHANNELS = ("auto", "1", "3")
+UNMASKED = ("refused", "clean")
 ARCHIVE = re.compile(r"(?i)\.(zip|tar|tgz|txz|tbz2?|tar\.(gz|xz|bz2))$")
 
 
@@ -60,6 +61,7 @@ class IngestOptions(LayoutOptions):
         """
         self.fractions()
         require(self.channels in CHANNELS, "channels", self.channels, "one of " + ", ".join(CHANNELS))
+        require(self.unmasked in UNMASKED, "unmasked", self.unmasked, "one of " + ", ".join(UNMASKED))
         valid = not self.name or slug(self.name) == self.name
         require(valid, "name", self.name, "lower-case letters, digits and -, such as part-7")
 

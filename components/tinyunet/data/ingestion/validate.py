@@ -60,6 +60,13 @@ class Report:
         value = next((value for value, index in self.kind.types.items() if index == item.main_type), 0)
         return self.listing.type_names.get(value, self.kind.names.get(item.main_type, ""))
 
+    def masks(self) -> str:
+        """Return what was found in the masks and how it is read, in one sentence."""
+        if self.kind is None:
+            return "0 and 255"
+        names = [self.listing.type_names.get(value, "") for value, index in self.kind.types.items() if index]
+        return f"{self.kind}; the types are {', '.join(names)}" if any(names) else str(self.kind)
+
     def counts(self) -> dict[str, SplitCounts]:
         """Return the numbers of images and of defective images of each split that has images."""
         return count_images(self.samples)

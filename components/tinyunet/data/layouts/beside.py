@@ -57,7 +57,8 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         )
     matches, list_notes = with_lists(tree, matches)
     image, mask = (name.rpartition("/")[2] for name in example)
-    samples, missing = make_samples(tree, matches, f"a mask beside it, as {mask} is that of {example[0]}")
+    expected = f"a mask beside it, as {mask} is that of {example[0]}"
+    samples, missing = make_samples(tree, matches, expected, options)
     return Listing(
         layout=NAME,
         found=f"masks beside their images, such as {image} and {mask}: {count_text(samples)}",

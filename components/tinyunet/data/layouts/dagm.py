@@ -4,7 +4,6 @@ Layout and counts: M. Wieler, T. Hahn, F. A. Hamprecht, "Weakly Supervised Learn
 Inspection", 2007, doi:10.5281/zenodo.8086136.
 """
 
-import json
 import re
 from collections import defaultdict
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import PurePosixPath
 from tinyunet.core.archives import describe_archives
 from tinyunet.core.categories import class_category, class_number
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.base import LayoutOptions, Listing, require_category
 from tinyunet.data.layouts.dagm_split import FOLDERS, LABELS, SPLITS, ListedSplit, list_split, same_names
 from tinyunet.data.sources.trees import Tree
@@ -140,7 +140,7 @@ def _class_of_manifest(tree: Tree, folder: str) -> str:
     for name, key in MANIFESTS.items():
         if f"{folder}{name}" in tree.names:
             with suppress(ValueError, AttributeError):  # the file of another program
-                category = class_category(str(json.loads(tree.read(f"{folder}{name}")).get(key, "")))
+                category = class_category(str(parse_json(tree.read(f"{folder}{name}")).get(key, "")))
                 return category if class_number(category) else ""
     return ""
 

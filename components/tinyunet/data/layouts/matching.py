@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-from tinyunet.data.layouts.base import Problem, SourceFile, SourceSample
+from tinyunet.data.layouts.base import LayoutOptions, Problem, SourceFile, SourceSample
 from tinyunet.data.layouts.names import UniqueNames, are_numbers, is_clean, sample_name, varying
 from tinyunet.data.sources.trees import Tree
 
@@ -129,9 +129,11 @@ def without_masks(images: Sequence[Picture], masks: Sequence[Picture]) -> tuple[
 
 
 def make_samples(
-    tree: Tree, matches: Sequence[Match], expected: str
+    tree: Tree, matches: Sequence[Match], expected: str, options: LayoutOptions
 ) -> tuple[list[SourceSample], list[Problem]]:
     """Return the samples of matched pictures, and a problem for every image whose mask is missing.
+
+    With `options.unmasked` = `clean`, these images are clean.
 
     The innermost folder that differs between images is the type of the defect. Folders that differ by a
     number only, such as `kos01` and `kos02`, are no types; they are groups if there are at least ten. Ten or
@@ -141,13 +143,18 @@ def make_samples(
         tree: The source.
         matches: The images with their masks.
         expected: What a mask of an image would be, for the message about a missing one.
+        options: `unmasked` is used.
     """
     names, samples, problems = UniqueNames(), [], list[Problem]()
     folders = varying([match.image.folders for match in matches])
     innermost = [parts[-1] if parts else "" for parts in folders]
     numbered = are_numbers(innermost)
     grouped = numbered and len(set(innermost)) >= MIN_GROUPS
-    are_clean = [any(map(is_clean, match.image.folders)) for match in matches]
+    unmasked_is_clean = options.unmasked == "clean"
+    are_clean = [
+        any(map(is_clean, match.image.folders)) or (unmasked_is_clean and match.mask is None)
+        for match in matches
+    ]
     kinds = [kind for kind, clean in zip(innermost, are_clean, strict=True) if not clean]
     numbered = numbered or len(set(kinds)) == len(kinds) >= MIN_GROUPS
     for match, parts, kind, clean in zip(matches, folders, innermost, are_clean, strict=True):
@@ -155,7 +162,8 @@ def make_samples(
             problems.append(
                 Problem(
                     match.image.file,
-                    f"is an image without a mask; expected {expected}, or a folder named good",
+                    f"is an image without a mask; expected {expected}, or, if it has no defect, the image in "
+                    "a folder named good; --unmasked clean takes all such images as clean",
                 )
             )
             continue

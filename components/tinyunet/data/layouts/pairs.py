@@ -91,7 +91,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         )
     matches, list_notes = with_lists(tree, matches)
     expected = f"a file such as {masks[0].file} with the name of the image"
-    samples, missing = make_samples(tree, matches, expected)
+    samples, missing = make_samples(tree, matches, expected, options)
     type_names = read_type_names(tree)
     if groups:
         samples, type_names = several.join_masks(tree, samples, groups, images)

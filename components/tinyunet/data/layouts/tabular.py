@@ -3,12 +3,12 @@
 import codecs
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import composed, parse_json
 from tinyunet.data.layouts.names import common_folder, folders_of, split_of, suffix_of, words_of
 from tinyunet.data.sources.trees import Tree
 
@@ -74,7 +74,7 @@ def _json_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]
     for line, content in enumerate(text.splitlines(), start=1):
         if content.strip():
             try:
-                row = json.loads(content)
+                row = parse_json(content)
             except ValueError as error:
                 raise UserError(
                     f"{name}: line {line} is not JSON; expected one object in each line"
@@ -109,7 +109,7 @@ class Files:
         """
         if not path:
             return ""
-        cleaned = str(PurePosixPath(path.replace("\\", "/"))).lower()
+        cleaned = str(PurePosixPath(composed(path).replace("\\", "/"))).lower()
         parts = cleaned.split("/")
         absolute = bool(_ABSOLUTE.match(cleaned))
         for start in range(1, len(parts)) if absolute else [0]:

@@ -20,7 +20,10 @@ def count_levels(image: Pixels) -> NDArray[np.int64]:
 
 
 def mean_and_deviation(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the mean and the standard deviation of levels that occur `counts` times; 0 without any."""
-    levels, fractions = np.arange(len(counts)), counts / max(1, int(np.sum(counts)))
-    mean = float(fractions @ levels)
-    return mean, math.sqrt(float(fractions @ (levels - mean) ** 2))
+    """Return the mean and the standard deviation of levels that occur `counts` times; 0 without any.
+
+    The sums are exact, because those of floating-point numbers depend on the CPU.
+    """
+    exact, levels = counts.astype(object), np.arange(len(counts)).astype(object)
+    number, total, squares = max(1, int(exact.sum())), int(exact @ levels), int(exact @ levels**2)
+    return total / number, math.sqrt((number * squares - total**2) / number**2)

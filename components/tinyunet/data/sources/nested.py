@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import composed
 from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.sources.archive import ZipTree, list_end
 from tinyunet.data.sources.trees import Store, is_hidden
@@ -16,6 +17,8 @@ _CLASS = re.compile(r"(?i)class[ _-]?\d+(_def)?\.zip")
 
 class NestedTree:
     """A tree in which the .zip files appear as folders with their names without `.zip`.
+
+    Names have their letters with accents composed, whichever way the file system or an archive has them.
 
     The names of their files are read from their ends. An archive is opened, and copied to this machine if it
     is elsewhere, when one of its files is read. An archive that cannot be listed stays a file; reading it
@@ -34,7 +37,8 @@ class NestedTree:
         self._faults: dict[str, str] = {}  # archive: reason
         self._opened: dict[str, ZipTree] = {}
         archives = [name for name in _archives_to_list(store.names) if self._list(name)]
-        self.names = tuple(sorted({*store.names, *self._files} - set(archives)))
+        self._stored = _by_composed_name(sorted({*store.names, *self._files} - set(archives)))
+        self.names = tuple(sorted(self._stored))
 
     def close(self) -> None:
         """Close the opened archives."""
@@ -43,6 +47,7 @@ class NestedTree:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; see `Tree.read`."""
+        name = self._stored.get(name, name)
         if name in self._faults:
             raise UserError(self._faults[name])
         if name not in self._files:
@@ -81,6 +86,13 @@ class NestedTree:
                 copy = self._store.copy(archive, self._scratch / f"{len(self._opened)}.zip")
                 self._opened[archive] = ZipTree(copy, f"{self.location}/{archive}")
             return self._opened[archive]
+
+
+def _by_composed_name(names: Iterable[str]) -> dict[str, str]:
+    """Return names by their composed form, which annotations and tables have, unless it is taken."""
+    stored = {name: name for name in names}
+    forms = {name: composed(name) for name in stored}
+    return {name if forms[name] in stored else forms[name]: name for name in stored}
 
 
 def _archives_to_list(names: Iterable[str]) -> list[str]:

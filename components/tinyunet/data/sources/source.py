@@ -13,6 +13,7 @@ from tinyunet.core.archives import kind_by_name
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import why_unreadable
 from tinyunet.core.redaction import redact
+from tinyunet.core.urls import split_url
 from tinyunet.data.sources.archive import ZipTree
 from tinyunet.data.sources.joined import split_sources
 from tinyunet.data.sources.nested import NestedTree
@@ -92,6 +93,8 @@ def check_scheme(source: str) -> str:
         check_scheme(other)
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
     scheme = match[1] if match else ""
+    if scheme in ("https", "http"):
+        split_url("the source", source, "https://host/file")
     if scheme not in ("", "synthetic", "s3", "https", "http"):
         raise UserError(f"{redact(source)} is a {scheme} URL; expected {KINDS}")
     if scheme == "synthetic":
@@ -107,6 +110,7 @@ def remove_credentials(source: str) -> str:
         return "+".join(map(remove_credentials, joined))
     if not source.startswith(("http://", "https://", "s3://")):
         return source
+    check_scheme(source)
     parts = urlsplit(source)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 

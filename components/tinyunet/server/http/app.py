@@ -3,9 +3,10 @@
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from tinyunet import __version__
@@ -36,20 +37,30 @@ def create_app(station: Station) -> "ASGIApp":
     )
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
     v2.add_routes(router, station)
-    app.include_router(router)
     others = APIRouter()
     pictures.add_routes(others, station)
-    _add_page(others)
     _add_metrics(others, station)
-    app.include_router(others)
+    for one in (router, others):
+        app.include_router(one, dependencies=[Depends(check_query)], responses=errors(400))
+    _add_page(app)
     _add_error_handlers(app)
     return Gate(app, station)
 
 
-def _add_page(router: APIRouter) -> None:
+def check_query(request: Request) -> None:
+    """Raise a RequestError, 400, for a query parameter that the route does not have."""
+    route: APIRoute = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            expected = f"expected one of: {', '.join(known)}" if known else "expected none"
+            raise RequestError(400, f"query parameter {shortened(name)}; {expected}")
+
+
+def _add_page(app: FastAPI) -> None:
     page = files("tinyunet.server.http").joinpath("page.html").read_text(encoding="utf-8")
 
-    @router.get("/", include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": _POLICY})
 

@@ -246,6 +246,7 @@ def test_a_type_with_two_images_is_noted(tmp_path: Path) -> None:
         ({"split": "70/20/20"}, "split is '70/20/20'"),
         ({"split": "100/0/0"}, "split is '100/0/0'"),
         ({"channels": "4"}, "channels is '4'; expected one of auto, 1, 3"),
+        ({"unmasked": "good"}, "unmasked is 'good'; expected one of refused, clean"),
         ({"name": "Part 7"}, "name is 'Part 7'; expected lower-case letters, digits and -"),
         ({"layout": "coco8"}, "--layout is 'coco8'; expected one of dagm, "),
         ({"category": "bottle"}, r"category is 'bottle', but .* has no categories \(layout pairs\)"),

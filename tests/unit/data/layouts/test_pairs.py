@@ -9,11 +9,11 @@ from tinyunet.data.layouts import pairs
 from tinyunet.data.layouts.base import LayoutOptions, Listing
 
 
-def listed(folder: Path, *names: str, images: str = "", masks: str = "") -> Listing:
+def listed(folder: Path, *names: str, **options: str) -> Listing:
     tree = tree_of(folder, *names)
-    if not images:
+    if "images" not in options:
         assert pairs.recognise(tree)
-    return pairs.list_samples(tree, LayoutOptions(images=images, masks=masks))
+    return pairs.list_samples(tree, LayoutOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,22 @@ def test_patterns_say_which_mask_an_image_has(tmp_path: Path, images: str, masks
     assert listing.problems == ()
 
 
+def test_images_without_a_mask_are_clean_if_this_is_said(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "images/dent/a.jpg masks/dent/a.png images/dent/b.jpg", unmasked="clean")
+    samples = {one.image.name: (one.mask is None, one.defective) for one in listing.samples}
+    assert samples == {"images/dent/a.jpg": (False, None), "images/dent/b.jpg": (True, False)}
+    assert listing.problems == ()
+    assert "2 images, 1 mask" in listing.found
+
+
 def test_patterns_keep_the_split_of_a_folder_and_name_what_is_left_over(tmp_path: Path) -> None:
     files = "train/p/a.jpg train/p/b.jpg train/m/a_gt.png test/p/a.jpg test/m/a_gt.png test/m/c_gt.png"
     listing = listed(tmp_path, files, images="*/p/*.jpg", masks="{parent}/m/{stem}_gt.png")
     assert [(sample.split, sample.name) for sample in listing.samples] == [("train", "a"), ("test", "a")]
     assert [str(problem) for problem in listing.problems] == [
         "train/p/b.jpg: is an image without a mask; expected a file such as test/m/a_gt.png with the name of "
-        "the image, or a folder named good",
+        "the image, or, if it has no defect, the image in a folder named good; --unmasked clean takes all "
+        "such images as clean",
         "test/m/c_gt.png: is a mask without an image",
     ]
 

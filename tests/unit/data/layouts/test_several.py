@@ -87,10 +87,9 @@ def test_a_file_that_is_no_mask_of_one_type_is_not_joined(
 
 
 def test_numbered_masks_of_an_image_are_joined(tmp_path: Path) -> None:
-    listing = listed(
-        tmp_path,
-        "defect_images/a.png mask_images/a_mask1.png mask_images/a_mask2.png",
-        "images/b.png masks/b.png",
-    )
+    files = {f"mask_images__a_mask{n}_png": mask(n) for n in (1, 4)} | {"masks__b_png": mask(2)}
+    listing = listed(tmp_path, "defect_images/a.png images/b.png", **files)
     assert listing.problems == ()
+    columns = {sample.name[-1]: columns_of(listing, sample.name) for sample in listing.samples}
+    assert columns == {"a": [0, 1, 0, 0, 1, 0], "b": [0, 0, 1, 0, 0, 0]}
     assert "several masks for an image: 2 images, 2 masks" in listing.found

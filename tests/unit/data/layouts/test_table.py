@@ -179,3 +179,9 @@ def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
     text = "".join(f'{{"image": "p/a.jpg", "mask": "{n}"}}\n' for n in range(30)) + "end\n"
     with pytest.raises(UserError, match=r"t.jsonl: line 31 is not JSON; expected one object in each line"):
         table.list_samples(tree_of(tmp_path, PICTURES, t_jsonl=text), LayoutOptions())
+
+
+def test_a_name_with_accents_in_two_parts_is_that_of_the_file(tmp_path: Path) -> None:
+    rows = [{"image": "p/u\u0308.jpg", "mask": "m/u\u0308.png"}]
+    tree = tree_of(tmp_path, "p/\u00fc.jpg m/\u00fc.png", labels_csv=csv_text(rows))
+    assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"p/\u00fc.jpg": "m/\u00fc.png"}

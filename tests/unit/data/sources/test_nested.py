@@ -98,3 +98,15 @@ def test_an_inner_archive_that_is_damaged_is_told_when_it_is_read(tmp_path: Path
     tree = NestedTree(FolderTree(tmp_path), tmp_path / ".scratch")
     with pytest.raises(UserError, match=r"^is damaged in the archive"):
         tree.read("Class1/Train/0001.PNG")
+
+
+def test_names_have_their_accents_composed_unless_both_forms_exist(tmp_path: Path) -> None:
+    for name in ("e\u0301.png", "u\u0308/a.png", "\u00e4.png", "a\u0308.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    tree = NestedTree(FolderTree(tmp_path), tmp_path / ".scratch")
+    assert set(tree.names) == {"\u00e9.png", "\u00fc/a.png", "\u00e4.png", "a\u0308.png"}
+    assert tree.read("\u00e4.png") == "\u00e4.png".encode()
+    assert tree.read("a\u0308.png") == "a\u0308.png".encode()
+    assert tree.read("\u00e9.png") == "e\u0301.png".encode()
+    assert tree.read("\u00fc/a.png") == "u\u0308/a.png".encode()

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import composed
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, picture_size, type_values
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile, SourceSample
 from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
@@ -62,6 +63,7 @@ def make_listing(
     Raises:
         UserError: if none of the images is in the source.
     """
+    items = [replace(item, path=composed(item.path)) for item in items]
     values = type_values(shape.type_name for item in items for shape in item.shapes)
     samples, problems, found = _samples(tree, items, values)
     if not samples:

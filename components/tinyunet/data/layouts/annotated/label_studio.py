@@ -3,7 +3,6 @@
 Format: https://labelstud.io/guide/export; brushes: the decoding of label_studio_converter/brush.py.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack, turned_ellipse
 from tinyunet.data.layouts.base import LayoutOptions, Listing
@@ -55,7 +55,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     stems = {stem_of(name).lower() for name in tree.names if is_picture(name)}
     for file in files:
         try:
-            items += [_image(task, stems) for task in json.loads(tree.read(file)) if _is_annotated(task)]
+            items += [_image(task, stems) for task in parse_json(tree.read(file)) if _is_annotated(task)]
         except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
             raise UserError(f"{file} is not a JSON export of Label Studio; export it again") from error
     return make_listing(tree, options, Format(NAME, "Label Studio", files), items)

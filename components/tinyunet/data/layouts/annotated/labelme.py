@@ -5,7 +5,6 @@ A polygon is drawn as `labelme.utils.shape_to_mask` does, with Pillow: https://g
 
 import base64
 import io
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from posixpath import normpath
 from typing import Any
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import composed, parse_json
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, is_background, picture_size, type_values
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile, summarize
 from tinyunet.data.layouts.matching import Match, Picture, count_text, make_samples, sort_samples
@@ -72,7 +72,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     for name in pictures:
         annotation = annotations.get(name)
         matches.append(Match(_picture(name, root), Picture(annotation.file, "") if annotation else None))
-    samples, missing = make_samples(tree, matches, "a JSON file of the same name")
+    samples, missing = make_samples(tree, matches, "a JSON file of the same name", options)
     values = type_values(
         shape.type_name for annotation in annotations.values() for shape in annotation.shapes
     )
@@ -114,7 +114,7 @@ def _read_all(tree: Tree) -> tuple[dict[str, _Annotation], list[Problem]]:
     problems = []
     for file in filter(_is_json, tree.names):
         try:
-            content = json.loads(tree.read(file))
+            content = parse_json(tree.read(file))
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
                 continue
             annotation = _annotation(file, content, by_path, by_stem)
@@ -138,7 +138,7 @@ def _annotation(
     Raises:
         UserError: if its image is missing or a shape cannot be drawn.
     """
-    image_path = str(content.get("imagePath") or "").replace("\\", "/")
+    image_path = composed(str(content.get("imagePath") or "")).replace("\\", "/")
     folder = PurePosixPath(file).parent
     image = by_path.get(normpath(folder / image_path).lower(), "") if image_path else ""
     same_stem = by_stem.get(stem_of(file).lower(), [])

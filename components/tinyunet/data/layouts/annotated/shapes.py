@@ -1,6 +1,7 @@
 """Masks that are drawn from annotations."""
 
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ _NO_DEFECT = {"background", "bg", "ignore", "ignored", "void", "unlabeled", "unl
 # Colours of the values 0 … 5 for viewers; all further values are white.
 _PALETTE = (0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 0, 0, 255, 255)
 
+_FAR = 2**20  # pixels; a corner may be outside the image, but not as far as this
 _CORNERS = 32  # of the polygon that takes the place of a turned ellipse
 
 Points = tuple[tuple[float, float], ...]
@@ -114,9 +116,20 @@ def draw(shapes: Sequence[Shape], values: dict[str, int], size: Callable[[], tup
 
 
 def _paint(mask: "Image", shape: Shape, value: int) -> None:
-    """Give the pixels of a shape their value."""
+    """Give the pixels of a shape their value.
+
+    Raises:
+        UserError: if a corner is no number or far outside the image, where Pillow's numbers overflow.
+    """
     from PIL import Image, ImageDraw
 
+    size = mask.size if shape.relative else (1, 1)
+    for x, y in (*shape.points, *itertools.chain(*shape.holes)):
+        if not (abs(x * size[0]) <= _FAR and abs(y * size[1]) <= _FAR):
+            raise UserError(
+                f"has a shape of the label {shape.type_name!r} with a corner at ({x:.6g}, {y:.6g}), far "
+                f"outside the image of {mask.width}×{mask.height} pixels; correct the annotation"
+            )
     if shape.kind == "runs":
         mask.paste(value, (0, 0), Image.fromarray(_unpack_runs(shape.bitmap, *mask.size)))
         return
@@ -126,7 +139,6 @@ def _paint(mask: "Image", shape: Shape, value: int) -> None:
             box = (*corner, corner[0] + bitmap.width, corner[1] + bitmap.height)
             mask.paste(value, box, bitmap.convert("1"))
         return
-    size = mask.size if shape.relative else (1, 1)
     if shape.holes:
         outline = Image.new("1", mask.size)
         _fill(ImageDraw.Draw(outline), shape.kind, _scaled(shape.points, *size), 1)

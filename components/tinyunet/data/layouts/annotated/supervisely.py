@@ -7,7 +7,6 @@ Format: https://docs.supervisely.com/customization-and-integration/00_ann_format
 import base64
 import binascii
 import io
-import json
 import zlib
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing, split_of_folders
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem
@@ -54,7 +54,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         raise UserError(f"{tree.location} has no JSON file of Supervisely; expected ann/a.jpg.json")
     for file in files:
         try:
-            items.append(_read(file, json.loads(tree.read(file))))
+            items.append(_read(file, parse_json(tree.read(file))))
         except (UserError, OSError) as error:
             problems.append(Problem(file, str(error)))
         except (ValueError, AttributeError, TypeError, KeyError, zlib.error, binascii.Error):

@@ -3,10 +3,10 @@
 Format: https://www.robots.ox.ac.uk/~vgg/software/via, versions 1 and 2.
 """
 
-import json
 from typing import Any
 
 from tinyunet.core.errors import UserError
+from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing, split_of_folders
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, turned_ellipse
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem
@@ -66,13 +66,13 @@ def _files(tree: Tree) -> list[str]:
 def _entries(tree: Tree, file: str) -> list[dict[str, Any]]:
     """Return the images of a file, each with its file name and its regions."""
     if suffix_of(file) == ".json":
-        content = json.loads(tree.read(file))
+        content = parse_json(tree.read(file))
         return [one for one in content.get("_via_img_metadata", content).values() if isinstance(one, dict)]
     regions: dict[str, list[Any]] = {}
     for _, row in read_rows(tree, file):
         name = row.get("filename") or row["#filename"]
         keys = ("shape_attributes", "region_attributes")
-        values = (json.loads(row[_CSV_SHAPE] or "{}"), json.loads(row["region_attributes"] or "{}"))
+        values = (parse_json(row[_CSV_SHAPE] or "{}"), parse_json(row["region_attributes"] or "{}"))
         regions.setdefault(name, []).extend([dict(zip(keys, values, strict=True))] if values[0] else [])
     return [{"filename": name, "regions": found} for name, found in regions.items()]
 

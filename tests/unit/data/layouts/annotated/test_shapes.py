@@ -1,4 +1,5 @@
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,23 @@ def test_the_size_of_a_picture_is_that_after_its_exif_rotation(
 
 def test_regions_of_the_background_are_known_by_their_label(tmp_path: Path) -> None:
     assert [shapes.is_background(label) for label in ("_background_", "Void", "hole")] == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["polygon", "ellipse", "bitmap"])
+@pytest.mark.parametrize("far", [math.nan, math.inf, -1e300, 2.0**21])
+def test_a_corner_far_outside_the_image_is_an_error(kind: str, far: float) -> None:
+    region = Shape("dent", kind, ((far, 1), (4, 4)), shapes.pack(np.ones((2, 2), bool)))
+    with pytest.raises(
+        UserError, match=r"label 'dent' with a corner at \(.*, 1\), far outside the image of 8×6"
+    ):
+        drawn(region)
+
+
+def test_a_corner_of_a_hole_or_of_fractions_is_checked_too() -> None:
+    square = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5))
+    for region in (
+        Shape("a", "polygon", square, holes=(((math.nan, 0.0), (1.0, 1.0), (1.0, 0.0)),)),
+        Shape("a", "polygon", (*square, (0.0, 1e6)), relative=True),
+    ):
+        with pytest.raises(UserError, match="far outside"):
+            drawn(region)
