@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from pipeline.pipeline import STEPS
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 
 COMPARE = "compare"  # the step that runs once, after the steps of all categories
 ANSI = re.compile(r"\033\[\d+m")

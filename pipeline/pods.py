@@ -9,7 +9,7 @@ import kfp_server_api
 import urllib3
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 
 LAST_LINES = 10
 LOG_TIMEOUT_S = 30

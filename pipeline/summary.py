@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.console import Progress
 from tinyunet.core.categories import class_number
 from tinyunet.core.documents.evaluation import Evaluation
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.evaluation.comparison import compare, table
 from tinyunet.evaluation.report_links import link_reports, report_name
 from tinyunet.evaluation.summary import headline

@@ -54,19 +54,21 @@ def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[int]:
 def reached(cluster: Cluster) -> Iterator[dict[str, str]]:
     """Set the variables with which this machine reaches MLflow and MinIO, and yield the environment.
 
-    The connections end when a pod of one of the two is replaced.
+    It is the node, so that it reaches the addresses of services. `kubectl port-forward` would end when a pod
+    is replaced, and stopped answering after 150 runs of the soak.
     """
     secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
-    with (
-        forwarded(cluster, "mlflow", 5000) as mlflow_port,
-        forwarded(cluster, "minio", 9000) as minio_port,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        values = keys | {
-            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow_port}",
-            "S3_ENDPOINT_URL": f"http://localhost:{minio_port}",
-        }
+    values = keys | {
+        "MLFLOW_TRACKING_URI": f"http://{_address(cluster, 'mlflow')}:5000",
+        "S3_ENDPOINT_URL": f"http://{_address(cluster, 'minio')}:9000",
+    }
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setenv(name, value)
         yield os.environ | values
+
+
+def _address(cluster: Cluster, service: str) -> str:
+    words = ("-n", NAMESPACE, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
+    return cluster.kubectl(*words)

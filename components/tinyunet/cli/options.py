@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
+from tinyunet.core.console import one_line
 from tinyunet.core.errors import CommandError, UserError
 from tinyunet.core.files import cache_folder
-from tinyunet.core.text import one_line
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -77,3 +77,9 @@ def parallel_map(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def one_line(text: str) -> str:
+    """Return text in which each control character and each byte of a name that is not UTF-8 is an escape."""
+    shown = "".join(character if character >= " " else repr(character)[1:-1] for character in text)
+    return shown.encode("utf-8", "backslashreplace").decode()

@@ -1,12 +1,24 @@
-"""Check the addresses of servers before a client uses them."""
+"""Remove credentials from addresses and headers, and check the addresses of servers."""
 
 import re
 from urllib.parse import SplitResult, urlsplit
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.redaction import redact
 
+_USERINFO = re.compile(r"(\w+://)[^/\s\"']+@")
+_DATABASE = re.compile(r"((?:postgresql|mysql|mssql)(?:\+\w+)?://)[^\s\"']+@")  # any character is permitted
+_SECRET_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s\"']+", re.I
+)
+_SECRET_HEADER = re.compile(r"(?<![\w?&-])(Credential=|Signature=|Bearer +)[^\s,;\"']+")
 _LABEL = re.compile(r"[^\s/?#@]{1,63}")  # a part of a host name; letters of other alphabets are permitted
+
+
+def redact(text: str) -> str:
+    """Replace user names, passwords, tokens and signatures in URIs and in HTTP headers by ***."""
+    text = _USERINFO.sub(r"\1***@", _DATABASE.sub(r"\1***@", text))
+    text = _SECRET_QUERY.sub(r"\1***", text)
+    return _SECRET_HEADER.sub(r"\1***", text)
 
 
 def split_url(name: str, url: str, expected: str) -> SplitResult:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.documents.raw import RawFile, RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, file_sha256
-from tinyunet.core.text import parse_json
 
 OLD_FILE = "manifest.json"  # of version 0.1.0, beside the folders Train and Test
 SOURCES = "sources.json"  # the copy of the description, beside records and in evaluations

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.network import read_credential
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.server import ServerProblem, server_version
 
 

@@ -11,8 +11,7 @@ import requests
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path, require_space
 from tinyunet.core.network import ca_file, connection_problem, is_loopback, proxy_for
-from tinyunet.core.redaction import redact
-from tinyunet.core.urls import split_url
+from tinyunet.core.urls import redact, split_url
 from tinyunet.storage.transfer import Transfer
 
 TIMEOUT_S = (5.0, 30.0)  # for the connection, and between two packets

@@ -20,8 +20,7 @@ from minio.error import MinioException, S3Error
 from tinyunet.core import network
 from tinyunet.core.errors import Unreachable, UserError, require
 from tinyunet.core.files import atomic_path, require_space
-from tinyunet.core.redaction import redact
-from tinyunet.core.urls import split_url
+from tinyunet.core.urls import redact, split_url
 from tinyunet.storage.https import download
 from tinyunet.storage.s3_codes import MISSING_CODES, REASONS
 from tinyunet.storage.transfer import THREADS, Transfer, run_concurrently, safe_target, split_uri

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 
 THREADS = 8
 # A transfer that takes less time prints nothing. Without a terminal, it is also the time between two lines.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.network import connection_problem, hide_credentials, prepare_mlflow_client
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.database import creation_lock, database_error
 from tinyunet.tracking.deletion import check_experiment
 from tinyunet.tracking.names import experiment_folder, tag_filter

@@ -16,7 +16,7 @@ import requests
 
 from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.network import ca_file, connection_problem, hide_credentials, proxy_for, read_credential
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.uri import tracking_uri
 
 TIMEOUT_S = (6.0, 30.0)  # for the connection, and between two packets

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 
 LOCKS = Path("/proc/locks")  # Linux lists the file locks of all processes here
 MAX_WORDS = 4  # number of words of another process's command line that a message shows

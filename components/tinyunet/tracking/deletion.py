@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.uri import tracking_uri
 
 LISTED = 5  # names in a message

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.core.network import connection_problem
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.client import silence_mlflow
 
 PROBE_TIMEOUT_S = 8.0

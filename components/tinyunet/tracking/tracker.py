@@ -17,7 +17,7 @@ from tinyunet.core.config import CHANGEABLE_ON_RESUME
 from tinyunet.core.documents.model import MlflowReference
 from tinyunet.core.documents.records import RecordsManifest
 from tinyunet.core.presets import with_missing_options
-from tinyunet.core.redaction import redact
+from tinyunet.core.urls import redact
 from tinyunet.tracking.client import (
     create_run,
     experiment_id,

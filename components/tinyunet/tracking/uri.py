@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.redaction import redact
-from tinyunet.core.urls import split_url
+from tinyunet.core.urls import redact, split_url
 
 STORES = (
     "http",

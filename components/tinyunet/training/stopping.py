@@ -8,8 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tinyunet.core.redaction import redact
 from tinyunet.core.stopping import ABANDONED, STOP_SIGNAL
+from tinyunet.core.urls import redact
 
 if TYPE_CHECKING:
     from tinyunet.storage.lease import LeaseWatch

@@ -44,7 +44,7 @@ KINDS = ("pods", "mpijobs", "jobs", "secrets", "configmaps", "services")
 SERVERS = ("mlflow", "minio", "postgres", "kube-apiserver", "mpi-operator", "kubelet", "containerd")
 
 
-@pytest.fixture(scope="module")  # it breaks the connections of `environment`, which comes later
+@pytest.fixture(scope="module")  # before the records are stored
 def audit(services: Cluster) -> Iterator[Path]:
     """The audit log of the requests of the launchers."""
     policy, log = services.state / "audit.yaml", services.state / "log" / "audit.log"

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tinyunet.core.console import INTERVAL_S, cores, parallel_map, track
+from tinyunet.core.console import INTERVAL_S, cores, one_line, parallel_map, track
 
 
 def test_a_long_loop_prints_a_line_per_interval(
@@ -41,3 +41,8 @@ def test_the_first_exception_cancels_the_items_that_wait() -> None:
     with pytest.raises(ValueError, match="item 0"):
         parallel_map(fail_first, range(100 * cores()), "failing")
     assert len(called) < 50 * cores()
+
+
+def test_a_line_shows_line_breaks_and_other_bytes_as_escapes() -> None:
+    assert one_line("a\nb\tc\x1b[31m é") == "a\\nb\\tc\\x1b[31m é"
+    assert one_line(b"\xff.png".decode("utf-8", "surrogateescape")) == "\\udcff.png"

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError, ValidationI
 from tinyunet.core.categories import DAGM, class_number, full_name
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import atomic_path
-from tinyunet.core.text import parse_json
 from tinyunet.core.validation import explain
 
 SCHEMA_VERSION = 1
@@ -148,3 +147,15 @@ class Document(JsonObject):
         """Write the document into its folder; the file is written completely or not at all."""
         with atomic_path(folder / self.FILE) as part:
             part.write_text(self.text(), encoding="utf-8")
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401  any JSON value
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: if it is not JSON, not UTF-8, UTF-16 or UTF-32, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 from tinyunet.core.archives import describe_archives
 from tinyunet.core.categories import class_category, class_number
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.base import LayoutOptions, Listing, require_category
 from tinyunet.data.layouts.dagm_split import FOLDERS, LABELS, SPLITS, ListedSplit, list_split, same_names
 from tinyunet.data.sources.trees import Tree

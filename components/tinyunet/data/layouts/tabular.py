@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import composed, parse_json
 from tinyunet.data.layouts.names import common_folder, folders_of, split_of, suffix_of, words_of
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import Tree, composed
 
 EXTENSIONS = {".csv", ".tsv", ".jsonl", ".ndjson"}
 _LARGEST_FIELD = 2**31 - 1  # runs of a large mask have more characters than the limit of the csv module

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import composed
 from tinyunet.data.pictures.suffixes import SUFFIXES
 from tinyunet.data.sources.archive import ZipTree, list_end
-from tinyunet.data.sources.trees import Store, is_hidden
+from tinyunet.data.sources.trees import Store, composed, is_hidden
 
 ENDS = (2**20, 2**25)  # bytes that are read to list an archive; the second size is for a long list
 _CLASS = re.compile(r"(?i)class[ _-]?\d+(_def)?\.zip")

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 from tinyunet.core.archives import kind_by_name
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import why_unreadable
-from tinyunet.core.redaction import redact
-from tinyunet.core.urls import split_url
+from tinyunet.core.urls import redact, split_url
 from tinyunet.data.sources.archive import ZipTree
 from tinyunet.data.sources.joined import split_sources
 from tinyunet.data.sources.nested import NestedTree

@@ -1,6 +1,7 @@
 """The files of a source by name, wherever they are: in a folder, an archive or a bucket."""
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -134,3 +135,11 @@ def _walk(folder: Path, prefix: str, parents: frozenset[tuple[int, int]]) -> Ite
             yield from _walk(path, f"{prefix}{path.name}/", parents | {identity})
         else:
             yield prefix + path.name
+
+
+def composed(name: str) -> str:
+    """Return a name in which letters with accents are one character each, Unicode's form NFC.
+
+    macOS writes the names of files in the other form; both look the same.
+    """
+    return unicodedata.normalize("NFC", name)

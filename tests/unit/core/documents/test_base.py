@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.documents.records import RecordsManifest, Shard
 from tinyunet.core.errors import UserError
 
@@ -88,3 +89,14 @@ def test_a_folder_without_the_file_names_the_command_that_writes_it(tmp_path: Pa
         UserError, match=r"holds no manifest\.json; expected a folder that `tinyunet convert` wrote"
     ):
         RecordsManifest.read(tmp_path)
+
+
+def test_a_text_of_any_unicode_encoding_is_read() -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        assert parse_json('{"part": "Prüfling"}'.encode(encoding)) == {"part": "Prüfling"}
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff\xfe\xfa", "[" * 100_000, '{"a":' * 100_000])
+def test_anything_else_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|codec|too deeply"):
+        parse_json(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinyunet.core.errors import UserError
-from tinyunet.data.sources.trees import CachedTree, FolderTree
+from tinyunet.data.sources.trees import CachedTree, FolderTree, composed
 
 
 def _write(root: Path, *names: str) -> None:
@@ -67,3 +67,7 @@ def test_a_cached_tree_reads_a_file_once(tmp_path: Path) -> None:
     assert tree.read("a") == b"a"
     with pytest.raises(UserError, match=r"is missing|does not exist|cannot be read"):
         tree.read("c")
+
+
+def test_letters_with_accents_are_one_character() -> None:
+    assert composed("e\u0301") == "\u00e9" == composed("\u00e9")

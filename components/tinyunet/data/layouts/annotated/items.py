@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import composed
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, picture_size, type_values
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile, SourceSample
 from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
 from tinyunet.data.layouts.names import UniqueNames, is_picture, sample_name, split_of, stem_of, words_of
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import Tree, composed
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack, turned_ellipse
 from tinyunet.data.layouts.base import LayoutOptions, Listing

@@ -13,13 +13,13 @@ from pathlib import PurePosixPath
 from posixpath import normpath
 from typing import Any
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import composed, parse_json
 from tinyunet.data.layouts.annotated.shapes import Shape, draw, is_background, picture_size, type_values
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceFile, summarize
 from tinyunet.data.layouts.matching import Match, Picture, count_text, make_samples, sort_samples
 from tinyunet.data.layouts.names import common_folder, folders_of, is_picture, split_of, stem_of
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import Tree, composed
 
 NAME = "labelme"
 _FILES_TO_RECOGNISE = 5

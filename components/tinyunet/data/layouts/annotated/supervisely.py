@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing, split_of_folders
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem

@@ -5,8 +5,8 @@ Format: https://www.robots.ox.ac.uk/~vgg/software/via, versions 1 and 2.
 
 from typing import Any
 
+from tinyunet.core.documents.base import parse_json
 from tinyunet.core.errors import UserError
-from tinyunet.core.text import parse_json
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing, split_of_folders
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, turned_ellipse
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem
