@@ -54,21 +54,18 @@ def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[int]:
 def reached(cluster: Cluster) -> Iterator[dict[str, str]]:
     """Set the variables with which this machine reaches MLflow and MinIO, and yield the environment.
 
-    It is the node, so that it reaches the addresses of services. `kubectl port-forward` would end when a pod
-    is replaced, and stopped answering after 150 runs of the soak.
+    The connections to MLflow end when its pod is replaced; it accepts no other host than localhost and its
+    name. MinIO has its address in the cluster, because a forwarded port did not answer any more after 150 runs
+    of the soak.
     """
     secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
-    values = keys | {
-        "MLFLOW_TRACKING_URI": f"http://{_address(cluster, 'mlflow')}:5000",
-        "S3_ENDPOINT_URL": f"http://{_address(cluster, 'minio')}:9000",
-    }
-    with pytest.MonkeyPatch.context() as patch:
+    minio = ("-n", NAMESPACE, "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
+    with forwarded(cluster, "mlflow", 5000) as port, pytest.MonkeyPatch.context() as patch:
+        values = keys | {
+            "MLFLOW_TRACKING_URI": f"http://localhost:{port}",
+            "S3_ENDPOINT_URL": f"http://{cluster.kubectl(*minio)}:9000",
+        }
         for name, value in values.items():
             patch.setenv(name, value)
         yield os.environ | values
-
-
-def _address(cluster: Cluster, service: str) -> str:
-    words = ("-n", NAMESPACE, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
-    return cluster.kubectl(*words)
