@@ -321,7 +321,7 @@ OTHERS = [
         "query parameter 'treshold'; expected one of: image, overlay",
         *("/inspect?overlay=1&treshold=3", GOOD),
     ),
-    Bad("a query where none is", 400, "parameter 'x'; expected none", "/v2/models/engine?x", method="GET"),
+    Bad("a query where none is", 400, "parameter 'x'; expected none", "/v2/models/engine/infer?x", HEAD),
     Bad("another method", 405, "GET '/inspect': Method Not Allowed", method="GET"),
     Bad("a method of nobody", 405, "Method Not Allowed", "/v2", method="BREW"),
     Bad("an unknown model", 404, "model 'other'; this server has engine/", "/v2/models/other", method="GET"),

@@ -55,8 +55,8 @@ def reached(cluster: Cluster) -> Iterator[dict[str, str]]:
     """Set the variables with which this machine reaches MLflow and MinIO, and yield the environment.
 
     The connections to MLflow end when its pod is replaced; it accepts no other host than localhost and its
-    name. MinIO has its address in the cluster, because a forwarded port did not answer any more after 150 runs
-    of the soak.
+    name. MinIO has its address in the cluster, because a forwarded port did not answer any more after 150
+    runs of the soak.
     """
     secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}

@@ -170,6 +170,11 @@ def test_health_needs_no_token_and_everything_else_does(server: Server) -> None:
         assert answer.json() == {"error": "no valid token; expected the header Authorization: Bearer TOKEN"}
 
 
+def test_a_query_does_not_change_the_answer_of_a_route_without_options(server: Server) -> None:
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/engine/ready", "/metrics"):
+        assert server.get(f"{path}?probe=1").status_code == 200
+
+
 def test_requests_and_stages_are_counted(server: Server, images: NDArray[np.uint8]) -> None:
     server.inspect(picture(images[0]))
     text = server.get("/metrics").text

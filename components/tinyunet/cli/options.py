@@ -1,5 +1,6 @@
 """Define the argument parser and the options of several commands, and print the errors of commands."""
 
+import errno
 import io
 import os
 import select
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.console import one_line
 from tinyunet.core.errors import CommandError, UserError
-from tinyunet.core.files import cache_folder
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -116,13 +116,11 @@ def _prepare_streams() -> None:
     Without this, the first file that is opened would take the place of the closed stream, and get the text of
     libraries in it.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            with suppress(OSError):
-                os.fstat(number)
-                continue  # another file has this number already
-            os.dup2(os.open(os.devnull, os.O_RDWR), number)
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest free one, thus that of the stream
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -133,7 +131,9 @@ def _run(function: Callable[[], int | None]) -> int:
     except CommandError as error:
         if _rank() > 0:
             time.sleep(ERROR_DELAY_S)
-        print(f"tinyunet: error: {one_line(str(error))}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody reads stderr
+            print(f"tinyunet: error: {one_line(str(error))}", file=sys.stderr, flush=True)
+        _drop_output()
         return error.exit_code
 
 
@@ -141,27 +141,19 @@ def _call(function: Callable[[], int | None]) -> int:
     """Run a command and return its exit code.
 
     Raises:
-        UserError: also instead of the error of a file system that no part of the command has described.
+        UserError: also instead of an error of a file or a disk that no part of the command has described.
     """
     try:
         code = function() or 0
         sys.stdout.flush()
     except OSError as error:
-        if _drop_output():
+        if error.errno == errno.EPIPE and _drop_output():
             return 128 + signal.SIGPIPE
-        if error.errno is None:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         path = "" if error.filename is None else f"{error.filename}: "
-        remedy = _remedy(str(error.filename))
-        raise UserError(f"{path}{error.strerror}; {remedy}, and run the command again") from error
+        raise UserError(f"{path}{error.strerror}; correct this, and run the command again") from error
     return code
-
-
-def _remedy(path: str) -> str:
-    cache = str(cache_folder())
-    if path.startswith(cache) or cache.startswith(f"{path}/"):
-        return "set TINYUNET_CACHE to a folder that can be written"
-    return "correct this"
 
 
 def _drop_output() -> bool:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import PRECISIONS, add_command, path
+from tinyunet.cli.options import PRECISIONS, add_command, filled, path
 from tinyunet.core.errors import UserError
 from tinyunet.server.options import ServeOptions
 
@@ -27,8 +27,9 @@ def add_commands(commands: "Commands") -> None:
     add = parser.add_argument
     add(
         "model",
+        type=filled,
         nargs="?",
-        default="",
+        default=None,
         help="models:/NAME@champion, models:/NAME/VERSION, model folder, .keras file or engine folder; the "
         "default is the newest champion",
     )

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyunet.cli.options import add_command, add_settings, parse_settings
+from tinyunet.cli.options import add_command, add_settings, filled, parse_settings
 from tinyunet.core.config import TrainConfig
 from tinyunet.core.presets import PRESETS, modify_preset
 from tinyunet.core.stopping import STOP_SIGNAL, raise_on_sigterm
@@ -37,8 +37,8 @@ def print_failure(failure: "TrainingFailed") -> int:
 def _add_train(commands: "Commands") -> None:
     parser = add_command(commands, "train", "train TinyUNet; resumes by default", _train)
     add = parser.add_argument
-    add("records", help="folder or s3:// of TFRecords, or a source of images as for ingest")
-    add("--out", required=True, help="model folder to write, local or s3://")
+    add("records", type=filled, help="folder or s3:// of TFRecords, or a source of images as for ingest")
+    add("--out", type=filled, required=True, help="model folder to write, local or s3://")
     add("--preset", default=TrainConfig().preset, help=f"recipe: {', '.join(sorted(PRESETS))}")
     for name in SHORT_OPTIONS:
         add(f"--{name.replace('_', '-')}", help=f"short for --set {name}=…")

@@ -99,8 +99,8 @@ class TrainConfig(Config):
         normalization: `standardize` (subtract the mean of the training images and divide by their standard
             deviation) or `zero_centered` (x/127.5 - 1).
         clean_fraction: Fraction of every batch that is drawn from the defect-free images. With patches it is
-            a fraction of those that `defect_patches` leaves; the others are anywhere in defective images. 0
-            for a data set without defect-free images.
+            a fraction of those that `defect_patches` leaves; the others are anywhere in defective images.
+            Without defect-free images it counts as 0.
         poses: `dihedral` (all 8 combinations of flips and quarter turns) or `published` (horizontal flip,
             rotations by 0, 90 and 180 degrees).
         max_shift: Largest shift, as a fraction of the image side; the border is filled by reflection.

@@ -80,6 +80,5 @@ def parallel_map(
 
 
 def one_line(text: str) -> str:
-    """Return text in which each control character and each byte of a name that is not UTF-8 is an escape."""
-    shown = "".join(character if character >= " " else repr(character)[1:-1] for character in text)
-    return shown.encode("utf-8", "backslashreplace").decode()
+    """Return text in which escapes stand for control characters and for bytes of a name that is not UTF-8."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

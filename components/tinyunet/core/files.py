@@ -151,18 +151,31 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+_REMEDY = "set TINYUNET_CACHE to a folder that can be written"
+
+
 def cache_folder() -> Path:
     """Return TINYUNET_CACHE or, if it is not set, the folder `tinyunet` in XDG_CACHE_HOME or ~/.cache."""
     if folder := os.environ.get("TINYUNET_CACHE"):
         return Path(folder)
     try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyunet"
     except RuntimeError as error:
-        raise UserError(
-            "HOME is not set, and this user has no home folder; set TINYUNET_CACHE to a folder that can be "
-            "written"
-        ) from error
-    return root / "tinyunet"
+        raise UserError(f"HOME is not set, and this user has no home folder; {_REMEDY}") from error
+
+
+def make_cache_folder(folder: Path) -> None:
+    """Make a folder of the cache, unless it exists.
+
+    Raises:
+        UserError: if it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; {_REMEDY}") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: cannot be written; {_REMEDY}")
 
 
 def mark_used(entry: Path) -> Path:
@@ -201,11 +214,12 @@ def keep_in_use(folder: Path, user: object) -> None:
 
 
 def _is_in_use(folder: Path) -> bool:
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except OSError as error:  # without locks, only the time of the last use counts
+        return isinstance(error, BlockingIOError)
     return False

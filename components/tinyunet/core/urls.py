@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 from tinyunet.core.errors import UserError
 
 _USERINFO = re.compile(r"(\w+://)[^/\s\"']+@")
-_DATABASE = re.compile(r"((?:postgresql|mysql|mssql)(?:\+\w+)?://)[^\s\"']+@")  # any character is permitted
+_DATABASE = re.compile(r"((?:postgres(?:ql)?|mysql|mssql)(?:\+\w+)?://)[^\s\"']+@")  # passwords may have /
 _SECRET_QUERY = re.compile(
     r"([?&][^=&\s]*(?:signature|token|credential|password|secret|sig|key)[^=&\s]*=)[^&\s\"']+", re.I
 )

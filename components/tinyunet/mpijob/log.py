@@ -14,10 +14,12 @@ class LogFollower:
 
     Attributes:
         tail: The last 15 lines of the log.
+        complete: Whether the log was read to its end after the pod had ended.
     """
 
     def __init__(self, cluster: Cluster, log: Callable[[str], None]) -> None:
         self.tail: deque[str] = deque(maxlen=15)
+        self.complete = False
         self._cluster, self._log = cluster, log
         self._pod = ""
         self._last_stamp = ""
@@ -49,6 +51,9 @@ class LogFollower:
                 self._read(pod)
             except UserError:  # the pod has no log yet, or the connection broke
                 last_round = last_round and self._ended.wait(1)
+            else:
+                if last_round and pod == self._pod:
+                    self.complete = True
             if last_round or pod != self._pod:
                 return
             self._ended.wait(1)

@@ -102,12 +102,15 @@ class Obstacle:
     counted: bool = True
 
 
-def outcome(snapshot: Snapshot, *, tail: Iterable[str] = (), lost: Sequence[str] = ()) -> Outcome | None:
+def outcome(
+    snapshot: Snapshot, *, tail: Iterable[str] = (), complete: bool = False, lost: Sequence[str] = ()
+) -> Outcome | None:
     """Return how the job ended, or None if it has not ended.
 
     Args:
         snapshot: The job's objects.
         tail: Last lines of the launcher's log.
+        complete: Whether the log was read to its end, so that a report of mpirun would be in `tail`.
         lost: Names of the worker pods that disappeared while the job ran.
     """
     status = snapshot.job.get("status") or {}
@@ -118,7 +121,9 @@ def outcome(snapshot: Snapshot, *, tail: Iterable[str] = (), lost: Sequence[str]
     if failed is None:
         return None
     evicted = failed.get("reason") == "MPIJobEvicted" and not _launcher_runs(snapshot)
-    return _failure(snapshot, failed, "\n".join(tail), lost) if finished or evicted else None
+    if not finished and not evicted:
+        return None
+    return _failure(snapshot, failed, "\n".join(tail), complete=complete, lost=lost)
 
 
 def obstacle(snapshot: Snapshot) -> Obstacle | None:
@@ -151,7 +156,7 @@ def _launcher_runs(snapshot: Snapshot) -> bool:
     return pod is not None and phase(pod) == "Running"
 
 
-def _failure(snapshot: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -> Outcome:
+def _failure(snapshot: Snapshot, failed: Json, tail: str, *, complete: bool, lost: Sequence[str]) -> Outcome:
     reason, pod = str(failed.get("reason", "")), launcher_pod(snapshot.pods)
     code = exit_code_of(pod) if pod else None
     if "DeadlineExceeded" in reason:
@@ -173,7 +178,7 @@ def _failure(snapshot: Snapshot, failed: Json, tail: str, lost: Sequence[str]) -
         return Outcome(reason=text, exit_code=code, lost=True)
     if code in _STOPPED:
         return Outcome(reason=f"stopped with a checkpoint: {_STOPPED[code]}", exit_code=code, lost=True)
-    if code == _KILLED and tail and not any(line in tail for line in _FAILED_RANK_LINES):
+    if code == _KILLED and complete and not any(line in tail for line in _FAILED_RANK_LINES):
         return Outcome(reason="failed: its launcher was killed (signal 9)", exit_code=code, lost=True)
     if code == _KILLED:
         cause = "a rank was killed (signal 9), most likely OOMKilled"

@@ -59,7 +59,8 @@ class Watcher:
         self._attach_log(snapshot)
         self.log.finish()
         self._lost |= disrupted_pods(snapshot.events, self._worker_uids.values())
-        return outcome(snapshot, tail=self.log.tail, lost=sorted(self._lost)) or Outcome()
+        lost, complete = sorted(self._lost), self.log.complete
+        return outcome(snapshot, tail=self.log.tail, complete=complete, lost=lost) or Outcome()
 
     def _snapshot(self) -> Snapshot:
         job = self._cluster.job(self._name)

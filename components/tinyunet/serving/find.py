@@ -12,7 +12,7 @@ from pathlib import Path
 from tinyunet.core.console import say
 from tinyunet.core.documents.served import ServedModel
 from tinyunet.core.errors import Unreachable, UserError
-from tinyunet.core.files import atomic_path, cache_folder, mark_used
+from tinyunet.core.files import atomic_path, cache_folder, make_cache_folder, mark_used
 from tinyunet.engine.network import INT8, network_files, sha256
 from tinyunet.serving.registered import (
     MLFLOW_SCHEMES,
@@ -119,7 +119,7 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> Path:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder, which replaces `folder` after the block."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as temporary:
         part = Path(temporary) / "engine"
         part.mkdir()

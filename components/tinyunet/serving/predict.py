@@ -23,7 +23,7 @@ from tinyunet.model.tile_progress import TileProgress
 from tinyunet.serving.find import find_engine
 from tinyunet.serving.pictures import chunks, decode
 
-MAX_NAME = 200  # bytes; file systems allow 255 with the suffixes
+MAX_NAME = 255 - len("_overlay.png")  # bytes; file systems allow 255
 
 
 @dataclass(frozen=True)
@@ -168,14 +168,20 @@ def _unique_names(files: Iterable[Path]) -> dict[str, Path]:
     files_by_name: dict[str, Path] = {}
     used: set[str] = set()
     for file in files:
-        stem = os.fsdecode(os.fsencode(file.stem)[:MAX_NAME])
-        name, number = stem, 1
+        name, number = _cut(file.stem), 1
         while name.casefold() in used:
             number += 1
-            name = f"{stem}-{number}"
+            name = _cut(file.stem, f"-{number}")
         used.add(name.casefold())
         files_by_name[name] = file
     return files_by_name
+
+
+def _cut(stem: str, suffix: str = "") -> str:
+    """Return a stem and a suffix in at most MAX_NAME bytes; only whole letters of the stem are left out."""
+    while len(os.fsencode(stem + suffix)) > MAX_NAME:
+        stem = stem[:-1]
+    return stem + suffix
 
 
 def _predict_files(

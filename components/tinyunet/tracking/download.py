@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyunet.core.errors import UserError
-from tinyunet.core.files import cache_folder, mark_used
+from tinyunet.core.files import cache_folder, make_cache_folder, mark_used
 from tinyunet.tracking.client import mlflow_errors, open_client
 from tinyunet.tracking.missing import LISTED, Known, missing_version
 from tinyunet.tracking.names import ENGINE_FOLDER
@@ -202,7 +202,7 @@ def _fill(folder: Path, download: Callable[[str], str]) -> None:
 
     If another process has created `folder` in the meantime, its result is used.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(folder.parent)
     with mlflow_errors(), tempfile.TemporaryDirectory(dir=folder.parent) as part:
         downloaded = Path(download(part))
         try:

@@ -72,7 +72,7 @@ def database_path(uri: str) -> Path | None:
     Raises:
         UserError: if the address of another database is not valid, or its driver is not installed.
     """
-    if not uri.startswith(_DATABASES):
+    if re.split("[+:]", uri, maxsplit=1)[0] not in _DATABASES:
         return None
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError

@@ -76,19 +76,10 @@ def test_an_error_is_one_line_and_an_exit_code(
 
 
 def test_other_exceptions_are_not_handled() -> None:
-    for error in (ZeroDivisionError(), OSError("of a library")):
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    for error in (ZeroDivisionError(), OSError("of a library"), refused):
         with pytest.raises(type(error)):
             run_command(fail(error))
-
-
-def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("TINYUNET_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / ".cache"))
-    for path in (tmp_path / "home" / ".cache", tmp_path / "home" / ".cache" / "tinyunet" / "engines"):
-        assert run_command(fail(OSError(errno.EROFS, "Read-only file system", str(path)))) == 2
-        assert f"{path}: Read-only file system; set TINYUNET_CACHE to a folder" in capsys.readouterr().err
 
 
 def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +88,8 @@ def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         (["ingest", "synthetic://", "--out", ""], "--out"),
         (["predict", "a.png", "", "--model", "model", "--out", "out"], "FILE|DIR"),
         (["predict", "a.png", "--model", " ", "--out", "out"], "--model"),
+        (["train", "", "--out", "out"], "records"),
+        (["serve", ""], "model"),
     ):
         with pytest.raises(SystemExit, match="2"):
             parse(command)
@@ -104,13 +97,18 @@ def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 WRITE = """
-import sys
+import os, sys, time
 from tinyunet.cli.options import run_command
+from tinyunet.core.errors import UserError
 
 def write():
+    if sys.argv[-1] == "refused":
+        time.sleep(0.2)
+        print("a line that nobody reads")
+        raise UserError("steps is 0")
     print("\\udcff", "\\u00fc" * 70_000)
-    with open(sys.argv[1], "w") as file:
-        file.write(f"{file.fileno() > 2}")
+    with open(sys.argv[-1], "w") as file:
+        file.write(f"{file.fileno() > 2 and os.get_inheritable(1)}")
 
 sys.exit(run_command(write))
 """
@@ -129,12 +127,13 @@ sys.exit(run_command(write))
             "tinyunet: error: No space left on device; correct this, and run the command again",
         ),
         ("| true", 141, ""),
+        ("refused | true", 2, "tinyunet: error: steps is 0"),
     ],
 )
 def test_streams_may_be_closed_full_or_unread(streams: str, code: int, line: str, tmp_path: Path) -> None:
     (tmp_path / "write.py").write_text(WRITE)
     command = f'"{sys.executable}" write.py out {streams}; exit ${{PIPESTATUS[0]}}'
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": ""}
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

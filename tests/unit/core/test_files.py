@@ -1,5 +1,7 @@
 """Atomic writes, file system errors, free space, and the cache folder."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import time
@@ -9,11 +11,13 @@ import pytest
 
 from tinyunet.core.errors import UserError
 from tinyunet.core.files import (
+    KEPT,
     atomic_folder,
     atomic_path,
     cache_folder,
     file_errors,
     keep_in_use,
+    make_cache_folder,
     mark_used,
     require_space,
     scratch_folder,
@@ -124,6 +128,14 @@ def test_setup_and_library_have_the_same_cache_folder(
     assert shell.stdout.strip() == str(cache_folder()) == expected
 
 
+def test_a_cache_folder_that_cannot_be_made_is_named_with_the_variable(tmp_path: Path) -> None:
+    make_cache_folder(tmp_path / "cache" / "engines")
+    make_cache_folder(tmp_path / "cache" / "engines")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/cache: Not a directory; set TINYUNET_CACHE to a folder that"):
+        make_cache_folder(tmp_path / "file" / "cache")
+
+
 def test_only_regular_files_are_readable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
@@ -173,6 +185,38 @@ def test_a_folder_of_the_cache_that_an_object_uses_is_kept(tmp_path: Path) -> No
     del user
     mark_used(tmp_path / "21")
     assert not (tmp_path / "00").exists()
+
+
+def test_a_cache_on_a_file_system_without_locks_does_not_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for number in range(KEPT + 3):
+        (tmp_path / f"{number:02d}").mkdir()
+        os.utime(tmp_path / f"{number:02d}", (number, number))
+    mark_used(tmp_path / "22")
+    assert names(tmp_path) == [f"{number:02d}" for number in range(3, KEPT + 3)]
+
+
+def test_a_folder_of_the_cache_that_cannot_be_opened_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def refuse(path: Path, *args: int, **options: int) -> int:
+        if path == tmp_path / "00":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    for number in range(KEPT + 3):
+        (tmp_path / f"{number:02d}").mkdir()
+        os.utime(tmp_path / f"{number:02d}", (number, number))
+    mark_used(tmp_path / "22")
+    assert {"01", "02"}.isdisjoint(names(tmp_path))
 
 
 def test_a_cache_that_cannot_be_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,15 +132,26 @@ class TestOutcome:
             "mpirun noticed that process rank 1 with PID 9 on node job-worker-1 exited on signal 9 (Killed).",
             "mpirun detected that one or more processes exited with non-zero status, thus causing",
         ):
-            assert outcome(snapshot, tail=["step 20/100", "-" * 74, line, "-" * 74]) == end
+            tail = ["step 20/100", "-" * 74, line, "-" * 74]
+            assert outcome(snapshot, tail=tail, complete=True) == end
 
-    def test_a_killed_launcher_is_a_lost_pod_as_mpirun_reports_no_rank(self) -> None:
+    @pytest.mark.parametrize("tail", [[], ["step 20/100"]])
+    def test_a_killed_launcher_is_a_lost_pod_as_mpirun_reports_no_rank(self, tail: list[str]) -> None:
         snapshot = Snapshot(
             job(("Failed", "BackoffLimitExceeded"), finished=True),
             [pod("launcher", "Failed", containerStatuses=terminated(137))],
         )
-        end = outcome(snapshot, tail=["step 20/100"])
+        end = outcome(snapshot, tail=tail, complete=True)
         assert end == Outcome(reason="failed: its launcher was killed (signal 9)", exit_code=137, lost=True)
+
+    def test_a_killed_launcher_is_no_lost_pod_if_the_report_of_mpirun_may_be_missing(self) -> None:
+        snapshot = Snapshot(
+            job(("Failed", "BackoffLimitExceeded"), finished=True),
+            [pod("launcher", "Failed", containerStatuses=terminated(137))],
+        )
+        end = outcome(snapshot, tail=["step 20/100"], complete=False)
+        assert end is not None
+        assert not end.lost
 
 
 class TestObstacle:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tinyunet.core.errors import UserError
+from tinyunet.core.errors import Unreachable, UserError
 from tinyunet.mpijob.spec import MPIJobSpec, build
 from tinyunet.mpijob.status import JobFailed, Outcome, Snapshot
 from tinyunet.mpijob.watch import Watcher
@@ -23,6 +23,7 @@ class Cluster:
 
     snapshots: list[Snapshot]
     clock: list[float] = field(default_factory=lambda: [0.0])
+    reachable: bool = True  # whether the end of the log can be read
 
     def job(self, name: str) -> dict[str, Any]:
         return self.snapshots[0].job
@@ -39,6 +40,8 @@ class Cluster:
 
     def log(self, pod: str, *, since_seconds: int | None = None) -> Iterator[tuple[str, str]]:
         yield "2026-01-01T00:00:20Z", "step 1/9"
+        if not self.reachable:
+            raise Unreachable("the connection broke")
 
 
 def job(*conditions: str, finished: bool = False, **metadata: str) -> dict[str, Any]:
@@ -59,8 +62,13 @@ STARTED = Snapshot(job("Created"), [pod("worker", "Running")])
 BLOCKED = Snapshot(job("Created"), [pod("worker", "Pending", conditions=[UNSCHEDULED])])
 
 
-def follow(monkeypatch: pytest.MonkeyPatch, *snapshots: Snapshot, logged: list[str] | None = None) -> Outcome:
-    cluster: Any = Cluster([*snapshots])
+def follow(
+    monkeypatch: pytest.MonkeyPatch,
+    *snapshots: Snapshot,
+    logged: list[str] | None = None,
+    reachable: bool = True,
+) -> Outcome:
+    cluster: Any = Cluster([*snapshots], reachable=reachable)
     monkeypatch.setattr(time, "monotonic", lambda: cluster.clock[0])
     lines = [] if logged is None else logged
     return Watcher(cluster, "job", pending_seconds=20, log=lines.append).follow()
@@ -120,6 +128,15 @@ def test_a_worker_that_is_replaced_before_the_launcher_exists_is_not_lost(
     snapshots = [Snapshot(job("Created"), [one]) for one in (first, second)]
     end = follow(monkeypatch, *snapshots, Snapshot(job("Failed", finished=True), [ended, second]))
     assert end == Outcome(reason="launcher exited 3", exit_code=3)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_launcher_counts_as_killed_only_if_its_whole_log_was_read(
+    complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = pod("launcher", "Failed", containerStatuses=[{"state": {"terminated": {"exitCode": 137}}}])
+    end = follow(monkeypatch, Snapshot(job("Failed", finished=True), [ended]), reachable=complete)
+    assert end.lost == complete
 
 
 def test_the_deletion_of_a_running_job_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ def test_a_database_uri_with_too_few_slashes_is_refused(monkeypatch: pytest.Monk
         ("sqlite://", None),
         ("sqlite:////here/C# 1/m.db", Path("/here/C# 1/m.db")),
         ("https://host/m.db", None),
+        ("mysqlx-plugin://host/m.db", None),
+        ("sqlite-plugin:////here/m.db", None),
     ],
 )
 def test_the_database_path_is_the_file_that_sqlalchemy_opens(uri: str, database: Path | None) -> None:

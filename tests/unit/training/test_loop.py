@@ -174,6 +174,22 @@ def test_a_loss_that_is_not_finite_is_an_error(records: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("error", "status"), [(SystemExit, "KILLED"), (KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")]
+)
+def test_a_run_that_someone_ends_is_killed_and_not_failed(
+    error: type[BaseException], status: str, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise error
+
+    tracker = RecordingTracker()
+    monkeypatch.setattr(tracker, "start", end)
+    with pytest.raises(error):
+        train_again(records, tmp_path / "model", tracker, image_size=32, steps=1)
+    assert tracker.statuses == [status]
+
+
+@pytest.mark.parametrize(
     ("checkpoints", "files"), [("", ["model.checkpoints.lock"]), ("s3://bucket/checkpoints", [])]
 )
 def test_a_folder_of_checkpoints_is_locked_and_a_location_on_s3_is_not(

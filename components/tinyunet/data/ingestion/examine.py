@@ -31,7 +31,8 @@ def examine(listing: Listing, folder: Path, options: IngestOptions, threads: int
     prepared, kind = _prepare(listing, folder, threads)
     problems = [*listing.problems, *(problem for item in prepared for problem in item.problems)]
     usable = tuple(item for item in prepared if not item.problems)
-    report = Report(listing, usable, notes=(*listing.notes, *_note_ignored(listing)), kind=kind)
+    said = (*listing.notes, *_note_unmasked(listing, options), *_note_ignored(listing))
+    report = Report(listing, usable, notes=said, kind=kind)
     report = _with_splits(report, folder, options)
     repeated, leaked = find_copies(report.samples)
     problems += [*check_kinds(report.samples), *leaked]
@@ -63,6 +64,14 @@ def _prepare(listing: Listing, folder: Path, threads: int) -> tuple[list[Prepare
             for item, type_ in zip(items, types, strict=True)
         ]
     return prepared, kind
+
+
+def _note_unmasked(listing: Listing, options: IngestOptions) -> list[str]:
+    """Return a note with the number of images that are clean because they have no mask."""
+    names = [sample.image.name for sample in listing.samples if sample.mask is None]
+    if options.unmasked != "clean" or not names:
+        return []
+    return [f"images without a mask count as clean: {len(names)}, such as {names[0]}"]
 
 
 def _note_ignored(listing: Listing) -> list[str]:

@@ -73,8 +73,8 @@ class LayoutOptions:
         category: Category of a data set that has several; empty for the only one.
         images: Pattern of the image files of the layout `pairs`, such as `photos/*.jpg`.
         masks: Path of the mask of an image in the layout `pairs`, such as `labels/{stem}_gt.png`.
-        unmasked: What an image is whose mask is missing: `refused`, because the mask may have been forgotten,
-            or `clean`.
+        unmasked: What an image is whose mask is missing, in the layouts `pairs`, `beside` and `labelme`:
+            `refused`, because the mask may have been forgotten, or `clean`.
     """
 
     layout: str = ""

@@ -30,6 +30,11 @@ def read_listing(tree: Tree, options: LayoutOptions) -> Listing:
             f"category is {options.category!r}, but {tree.location} has no categories (layout "
             f"{layout.NAME}); leave the category out"
         )
+    if options.unmasked != LayoutOptions.unmasked and layout not in (pairs, beside, labelme):
+        raise UserError(
+            f"unmasked is {options.unmasked!r}, but layout {layout.NAME} says itself which images are clean; "
+            "leave unmasked out"
+        )
     listing = layout.list_samples(tree, options)
     if layout in (table, dagm) or options.layout:
         return listing

@@ -162,8 +162,8 @@ def make_samples(
             problems.append(
                 Problem(
                     match.image.file,
-                    f"is an image without a mask; expected {expected}, or, if it has no defect, the image in "
-                    "a folder named good; --unmasked clean takes all such images as clean",
+                    f"is an image without a mask; expected {expected}; if it has no defect, move it to a "
+                    "folder named good, or say --unmasked clean",
                 )
             )
             continue

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.matching import Picture
 from tinyunet.data.layouts.names import common_folder, folders_of, is_picture, split_of, stem_of
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import Tree, composed
 
 _FIELDS = ("stem", "name", "folder", "parent")
 
@@ -26,6 +26,7 @@ def find(tree: Tree, images: str, masks: str) -> tuple[list[Picture], list[Pictu
     Raises:
         UserError: if a pattern is missing or wrong, no image has the first one, or none has a mask.
     """
+    images, masks = composed(images), composed(masks)
     _check(images, masks)
     root = common_folder(tree.names)
     for prefix in ("", root):

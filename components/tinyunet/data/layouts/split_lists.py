@@ -7,7 +7,7 @@ from posixpath import splitext
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.matching import Match, Picture
 from tinyunet.data.layouts.names import is_picture, split_of, stem_of, suffix_of, words_of
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import Tree, composed
 
 _ENDS = (".txt", ".lst")
 
@@ -56,7 +56,7 @@ def _splits(tree: Tree, files: Sequence[str], images: Sequence[Picture]) -> dict
 def _listed(tree: Tree, file: str, by_name: dict[str, str]) -> Iterable[str]:
     """Yield the images of the lines of a list; a line may name the mask too, behind a space."""
     try:
-        lines = tree.read(file).decode("utf-8-sig", "replace").splitlines()
+        lines = composed(tree.read(file).decode("utf-8-sig", "replace")).splitlines()
     except (OSError, UserError):
         return
     for line in filter(str.strip, lines):

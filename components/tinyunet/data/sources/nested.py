@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -88,10 +89,10 @@ class NestedTree:
 
 
 def _by_composed_name(names: Iterable[str]) -> dict[str, str]:
-    """Return names by their composed form, which annotations and tables have, unless it is taken."""
-    stored = {name: name for name in names}
-    forms = {name: composed(name) for name in stored}
-    return {name if forms[name] in stored else forms[name]: name for name in stored}
+    """Return names by their composed form, which annotations and tables have, unless several have it."""
+    forms = {name: composed(name) for name in names}
+    counts = Counter(forms.values())
+    return {form if counts[form] == 1 else name: name for name, form in forms.items()}
 
 
 def _archives_to_list(names: Iterable[str]) -> list[str]:

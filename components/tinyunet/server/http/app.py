@@ -3,10 +3,9 @@
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from tinyunet import __version__
@@ -41,20 +40,10 @@ def create_app(station: Station) -> "ASGIApp":
     pictures.add_routes(others, station)
     _add_metrics(others, station)
     for one in (router, others):
-        app.include_router(one, dependencies=[Depends(check_query)], responses=errors(400))
+        app.include_router(one)
     _add_page(app)
     _add_error_handlers(app)
     return Gate(app, station)
-
-
-def check_query(request: Request) -> None:
-    """Raise a RequestError, 400, for a query parameter that the route does not have."""
-    route: APIRoute = request.scope["route"]
-    known = [parameter.alias for parameter in route.dependant.query_params]
-    for name in request.query_params:
-        if name not in known:
-            expected = f"expected one of: {', '.join(known)}" if known else "expected none"
-            raise RequestError(400, f"query parameter {shortened(name)}; {expected}")
 
 
 def _add_page(app: FastAPI) -> None:

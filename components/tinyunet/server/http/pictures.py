@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from tinyunet.data.pictures.decode import encode_png
@@ -15,6 +15,7 @@ from tinyunet.engine.overlay import highlight
 from tinyunet.engine.regions import find_regions
 from tinyunet.server.errors import RequestError, shortened
 from tinyunet.server.http.body import body_of
+from tinyunet.server.http.query import check_query
 from tinyunet.server.http.responses import errors, model_headers
 from tinyunet.server.inspector import Answer, Station
 
@@ -77,6 +78,7 @@ def add_routes(router: APIRouter, station: Station) -> None:
 
     @router.post(
         "/inspect",
+        dependencies=[Depends(check_query)],
         response_model=InspectionAnswer,
         response_model_exclude_none=True,
         responses={**errors(400, 401, 408, 413, 415, 429, 503), 200: {"content": {"image/png": {}}}},

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from tinyunet import __version__
 from tinyunet.server.errors import RequestError, shortened
 from tinyunet.server.holder import Served
 from tinyunet.server.http.body import body_of
+from tinyunet.server.http.query import check_query
 from tinyunet.server.http.responses import errors, model_headers
 from tinyunet.server.inspector import Answer, Station
 from tinyunet.server.protocol.answers import metadata, response
@@ -96,6 +97,7 @@ def _add_models(router: APIRouter, station: Station, models: Untyped) -> None:
 
 def _add_infer(router: APIRouter, station: Station, models: Untyped) -> None:
     described: dict[str, Any] = {
+        "dependencies": [Depends(check_query)],
         "response_model": models.InferenceResponse,
         "responses": {
             **errors(400, 401, 404, 408, 413, 415, 429, 503),

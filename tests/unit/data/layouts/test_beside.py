@@ -122,6 +122,14 @@ def test_other_folders_are_not_recognised(tmp_path: Path, names: str) -> None:
         beside.list_samples(tree, LayoutOptions())
 
 
+def test_images_without_a_mask_are_clean_if_the_options_say_so(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "crack/1.jpg crack/1_mask.png crack/2.jpg")
+    listing = beside.list_samples(tree, LayoutOptions(unmasked="clean"))
+    assert [sample.defective for sample in listing.samples] == [None, False]
+    assert pairs_of(listing) == {"crack/1.jpg": "crack/1_mask.png", "crack/2.jpg": None}
+    assert listing.problems == ()
+
+
 def test_the_images_of_a_split_without_any_mask_are_ignored_and_said(tmp_path: Path) -> None:
     listing = listed(tmp_path, "train/a.png train/a_mask.png test/b.png")
     assert pairs_of(listing) == {"train/a.png": "train/a_mask.png"}

@@ -148,6 +148,7 @@ def test_masks_alone_are_an_error(tmp_path: Path) -> None:
         ("raw/**/?.png", "raw/{stem}*/mask.png", "raw/z/a.png raw/a-7/mask.png"),
         ("PHOTOS/*.JPG", "LABELS/{stem}.png", "photos/a.jpg labels/A.png"),
         ("x/*.jpg", "y/{stem}.png", "top/x/a.jpg top/y/a.png"),
+        ("a\u0308/*.jpg", "u\u0308/{stem}.png", "\u00e4/a.jpg \u00fc/a.png"),
         ("x/{stem}_000?.png", "y/{stem}.png", "x/a_b_0000.png y/a_b.png"),
         ("**/images/{stem}_*.tif", "{parent}/gt/{stem}_gt1.gif", "q/images/21_training.tif q/gt/21_gt1.gif"),
     ],
@@ -173,8 +174,7 @@ def test_patterns_keep_the_split_of_a_folder_and_name_what_is_left_over(tmp_path
     assert [(sample.split, sample.name) for sample in listing.samples] == [("train", "a"), ("test", "a")]
     assert [str(problem) for problem in listing.problems] == [
         "train/p/b.jpg: is an image without a mask; expected a file such as test/m/a_gt.png with the name of "
-        "the image, or, if it has no defect, the image in a folder named good; --unmasked clean takes all "
-        "such images as clean",
+        "the image; if it has no defect, move it to a folder named good, or say --unmasked clean",
         "test/m/c_gt.png: is a mask without an image",
     ]
 

@@ -36,6 +36,14 @@ def test_lists_name_images_of_several_folders_by_their_folder(tmp_path: Path) ->
     ]
 
 
+def test_a_list_may_write_letters_with_accents_as_macos_does(tmp_path: Path) -> None:
+    listing = listed(tmp_path, "\u00e4.jpg \u00e4.png b.jpg b.png", train_txt="a\u0308.jpg", test_txt="b.jpg")
+    assert {sample.image.name: sample.split for sample in listing.samples} == {
+        "\u00e4.jpg": "train",
+        "b.jpg": "test",
+    }
+
+
 @pytest.mark.parametrize(
     ("train", "test", "reason"),
     [

@@ -1,3 +1,6 @@
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -19,3 +22,11 @@ def test_an_image_that_is_counted_in_parts_has_all_its_pixels() -> None:
 def test_the_mean_and_the_deviation_are_those_of_the_pixels() -> None:
     assert mean_and_deviation(np.bincount([0, 10, 20, 30])) == pytest.approx((15.0, np.sqrt(125)))
     assert mean_and_deviation(np.zeros(256, np.int64)) == (0.0, 0.0)
+
+
+def test_the_mean_and_the_deviation_are_exact() -> None:
+    """Sums of floating-point numbers are rounded for these counts, and sums of int64 are too large."""
+    counts = np.bincount([65534, 65535, 65535]) * 3**25
+    exact = float(Fraction(2 * 65535 + 65534, 3)), math.sqrt(Fraction(2, 9))
+    assert mean_and_deviation(counts) == exact
+    assert np.average(np.arange(65536), weights=counts) != exact[0]

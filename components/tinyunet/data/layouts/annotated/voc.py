@@ -12,7 +12,7 @@ from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem, SourceSa
 from tinyunet.data.layouts.matching import count_text, sort_samples, source_file
 from tinyunet.data.layouts.names import UniqueNames, folders_of, is_picture, sample_name, split_of, stem_of
 from tinyunet.data.layouts.type_names import read_type_names
-from tinyunet.data.sources.trees import Tree
+from tinyunet.data.sources.trees import Tree, composed
 
 MASKS, IMAGES = "SegmentationClass", "JPEGImages"
 
@@ -67,7 +67,7 @@ def _splits(tree: Tree, lists: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in lists:
         root = name.partition("ImageSets/")[0]
-        for line in tree.read(name).decode("utf-8", "replace").splitlines():
+        for line in composed(tree.read(name).decode("utf-8", "replace")).splitlines():
             if line.split():
                 found[f"{root}{line.split()[0]}".lower()] = split_of(PurePosixPath(name).stem)
     return found

@@ -122,8 +122,8 @@ def test_if_all_files_are_wrong_the_faults_are_told(tmp_path: Path) -> None:
 def test_an_image_that_was_not_annotated_is_a_problem(tmp_path: Path) -> None:
     problems = listed(tmp_path, "a.jpg b.jpg", a_json=annotation(SQUARE)).problems
     assert [str(problem) for problem in problems] == [
-        "b.jpg: is an image without a mask; expected a JSON file of the same name, or, if it has no defect, "
-        "the image in a folder named good; --unmasked clean takes all such images as clean"
+        "b.jpg: is an image without a mask; expected a JSON file of the same name; if it has no defect, move "
+        "it to a folder named good, or say --unmasked clean"
     ]
 
 
