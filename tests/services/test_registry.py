@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pytest
 import yaml
+from mlflow.entities import LoggedModelOutput
 
 from tests.conftest import Registered, Services
 from tests.unit.registry.conftest import register_at_once
@@ -390,19 +391,25 @@ def test_an_evaluation_on_other_test_images_does_not_change_the_scores_of_the_ru
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("linked", [False, True])
 def test_an_interrupted_registration_is_continued_in_its_logged_model(
-    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path
+    client: mlflow.MlflowClient, registered: Registered, tmp_path: Path, *, linked: bool
 ) -> None:
-    evaluation = with_scores(registered, tmp_path, dice=0.6, ap=0.9)
+    evaluation = with_scores(registered, tmp_path, dice=0.6 + 0.01 * linked, ap=0.9)
     sha256 = read_evaluated_model(registered.model).sha256
     key = model_key(sha256, Evaluation.read(evaluation))
     run_id = registered.result.run_id
     experiment = client.get_run(run_id).info.experiment_id
     begun = client.create_logged_model(experiment, "model", source_run_id=run_id, tags={MODEL_KEY: key})
-    result = register(registered.model, evaluation, name="continued")
-    assert client.get_model_version("continued", result.version).source == f"models:/{begun.model_id}"
+    if linked:
+        client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
+    name = f"continued-{linked}"
+    result = register(registered.model, evaluation, name=name)
+    assert client.get_model_version(name, result.version).source == f"models:/{begun.model_id}"
     assert client.get_logged_model(begun.model_id).status == "READY"
-    assert load_serving("models:/continued/1").outputs
+    outputs = [one.model_id for one in client.get_run(run_id).outputs.model_outputs]
+    assert outputs.count(begun.model_id) == 1
+    assert load_serving(f"models:/{name}/1").outputs
 
 
 @pytest.mark.usefixtures("eager")

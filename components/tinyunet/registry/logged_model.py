@@ -87,13 +87,15 @@ def log_model(
     side, levels = size or 64, 2.0 ** (model.bits - 8)
     texture = np.random.default_rng(0).normal(128, 12, (1, side, side, model.channels))
     example = (levels * texture.round().clip(0, 255)).astype(serving.inputs[0].dtype)
+    run = open_client().get_run(run_id)
+    outputs = {one.model_id for one in run.outputs.model_outputs} if run.outputs else set()
     # MLflow puts a logged model into the active experiment; it should be the experiment of the run.
-    mlflow.set_experiment(experiment_id=open_client().get_run(run_id).info.experiment_id)
+    mlflow.set_experiment(experiment_id=run.info.experiment_id)
     info = Model.log(
         artifact_path=None,
         name="model",
         flavor=mlflow.tensorflow,  # mlflow.keras supports neither input examples nor named outputs
-        run_id=run_id,
+        run_id=None if model_id in outputs else run_id,  # MLflow refuses an output that the run has already
         model=serving,
         signature=_signature(serving),
         input_example=example,
