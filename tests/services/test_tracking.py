@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from tinyunet.storage import s3
 from tinyunet.tracking.tracker import NullTracker, Tracker
 from tinyunet.training.distributed import World
 from tinyunet.training.loop import train
+from tinyunet.training.model_folder import Row
 from tinyunet.training.run import TrainingRun
 
 
@@ -38,13 +39,21 @@ def manifest(records: Path) -> RecordsManifest:
     return RecordsManifest.read(records)
 
 
-def begin(tracker: Tracker, manifest: RecordsManifest, run_key: str, **params: object) -> str:
+def begin(
+    tracker: Tracker,
+    manifest: RecordsManifest,
+    run_key: str,
+    *,
+    history: Sequence[Row] = (),
+    **params: object,
+) -> str:
     return tracker.start(
         "test",
         params={"steps": 10, **params},
         tags={"preset": "fast"},
         dataset=manifest,
         run_key=run_key,
+        history=history,
     )
 
 
@@ -141,6 +150,22 @@ def test_a_resumed_training_continues_its_run(client: mlflow.MlflowClient, manif
     steps = [step for step, _ in points(client, run_id, "system/system_memory_usage_megabytes")]
     assert len(steps) >= 2
     assert steps == list(range(len(steps)))
+
+
+def test_a_resumed_training_adds_what_a_killed_one_has_not_sent(
+    client: mlflow.MlflowClient, manifest: RecordsManifest
+) -> None:
+    key, killed = secrets.token_hex(4), Tracker()
+    history = [{"step": step, "loss": 4.0 - step} for step in (1, 2, 3)]
+    run_id = begin(killed, manifest, key)
+    killed.log_history(history[:1])  # sent at once; the next ones would be sent after some seconds
+    history[1]["validation_dice"] = 0.5
+    resumed = Tracker()
+    assert begin(resumed, manifest, key, history=history) == run_id
+    resumed.finish("FINISHED")
+    killed.finish("KILLED")
+    assert points(client, run_id, "loss") == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert points(client, run_id, "validation_dice") == [(2, 0.5)]
 
 
 def test_other_parameters_or_data_create_another_run_even_with_the_same_key(

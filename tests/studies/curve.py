@@ -4,8 +4,9 @@
 
 Each point is a training of its own with the preset `fast` and a part of its steps, because the model of an
 early step, when the learning rate is still high, is worse. The models are judged on the whole images of
-validation at their own size. The seconds are the steps times the time of a step while other programs
-disturbed it least, without the start. Trainings that `--out` has already are not repeated.
+validation at their own size. The seconds are the steps times the median time of a step in a short training,
+without the start; only these short trainings need a machine without other programs. Trainings that `--out`
+has already are not repeated.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from tinyunet.evaluation.inference import evaluate_split
 from tinyunet.model.metrics import image_scores, pixel_scores
 
 PARTS = (0.25, 0.5, 1.0)
+SPEED_STEPS = 24
 SERIES = {  # options of `tinyunet train`, and the steps that take as long as those of `fast`
     "patches of 96": ("--patch=96", 660),
     "patches of 128": ("--patch=128", 400),
@@ -48,24 +50,29 @@ def train(records: Path, model: Path, option: str, steps: int) -> None:
         )
 
 
-def seconds_of(model: Path) -> float:
-    """Return the seconds of all steps, from the tenth of the steps that were the fastest."""
+def seconds_per_step(records: Path, out: Path, option: str) -> float:
+    """Return the median time of a step."""
+    model = out / f"speed-{option.strip('-')}"
+    train(records, model, option, SPEED_STEPS)
     with (model / "history.csv").open(newline="") as file:
         rates = [float(row["images_per_s"]) for row in csv.DictReader(file)]
-    config = ModelDocument.read(model).train
-    return float(config.steps * config.global_batch / np.quantile(rates, 0.9))
+    return float(ModelDocument.read(model).train.global_batch / np.median(rates[SPEED_STEPS // 4 :]))
 
 
 def judge(records: Path, model: Path) -> dict[str, float]:
-    """Return the seconds of a training, and Dice (at a probability of 0.5) and image AP on validation."""
+    """Return Dice (at a probability of 0.5) and image AP on validation, which are kept beside the model."""
+    kept = model / "validation.json"
+    if kept.is_file():
+        return dict(json.loads(kept.read_text()))
     config = fix_image_score(EvalConfig(), RecordsManifest.read(records).dataset)
     split = load_split(records, "validation", 0)
     result = evaluate_split(predictor_of(model), split, config)
-    return {
-        "seconds": seconds_of(model),
+    scores = {
         "dice": pixel_scores(result.counts, split.defective, 0.5).dice_defective or 0.0,
         "image_ap": image_scores(result.scores, split.defective, 0.0).image_ap or 0.0,
     }
+    kept.write_text(json.dumps(scores))
+    return scores
 
 
 def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
@@ -96,11 +103,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     curves: dict[str, list[dict[str, float]]] = {series: [] for series in SERIES}
+    step_s = {
+        series: seconds_per_step(arguments.records, arguments.out, option)
+        for series, (option, _) in SERIES.items()
+    }
     for part in PARTS:
         for series, (option, steps) in SERIES.items():
             model = arguments.out / f"{option.strip('-')}-{round(part * steps)}"
             train(arguments.records, model, option, round(part * steps))
-            curves[series].append(judge(arguments.records, model))
+            scores = judge(arguments.records, model)
+            curves[series].append({"seconds": round(part * steps) * step_s[series]} | scores)
             print(f"{series}, {round(part * steps)} steps: {curves[series][-1]}", flush=True)
         (arguments.out / "curve.json").write_text(json.dumps(curves, indent=1) + "\n")
         draw(curves, arguments.out / "curve.svg")

@@ -4,7 +4,6 @@ If the server cannot be reached at the start, the training ends with an error. I
 the training continues, and its run in MLflow is incomplete.
 """
 
-import json
 import os
 import sys
 import time
@@ -27,12 +26,13 @@ from tinyunet.tracking.client import (
     mlflow_errors,
     open_client,
 )
+from tinyunet.tracking.datasets import run_datasets
 from tinyunet.tracking.deletion import check_run
 from tinyunet.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Metric
+    from mlflow.entities import Metric
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 FLUSH_S = 5.0  # time between two requests that send metrics
@@ -40,9 +40,7 @@ RETRY_S = 60.0  # time between two such requests after one that failed
 SAMPLING_S = 5.0  # time between two samples of the system metrics
 MAX_BATCH = 1000  # metrics per request, MLflow's limit
 MAX_PENDING = 100_000  # metrics that are kept in memory while the server cannot be reached
-MAX_DIGEST = 36  # MLflow's limit for the digest of a dataset, in characters
 CHANGEABLE_PARAMS = CHANGEABLE_ON_RESUME | {"world_size"}  # parameters that a resumed training may change
-CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 
 class NullTracker:
@@ -56,6 +54,7 @@ class NullTracker:
         tags: Mapping[str, str],
         dataset: RecordsManifest,
         run_key: str,
+        history: Sequence[Mapping[str, float]] = (),
     ) -> str:
         """Return an empty run id."""
         return ""
@@ -96,6 +95,7 @@ class Tracker(NullTracker):
         tags: Mapping[str, str],
         dataset: RecordsManifest,
         run_key: str,
+        history: Sequence[Mapping[str, float]] = (),
     ) -> str:
         """Create a run, or continue an existing one.
 
@@ -109,6 +109,8 @@ class Tracker(NullTracker):
             tags: Tags of the run.
             dataset: Manifest of the records; its splits become the run's datasets.
             run_key: Identity of the training; stored as the tag `tinyunet.run_key`.
+            history: Metrics of the steps before a resumed training, see `log_history`. The run gets those
+                that it lacks, because a training that is killed has not sent its last ones.
 
         Returns:
             The id of the run.
@@ -130,7 +132,8 @@ class Tracker(NullTracker):
             )
             client.update_run(self._run_id, status="RUNNING")
             log_run_data(client, self._run_id, params=params, tags=tags)
-            client.log_inputs(self._run_id, datasets=_datasets(dataset))
+            client.log_inputs(self._run_id, datasets=run_datasets(dataset))
+            self._log_missing(history)
             self._monitor = _start_monitor(self._run_id)
         return self._run_id
 
@@ -151,6 +154,14 @@ class Tracker(NullTracker):
         """Add the metrics of several steps to the run; each row contains its `step`."""
         for row in rows:
             self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
+    def _log_missing(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add the metrics of steps that the run does not have."""
+        for name in sorted({name for row in rows for name in row} - {"step"}):
+            sent = {one.step for one in self._started_client().get_metric_history(self._run_id, name)}
+            for row in rows:
+                if name in row and int(row["step"]) not in sent:
+                    self.log_metrics({name: row[name]}, int(row["step"]))
 
     def reference(self) -> MlflowReference | None:
         """Return the tracking URI, without credentials, and the run id; None before the start."""
@@ -212,24 +223,6 @@ def _find_resumable(
     fixed = {key: value for key, value in flatten(params).items() if key not in CHANGEABLE_PARAMS}
     same = all(str(recorded.get(key, value)) == str(value) for key, value in fixed.items())
     return run_id if same and data.tags.get("data_digest") == tags["data_digest"] else None
-
-
-def _datasets(manifest: RecordsManifest) -> "list[DatasetInput]":
-    """Return the splits of the records as MLflow datasets, from the manifest alone."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source = json.dumps({"uri": redact(manifest.source)})
-    inputs = []
-    for name, split in manifest.splits.items():
-        dataset = Dataset(
-            name=f"{manifest.full_name}-{name}",
-            digest=split.digest[:MAX_DIGEST],
-            source_type="tinyunet",
-            source=source,
-            profile=json.dumps({"num_rows": split.images, "defective": split.defective}),
-        )
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", CONTEXTS[name])]))
-    return inputs
 
 
 def _start_monitor(run_id: str) -> "SystemMetricsMonitor":

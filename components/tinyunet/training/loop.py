@@ -124,9 +124,8 @@ class _Training:
                     f"{self.manifest.full_name}-{config.preset}-{config.size_tag}-seed{config.seed}",
                     params=config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
                     tags={"preset": config.preset, "dataset": self.manifest.full_name, **provenance()},
-                    dataset=self.manifest,
-                    run_key=self.run_key,
-                )
+                    dataset=self.manifest, run_key=self.run_key, history=self.history,
+                )  # fmt: skip
                 self._take_steps(start, request)
             document = self._finish()
         except BaseException as error:
