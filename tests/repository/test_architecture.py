@@ -32,6 +32,8 @@ OWNERS = {
         "tinyunet/tracking/client.py",
         "tinyunet/tracking/deletion.py",
         "tinyunet/tracking/tracker.py",
+        "tinyunet/tracking/datasets.py",
+        "tinyunet/tracking/history.py",
         "tinyunet/tracking/download.py",
         "tinyunet/registry/evidence.py",
         "tinyunet/registry/register.py",

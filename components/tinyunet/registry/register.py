@@ -79,7 +79,7 @@ def register(model: Path, evaluation: Path, *, name: str = "", records: Path | N
     name = name or f"tinyunet-{document.full_name}"
     with mlflow_errors(short_timeout=True):
         client = open_client()
-        run_id = find_or_create_run(client, document)
+        run_id = find_or_create_run(client, model, document)
     with mlflow_errors():
         log_files(client, run_id, model, MODEL_FILES, training_artifact_path(digest))
         key = model_key(document.sha256, result)

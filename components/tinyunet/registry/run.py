@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from tinyunet.core.console import say
 from tinyunet.core.documents.evaluation import EvaluatedModel, Evaluation
 from tinyunet.data.raw import SOURCES
+from tinyunet.evaluation.curves import read_history
 from tinyunet.evaluation.evaluate import RECORDS
 from tinyunet.evaluation.summary import factory_scalars, headline
 from tinyunet.tracking.client import create_run, experiment_id, find_run, log_path, log_run_data
 from tinyunet.tracking.deletion import ACTIVE
 from tinyunet.tracking.download import WEIGHTS_DIGEST
+from tinyunet.tracking.history import complete_history
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,10 +23,16 @@ NOTE = "mlflow.note.content"  # the description of a run, in Markdown
 NOTE_PREFIX = "Test: "  # the beginning of the descriptions that `log_scores` writes
 
 
-def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
-    """Return the run of the training; if it cannot be used, find or create a run for this model."""
+def find_or_create_run(client: "MlflowClient", folder: Path, model: EvaluatedModel) -> str:
+    """Return the run of the training; if it cannot be used, find or create a run for this model.
+
+    Args:
+        client: Client of the tracking server.
+        folder: Model folder, for the metrics of the steps.
+        model: Content of its model.json.
+    """
     if model.mlflow and model.mlflow.run_id and _is_usable(client, model.mlflow.run_id):
-        _complete(client, model.mlflow.run_id, model.weights_digest)
+        _complete(client, model.mlflow.run_id, folder, model.weights_digest)
         return model.mlflow.run_id
     run_key, experiment = f"model-{model.sha256[:16]}", experiment_id(client)
     title = f"{model.full_name}-{model.preset}-{model.train.size_tag}-seed{model.seed}"
@@ -33,7 +41,7 @@ def find_or_create_run(client: "MlflowClient", model: EvaluatedModel) -> str:
         identity={WEIGHTS_DIGEST: model.weights_digest},
     )  # fmt: skip
     log_run_data(client, run_id, params=model.train.to_dict())  # a command that was killed has not done so
-    _complete(client, run_id, model.weights_digest)
+    _complete(client, run_id, folder, model.weights_digest)
     return run_id
 
 
@@ -58,12 +66,13 @@ def _is_usable(client: "MlflowClient", run_id: str) -> bool:
     return True
 
 
-def _complete(client: "MlflowClient", run_id: str, weights_digest: str) -> None:
+def _complete(client: "MlflowClient", run_id: str, folder: Path, weights_digest: str) -> None:
     """Record the end of a training, if MLflow did not answer when the training ended."""
     run = client.get_run(run_id)
     if run.data.tags.get(WEIGHTS_DIGEST) is None:
         log_run_data(client, run_id, tags={WEIGHTS_DIGEST: weights_digest})
     if run.info.status != "FINISHED":
+        complete_history(client, run_id, read_history(folder / "history.csv"))
         client.set_terminated(run_id, "FINISHED")
 
 

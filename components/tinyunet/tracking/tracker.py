@@ -28,6 +28,7 @@ from tinyunet.tracking.client import (
 )
 from tinyunet.tracking.datasets import run_datasets
 from tinyunet.tracking.deletion import check_run
+from tinyunet.tracking.history import MAX_BATCH, complete_history
 from tinyunet.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 FLUSH_S = 5.0  # time between two requests that send metrics
 RETRY_S = 60.0  # time between two such requests after one that failed
 SAMPLING_S = 5.0  # time between two samples of the system metrics
-MAX_BATCH = 1000  # metrics per request, MLflow's limit
 MAX_PENDING = 100_000  # metrics that are kept in memory while the server cannot be reached
 CHANGEABLE_PARAMS = CHANGEABLE_ON_RESUME | {"world_size"}  # parameters that a resumed training may change
 
@@ -110,7 +110,7 @@ class Tracker(NullTracker):
             dataset: Manifest of the records; its splits become the run's datasets.
             run_key: Identity of the training; stored as the tag `tinyunet.run_key`.
             history: Metrics of the steps before a resumed training, see `log_history`. The run gets those
-                that it lacks, because a training that is killed has not sent its last ones.
+                that it lacks.
 
         Returns:
             The id of the run.
@@ -133,7 +133,9 @@ class Tracker(NullTracker):
             client.update_run(self._run_id, status="RUNNING")
             log_run_data(client, self._run_id, params=params, tags=tags)
             client.log_inputs(self._run_id, datasets=run_datasets(dataset))
-            self._log_missing(history)
+            names = {name for row in history for name in row} - {"step"}
+            columns = {name: [(row["step"], row[name]) for row in history if name in row] for name in names}
+            complete_history(client, self._run_id, columns)
             self._monitor = _start_monitor(self._run_id)
         return self._run_id
 
@@ -154,14 +156,6 @@ class Tracker(NullTracker):
         """Add the metrics of several steps to the run; each row contains its `step`."""
         for row in rows:
             self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
-
-    def _log_missing(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Add the metrics of steps that the run does not have."""
-        for name in sorted({name for row in rows for name in row} - {"step"}):
-            sent = {one.step for one in self._started_client().get_metric_history(self._run_id, name)}
-            for row in rows:
-                if name in row and int(row["step"]) not in sent:
-                    self.log_metrics({name: row[name]}, int(row["step"]))
 
     def reference(self) -> MlflowReference | None:
         """Return the tracking URI, without credentials, and the run id; None before the start."""
