@@ -24,7 +24,12 @@ from tinyunet.mpijob.pods import (
 from tinyunet.mpijob.queueing import is_suspended, reason_to_wait
 from tinyunet.mpijob.spec import Json
 
-_LOST_HOST_LINES = ("lost communication with a remote daemon", "ORTE daemon has unexpectedly failed")
+# The last one is of a worker that answered by ssh and could not be reached a moment later, as without DNS.
+_LOST_HOST_LINES = (
+    "lost communication with a remote daemon",
+    "ORTE daemon has unexpectedly failed",
+    "an inability to create a connection back to mpirun",
+)
 _KILLED = 128 + 9  # exit code of a rank or a container that signal 9 ended
 _FAILED_RANK_LINES = ("mpirun noticed that", "mpirun detected that")  # mpirun's report of a rank's end
 _STOPPED = {  # exit codes of ranks that saved a checkpoint before they ended

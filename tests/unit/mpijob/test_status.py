@@ -73,7 +73,11 @@ class TestOutcome:
 
     @pytest.mark.parametrize(
         "line",
-        ["ORTE has lost communication with a remote daemon.", "An ORTE daemon has unexpectedly failed"],
+        [
+            "ORTE has lost communication with a remote daemon.",
+            "An ORTE daemon has unexpectedly failed",
+            "* an inability to create a connection back to mpirun due to a",  # no DNS
+        ],
     )
     def test_mpiruns_message_about_a_lost_host_means_a_lost_pod(self, line: str) -> None:
         snapshot = Snapshot(
