@@ -67,7 +67,7 @@ def test_hundreds_of_runs_leave_no_object_and_no_connection_behind(
     def one(number: int) -> float:
         folder = tmp_path / f"run-{number}"
         folder.mkdir()
-        memory = train(services, f"soak-{number}", location, workers)
+        memory = train(services, number, location, workers)
         s3.fetch(f"{location}/records", folder / "records")
         s3.fetch(f"{location}/soak-{number}", folder / "model")
         tinyunet = (python, "-m", "tinyunet")
@@ -100,9 +100,10 @@ def test_hundreds_of_runs_leave_no_object_and_no_connection_behind(
     assert after["threads"] <= before["threads"] + 10 * len(SERVERS)
 
 
-def train(cluster: Cluster, name: str, location: str, workers: SimpleNamespace) -> float:
+def train(cluster: Cluster, number: int, location: str, workers: SimpleNamespace) -> float:
     """Train a model by a pod of the train task, and return the largest memory of the pod's launcher."""
-    create_task(cluster, name, train_words(name, location, SETTINGS, workers, ranks=1), workers)
+    name, settings = f"soak-{number}", SETTINGS | {"seed": number}  # equal models would be one version
+    create_task(cluster, name, train_words(name, location, settings, workers, ranks=1), workers)
     with ThreadPoolExecutor() as pool:
         success = ("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=300s")
         waiting, memory = pool.submit(cluster.kubectl, "-n", NAMESPACE, *success), [0.0]
