@@ -75,25 +75,28 @@ class _ProxyHandler(StreamRequestHandler):
             relay(self.connection, upstream)
 
 
-class _TlsFront(ThreadingTCPServer):
+class _Front(ThreadingTCPServer):
     daemon_threads = True
     target: tuple[str, int]
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
 
 
-class _TlsHandler(StreamRequestHandler):
-    server: _TlsFront
+class _FrontHandler(StreamRequestHandler):
+    server: _Front
 
     def handle(self) -> None:
+        client, context = self.connection, self.server.context
         with suppress(OSError):  # a client that does not trust the certificate ends the connection
-            client = self.server.context.wrap_socket(self.connection, server_side=True)
+            if context:
+                client = context.wrap_socket(client, server_side=True)
             with client, socket.create_connection(self.server.target, timeout=10) as upstream:
+                upstream.settimeout(None)
                 relay(client, upstream)
 
 
 def relay(client: socket.socket, server: socket.socket) -> None:
     """Copy bytes in both directions until the server or the client ends the connection."""
-    thread = threading.Thread(target=copy, args=(client, server))
+    thread = threading.Thread(target=copy, args=(client, server), daemon=True)
     thread.start()
     copy(server, client)
     thread.join()
@@ -115,15 +118,16 @@ def forward_proxy() -> Iterator[ForwardProxy]:
 
 
 @contextmanager
-def tls_front(target: str, pem: Path) -> Iterator[int]:
-    """Accept TLS connections for a server that speaks plain HTTP, and yield the port."""
+def front(target: str, pem: Path | None = None) -> Iterator[int]:
+    """Accept connections, of TLS with the certificate of pem, for a server of plain HTTP; yield the port."""
     parts = urlsplit(target)
-    with _TlsFront(("127.0.0.1", 0), _TlsHandler) as front:
-        front.target = (str(parts.hostname), int(parts.port or 80))
-        front.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        front.context.load_cert_chain(pem)
-        with _running(front):
-            yield int(front.server_address[1])
+    with _Front(("127.0.0.1", 0), _FrontHandler) as server:
+        server.target = (str(parts.hostname), int(parts.port or 80))
+        server.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if pem else None
+        if server.context and pem:
+            server.context.load_cert_chain(pem)
+        with _running(server):
+            yield int(server.server_address[1])
 
 
 @contextmanager

@@ -3,15 +3,15 @@
 import base64
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from subprocess import PIPE, CompletedProcess, Popen, run
+from subprocess import CompletedProcess, run
 
 import pytest
 from cluster import Cluster
 from machine import REPOSITORY, programs
-from objects import wait_until
+
+from tests.servers import front
 
 K8S = REPOSITORY / "k8s"
 NAMESPACE = "tinyunet"  # of the deployment
@@ -37,34 +37,29 @@ def run_script(cluster: Cluster, name: str, *words: str, **settings: str) -> "Co
 
 @contextmanager
 def forwarded(cluster: Cluster, service: str, port: int) -> Iterator[int]:
-    """Forward a port of this machine to a service, and yield the port."""
-    command = [programs() / "kubectl", "--kubeconfig", cluster.kubeconfig, "-n", NAMESPACE]
-    words = [*command, "port-forward", f"service/{service}", f":{port}"]
-    with Popen(words, stdout=PIPE, text=True) as process:
-        lines: list[str] = []
-        threading.Thread(target=lambda: lines.append(process.stdout.readline()), daemon=True).start()
-        wait_until(f"{service} is forwarded", lambda: lines, 20)
-        try:
-            yield int(lines[0].split(":")[1].split()[0])
-        finally:
-            process.kill()
+    """Forward a port of this machine to a service, and yield the port.
+
+    MLflow accepts requests to localhost, not to its address in the cluster. `kubectl port-forward` ends with
+    the pod, and did not answer any more after 150 runs of the soak.
+    """
+    address = cluster.kubectl("-n", NAMESPACE, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
+    with front(f"http://{address}:{port}") as local:
+        yield local
 
 
 @contextmanager
 def reached(cluster: Cluster) -> Iterator[dict[str, str]]:
-    """Set the variables with which this machine reaches MLflow and MinIO, and yield the environment.
-
-    The connections to MLflow end when its pod is replaced; it accepts no other host than localhost and its
-    name. MinIO has its address in the cluster, because a forwarded port did not answer any more after 150
-    runs of the soak.
-    """
+    """Set the variables with which this machine reaches MLflow and MinIO, and yield the environment."""
     secret = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secret", "tinyunet-s3", "-o", "json"))
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
-    minio = ("-n", NAMESPACE, "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
-    with forwarded(cluster, "mlflow", 5000) as port, pytest.MonkeyPatch.context() as patch:
+    with (
+        forwarded(cluster, "mlflow", 5000) as mlflow,
+        forwarded(cluster, "minio", 9000) as minio,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         values = keys | {
-            "MLFLOW_TRACKING_URI": f"http://localhost:{port}",
-            "S3_ENDPOINT_URL": f"http://{cluster.kubectl(*minio)}:9000",
+            "MLFLOW_TRACKING_URI": f"http://localhost:{mlflow}",
+            "S3_ENDPOINT_URL": f"http://localhost:{minio}",
         }
         for name, value in values.items():
             patch.setenv(name, value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import PUBLIC_NAME, forget_network, forward_proxy, private_ca, tls_front
+from tests.servers import PUBLIC_NAME, forget_network, forward_proxy, front, private_ca
 from tinyunet.cli.main import main
 from tinyunet.core import network
 from tinyunet.core.errors import UserError
@@ -95,7 +95,7 @@ def test_a_private_ca_is_named_and_trusted_if_a_variable_names_its_file_or_it_is
 ) -> None:
     ca, pem = certificates
     store, server = os.environ["S3_ENDPOINT_URL"], os.environ["MLFLOW_TRACKING_URI"]
-    with tls_front(store, pem) as store_port, tls_front(server, pem) as server_port:
+    with front(store, pem) as store_port, front(server, pem) as server_port:
         monkeypatch.setenv("S3_ENDPOINT_URL", f"https://127.0.0.1:{store_port}")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://127.0.0.1:{server_port}")
         start = time.monotonic()
@@ -129,7 +129,7 @@ def test_other_servers_are_reached_through_the_proxy(
 ) -> None:
     ca, pem = certificates
     store, server = os.environ["S3_ENDPOINT_URL"], os.environ["MLFLOW_TRACKING_URI"]
-    with forward_proxy() as proxy, tls_front(store, pem) as store_port:
+    with forward_proxy() as proxy, front(store, pem) as store_port:
         url = f"https://127.0.0.1:{store_port}" if tls else store
         monkeypatch.setenv("S3_ENDPOINT_URL", url.replace("127.0.0.1", PUBLIC_NAME))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("127.0.0.1", PUBLIC_NAME))

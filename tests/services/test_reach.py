@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import private_ca, tls_front
+from tests.servers import front, private_ca
 
 SCRIPT = Path(__file__).parents[2] / "k8s" / "reach.py"
 
@@ -49,8 +49,8 @@ def test_every_service_that_does_not_answer_has_a_line() -> None:
 def test_a_server_with_a_private_ca_is_reached_if_its_certificate_is_mounted(tmp_path: Path) -> None:
     ca, pem = private_ca(tmp_path)
     with (
-        tls_front(os.environ["S3_ENDPOINT_URL"], pem) as store,
-        tls_front(os.environ["MLFLOW_TRACKING_URI"], pem) as server,
+        front(os.environ["S3_ENDPOINT_URL"], pem) as store,
+        front(os.environ["MLFLOW_TRACKING_URI"], pem) as server,
     ):
         changes = {
             "S3_ENDPOINT_URL": f"https://127.0.0.1:{store}",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import PUBLIC_NAME, forget_network, forward_proxy, private_ca, tls_front
+from tests.servers import PUBLIC_NAME, forget_network, forward_proxy, front, private_ca
 from tinyunet.core.errors import UserError
 from tinyunet.core.network import CA_VARIABLES
 from tinyunet.storage.https import CHUNK, download
@@ -155,7 +155,7 @@ def test_a_private_ca_is_named_and_each_variable_with_its_file_helps(
     tmp_path: Path, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca, pem = certificates
-    with serving(Server()) as server, tls_front(server.url, pem) as port:
+    with serving(Server()) as server, front(server.url, pem) as port:
         url = f"https://127.0.0.1:{port}/file"
         message = failure(url, tmp_path / "out")
         assert "the certificate of the server is not accepted (unable to get local issuer" in message
@@ -181,7 +181,7 @@ def test_a_download_goes_through_the_proxy_and_one_from_this_machine_does_not(
     tmp_path: Path, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca, pem = certificates
-    with forward_proxy() as proxy, serving(Server()) as server, tls_front(server.url, pem) as port:
+    with forward_proxy() as proxy, serving(Server()) as server, front(server.url, pem) as port:
         for name, value in {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "SSL_CERT_FILE": ca}.items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setenv("TINYUNET_ALLOW_HTTP", "1")
