@@ -42,11 +42,22 @@ PARAM ?=
 ARGS ?=
 COMPILE ?=
 
+variables := DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES MODEL PORT HOST NAMESPACE VARIANT PIPELINE \
+  CRON OVERLAY STORE_KIND TENANTS SERVE KEEP REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
+environment := BUILDER KUBECTL KUBECONFIG TIMEOUT SOAK STORES FAULTS FAULT_SEED FAULT_NAMES TINYUNET_% MLFLOW_% AWS_% S3_% KFP_% KF_% \
+  HOME PATH PYTHON% PYTEST_ADDOPTS PIP_% UV_% GO% XDG_% CUDA_% TF_% OMP_% OMPI_% HOROVOD_% NO_COLOR CI %_PROXY %_proxy SSL_% REQUESTS_CA_BUNDLE
+
+# A variable with a wrong name, such as STEP=20, would have no effect.
+given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(v)))
+unknown := $(firstword $(filter-out PY $(variables) $(environment),$(given)))
+ifneq ($(unknown),)
+$(error $(unknown) is no variable of this Makefile; `make` lists them; an environment variable stands before the command: $(unknown)=... make)
+endif
+
 # Values reach the programs through the environment, so that they may contain any characters. No recipe expands a
 # variable of the list above, and make itself must not expand a value of its command line when it exports it.
-$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(eval override $(v) := $$(value $(v)))))
-export DATA CATEGORY CLASS RANKS PRESET IMAGE_SIZE PATCH INGEST TARGET COST STEPS PRECISION SEED SET SERVICES MODEL PORT HOST NAMESPACE VARIANT PIPELINE CRON
-export OVERLAY STORE_KIND TENANTS SERVE KEEP REGISTRY TAG STORE REGION TARGETS RUN PARAM ARGS COMPILE
+$(foreach v,$(given),$(eval override $(v) := $$(value $(v))))
+export $(variables) $(given)
 
 with_arguments = $(PY) -m tinyunet.devtools.arguments
 run_options = --source=DATA '--category=CATEGORY?' '--class-id=CLASS?' --ranks=RANKS --preset=PRESET '--image-size=IMAGE_SIZE?' \

@@ -77,7 +77,7 @@ def parse(argv: Sequence[str] | None, description: str | None = None) -> LocalOp
     add("--scale", type=float, help="factor of the sides of every stored image, above 0 and at most 1")
     add("--ranks", dest="workers", type=int, help="number of Horovod ranks (mpirun)")
     add("--test-time-poses", type=int, help="1, or 8: average over all poses")
-    add("--image-score", help="max, top100 or smoothed")
+    add("--image-score", help="auto, max, top100 or smoothed")
     add("--target", help="rate that the image threshold must reach on validation, such as tnr=0.999")
     add("--cost", help="costs of a missed and of a wrongly stopped part, such as miss=10,stop=1")
     add("--model-name", help="registered model (default: one per category)")

@@ -16,6 +16,7 @@ from pipeline.schedule import check_cron, schedule
 from pipeline.upload import PipelineVersion, compiled_pipeline, connect_and_upload
 from tinyunet.cli.options import run_command
 from tinyunet.core.categories import class_category
+from tinyunet.core.console import say
 from tinyunet.core.errors import UserError
 from tinyunet.launch.parameters import check_parameters
 
@@ -51,6 +52,9 @@ def parameters(path: Path, pairs: Sequence[str]) -> dict[str, Any]:
             expected = EXPECTATIONS.get(types[key], f"a value of type {types[key]}")
             raise UserError(f"--param {pair}: expected {expected}") from error
     check_parameters({name: _default(definition) for name, definition in definitions.items()} | values)
+    source = values.get("source")
+    if source and Path(source).is_dir():
+        say(f"source is {source}, a folder of this machine; pods have it only in a volume at this path")
     return values
 
 

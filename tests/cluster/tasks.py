@@ -11,12 +11,14 @@ from images import RANKS
 from machine import ENVIRONMENT, PYTHON, REPOSITORY
 from objects import list_objects, wait_until
 
+from pipeline.resources import LOGIN, LOGIN_KEYS, SECRET_KEYS, SETTINGS_KEYS
 from tinyunet.mpijob.spec import WorkerPods
 
-VARIABLES = {  # of the pipeline's tasks, with the objects that have their values
-    "configMapKeyRef": ("tinyunet", ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
-    "secretKeyRef": ("tinyunet-s3", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
-}
+VARIABLES = (  # of the pipeline's tasks, with the objects that have their values
+    ("configMapKeyRef", "tinyunet", SETTINGS_KEYS),
+    ("secretKeyRef", "tinyunet-s3", SECRET_KEYS),
+    ("secretKeyRef", LOGIN, LOGIN_KEYS),
+)
 TRAIN = """
 import json, sys, types
 from tinyunet.core.presets import FAST
@@ -68,12 +70,12 @@ def _volume_and_claim(name: str, namespace: str, path: Path) -> tuple[dict, dict
     )
 
 
-def worker_settings(cluster: Cluster, *writable: Path) -> SimpleNamespace:
+def worker_settings(cluster: Cluster, *writable: Path, namespace: str = NAMESPACE) -> SimpleNamespace:
     """Return this Python environment, writable folders, and the variables of the pipeline's tasks."""
-    mounted = mounted_environment(cluster, NAMESPACE, *writable)
+    mounted = mounted_environment(cluster, namespace, *writable)
     references = [
-        {"name": key, "valueFrom": {kind: {"name": name, "key": key}}}
-        for kind, (name, keys) in VARIABLES.items()
+        {"name": key, "valueFrom": {kind: {"name": name, "key": key, "optional": True}}}
+        for kind, name, keys in VARIABLES
         for key in keys
     ]
     resources = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}
@@ -140,7 +142,14 @@ def pods_of(cluster: Cluster, name: str, role: str = "") -> dict[str, str]:
 
 
 def python_pod(
-    cluster: Cluster, namespace: str, name: str, code: str, *, account: str = "default", **container: object
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    code: str,
+    *,
+    account: str = "default",
+    seconds: float = 90,
+    **container: object,
 ) -> str:
     """Run code to its end in a pod with this Python environment, and return its log."""
     mounted = mounted_environment(cluster, namespace)
@@ -159,7 +168,7 @@ def python_pod(
         pod = json.loads(cluster.kubectl("-n", namespace, "get", "pod", name, "-o", "json"))
         return str(pod["status"]["phase"])
 
-    wait_until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), 90)
+    wait_until(f"{name} ends", lambda: phase() in ("Succeeded", "Failed"), seconds)
     log = cluster.kubectl("-n", namespace, "logs", name)
     cluster.kubectl("-n", namespace, "delete", "pod", name)
     return log

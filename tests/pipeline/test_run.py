@@ -1,5 +1,7 @@
 """Runs on Kubeflow: typed parameters, following until the run ends, and exit codes."""
 
+from pathlib import Path
+
 import pytest
 from fake_kfp import FakeKfp, recorded
 
@@ -96,6 +98,16 @@ def test_a_run_on_kubeflow_does_not_need_what_is_missing_on_this_machine(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     params = ("--param", "source=/mnt/DAGM2007", "--param", "workers=2", "--param", "overrides=steps: 9")
     assert start(kfp, "--no-follow", *params) == 0
+
+
+def test_a_source_on_this_machine_is_noted(
+    kfp: FakeKfp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(kfp, "--no-follow", "--param", f"source={tmp_path}") == 0
+    assert (
+        f"source is {tmp_path}, a folder of this machine; pods have it only in a volume"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_pipeline_for_several_classes_has_a_list_parameter(kfp: FakeKfp) -> None:

@@ -62,8 +62,9 @@ def call(folder: Path, *arguments: str, **variables: str) -> tuple[int, list[lis
 def test_no_recipe_expands_a_variable_of_a_user() -> None:
     recipes = "\n".join(line for line in MAKEFILE.splitlines() if not line.startswith("#:"))
     assert [name for name in VARIABLES if re.search(rf"(?<!\$)\$[({{]{name}\b", recipes)] == []
-    exported = " ".join(re.findall(r"^export (.+)$", MAKEFILE, re.MULTILINE)).split()
-    assert sorted(exported) == sorted(VARIABLES)
+    exported = re.findall(r"^variables := (.+?[^\\])$", MAKEFILE, re.MULTILINE | re.DOTALL)[0]
+    assert sorted(exported.replace("\\", "").split()) == sorted(VARIABLES)
+    assert "\nexport $(variables) $(given)\n" in MAKEFILE
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -92,6 +93,18 @@ def test_values_of_the_environment_are_not_run_either(folder: Path) -> None:
 def test_an_empty_value_is_passed_where_it_is_an_error_and_left_out_elsewhere(folder: Path) -> None:
     assert "--source=" in call(folder, "run", "DATA=")[1][-1]
     assert not any("--host" in word for word in call(folder, "pipeline-upload", "HOST=")[1][-1])
+
+
+def test_a_variable_with_a_wrong_name_is_refused_and_one_of_the_environment_is_not(folder: Path) -> None:
+    assert call(folder, "run", "STEP=20") == (2, [])
+    assert call(folder, "run", "MLFLOW_TRACKING_URI=http://127.0.0.1:5000", STEP="20")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_URI", "TIMEOUT", "HOME", "PYTHONPATH", "no_proxy"])
+def test_a_variable_of_the_environment_reaches_the_programs_unchanged(name: str, folder: Path) -> None:
+    program = folder / ".venv/bin/python"
+    program.write_text(f"#!{sys.executable}\nimport json, os\nprint(json.dumps([os.environ[{name!r}]]))\n")
+    assert call(folder, "doctor", f"{name}={HOSTILE}") == (0, [[HOSTILE]])
 
 
 def test_parameters_of_a_run_on_kubeflow_may_be_urls(folder: Path) -> None:

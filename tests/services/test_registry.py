@@ -160,10 +160,10 @@ def test_with_records_the_version_holds_an_int8_network_if_it_loses_little(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     version = register(untracked, registered.evaluation, name="int8", records=records)
-    line = next(line for line in capsys.readouterr().err.splitlines() if "int8 network: " in line)
+    line = next(line for line in capsys.readouterr().err.splitlines() if "int8 network" in line)
     found = find_engine(version.uri)
     document = ServedModel.read(found.folder)
-    assert (document.int8 is None) == line.startswith("no int8 network: ")
+    assert (document.int8 is None) == line.startswith("no int8 network")
     assert has_int8(found.folder) == (document.int8 is not None)
     if document.int8 is not None:  # the model is hardly trained, and its masks may differ
         assert document.int8.defective_images == 1

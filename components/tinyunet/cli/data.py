@@ -31,8 +31,16 @@ def _add_ingest(commands: "Commands") -> None:
     add("--layout", default="", help="layout of the data set, if it cannot be found")
     add("--images", default="", help="pattern of the image files in the layout pairs, e.g. 'photos/*.jpg'")
     add("--masks", default="", help="path of the mask of an image, e.g. 'labels/{stem}_gt.png'")
-    add("--channels", default="auto", help="1 (luminance), 3 (colour) or auto: 3 if any image has colour")
-    add("--split", default="70/15/15", help="percentages for train, validation and test, if none are given")
+    add(
+        "--channels",
+        default="auto",
+        help="1 (luminance), 3 (colour) or auto (default): 3 if any image has colour",
+    )
+    add(
+        "--split",
+        default="70/15/15",
+        help="percentages for train, validation and test, if the data set has no splits (default 70/15/15)",
+    )
     add("--unmasked", default="refused", help="an image without a mask is refused (default), or clean")
     add("--allow-partial", action="store_true", help="leave files with faults out instead of refusing all")
 

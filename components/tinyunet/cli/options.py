@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tinyunet.core.config import DataConfig, EvalConfig, TrainConfig
 from tinyunet.core.console import one_line
 from tinyunet.core.errors import CommandError, UserError
+from tinyunet.core.urls import lower_scheme
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -51,14 +52,14 @@ def add_command(commands: "Commands", name: str, text: str, run: Callable[[Names
 
 
 def filled(text: str) -> str:
-    """Return the text of an argument.
+    """Return the text of an argument; the scheme of a URL is in lower case.
 
     Raises:
         ArgumentTypeError: if it is empty, as where a variable of a shell is not set.
     """
     if not text.strip():
         raise ArgumentTypeError(f"is {text!r}, expected a value")
-    return text
+    return lower_scheme(text)
 
 
 def path(text: str) -> Path:

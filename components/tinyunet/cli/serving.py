@@ -34,7 +34,12 @@ def add_commands(commands: "Commands") -> None:
         "default is the newest champion",
     )
     add("--version", default="", metavar="N", help="serve this version, and do not follow the alias")
-    add("--poll", type=float, default=_POLL_S, help="seconds between two looks at the alias; 0: never look")
+    add(
+        "--poll",
+        type=float,
+        default=_POLL_S,
+        help="seconds between two looks at the alias; 0: never look (default %(default)g)",
+    )
     add("--precision", default="auto", choices=PRECISIONS, help="default: the fastest one")
     add(
         "--keep", default="", metavar="s3://…?most-uncertain=200",
@@ -46,9 +51,9 @@ def add_commands(commands: "Commands") -> None:
 
 def _add_listening(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--host", help="address to listen on; beyond loopback, requests need a token")
-    add("--port", type=int, help="of HTTP; 0 is any free one")
-    add("--grpc-port", type=int, help="0 is no gRPC")
+    add("--host", help="address to listen on (default %(default)s); beyond loopback, requests need a token")
+    add("--port", type=int, help="of HTTP (default %(default)s); 0 is any free one")
+    add("--grpc-port", type=int, help="of gRPC (default %(default)s); 0 is no gRPC")
     add("--token-file", type=path, help="file with the bearer token that requests must have")
     add("--open-metrics", action="store_true", help="answer /metrics without a token")
     add("--no-auth", action="store_true", help="let everybody in, also beyond loopback")
@@ -59,13 +64,25 @@ def _add_listening(parser: ArgumentParser) -> None:
 
 def _add_limits(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--queue", type=int, help="images in progress at a time; more are answered with 429")
-    add("--max-batch", type=int, help="images in a batch")
-    add("--max-pixels", type=int, help="of an image, and of all images in progress")
-    add("--max-bytes", type=int, help="of the body of a request")
-    add("--max-connections", type=int, help="of HTTP")
-    add("--read-timeout", type=float, help="seconds in which a client must have sent header and body")
-    add("--drain", type=float, help="seconds after SIGTERM in which new requests are still answered")
+    add(
+        "--queue",
+        type=int,
+        help="images in progress at a time (default %(default)s); more are answered with 429",
+    )
+    add("--max-batch", type=int, help="images in a batch (default %(default)s)")
+    add("--max-pixels", type=int, help="of an image, and of all images in progress (default %(default)s)")
+    add("--max-bytes", type=int, help="of the body of a request (default %(default)s)")
+    add("--max-connections", type=int, help="of HTTP (default %(default)s)")
+    add(
+        "--read-timeout",
+        type=float,
+        help="seconds for a client to send header and body (default %(default)g)",
+    )
+    add(
+        "--drain",
+        type=float,
+        help="seconds after SIGTERM in which new requests are still answered (default %(default)g)",
+    )
     _set_defaults(parser)
 
 

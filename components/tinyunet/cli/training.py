@@ -11,6 +11,7 @@ from tinyunet.core.config import TrainConfig
 from tinyunet.core.presets import PRESETS, modify_preset
 from tinyunet.core.stopping import STOP_SIGNAL, raise_on_sigterm
 from tinyunet.core.tensorflow_import import import_tensorflow
+from tinyunet.core.urls import lower_scheme
 
 if TYPE_CHECKING:
     from tinyunet.cli.options import Commands
@@ -49,7 +50,8 @@ def _add_train(commands: "Commands") -> None:
     )
     add("--ranks", type=int, default=1, help="start this many ranks by mpirun on this machine")
     add("--category", "--class-id", default="", help="category, for a source of images")
-    add("--checkpoints", default="", help="folder or s3:// of checkpoints (default: OUT.checkpoints)")
+    checkpoints = "folder or s3:// of checkpoints (default: OUT.checkpoints)"
+    add("--checkpoints", type=lower_scheme, default="", help=checkpoints)
     add("--keep-checkpoints", action="store_true", help="do not delete the last checkpoint at the end")
     lease = "end, with a checkpoint, when nobody renewed the lease beside the checkpoints (S3) for this long"
     add("--lease", type=int, default=0, metavar="SECONDS", help=f"{lease}; launchers of MPIJobs set it")

@@ -21,6 +21,16 @@ def redact(text: str) -> str:
     return _SECRET_HEADER.sub(r"\1***", text)
 
 
+def lower_scheme(location: str) -> str:
+    """Return a location whose scheme, if it has one, is in lower case; others mean the same (RFC 3986).
+
+    >>> lower_scheme("S3://line/Part-7"), lower_scheme("Part-7")
+    ('s3://line/Part-7', 'Part-7')
+    """
+    # Without +, which joins a folder and a URL.
+    return re.sub(r"^[A-Za-z][A-Za-z0-9.-]*://", lambda match: match[0].lower(), location)
+
+
 def split_url(name: str, url: str, expected: str) -> SplitResult:
     """Return the parts of a URL, of which no client can read a damaged host or port.
 

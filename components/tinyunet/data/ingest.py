@@ -50,7 +50,7 @@ def ingest(
         folder = scratch / "dataset"
         with open_listing(source, scratch / "source", options) as listing:
             name = name_of(source, (listing.parts or (listing,))[-1].layout, options.name)
-            threads = REMOTE_THREADS if "s3://" in source else 0
+            threads = REMOTE_THREADS if "s3://" in location else 0
             report = examine(listing, folder, options, threads)
         if report.problems:
             raise UserError(summarize(location, report.problems))

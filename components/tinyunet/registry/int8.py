@@ -25,6 +25,7 @@ CALIBRATION_SIDE = 256  # pixels; of larger images, the part around the defect i
 FLOAT32_PIXELS = 64 * 512 * 512  # of all images that are also computed in float32, times the poses
 INT8_PIXELS = 1024 * 512 * 512  # of all images, times the poses
 LEAST_IMAGES = 20  # computed in int8, if there are as many
+_NONE = "no int8 network, so that predictions use bfloat16 or float32"
 MOST_DICE_LOSS = 0.005
 """Largest loss of Dice with which int8 is kept; another seed of the training changes more."""
 
@@ -59,7 +60,7 @@ class Loss:
 
     def __str__(self) -> str:
         return (
-            f"Dice {-self.mean:+.4f} on {len(self.dice)} defective images, {self.changed_verdicts} of "
+            f"Dice {-self.mean:+.4f} (defective images: {len(self.dice)}), {self.changed_verdicts} of "
             f"{self.images} verdicts changed"
         )
 
@@ -79,18 +80,18 @@ def add_int8(folder: Path, validation: Split) -> None:
         validation: Validation split of the records, at the size of the model.
     """
     if not validation.defective.any():
-        say("no int8 network: no validation image is defective, so that the loss of Dice cannot be measured")
+        say(f"{_NONE}: no validation image is defective, so that the loss of Dice cannot be measured")
         return
     try:
         quantize(folder, list(_calibration(validation)))
         loss = measure_loss(folder, validation)
     except Exception as error:  # of NNCF or OpenVINO; the model is registered without int8
         _remove_int8(folder)
-        say(f"no int8 network: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        say(f"{_NONE}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return
     if not loss.accepted:
         _remove_int8(folder)
-        say(f"no int8 network: {loss}; accepted are {-MOST_DICE_LOSS} and no changed verdict")
+        say(f"{_NONE}: {loss}; accepted are {-MOST_DICE_LOSS} and no changed verdict")
         return
     say(f"int8 network: {loss}")
     describe(folder, loss)

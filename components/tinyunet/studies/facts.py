@@ -20,7 +20,7 @@ from tinyunet.engine.network import INT8_FILES, sha256
 from tinyunet.evaluation.evaluate import RECORDS
 from tinyunet.registry.evidence import Evidence
 from tinyunet.registry.versions import MODEL_KEY, REASON, model_key
-from tinyunet.tracking.launched import IMAGE_DIGEST
+from tinyunet.tracking.launched import IMAGE_DIGEST, IN_IMAGE
 from tinyunet.training.provenance import REPOSITORY
 
 
@@ -94,7 +94,8 @@ def _code(e: Evidence) -> Iterator[TracedFact]:
         how="requirements.lock of this revision",
         also={"the run": tags.get("lock_digest")},
     )
-    yield _fact("code", "image digest", tags.get(IMAGE_DIGEST, ""))
+    without = "not run in an image of this project" if tags.get(IN_IMAGE) == "False" else ""
+    yield _fact("code", "image digest", tags.get(IMAGE_DIGEST) or without)
 
 
 def _lock_digest(revision: str) -> str:

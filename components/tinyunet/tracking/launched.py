@@ -9,6 +9,7 @@ from tinyunet.tracking.client import experiment_id, find_run, mlflow_errors, ope
 RUNNING, FAILED = "RUNNING", "FAILED"
 PARENT = "mlflow.parentRunId"
 IMAGE_DIGEST = "image_digest"
+IN_IMAGE = "in_image"  # whether rank 0 ran in an image, `True` or `False`; older runs do not have it
 
 
 def end_run(run_key: str) -> None:

@@ -25,7 +25,7 @@ from tinyunet.training.inputs import LocalRecords, local_records, normalization
 from tinyunet.training.keras_file import weights_digest
 from tinyunet.training.optimizer import assign_averaged_weights, averaged_weights, build_optimizer
 from tinyunet.training.progress import ProgressMeter, print_summary
-from tinyunet.training.provenance import provenance
+from tinyunet.training.provenance import image_tag, provenance
 from tinyunet.training.run import TrainingRun
 from tinyunet.training.step import StepResult, TrainStep
 from tinyunet.training.stopping import INTERRUPTIONS, StopRequest, lease_watch, stopped
@@ -123,7 +123,8 @@ class _Training:
                 self.tracker.start(
                     f"{self.manifest.full_name}-{config.preset}-{config.size_tag}-seed{config.seed}",
                     params=config.to_dict() | {"world_size": self.world.size, "precision": self.precision},
-                    tags={"preset": config.preset, "dataset": self.manifest.full_name, **provenance()},
+                    tags={"preset": config.preset, "dataset": self.manifest.full_name}
+                    | provenance() | image_tag(),
                     dataset=self.manifest, run_key=self.run_key, history=self.history,
                 )  # fmt: skip
                 self._take_steps(start, request)

@@ -5,12 +5,20 @@ import os
 import subprocess
 from pathlib import Path
 
+from tinyunet.tracking.launched import IN_IMAGE
+
 REPOSITORY = Path(__file__).parents[3]
 
 
 def provenance() -> dict[str, str]:
     """Return revision and lock digest under the names that model.json and the tags of MLflow use."""
     return {"git_revision": git_revision(), "lock_digest": lock_digest()}
+
+
+def image_tag() -> dict[str, str]:
+    """Return the tag that says whether this process runs in an image of this project, or in a pod."""
+    names = ("TINYUNET_GIT_REVISION", "KUBERNETES_SERVICE_HOST")
+    return {IN_IMAGE: str(any(name in os.environ for name in names))}
 
 
 def git_revision() -> str:

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cluster import Cluster
 from deployment import NAMESPACE, deploy, run_script
-from images import target_image
+from images import RANKS, target_image
 from machine import REPOSITORY
 from objects import list_objects
-from tasks import python_pod
+from tasks import python_pod, worker_settings
 
 STORE = f"http://minio.{NAMESPACE}.svc.cluster.local:9000"
 TEAMS = ("blue", "green")
@@ -42,9 +43,41 @@ print(json.dumps({
     "artifact": run.info.artifact_uri.split(":/", 1)[1] + "/secret.txt",
 }))
 """
+# The five steps, with the team's own bucket and workspace; an MPIJob in its namespace trains.
+STEPS = """
+import json, os, subprocess, sys, types
+from pathlib import Path
+import mlflow
+from tinyunet.core.presets import FAST
+from tinyunet.launch.launch import launch, pipeline_run
+from tinyunet.storage import s3
+
+def tinyunet(*words):
+    subprocess.run([sys.executable, "-m", "tinyunet", *words], check=True)
+
+os.chdir("/tmp")
+bucket = "s3://" + os.environ["MLFLOW_WORKSPACE"]
+tinyunet("ingest", "synthetic://?train=12&test=4&size=32", "--out", "raw")
+tinyunet("convert", "raw", "--out", "records", "--set", "shards=1")
+for path in Path("records").iterdir():
+    s3.push(path, f"{bucket}/records/{path.name}")
+settings = {"image_size": 32, "global_batch": 2, "steps": 2, "validate_every": 0, "precision": "float32"}
+run = pipeline_run(f"{bucket}/records", f"{bucket}/model", FAST.replace(settings), "team", "", 2)
+workers = types.SimpleNamespace(**json.loads(os.environ["WORKERS"]))
+launch(run, slots_per_worker=1, launcher="mpijob", task_config=workers)
+s3.fetch(f"{bucket}/model", Path("model"))
+tinyunet("evaluate", "model", "records", "--out", "evaluation")
+tinyunet("register", "model", "evaluation", "--name", "tinyunet-team")
+client = mlflow.MlflowClient()
+version = client.get_model_version_by_alias("tinyunet-team", "champion")
+steps = [one.step for one in client.get_metric_history(version.run_id, "loss")]
+print(json.dumps({"version": version.version, "run": version.run_id, "steps": steps}))
+"""
 
 
-def pod(cluster: Cluster, namespace: str, name: str, code: str, **variables: str) -> dict:
+def pod(
+    cluster: Cluster, namespace: str, name: str, code: str, *, seconds: float = 90, **variables: str
+) -> dict:
     """Run code in a pod with the account and the Secrets of a namespace; return its last line."""
     given = {"PYTHONPATH": str(REPOSITORY / "components"), "HOME": "/tmp"} | variables
     references = [
@@ -52,7 +85,9 @@ def pod(cluster: Cluster, namespace: str, name: str, code: str, **variables: str
         *({"secretRef": {"name": one}} for one in ("tinyunet-s3", "tinyunet-mlflow")),
     ]
     env = [{"name": key, "value": value} for key, value in given.items()]
-    log = python_pod(cluster, namespace, name, code, account=ACCOUNT, env=env, envFrom=references)
+    options = {"env": env, "envFrom": references}
+    log = python_pod(cluster, namespace, name, code, account=ACCOUNT, seconds=seconds, **options)
+    assert log.rstrip().endswith("}"), log
     return json.loads(log.splitlines()[-1])
 
 
@@ -95,6 +130,19 @@ def test_no_team_reaches_what_another_team_has(teams: Cluster, work: dict[str, d
     given = {label for label, one in own.items() if one != "refused" and not one.startswith("error")}
     assert {f"list {green['name']}", f"get {green['name']}"} <= given
     assert "list mlflow" not in given
+
+
+def test_both_teams_train_at_the_same_time_and_each_has_a_champion_of_its_own(teams: Cluster) -> None:
+    def steps(team: str) -> dict:
+        workers = json.dumps(vars(worker_settings(teams, namespace=team)))
+        return pod(teams, team, "steps", STEPS, seconds=400, WORKERS=workers, TINYUNET_IMAGE=RANKS)
+
+    with ThreadPoolExecutor() as executor:
+        blue, green = executor.map(steps, TEAMS)
+    assert blue["version"] == green["version"] == "1"
+    assert blue["run"] != green["run"]
+    assert blue["steps"] == green["steps"] != []
+    assert not [job for team in TEAMS for job in list_objects(teams, "mpijobs", team)]
 
 
 def test_connecting_twice_changes_nothing(teams: Cluster) -> None:

@@ -128,14 +128,17 @@ def memory_of(name: str) -> list[float]:
 
 def state(cluster: Cluster) -> dict[str, int]:
     """Return what may grow: objects of the namespace, files, threads and memory of the servers."""
-    processes = [process for name in SERVERS for process in processes_of(name)]
+    servers = {name: processes_of(name) for name in SERVERS}
+    processes = [process for found in servers.values() for process in found]
     backends = [one for one in processes_of("postgres") if "postgres: " in " ".join(one.cmdline())]
     return {
         "objects": objects(cluster),
         "open files": sum(process.num_fds() for process in processes),
         "threads": sum(process.num_threads() for process in processes),
         "connections of the database": len(backends),
-        "MiB of the servers": sum(process.memory_info().rss for process in processes) >> 20,
+    } | {
+        f"MiB of {name}": sum(process.memory_info().rss for process in found) >> 20
+        for name, found in servers.items()
     }
 
 

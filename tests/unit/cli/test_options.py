@@ -82,6 +82,12 @@ def test_other_exceptions_are_not_handled() -> None:
             run_command(fail(error))
 
 
+def test_the_scheme_of_a_location_may_be_in_capital_letters() -> None:
+    arguments = parse(["train", "S3://Line/X", "--out", "S3://Line/Y", "--checkpoints", "S3://Line/Z"])
+    assert (arguments.records, arguments.out) == ("s3://Line/X", "s3://Line/Y")
+    assert arguments.checkpoints == "s3://Line/Z"
+
+
 def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for command, name in (
         (["ingest", "", "--out", "raw"], "source"),

@@ -97,7 +97,7 @@ NO_IMAGES: dict[str, tuple[bytes, str]] = {
 CASES: dict[str, tuple[Files, tuple[str, ...], str]] = {
     "nothing": ({"readme.txt": b"x"}, (), "has no known layout"),
     "images without masks": (images("{}.png"), (), "has no known layout"),
-    "masks alone": (masks("masks/{}.png"), (), "has no known layout"),
+    "masks alone": (masks("masks/{}.png"), (), "named after masks; their images are needed too"),
     "names that differ": (images("images/{}.png") | masks("masks/x{}y.png"), (), "how they belong together"),
     "two layouts": (
         PAIRS | images("other/{}.png") | masks("other/{}_mask.png"), (), "fits the layouts pairs and beside"
@@ -118,10 +118,12 @@ CASES: dict[str, tuple[Files, tuple[str, ...], str]] = {
     "missing mask": (without(MASK), (), f"{IMAGE}: is an image without a mask"),
     "missing image": (without(IMAGE), (), f"{MASK}: is a mask without an image"),
     "four missing masks": (
-        without(*(f"masks/p0{n}.png" for n in range(4))), (), "has 4 problems: images/p00.png: is an"
+        without(*(f"masks/p0{n}.png" for n in range(4))), (),
+        "has 4 problems: images/p00.png, images/p01.png, images/p02.png and 1 more: is an image without"
     ),
     "five missing images": (
-        without(*(f"images/p0{n}.png" for n in range(5))), (), "; and 2 more; correct the files"
+        without(*(f"images/p0{n}.png" for n in range(5))), (),
+        "masks/p02.png and 2 more: is a mask without an image; correct the files"
     ),
     "second mask": (PAIRS | {f"masks/{DEFECT}.bmp": picture(mask(255), "BMP")}, AS_PAIRS, "is a second mask"),
     "second image": (PAIRS | {f"images/{DEFECT}.bmp": BMP}, AS_PAIRS, "is a second image"),

@@ -123,8 +123,8 @@ class Case:
 @pytest.mark.parametrize(
     "case",
     [
-        Case((0.004, 0.008), 0, "Dice -0.0060 on 2 defective images, 0 of 4 verdicts changed"),
-        Case((0.0, 0.001), 1, "Dice -0.0005 on 2 defective images, 1 of 4 verdicts changed"),
+        Case((0.004, 0.008), 0, "Dice -0.0060 (defective images: 2), 0 of 4 verdicts changed"),
+        Case((0.0, 0.001), 1, "Dice -0.0005 (defective images: 2), 1 of 4 verdicts changed"),
     ],
 )
 def test_a_network_that_loses_too_much_is_not_kept(
@@ -139,7 +139,7 @@ def test_a_network_that_loses_too_much_is_not_kept(
     loss = Loss((), (), 4, case.changed_verdicts, case.dice)
     monkeypatch.setattr(int8, "measure_loss", lambda *_: loss)
     add_int8(folder, split)
-    assert f"no int8 network: {case.line}; accepted are" in capsys.readouterr().err
+    assert f"bfloat16 or float32: {case.line}; accepted are" in capsys.readouterr().err
     assert not has_int8(folder)
     assert ServedModel.read(folder) == before
     assert Engine(folder).precision != INT8
@@ -177,7 +177,7 @@ def test_an_error_of_the_quantization_leaves_the_float_network(
     monkeypatch.setattr(int8, "quantize", fail)
     folder = write_engine(tmp_path / "engine")
     add_int8(folder, split)
-    assert "no int8 network: RuntimeError: no such operation" in capsys.readouterr().err
+    assert "bfloat16 or float32: RuntimeError: no such operation" in capsys.readouterr().err
     assert not (folder / INT8_FILES[0]).exists()
 
 

@@ -30,3 +30,14 @@ def test_the_variables_of_an_image_have_precedence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TINYUNET_GIT_REVISION", "abc")
     monkeypatch.setenv("TINYUNET_LOCK_DIGEST", "def")
     assert provenance.provenance() == {"git_revision": "abc", "lock_digest": "def"}
+
+
+@pytest.mark.parametrize("variable", ["TINYUNET_GIT_REVISION", "KUBERNETES_SERVICE_HOST"])
+def test_the_tag_of_a_run_says_whether_it_runs_in_an_image(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TINYUNET_GIT_REVISION", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert provenance.image_tag() == {"in_image": "False"}
+    monkeypatch.setenv(variable, "abc")
+    assert provenance.image_tag() == {"in_image": "True"}

@@ -1,5 +1,6 @@
 """What every layout has: the files of a source, the samples that it lists, and its options."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -135,11 +136,20 @@ class Layout(Protocol):
 
 
 def summarize(location: str, problems: Sequence[Problem]) -> str:
-    """Return one line with the number of problems and the first three of them."""
-    shown = "; ".join(str(problem) for problem in problems[:3])
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    """Return one line with the number of problems and the first three messages, each with its first files."""
+    files = defaultdict[str, list[str]](list)
+    for problem in problems:
+        files[problem.message].append(problem.file)
+    shown = [f"{_first(names)}: {message}" for message, names in list(files.items())[:3]]
+    more = sum(map(len, list(files.values())[3:]))
+    shown += [f"and {more} more"] if more else []
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"{location} has {count}: {shown}{more}; correct the files, then ingest again"
+    return f"{location} has {count}: {'; '.join(shown)}; correct the files, then ingest again"
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return the first three of the files that have the same problem: `a.png, b.png, c.png and 4 more`."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def require_category(location: str, category: str, categories: Sequence[str]) -> str:

@@ -1,9 +1,11 @@
 """The layout of a source: the one that recognises its files, or the one that the user names."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from tinyunet.core.documents.raw import RawManifest
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts import beside, dagm, dagm_development, hints, mvtec, pairs, table
 from tinyunet.data.layouts.annotated import annotations, label_studio, labelme, rle, supervisely, via, yolo
@@ -70,6 +72,11 @@ def find_layout(tree: Tree, options: LayoutOptions) -> Layout:
         return LAYOUTS[names.index(given)]
     if not tree.names:
         raise UserError(f"{tree.location} holds no files; expected images and masks")
+    if _is_ingested(tree):
+        raise UserError(
+            f"{tree.location} holds images that `tinyunet ingest` wrote; continue with `tinyunet convert`, "
+            "or give the folder that ingest read (--layout pairs reads these images again)"
+        )
     cached = CachedTree(tree)
     fitting: list[Layout] = [layout for layout in LAYOUTS if layout.recognise(cached)]
     if table in fitting:  # it names the images and masks, which may lie as in another layout
@@ -92,6 +99,14 @@ def find_layout(tree: Tree, options: LayoutOptions) -> Layout:
             f"{', '.join(names)}, or say where the files are with {pairs.PATTERNS}"
         )
     return fitting[0]
+
+
+def _is_ingested(tree: Tree) -> bool:
+    if RawManifest.FILE not in tree.names:
+        return False
+    with suppress(OSError, UserError):
+        return b'"split_origin"' in tree.read(RawManifest.FILE)
+    return False
 
 
 def _describe(tree: Tree) -> str:

@@ -10,12 +10,13 @@ from tinyunet.data.layouts.names import folders_of, is_clean, mask_stem
 
 MIN_MASKS = 3  # fewer names can be alike by chance
 _WORDS = (
-    "images?|img|im|photos?|pictures?|rgb|original|input|masks?|labels?|lab|gt|ground[ _-]?truth|seg|segm|"
-    "segmentation|annotations?|targets?|training|train|validation|valid|val|testing|test"
+    "images?|img|im|photos?|pictures?|bild(?:er)?|fotos?|rgb|original|input|masks?|masken?|labels?|lab|gt|"
+    "ground[ _-]?truth|seg|segm|segmentation|annotations?|targets?|training|train|validation|valid|val|"
+    "testing|test"
 )
 _WORD = re.compile(rf"(?i)(?<![a-z])(?:{_WORDS})(?![a-z])")
 _MASK_WORD = re.compile(
-    r"(?i)(?<![a-z])(?:masks?|labels?|gt|ground[ _-]?truth|seg|segm|segmentation)(?![a-z])"
+    r"(?i)(?<![a-z])(?:masks?|masken?|labels?|gt|ground[ _-]?truth|seg|segm|segmentation)(?![a-z])"
 )
 _EXTENSION = re.compile(r"(?i)\.(?:jpe?g|png|bmp|tiff?)(?![a-z0-9])")
 _SEPARATORS = " _.-"

@@ -17,18 +17,26 @@ SPLITS: dict[str, str] = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "validierung": "validation",
     "dev": "validation",
     "test": "test",
     "testing": "test",
     "ts": "test",
 }
 _CLEAN = {"good", "ok", "free", "normal", "clean", "perfect", "faultless", "flawless", "healthy", "negative"}
-_CLEAN |= {"negatives", "intact", "undamaged"}
+_CLEAN |= {"negatives", "intact", "undamaged", "gut", "gutteil", "gutteile", "fehlerfrei", "io"}
+_CLEAN |= {"ohnefehler", "kein", "keine"}
 _CLEAN_WITHOUT = {"defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "fault", "faults"}
-_NOT = {"no", "non", "not", "without", "false"}
+_NOT = {"no", "non", "not", "without", "false", "nicht"}
+_TWO_WORDS: dict[tuple[str, ...], str] = {  # German: i.O. is "in order", and n.i.O. is not
+    ("i", "o"): "io",
+    ("n", "io"): "nio",
+    ("n", "ok"): "nok",
+    **{(word, "fehler"): "fehlerfrei" for word in ("ohne", "kein", "keine")},
+}
 _MASK_END = re.compile(
     r"(?i)^(?P<stem>.*[^ _.-])[ _.-]+"
-    r"(?:masks?|labels?|gt|seg|segm|segmentation|annotations?|ground[ _-]?truth|defects?mask)"
+    r"(?:masks?|masken?|labels?|gt|seg|segm|segmentation|annotations?|ground[ _-]?truth|defects?mask)"
     r"(?:[ _-]?\d{1,2})?$"  # of several masks of an image
 )
 
@@ -86,8 +94,12 @@ def is_clean(folder: str) -> bool:
     Examples:
         >>> [is_clean(name) for name in ("MT_Free", "good", "no defect", "NODefect", "not ok", "scratch")]
         [True, True, True, True, False, False]
+        >>> [is_clean(name) for name in ("gut", "iO", "i.O.", "Teile_IO", "niO", "n.i.O.", "NOK", "schlecht")]
+        [True, True, True, True, False, False, False, False]
     """
     words = words_of(folder)
+    while last := _TWO_WORDS.get(words[-2:]):
+        words = (*words[:-2], last)
     joined = "".join(words)
     if any(joined.endswith(no + what) for no in ("no", "non", "without") for what in _CLEAN_WITHOUT):
         return True

@@ -36,7 +36,7 @@ from tinyunet.data.sources.trees import Tree
 NAME = "pairs"
 PATTERNS = "--layout pairs --images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'"
 _PARTS = "--layout pairs --images 'photos/{stem}_rgb.jpg' --masks 'labels/{stem}_gt.png'"
-_ROLE_START = re.compile(r"(?i)^(img|image|im|photo|mask|label|gt|seg|annotation)[ _-]+(?=.)")
+_ROLE_START = re.compile(r"(?i)^(img|image|im|photo|bild|foto|maske?|label|gt|seg|annotation)[ _-]+(?=.)")
 
 
 def recognise(tree: Tree) -> bool:
@@ -85,6 +85,8 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
         masks = [mask for mask in masks if mask.file not in joined] + several.first_masks(groups, images)
     matches, problems = match_pictures([image for image in images if image.file not in unlabelled], masks)
     if not any(match.mask for match in matches):
+        if _have_stems_in_common(images, masks):
+            raise UserError(f"{tree.location} {_ambiguous(images, masks)}")
         raise UserError(
             f"{tree.location} has no image with a mask of the same name: the first image is "
             f"{images[0].file}, the first mask {masks[0].file}; say how they belong together with {_PARTS}"
@@ -211,6 +213,18 @@ def _example(images: list[Picture], masks: list[Picture]) -> str:
     """Return an image and its mask, such as `a_0000.png with a.png`."""
     image = next(image for image in images if image.stem.lower() == masks[0].stem.lower())
     return " with ".join(picture.file.rpartition("/")[2] for picture in (image, masks[0]))
+
+
+def _ambiguous(images: list[Picture], masks: list[Picture]) -> str:
+    """Return that several images, or several masks, have the name of the first mask that has an image."""
+    stems = {image.stem.lower() for image in images}
+    stem = next(mask.stem.lower() for mask in masks if mask.stem.lower() in stems)
+    same = [[one.file for one in found if one.stem.lower() == stem] for found in (images, masks)]
+    return (
+        f"has images and masks of the same names, but it is not clear which belong together, such as "
+        f"{' and '.join(same[0][:2])} with {' and '.join(same[1][:2])}; put the masks in folders named as "
+        f"those of the images, or say it with {_PARTS}"
+    )
 
 
 def _folder(pictures: list[Picture]) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from tinyunet.data.layouts.names import words_of
 
 _IMAGE_WORDS = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"}
+_IMAGE_WORDS |= {"bild", "bilder", "foto", "fotos"}
 LABEL_WORDS = {"label", "labels", "lab"}
 _MASK_WORDS = {
     "mask",
@@ -16,6 +17,8 @@ _MASK_WORDS = {
     "groundtruth",
     "seg",
     "segmentation",
+    "maske",
+    "masken",
 }
 _OTHER_MASK_WORDS = {"target", "targets", "manual", "binary", "bw"}
 

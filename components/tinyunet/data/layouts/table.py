@@ -25,7 +25,7 @@ from tinyunet.data.layouts.names import (
     stem_of,
     suffix_of,
 )
-from tinyunet.data.layouts.tabular import Files, headers_by_words, read_rows, table_names
+from tinyunet.data.layouts.tabular import Files, headers_by_words, read_rows, shown, table_names
 from tinyunet.data.sources.trees import Tree
 
 NAME = "table"
@@ -33,13 +33,14 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "image": (
         *("image", "image_path", "file", "file_name", "filename", "image_name", "image_file"),
         *("image_filename", "img", "img_path", "path", "filepath", "file_path"),
+        *("bild", "dateiname"),
     ),
     "mask": (
         *("mask", "mask_path", "mask_file", "mask_name", "mask_filename", "mask_file_name"),
-        *("label_path", "annotation_path", "gt_path", "ground_truth", "segmentation"),
+        *("label_path", "annotation_path", "gt_path", "ground_truth", "segmentation", "maske"),
     ),
     "split": ("split", "subset"),
-    "type": ("type", "defect_type"),
+    "type": ("type", "defect_type", "fehlerart"),
     "group": ("group", "part", "serial"),
     "category": ("category", "object"),
 }
@@ -64,8 +65,11 @@ class _Row:
 
 
 def recognise(tree: Tree) -> bool:
-    """Return whether a table has the columns image and mask, and names images that exist."""
-    return bool(_fitting(tree))
+    """Return whether a table has the columns image and mask, names images that exist, and any mask.
+
+    Without a mask, it is a list of images whose masks may lie beside it.
+    """
+    return any(row.values["mask"] for name in _fitting(tree) for row in _rows(tree, name))
 
 
 def categories(tree: Tree) -> tuple[str, ...]:
@@ -107,7 +111,9 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
 def refusals(tree: Tree) -> dict[str, str]:
     """Return why each other table of the source cannot be used: `labels.csv has no column mask`."""
     files = Files(tree.names)
-    return {name: reason for name in table_names(tree) if (reason := _refusal(tree, name, files))}
+    reasons = {name: reason for name in table_names(tree) if (reason := _refusal(tree, name, files))}
+    without = [] if recognise(tree) else _fitting(tree)
+    return reasons | {name: f"{name} names no mask" for name in without}
 
 
 def _refusal(tree: Tree, name: str, files: Files) -> str:
@@ -115,14 +121,14 @@ def _refusal(tree: Tree, name: str, files: Files) -> str:
     try:
         rows = list(islice(_rows(tree, name), _ROWS_TO_RECOGNISE))
     except UserError as error:
-        return str(error)
+        return str(error) if name in str(error) else f"{name} {error}"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror or error})"
     if not rows:
         return f"{name} has no rows"
     if any(files.find(row.values["image"], row.folder) for row in rows):
         return ""
-    return f"{name} names the image {rows[0].values['image']!r}, which does not exist"
+    return f"{name} names the image {shown(rows[0].values['image'])}, which does not exist"
 
 
 def _fitting(tree: Tree) -> list[str]:
@@ -196,8 +202,8 @@ def _columns(name: str, values: dict[str, str], required: tuple[str, ...]) -> di
         if alias in headers
     }
     if missing := [column for column in required if column not in found]:
-        shown = ", ".join(list(values)[:6])
-        raise UserError(f"{name} has no column {' and no column '.join(missing)}, but {shown}")
+        others = ", ".join(list(values)[:6])[:200]
+        raise UserError(f"{name} has no column {' and no column '.join(missing)}, but {others}")
     return found
 
 
@@ -233,14 +239,14 @@ def _fault(values: dict[str, str], image: str, mask: str, split: str, seen: set[
     """Return what is wrong with a row; empty if nothing is."""
     if not image:
         return (
-            f"the image {values['image']!r} does not exist"
+            f"the image {shown(values['image'])} does not exist"
             if values["image"]
             else "the column image is empty"
         )
     if image in seen:
         return f"the image {values['image']} is listed a second time"
     if values["mask"] and not mask:
-        return f"the mask {values['mask']!r} does not exist"
+        return f"the mask {shown(values['mask'])} does not exist"
     if values["split"] and not split:
         return f"the split is {values['split']!r}; expected train, validation or test"
     if values["type"] and not mask and not is_clean(values["type"]):

@@ -13,9 +13,13 @@ from tinyunet.data.layouts.names import common_folder, folders_of, split_of, suf
 from tinyunet.data.sources.trees import Tree, composed
 
 EXTENSIONS = {".csv", ".tsv", ".jsonl", ".ndjson"}
+_BEGIN = re.compile(
+    r'(?:[ \t\r]*\n)*(?:"?sep=(?P<separator>[^\r\n"])"?[ \t\r]*\n)?', re.I
+)  # Excel writes sep=;
+_LONGEST_SHOWN = 200
 _LARGEST_FIELD = 2**31 - 1  # runs of a large mask have more characters than the limit of the csv module
 _ABSOLUTE = re.compile(r"/|[a-z]:/")
-_EMPTY = {"", "nan", "none", "null", "n/a", "na", "<na>"}  # what pandas and people write for no value
+_EMPTY = {"", "-", "nan", "none", "null", "n/a", "na", "<na>"}  # what pandas and people write for no value
 
 
 def table_names(tree: Tree) -> list[str]:
@@ -39,6 +43,8 @@ def read_rows(tree: Tree, name: str) -> Iterator[tuple[int, dict[str, str]]]:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeError as error:
         raise UserError(f"{name} is not text in UTF-8 or UTF-16; save it as UTF-8") from error
+    if "\0" in text:
+        raise UserError(f"{name} has characters of the value 0; save it as UTF-8")
     is_json = suffix_of(name) in (".jsonl", ".ndjson")
     for line, values in _json_lines(name, text) if is_json else _csv_lines(name, text):
         yield line, {header: _text(value) for header, value in values.items()}
@@ -49,22 +55,31 @@ def headers_by_words(headers: Iterable[str]) -> dict[str, str]:
     return {"_".join(words_of(header)): header for header in headers}
 
 
+def shown(value: str) -> str:
+    """Return a value for a message; behind an open quotation mark it is the rest of the file."""
+    return repr(value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…")
+
+
 def _text(value: object) -> str:
     text = "" if value is None else str(value).strip()
     return "" if text.lower() in _EMPTY else text
 
 
 def _csv_lines(name: str, text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    begin = _BEGIN.match(text)
+    assert begin is not None, "both parts of the pattern may be empty"
+    before, text = begin[0].count("\n"), text[begin.end() :]
     header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
+    found = max(",;\t", key=header.count)
+    delimiter = begin["separator"] or (found if found in header else "|")  # | may be in a header, too
     limit = csv.field_size_limit(_LARGEST_FIELD)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if isinstance(key, str)}
+            yield before + reader.line_num, {key: value for key, value in row.items() if isinstance(key, str)}
     except csv.Error as error:
         raise UserError(
-            f"{name}: line {reader.line_num} is not CSV ({error}); expected closed quotation marks"
+            f"{name}: line {before + reader.line_num} is not CSV ({error}); expected closed quotation marks"
         ) from error
     finally:
         csv.field_size_limit(limit)

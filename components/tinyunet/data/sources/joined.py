@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+from tinyunet.core.urls import lower_scheme
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9.-]*://")
 
 
 def split_sources(source: str) -> tuple[str, ...]:
-    """Return the sources that are joined by `+`, or the only one.
+    """Return the sources that are joined by `+`, or the only one, with the schemes of URLs in lower case.
 
     A `+` separates only where a source ends and another one begins: a URL, or a path that exists. So the `+`
     in the name of a folder or of an object is no separator. After a URL, a path begins with `/` or `.`.
@@ -17,6 +19,7 @@ def split_sources(source: str) -> tuple[str, ...]:
     >>> split_sources("s3://line/c++")
     ('s3://line/c++',)
     """
+    source = lower_scheme(source)
     if "+" not in source or _exists(source):
         return (source,)
     for match in re.finditer(r"\+", source):

@@ -64,10 +64,9 @@ def check_source(source: str) -> None:
     Raises:
         UserError: if `open_source` would refuse it.
     """
-    if len(parts := split_sources(source)) > 1:
-        for part in parts:
-            check_source(part)
-        return
+    *others, source = split_sources(source)
+    for other in others:
+        check_source(other)
     if check_scheme(source):
         if not source.startswith("synthetic:"):
             _refuse_other_archive(remove_credentials(source))
@@ -105,8 +104,9 @@ def check_scheme(source: str) -> str:
 
 def remove_credentials(source: str) -> str:
     """Return a source without the parts of a URL that may be secret: user, password, query and fragment."""
-    if len(joined := split_sources(source)) > 1:
-        return "+".join(map(remove_credentials, joined))
+    *others, source = split_sources(source)
+    if others:
+        return "+".join(map(remove_credentials, (*others, source)))
     if not source.startswith(("http://", "https://", "s3://")):
         return source
     check_scheme(source)

@@ -60,7 +60,8 @@ class FolderTree:
         self._root = root
         if not os.access(root, os.R_OK | os.X_OK):
             raise UserError(f"{self.location} cannot be read (Permission denied); correct its permissions")
-        self.names = tuple(sorted(_walk(root, "", frozenset())))
+        above = [parent.stat() for parent in root.resolve().parents]
+        self.names = tuple(sorted(_walk(root, "", frozenset((one.st_dev, one.st_ino) for one in above))))
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; see `Tree.read`."""

@@ -67,7 +67,12 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
         "label-studio, supervisely, via, or say where the files are with --layout pairs "
         "--images 'photos/*.jpg' --masks 'labels/{stem}_gt.png'",
     ),
-    "masks alone": ("masks/1.png", {}, LayoutOptions(), "no known layout (1 .png in masks)"),
+    "masks alone": (
+        "masks/1.png",
+        {},
+        LayoutOptions(),
+        "(1 .png in masks; all files or their folders are named after masks;",
+    ),
     "other names": (
         "images/1.jpg masks/a1.png",
         {},
@@ -79,6 +84,12 @@ WRONG: dict[str, tuple[str, dict[str, str], LayoutOptions, str]] = {
         {},
         LayoutOptions(),
         "parts fits the layouts pairs and beside; choose one with --layout pairs or --layout beside",
+    ),
+    "output of ingest": (
+        "images/train/a.png masks/train/a.png",
+        {"dataset_json": '{"split_origin": "given"}'},
+        LayoutOptions(),
+        "parts holds images that `tinyunet ingest` wrote; continue with `tinyunet convert`, or give the",
     ),
     "mask and polygon": (
         "a.jpg a.png",
@@ -143,9 +154,8 @@ def test_a_source_that_cannot_be_read_is_one_line(
 
 
 def test_a_table_that_names_the_images_has_precedence_over_their_folders(tmp_path: Path) -> None:
-    tree = tree_of(
-        tmp_path, "images/a.jpg masks/a.png images/b.jpg masks/b.png", t_csv="image,mask\nimages/a.jpg,\n"
-    )
+    pictures = "images/a.jpg masks/a.png images/b.jpg masks/b.png"
+    tree = tree_of(tmp_path, pictures, t_csv="image,mask\nimages/b.jpg,\nimages/a.jpg,masks/a.png\n")
     assert find.find_layout(tree, LayoutOptions()).NAME == "table"
 
 

@@ -7,6 +7,7 @@ from tests.unit.data.layouts.trees import tree_of
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts import find
 from tinyunet.data.layouts.base import LayoutOptions
+from tinyunet.data.sources.trees import FolderTree
 
 XML = "<annotation><object><name>a</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
 
@@ -41,7 +42,13 @@ XML = "<annotation><object><name>a</name><bndbox><xmin>1</xmin></bndbox></object
         ("a.ppm", {}, "1 picture, such as a.ppm, is not PNG, JPEG, TIFF, BMP, WebP or GIF; convert it"),
         ("a.ppm b.ppm", {}, "2 pictures, such as a.ppm, are not PNG, JPEG, TIFF, BMP, WebP or GIF; convert"),
         ("a.jpg", {"a_json": "{}"}, "a.json is of no known format of annotations"),
-        ("ground_truth/x/a.png", {}, "no known layout (1 .png in ground_truth/x); expected one of"),
+        ("ground_truth/x/a.png", {}, "in ground_truth/x; all files or their folders are named after masks;"),
+        ("a.jpg masks/a.svg", {}, "1 picture, such as masks/a.svg, is not PNG"),
+        ("a.jpg", {"t_xlsx": "PK"}, "t.xlsx is a table of a spreadsheet program; save it as CSV"),
+        ("a.jpg", {"t_txt": "image\tmask".encode("utf-16")}, "t.txt is a table of a spreadsheet program"),
+        ("a.jpg", {"t_txt": "Readme".encode("utf-16")}, "; there are images, but no file or folder is named"),
+        ("my-segmentation/images/a.png", {}, "no known layout (1 .png in my-segmentation/images); expected"),
+        ("images/a.jpg", {"labels__a_txt": "0,.1,.1,.4"}, "labels/a.txt is of no known format of annota"),
         ("a.jpg", {}, "there are images, but no file or folder is named after masks"),
     ],
 )
@@ -52,6 +59,13 @@ def test_labels_that_are_not_enough_are_named(
     with pytest.raises(UserError, match=re.escape(message)) as raised:
         find.read_listing(tree, LayoutOptions())
     assert "\n" not in str(raised.value)
+
+
+def test_a_table_that_cannot_be_read_is_noted_with_its_name(tmp_path: Path) -> None:
+    tree_of(tmp_path, "images/a.jpg masks/a.png")
+    (tmp_path / "t.csv").symlink_to("nowhere")
+    notes = find.read_listing(FolderTree(tmp_path), LayoutOptions()).notes
+    assert notes == ("not used as a table: t.csv is a broken link (to nowhere)",)
 
 
 def test_a_table_that_is_not_used_beside_another_layout_is_noted_with_the_reason(tmp_path: Path) -> None:

@@ -43,6 +43,28 @@ def test_other_folders_are_not_clean(folder: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "folder",
+    [
+        *("Gut", "Gutteile", "iO", "i.O.", "i. O.", "IO", "Teile_iO", "Seite_A_iO"),
+        *("ohne_Fehler", "OhneFehler", "ohnefehler", "kein Fehler", "keine", "fehlerfrei", "N_good"),
+    ],
+)
+def test_german_folders_of_clean_images(folder: str) -> None:
+    assert names.is_clean(folder)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("niO", "n.i.O.", "n. i. O.", "NIO", "nicht_io", "NOK", "n.OK", "Fehler", "schlecht", "audio"),
+        *("Bohne_Fehler", "Drohne_Fehler", "Techno_Fehler"),
+    ],
+)
+def test_german_folders_of_defects(folder: str) -> None:
+    assert not names.is_clean(folder)
+
+
+@pytest.mark.parametrize(
     ("stem", "expected"),
     [
         ("x_mask", "x"),
@@ -52,6 +74,7 @@ def test_other_folders_are_not_clean(folder: str) -> None:
         ("x.labels", "x"),
         ("x_ground_truth", "x"),
         ("x_mask1", "x"),
+        ("x_Maske", "x"),
         ("x_gt_02", "x"),
         ("x_1", ""),
         ("mask", ""),

@@ -35,6 +35,8 @@ def listed(folder: Path, *names: str, **options: str) -> Listing:
         ("JPEGImages/a.jpg", "PixelLabels/a.png"),
         ("images/a.jpe", "masks/a.gif"),
         ("train/a.jpg", "train_masks/a_mask.gif"),
+        ("Bilder/a.jpg", "Masken/a.png"),
+        ("Fotos/a.jpg", "Maske/a_Maske.png"),
         ("train/train/a.jpg", "train_masks/train_masks/a_mask.gif"),
     ],
 )
@@ -131,6 +133,15 @@ def test_names_that_do_not_match_are_one_error_with_the_option(tmp_path: Path) -
     assert pairs.has_folders(tree)
     with pytest.raises(
         UserError, match=r"the first image is images/a.jpg, the first mask masks/b_7.png; say"
+    ):
+        pairs.list_samples(tree, LayoutOptions())
+
+
+def test_images_that_share_a_name_and_a_mask_are_named(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, "images/x/a.jpg images/y/a.jpg masks/a.png")
+    with pytest.raises(
+        UserError,
+        match=r"such as images/x/a.jpg and images/y/a.jpg with masks/a.png; put the masks in folders",
     ):
         pairs.list_samples(tree, LayoutOptions())
 

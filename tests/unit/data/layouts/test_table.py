@@ -5,8 +5,9 @@ import pytest
 
 from tests.unit.data.layouts.trees import pairs_of, tree_of
 from tinyunet.core.errors import UserError
-from tinyunet.data.layouts import table
+from tinyunet.data.layouts import pairs, table
 from tinyunet.data.layouts.base import LayoutOptions
+from tinyunet.data.layouts.find import find_layout
 
 PICTURES = "p/a.jpg p/b.jpg m/a.png"
 ROWS = [
@@ -29,13 +30,22 @@ def jsonl_text(rows: list[dict[str, str]]) -> str:
         ("labels_csv", csv_text(ROWS)),
         ("labels_csv", "\ufeff" + csv_text(ROWS, ";")),
         ("labels_tsv", csv_text(ROWS, "\t")),
+        ("labels_csv", csv_text(ROWS, "|")),
+        ("labels_csv", csv_text([row | {"a|b|c|d|e|f|g|h": "x"} for row in ROWS])),
         ("labels_csv", csv_text(ROWS).encode("utf-16")),
+        ("labels_csv", ("sep=\t\r\n" + csv_text(ROWS, "\t")).encode("utf-16")),
+        ("labels_csv", "sep=,\r\n" + csv_text(ROWS)),
+        ("labels_csv", '\ufeff"sep=;"\r\n' + csv_text(ROWS, ";")),
+        ("labels_csv", "\r\n \r\n" + csv_text(ROWS)),
         ("labels_csv", csv_text(ROWS).replace("image", "Image Path").replace("mask,", "MASK,")),
         ("labels_csv", csv_text(ROWS).replace("p/a.jpg", ".\\P\\A.JPG")),
         ("labels_jsonl", jsonl_text(ROWS)),
         ("labels_jsonl", jsonl_text(ROWS).replace(', "mask": ""', ', "mask": null')),
     ],
-    ids=["commas", "semicolons", "tabs", "utf-16", "headers", "backslashes", "lines", "null"],
+    ids=[
+        *("commas", "semicolons", "tabs", "bars", "bars in a header", "utf-16", "Excel Unicode", "Excel"),
+        *("Excel semicolons", "empty lines", "headers", "backslashes", "lines", "null"),
+    ],
 )
 def test_each_row_is_a_sample(tmp_path: Path, name: str, text: str | bytes) -> None:
     tree = tree_of(tmp_path, PICTURES, **{name: text})
@@ -48,6 +58,21 @@ def test_each_row_is_a_sample(tmp_path: Path, name: str, text: str | bytes) -> N
     ]
     assert pairs_of(listing) == {"p/a.jpg": "m/a.png", "p/b.jpg": None}
     assert (listing.problems, listing.ignored) == ((), ())
+
+
+def test_a_problem_names_the_line_of_the_file_also_below_a_separator(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, PICTURES, t_csv="sep=;\nBild;Maske\np/a.jpg;m/a.png\np/c.jpg;\n")
+    assert [problem.file for problem in table.list_samples(tree, LayoutOptions()).problems] == [
+        "t.csv: line 4"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["", "-", "nan", "iO", "gut", "kein Fehler", "keine"])
+def test_a_clean_image_may_have_a_word_for_no_defect_as_its_type(tmp_path: Path, kind: str) -> None:
+    text = f"image,mask,Fehlerart\np/a.jpg,m/a.png,Riss\np/b.jpg,,{kind}\n"
+    listing = table.list_samples(tree_of(tmp_path, PICTURES, t_csv=text), LayoutOptions())
+    assert [sample.defect_type for sample in listing.samples] == ["Riss", ""]
+    assert listing.problems == ()
 
 
 def test_paths_can_be_relative_to_a_table_in_the_only_folder(tmp_path: Path) -> None:
@@ -161,8 +186,11 @@ def test_a_wrong_row_is_a_problem_with_its_line(tmp_path: Path, row: str, expect
         ),
         ({"t_csv": "image,mask\nq/c.jpg,\n"}, r"\(t.csv names the image 'q/c.jpg', which does not exist\)"),
         ({"t_csv": "image,mask\n"}, r"\(t.csv has no rows\)"),
+        ({"t_csv": "sep=\r\nimage,mask\r\n"}, r"\(t.csv has no column image and no column mask, but sep=\)"),
+        ({"t_csv": 'image,mask\n"' + "p/a.jpg,\n" * 999}, r"names the image 'p/a.jpg,.{1,300}…', which does"),
         ({"t_jsonl": '{"image": "p/a.jpg", "mask": ""\n'}, r"\(t.jsonl: line 1 is not JSON; expected"),
         ({"t_jsonl": '["p/a.jpg"]\n'}, r"\(t.jsonl: line 1 is not a JSON object; expected"),
+        ({"t_csv": "image,mask\n".encode("utf-16-le")}, r"\(t.csv has characters of the value 0; save it as"),
         ({"t_csv": "image,mask\np/ä.jpg,\n".encode("latin-1")}, r"\(t.csv is not text in UTF-8 or UTF-16"),
         (
             {"a_csv": "image,mask\np/a.jpg,\n", "b_csv": "image,mask\np/a.jpg,\n"},
@@ -185,3 +213,11 @@ def test_a_name_with_accents_in_two_parts_is_that_of_the_file(tmp_path: Path) ->
     rows = [{"image": "p/u\u0308.jpg", "mask": "m/u\u0308.png"}]
     tree = tree_of(tmp_path, "p/\u00fc.jpg m/\u00fc.png", labels_csv=csv_text(rows))
     assert pairs_of(table.list_samples(tree, LayoutOptions())) == {"p/\u00fc.jpg": "m/\u00fc.png"}
+
+
+def test_a_list_of_images_without_masks_does_not_hide_the_masks_beside_it(tmp_path: Path) -> None:
+    rows = [{"Bild": f"images/{name}.png", "Maske": "", "Notiz": "x"} for name in ("a", "b")]
+    pictures = "images/a.png images/b.png masks/a.png masks/b.png"
+    tree = tree_of(tmp_path, pictures, notes_csv=csv_text(rows))
+    assert find_layout(tree, LayoutOptions()) is pairs
+    assert table.refusals(tree) == {"notes.csv": "notes.csv names no mask"}

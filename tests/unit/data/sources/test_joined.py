@@ -34,6 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("s3://x/a+./b", ("s3://x/a", "./b")),
         ("a+s3://x/y", ("a", "s3://x/y")),
         ("https://h/1+2.zip+synthetic://?train=4", ("https://h/1+2.zip", "synthetic://?train=4")),
+        ("HTTPS://Host/X.zip", ("https://Host/X.zip",)),
+        ("a+S3://x/Y+SYNTHETIC://?train=4", ("a", "s3://x/Y", "synthetic://?train=4")),
         ("+a", ("+a",)),
         ("a+", ("a+",)),
     ],
@@ -54,6 +56,7 @@ def test_local_parts_become_absolute(folder: Path) -> None:
 def test_every_part_loses_its_credentials() -> None:
     source = "https://me:pw@host/a.zip?token=s+s3://x/y"
     assert remove_credentials(source) == "https://host/a.zip+s3://x/y"
+    assert remove_credentials("HTTPS://me:pw@host/A.zip?token=s") == "https://host/A.zip"
 
 
 def test_every_part_is_checked(folder: Path) -> None:
@@ -67,6 +70,7 @@ def test_every_part_is_checked(folder: Path) -> None:
 def test_the_scheme_is_that_of_the_last_part(folder: Path) -> None:
     assert check_scheme("s3://x/a+synthetic://") == "synthetic"
     assert check_scheme("s3://x/a+./b") == ""
+    assert check_scheme("SYNTHETIC://?train=4") == "synthetic"
 
 
 def test_a_name_that_is_too_long_for_a_file_is_no_path() -> None:

@@ -35,6 +35,7 @@ def test_links_to_folders_are_followed_and_loops_of_folders_end(tmp_path: Path) 
     (tmp_path / "in" / "more").symlink_to(tmp_path / "data")
     (tmp_path / "in" / "self").symlink_to(".")
     (tmp_path / "data" / "back").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "up").symlink_to("..")
     assert FolderTree(tmp_path / "in").names == ("more/x.png", "y.png")
 
 

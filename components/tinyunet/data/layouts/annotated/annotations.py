@@ -5,6 +5,7 @@ annotation files are copied there, and empty files take the place of the images.
 """
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,14 @@ import numpy as np
 
 from tinyunet.core.errors import UserError
 from tinyunet.data.layouts.annotated import voc
-from tinyunet.data.layouts.annotated.formats import LABEL_MAP, TITLES, detect, roots, stage
+from tinyunet.data.layouts.annotated.formats import (
+    LABEL_MAP,
+    TITLES,
+    detect,
+    note_without_image,
+    roots,
+    stage,
+)
 from tinyunet.data.layouts.annotated.items import AnnotatedImage, Format, make_listing
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background, pack
 from tinyunet.data.layouts.base import LayoutOptions, Listing
@@ -54,8 +62,10 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     if kind == "voc_segmentation" and not any(name.endswith(LABEL_MAP) for name in files):
         return voc.list_samples(tree, options, files)
     # Most images of Pascal VOC have boxes only, and are no samples.
-    form = Format(NAME, TITLES[kind], files, complete=kind != "voc_segmentation")
-    return make_listing(tree, options, form, _read(tree, kind, files))
+    items = _read(tree, kind, files)
+    notes = note_without_image(tree, files) if kind == "coco_instances" else ()
+    form = Format(NAME, TITLES[kind], files, complete=kind != "voc_segmentation", notes=notes)
+    return make_listing(tree, options, form, items)
 
 
 def _read(tree: Tree, kind: str, files: list[str]) -> list[AnnotatedImage]:
@@ -95,7 +105,8 @@ def _without_warnings() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of the logging itself
+            yield
     finally:
         logging.disable(before)
 

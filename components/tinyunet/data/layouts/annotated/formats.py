@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from html import unescape
@@ -103,7 +104,7 @@ def stage(tree: Tree, kind: str, files: Sequence[str], folder: Path, root: str =
     """
     splits: dict[str, str] = {}
     for number, name in enumerate(files):
-        data, split = tree.read(name), _split_of_path(name)
+        data, split = tree.read(name).removeprefix(BOM_UTF8), _split_of_path(name)
         subset = f"{split or 'all'}{number}"
         splits[subset] = split
         targets = {
@@ -126,6 +127,24 @@ def stage(tree: Tree, kind: str, files: Sequence[str], folder: Path, root: str =
             stems = [PurePosixPath(name).stem for name in images]
             _write(folder, "ImageSets/Segmentation/all.txt", "\n".join(stems).encode())
     return splits
+
+
+def note_without_image(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
+    """Return a note for each COCO file with annotations of an image that it does not list.
+
+    Datumaro leaves these annotations out without a word.
+    """
+    notes = []
+    for name in files:
+        content = json.loads(tree.read(name).removeprefix(BOM_UTF8))
+        images = {image.get("id") for image in content.get("images") or []}
+        ids = [one.get("image_id") for one in content.get("annotations") or []]
+        if without := [number for number in ids if number not in images]:
+            notes.append(
+                f"annotations of {name} whose image_id is that of no image are not used: {len(without)}, "
+                f"such as {without[0]!r}"
+            )
+    return tuple(notes)
 
 
 def _with_labels_from_1(data: bytes) -> bytes:

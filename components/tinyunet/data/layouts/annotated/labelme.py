@@ -23,6 +23,7 @@ from tinyunet.data.sources.trees import Tree, composed
 
 NAME = "labelme"
 _FILES_TO_RECOGNISE = 5
+_TURNED = ("rotation", "rectangle")  # of X-AnyLabeling: all four corners
 _KINDS = "polygon, rectangle, circle or mask"
 
 
@@ -166,7 +167,7 @@ def _shape(shape: dict[str, Any]) -> Shape:
     label, kind = str(shape.get("label") or "defect"), str(shape.get("shape_type") or "polygon")
     try:
         points = tuple((float(x), float(y)) for x, y in shape.get("points") or [])
-        if kind == "polygon" and len(points) >= 3:
+        if (kind == "polygon" and len(points) >= 3) or (kind in _TURNED and len(points) == 4):
             return Shape(label, "polygon", points)
         if kind == "rectangle" and len(points) == 2:
             (left, top), (right, bottom) = points

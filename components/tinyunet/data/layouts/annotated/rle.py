@@ -20,7 +20,7 @@ from tinyunet.data.layouts.annotated.items import (
 from tinyunet.data.layouts.annotated.shapes import Shape, is_background
 from tinyunet.data.layouts.base import LayoutOptions, Listing, Problem
 from tinyunet.data.layouts.names import folders_of, is_picture
-from tinyunet.data.layouts.tabular import headers_by_words, read_rows, table_names
+from tinyunet.data.layouts.tabular import headers_by_words, read_rows, shown, table_names
 from tinyunet.data.sources.trees import Tree
 
 NAME = "rle"
@@ -69,7 +69,7 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     for row in _rows(tree, tables[0]):
         image = _find(images, row.image)
         if not image:
-            message = f"the image {row.image!r} does not exist, or is in several folders"
+            message = f"the image {shown(row.image)} does not exist, or is in several folders"
             problems.setdefault(row.image, Problem(row.place, message))
             continue
         found = shapes[image]

@@ -119,7 +119,8 @@ def _paint(mask: "Image", shape: Shape, value: int) -> None:
     """Give the pixels of a shape their value.
 
     Raises:
-        UserError: if a corner is no number or far outside the image, where Pillow's numbers overflow.
+        UserError: if the shape is outside the image, or a corner is no number or so far outside that
+            Pillow's numbers overflow.
     """
     from PIL import Image, ImageDraw
 
@@ -135,10 +136,12 @@ def _paint(mask: "Image", shape: Shape, value: int) -> None:
         return
     if shape.kind == "bitmap":
         with opened(shape.bitmap) as bitmap:
-            corner = (round(shape.points[0][0]), round(shape.points[0][1]))
-            box = (*corner, corner[0] + bitmap.width, corner[1] + bitmap.height)
+            left, top = round(shape.points[0][0]), round(shape.points[0][1])
+            box = (left, top, left + bitmap.width, top + bitmap.height)
+            _require_inside(mask, shape, [(left, top), (box[2] - 1, box[3] - 1)])
             mask.paste(value, box, bitmap.convert("1"))
         return
+    _require_inside(mask, shape, _scaled(shape.points, *size))
     if shape.holes:
         outline = Image.new("1", mask.size)
         _fill(ImageDraw.Draw(outline), shape.kind, _scaled(shape.points, *size), 1)
@@ -154,6 +157,22 @@ def _scaled(points: Points, width: int, height: int) -> list[tuple[float, float]
     if (width, height) == (1, 1):
         return list(points)
     return [(round(x * width, 2), round(y * height, 2)) for x, y in points]
+
+
+def _require_inside(mask: "Image", shape: Shape, points: Sequence[tuple[float, float]]) -> None:
+    """Check that not all points are beyond one side of the image, as if drawn on a larger one.
+
+    A line at the right or lower side is permitted: programs that cut images leave such lines of shapes.
+
+    Raises:
+        UserError: if they are.
+    """
+    low, high = map(min, zip(*points, strict=True)), map(max, zip(*points, strict=True))
+    if any(a >= side < b or b < 0 for a, b, side in zip(low, high, mask.size, strict=True)):
+        raise UserError(
+            f"has a shape of the label {shape.type_name!r} outside the image of {mask.width}×{mask.height} "
+            "pixels; correct the annotation"
+        )
 
 
 def _fill(pen: "ImageDraw", kind: str, points: list[tuple[float, float]], value: int) -> None:

@@ -99,6 +99,12 @@ def test_coco_has_polygons_and_encoded_regions_with_holes(tmp_path: Path) -> Non
     assert (listing.problems, listing.ignored) == ((), ())
 
 
+def test_coco_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    text = coco({"a.jpg": [(7, [SQUARE])]})
+    data = (text if isinstance(text, str) else text.decode()).encode("utf-8-sig")
+    assert [sample.name for sample in listed(tmp_path, "a.jpg", coco_json=data).samples] == ["a"]
+
+
 def test_coco_can_be_one_file_in_each_folder_of_images(tmp_path: Path) -> None:
     listing = listed(
         tmp_path,
@@ -243,6 +249,14 @@ def test_without_datumaro_the_error_says_how_to_install_it(
         UserError, match=r"which reads them, is not installed; pip install 'tinyunet\[annotations\]'"
     ):
         annotations.list_samples(tree, LayoutOptions())
+
+
+def test_annotations_of_coco_without_an_image_are_noted(tmp_path: Path) -> None:
+    content = json.loads(coco({"a.jpg": [(7, [SQUARE])], "b.jpg": [(7, [SQUARE])]}))
+    content["images"][1]["id"] = 3
+    listing = listed(tmp_path, "a.jpg", "b.jpg", coco_json=json.dumps(content))
+    (note,) = listing.notes
+    assert note == "annotations of coco.json whose image_id is that of no image are not used: 1, such as 2"
 
 
 def test_only_the_instances_of_an_export_of_coco_with_several_tasks_are_read(tmp_path: Path) -> None:

@@ -51,10 +51,12 @@ def test_the_shapes_are_drawn_with_the_number_of_their_label(tmp_path: Path) -> 
     [
         (shape("circle", [[3, 2], [3, 3]]), 5),
         (shape("polygon", [[1, 1], [3, 1], [3, 2], [1, 2]]), 6),
+        (shape("rotation", [[1, 1], [3, 1], [3, 2], [1, 2]]), 6),
+        (shape("rectangle", [[1, 1], [3, 1], [3, 2], [1, 2]]), 6),
         (shape("mask", [[2, 1], [4, 3]], mask=base64.b64encode(pack(np.eye(2) > 0)).decode()), 2),
         (shape("polygon", [[0, 0], [5, 0], [5, 3]], label="_background_"), 0),
     ],
-    ids=["circle", "polygon", "mask", "background"],
+    ids=["circle", "polygon", "rotation", "four corners", "mask", "background"],
 )
 def test_each_kind_of_shape_with_an_area_is_drawn(
     tmp_path: Path, region: dict[str, Any], pixels: int

@@ -64,6 +64,37 @@ def test_a_corner_far_outside_the_image_is_an_error(kind: str, far: float) -> No
         drawn(region)
 
 
+@pytest.mark.parametrize("kind", ["polygon", "ellipse"])
+@pytest.mark.parametrize(
+    "corners", [((8, 1), (9, 4)), ((1, 6), (4, 9)), ((-4, 1), (-1, 4)), ((1, -4), (4, -1))]
+)
+def test_a_shape_outside_the_image_is_an_error_and_one_that_touches_it_is_drawn(
+    kind: str, corners: tuple[tuple[float, float], ...]
+) -> None:
+    with pytest.raises(
+        UserError, match="label 'dent' outside the image of 8×6 pixels; correct the annotation"
+    ):
+        drawn(Shape("dent", kind, corners))
+    assert drawn(Shape("dent", kind, (corners[0], (4, 3)))).any()
+
+
+@pytest.mark.parametrize("corner", [(9, 1), (1, 7), (-3, 1), (1, -2)])
+def test_a_bitmap_outside_the_image_is_an_error_too(corner: tuple[float, float]) -> None:
+    bitmap = shapes.pack(np.ones((2, 3), bool))
+    with pytest.raises(UserError, match="label 'dent' outside the image of 8×6 pixels"):
+        drawn(Shape("dent", "bitmap", (corner,), bitmap))
+    assert drawn(Shape("dent", "bitmap", ((-2, -1),), bitmap)).sum() == 1
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_polygon_that_was_cut_to_a_line_at_a_side_has_no_area_and_is_no_error(relative: bool) -> None:
+    width, height = (1, 1) if relative else (8, 6)
+    right = ((width, 0.2 * height), (width, 0.8 * height), (width, 0.5 * height))
+    below = ((0.2 * width, height), (0.8 * width, height), (0.5 * width, height))
+    for corners in (right, below):
+        assert not drawn(Shape("dent", "polygon", corners, relative=relative)).any()
+
+
 def test_a_corner_of_a_hole_or_of_fractions_is_checked_too() -> None:
     square = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5))
     for region in (
