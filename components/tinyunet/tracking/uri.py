@@ -89,6 +89,6 @@ def database_path(uri: str) -> Path | None:
             "install it, or use an MLflow server"
         ) from error
     except (ValueError, SQLAlchemyError) as error:
-        raise UserError(f"{start}; expected DIALECT://user:password@host:port/name") from error
+        raise UserError(f"{start}; expected DIALECT://USER:…@host:port/name") from error
     file = address.database if uri.startswith("sqlite") else None
     return Path(file).absolute() if file else None

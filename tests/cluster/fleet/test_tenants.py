@@ -142,7 +142,9 @@ def test_both_teams_train_at_the_same_time_and_each_has_a_champion_of_its_own(te
     assert blue["version"] == green["version"] == "1"
     assert blue["run"] != green["run"]
     assert blue["steps"] == green["steps"] != []
-    assert not [job for team in TEAMS for job in list_objects(teams, "mpijobs", team)]
+    for team in TEAMS:
+        (job,) = list_objects(teams, "mpijobs", team)
+        assert job["status"]["conditions"][-1]["type"] == "Succeeded"
 
 
 def test_connecting_twice_changes_nothing(teams: Cluster) -> None:
