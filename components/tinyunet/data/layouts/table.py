@@ -88,12 +88,10 @@ def list_samples(tree: Tree, options: LayoutOptions) -> Listing:
     known = tuple(sorted({row.values["category"] for row in rows} - {""}))
     category = require_category(tree.location, options.category, known)
     samples, problems = _samples(
-        tree, [row for row in rows if not known or row.values["category"] == category]
+        tree, [row for row in rows if row.values["category"] == category or not known]
     )
     trained = {sample.defective is None for sample in samples if sample.split == "train"}
-    resplit = trained == {False} and any(
-        sample.mask for sample in samples
-    )  # as in data for anomaly detection
+    resplit = trained == {False} and any(one.mask for one in samples)  # as in data for anomaly detection
     if resplit:
         samples = [replace(sample, split="") for sample in samples]
     used = {file.name for sample in samples for file in (sample.image, sample.mask) if file}
@@ -237,12 +235,10 @@ def _samples(tree: Tree, rows: list[_Row]) -> tuple[list[SourceSample], list[Pro
 
 def _fault(values: dict[str, str], image: str, mask: str, split: str, seen: set[str]) -> str:
     """Return what is wrong with a row; empty if nothing is."""
+    if not values["image"]:
+        return "the column image is empty"
     if not image:
-        return (
-            f"the image {shown(values['image'])} does not exist"
-            if values["image"]
-            else "the column image is empty"
-        )
+        return f"the image {shown(values['image'])} does not exist"
     if image in seen:
         return f"the image {values['image']} is listed a second time"
     if values["mask"] and not mask:
