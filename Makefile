@@ -223,7 +223,7 @@ test-faults-cluster: setup ## The second half: pipeline runs on a real cluster (
 	@$(PY) -m pytest tests/cluster/faults -s -W 'ignore:unclosed <ssl.SSLSocket:ResourceWarning'
 test-unit: setup ## Run only the fast tests; pytest receives ARGS
 	@exec $(with_arguments) 'ARGS*' -- $(PY) -m pytest tests/unit tests/repository tests/components
-ci: ## Run the same commands as CI: make test, then make test-cluster
+ci: ## Run the same commands as CI: make test, make test-cluster, and make test-faults-local with two faults
 	@.ci/run
 
 .PHONY: clean
