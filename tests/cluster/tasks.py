@@ -11,13 +11,15 @@ from images import RANKS
 from machine import ENVIRONMENT, PYTHON, REPOSITORY
 from objects import list_objects, wait_until
 
-from pipeline.resources import LOGIN, LOGIN_KEYS, SECRET_KEYS, SETTINGS_KEYS
 from tinyunet.mpijob.spec import WorkerPods
 
-VARIABLES = (  # of the pipeline's tasks, with the objects that have their values
-    ("configMapKeyRef", "tinyunet", SETTINGS_KEYS),
-    ("secretKeyRef", "tinyunet-s3", SECRET_KEYS),
-    ("secretKeyRef", LOGIN, LOGIN_KEYS),
+# Of the tasks in `pipeline.resources`, with the objects that have their values. That module is not imported,
+# because it imports Kubernetes' client, which reads KUBECONFIG at once, before there is a cluster.
+LOGIN_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_WORKSPACE")
+VARIABLES = (
+    ("configMapKeyRef", "tinyunet", ("MLFLOW_TRACKING_URI", "S3_ENDPOINT_URL", "AWS_DEFAULT_REGION")),
+    ("secretKeyRef", "tinyunet-s3", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+    ("secretKeyRef", "tinyunet-mlflow", LOGIN_KEYS),
 )
 TRAIN = """
 import json, sys, types

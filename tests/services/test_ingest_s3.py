@@ -42,7 +42,7 @@ def test_images_from_s3_give_the_same_dataset_as_from_this_machine(
         ("", "class3", r"holds neither Class3, Class3\.zip nor Train and Test"),
         ("/Class1", "class2", "Class1 is Class1, but the category is class2"),
         ("/Class3.zip", "class3", r"Class3\.zip"),
-        ("", "class2", "Class2/Train/Label/Labels.txt: is missing"),
+        ("", "class2", "Class2/Train/Label/Labels.txt, Class2/Test/Label/Labels.txt: is missing"),
     ],
 )
 def test_a_missing_or_incomplete_class_is_refused_and_writes_nothing(
