@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -31,6 +34,20 @@ GRACE_S = 120.0  # for the requests in progress after the signal
 FIRST_WORDS_S = 1.0  # for the first request of a connection that was made before the end
 KEEP_ALIVE_S = 75  # longer than the load balancers in front of a server keep a connection
 _BACKLOG = 1024
+_ACCEPT_NOTHING = struct.pack("HBBI", 6, 0, 0, 0)  # a program of one instruction: return 0
+_SO_ATTACH_FILTER = 26  # of Linux; Python's socket module does not have it
+
+
+def ignore_new_connections(listener: socket.socket) -> None:
+    """Drop what clients send to open a connection; Linux has filters of sockets for this.
+
+    A client asks again after a second, and is refused if the listener is closed by then.
+    """
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(_ACCEPT_NOTHING)
+        with contextlib.suppress(OSError):  # a sandbox such as gVisor may not have them
+            filtered = struct.pack("HP", 1, ctypes.addressof(program))
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtered)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -47,6 +64,7 @@ class _Uvicorn(uvicorn.Server):
         """
         loop, waiting = asyncio.get_running_loop(), []
         for listener in sockets or []:
+            ignore_new_connections(listener)
             with contextlib.suppress(BlockingIOError):
                 while True:
                     waiting.append(listener.accept()[0])
